@@ -1,0 +1,96 @@
+"""Typed configs: yaml holds values, pydantic models check them, `--set key=value` overrides them.
+
+Every command has one model below or in segmenter/config.py; its defaults are the content of the yaml file of the same
+name under configs/ (a test holds the two together).
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from marsgen.errors import ConfigError, nearest
+
+
+class Config(BaseModel):
+    """Base of all configs: frozen, no unknown keys, no NaN, the text under a field is its help."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
+
+
+ConfigT = TypeVar("ConfigT", bound=Config)
+
+
+def configs_folder() -> Path:
+    """The folder of shipped yaml files: configs/ of a checkout, or its copy inside an installed package."""
+    package = Path(__file__).parent
+    return package / "configs" if (package / "configs").is_dir() else package.parent / "configs"
+
+
+def load_config(model: type[ConfigT], path: Path | None = None, overrides: Sequence[str] = ()) -> ConfigT:
+    """Defaults of `model`, then the yaml file, then `key=value` overrides (dotted keys), checked.
+
+    Raises:
+        ConfigError: unreadable file, unknown key (the nearest real one is offered), value of the wrong type or range.
+    """
+    import yaml
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    content: dict[str, Any] = {}
+    if path is not None:
+        if not path.is_file():
+            known = sorted(p.stem for p in configs_folder().glob("*.yaml"))
+            raise ConfigError(f"--config {path}: no such file; shipped ones are {', '.join(known)} in {configs_folder().name}/")
+        try:
+            loaded = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+        except (OmegaConfBaseException, yaml.YAMLError, OSError, UnicodeDecodeError) as problem:
+            raise ConfigError(f"--config {path}: not readable yaml ({str(problem).splitlines()[0]})") from None
+        if not isinstance(loaded, dict):
+            raise ConfigError(f"--config {path}: expected 'key: value' lines, found a list or nothing")
+        content = loaded  # type: ignore[assignment]
+    for override in overrides:
+        if "=" not in override or override.startswith("="):
+            raise ConfigError(f"--set {override}: expected key=value, for example --set steps=200")
+    try:
+        merged = OmegaConf.merge(content, OmegaConf.from_dotlist(list(overrides)))
+        content = OmegaConf.to_container(merged, resolve=False)  # type: ignore[assignment]
+        return model.model_validate(content)
+    except ValidationError as problem:
+        where = f"--config {path}" if path is not None and not overrides else "config"
+        raise ConfigError(f"{where}: " + "; ".join(_sentence(model, e) for e in problem.errors())) from None
+    except (OmegaConfBaseException, yaml.YAMLError, ValueError, TypeError) as problem:
+        raise ConfigError(f"--set {' '.join(overrides)}: {str(problem).splitlines()[0]}") from None
+
+
+def _sentence(model: type[BaseModel], error: Any) -> str:
+    keys = [str(k) for k in error["loc"]]
+    dotted = ".".join(keys)
+    if error["type"] == "extra_forbidden":
+        fields = _fields_at(model, keys[:-1])
+        return f"unknown key '{dotted}'{nearest(keys[-1], fields)}; the keys there are {', '.join(sorted(fields))}"
+    return f"{dotted or 'config'} is {error['input']!r}: {error['msg'].removeprefix('Value error, ')}"
+
+
+def _fields_at(model: type[BaseModel], keys: Sequence[str]) -> list[str]:
+    for key in keys:
+        annotation = model.model_fields[key].annotation if key in model.model_fields else None
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            model = annotation
+    return list(model.model_fields)
+
+
+class DataConfig(Config):
+    """Which scenes of a data set are used, and for what; the `data` block of every training config."""
+
+    val_share: float = Field(0.15, gt=0, lt=1)
+    """share of the scenes that choose the checkpoint; always real, never trained on"""
+    test_share: float = Field(0.0, ge=0, lt=1)
+    """share kept aside for `segmenter evaluate` on this same data; 0 when the test set is a file of its own"""
+    split_seed: int = Field(0, ge=0)
+    """seed of the split; separate from `seed`, so that runs of several seeds share one split"""
+    keep_suspects: bool = False
+    """train on scenes that look like mistakes too (see `marsgen inspect`)"""
+    near_duplicate_distance: float = Field(0.02, ge=0, le=1)
+    """scenes whose normalised thumbnails differ by less (root mean square) stay in one part of the split"""

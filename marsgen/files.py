@@ -1,0 +1,63 @@
+"""Atomic writes: a file is there whole or not at all, whatever is killed when."""
+
+import io
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write `content` under a temporary name beside `path`, then rename over it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # one fixed temporary name per process: what a kill leaves behind is overwritten or swept by `remove_leftovers`
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Atomic write of utf-8 text."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Atomic write of indented json; numpy scalars and arrays become numbers and lists, NaN becomes null."""
+    write_text(path, json.dumps(plain(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_npy(path: Path, array: np.ndarray) -> None:
+    """Atomic write of a numpy array without pickle."""
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    write_bytes(path, buffer.getvalue())
+
+
+def plain(content: Any) -> Any:
+    """The same content in json's own types: tuples and arrays to lists, numpy scalars to numbers, NaN to None."""
+    if isinstance(content, dict):
+        return {str(key): plain(value) for key, value in content.items()}
+    if isinstance(content, (list, tuple)):
+        return [plain(value) for value in content]
+    if isinstance(content, np.ndarray):
+        return plain(content.tolist())
+    if isinstance(content, np.generic):
+        return plain(content.item())
+    if isinstance(content, float) and content != content:
+        return None
+    if isinstance(content, Path):
+        return str(content)
+    return content
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Delete temporary files that a killed process left anywhere under `folder`."""
+    for leftover in folder.rglob(".*.partial"):
+        leftover.unlink(missing_ok=True)

@@ -1,0 +1,107 @@
+"""Scene: one picture of the ground and what every pixel of it shows."""
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from marsgen.errors import DataError
+from marsgen.scenes.classes import ClassSet
+
+MIN_SIDE_PX = 32
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a scene comes from. `ancestors` are content keys (see `scene_key`) of every real scene it was grown from."""
+
+    kind: Literal["real", "synthetic"] = "real"
+    ancestors: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """One picture and its label map.
+
+    Arrays at rest are numpy uint8; tensors exist only inside loops (scenes/tensors.py).
+    """
+
+    name: str
+    image: np.ndarray
+    """(H, W, channels) uint8; 1 channel = grey, 3 = RGB"""
+    labels: np.ndarray
+    """(H, W) uint8 ids of `classes`, or classes.ignored"""
+    classes: ClassSet
+    origin: Origin = field(default_factory=Origin)
+
+    def __post_init__(self) -> None:
+        if self.image.dtype != np.uint8 or self.image.ndim != 3 or self.image.shape[2] not in (1, 3):
+            raise DataError(
+                f"{self.name}: image is {self.image.dtype} of shape {self.image.shape}; "
+                "expected uint8 (height, width, 1 or 3 channels)"
+            )
+        if self.labels.dtype != np.uint8 or self.labels.shape != self.image.shape[:2]:
+            raise DataError(
+                f"{self.name}: label map is {self.labels.dtype} of shape {self.labels.shape} beside an image of "
+                f"{self.image.shape[:2]}; expected uint8 of the image's height and width"
+            )
+        if min(self.labels.shape) < MIN_SIDE_PX:
+            raise DataError(f"{self.name}: {self.labels.shape[0]} x {self.labels.shape[1]} pixels; at least 32 x 32 are needed")
+        self.classes.check_labels(self.labels, self.name)
+
+    @property
+    def indices(self) -> np.ndarray:
+        """(H, W) uint8 class indices 0..C-1; 255 where ignored."""
+        return self.classes.to_indices(self.labels)
+
+
+class SceneSource(ABC):
+    """Scenes of one data set, read one at a time; what every data format becomes.
+
+    `len(source)` scenes; `source[i]` reads scene i from disk, so memory does not grow with their number.
+    """
+
+    location: str
+    """what the user typed to name the data"""
+    classes: ClassSet
+    channels: int
+    """1 = grey, 3 = RGB; the same for all scenes"""
+    shape: tuple[int, int] | None
+    """(height, width) in pixels of every scene; None where they differ"""
+    names: Sequence[str]
+    """unique name of each scene"""
+    groups: Sequence[str] | None = None
+    """scenes of one group (a rover stop) show the same ground and stay in one part of a split; None = unknown"""
+    parts: Sequence[str] | None = None
+    """"train" or "test" for each scene where the data set itself fixes it, else None"""
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, index: int) -> Scene:
+        image, labels = self.read(index)
+        return Scene(self.names[index], image, labels, self.classes, self.origin(index))
+
+    def __iter__(self) -> Iterator[Scene]:
+        return (self[index] for index in range(len(self)))
+
+    @abstractmethod
+    def read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """Image (H, W, channels) uint8 and label map (H, W) uint8 of ids; all ignored where a scene has no labels."""
+
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """16 hex digits that change when any image or label map does; the same on every machine."""
+
+    def origin(self, index: int) -> Origin:
+        return Origin()
+
+
+def scene_key(image: np.ndarray) -> str:
+    """16 hex digits naming a picture by its content: equal pixels, equal key, whatever file they came from."""
+    digest = hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=8, person=b"marsgen")
+    digest.update(repr(image.shape).encode())
+    return digest.hexdigest()

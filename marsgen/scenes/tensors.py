@@ -1,0 +1,43 @@
+"""Between arrays at rest and tensors in a loop: the one place that knows value ranges and padding."""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from marsgen.scenes.classes import IGNORED_INDEX
+
+
+def image_tensor(images: np.ndarray) -> torch.Tensor:
+    """(..., H, W, channels) uint8 -> (..., channels, H, W) float32 in [-1, 1]."""
+    return torch.from_numpy(np.ascontiguousarray(images)).movedim(-1, -3).to(torch.float32).div(127.5).sub(1)
+
+
+def image_array(images: torch.Tensor) -> np.ndarray:
+    """(..., channels, H, W) float in [-1, 1] (clipped) -> (..., H, W, channels) uint8."""
+    scaled = images.detach().to("cpu", torch.float32).add(1).mul(127.5).round().clamp(0, 255)
+    return np.ascontiguousarray(scaled.to(torch.uint8).movedim(-3, -1).numpy())
+
+
+def label_tensor(indices: np.ndarray) -> torch.Tensor:
+    """(..., H, W) uint8 class indices (255 = ignored) -> int64 tensor of the same shape."""
+    return torch.from_numpy(indices.astype(np.int64))
+
+
+def one_hot(labels: torch.Tensor, num_classes: int) -> torch.Tensor:
+    """(B, H, W) int64 indices -> (B, C + 1, H, W) float32; the last channel marks ignored pixels.
+
+    "No label" is a condition of its own, since it is not a terrain: sky, rover, or ground nobody agreed on.
+    """
+    slots = torch.where(labels == IGNORED_INDEX, num_classes, labels)
+    return F.one_hot(slots, num_classes + 1).movedim(-1, -3).to(torch.float32)
+
+
+def pad_to_multiple(images: torch.Tensor, multiple: int) -> tuple[torch.Tensor, tuple[int, int]]:
+    """Extend (B, channels, H, W) at the bottom and right by repeating the edge until both sides divide by `multiple`.
+
+    Returns:
+        the padded images and the (height, width) to cut the result back to.
+    """
+    height, width = images.shape[-2:]
+    padded = F.pad(images, (0, -width % multiple, 0, -height % multiple), mode="replicate")
+    return padded, (height, width)

@@ -1,0 +1,61 @@
+"""A tiny world of scenes that every test can use, painted by the simulator."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+# tests run two at a time: one thread each, and the same bytes on every machine
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def simulated_npz(path: Path, scenes: int = 48, seed: int = 5, unlabelled: int = 6, rocks: float = 0.4) -> Path:
+    """Write an npz in the course's layout: key training_set (N, 2, H, W) and test_set (M, H, W)."""
+    from marsgen.scenes.simulate import SimulationConfig, simulate_scene
+
+    config = SimulationConfig(seed=seed, rock_scene_share=rocks, outlier_share=0.15)
+    pairs = [simulate_scene(i, config) for i in range(scenes + unlabelled)]
+    images = np.stack([image[..., 0] for image, _ in pairs])
+    labels = np.stack([labels for _, labels in pairs])
+    training = np.stack([images[:scenes], labels[:scenes]], axis=1)
+    np.savez_compressed(path, training_set=training, test_set=images[scenes:])
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_npz(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """48 simulated pairs of 64 x 128 (about 7 outliers, at least 12 with a big rock) and 6 unlabelled images."""
+    return simulated_npz(tmp_path_factory.mktemp("data") / "tiny.npz")
+
+
+@pytest.fixture(scope="session")
+def tiny_test_npz(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """24 other labelled pairs, keys images and labels: a test set of its own."""
+    from marsgen.scenes.simulate import SimulationConfig, simulate_scene
+
+    config = SimulationConfig(seed=77, rock_scene_share=0.5, outlier_share=0)
+    pairs = [simulate_scene(i, config) for i in range(24)]
+    path = tmp_path_factory.mktemp("data") / "tiny_test.npz"
+    np.savez_compressed(
+        path, images=np.stack([i[..., 0] for i, _ in pairs]), labels=np.stack([labels for _, labels in pairs])
+    )
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_scenes(tiny_npz: Path):
+    """The labelled scenes of `tiny_npz`."""
+    from marsgen.scenes.sources import open_scenes
+
+    return open_scenes(str(tiny_npz))
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder with mars_for_students.npz and its companions; tests that ask for it are skipped where it is absent."""
+    root = Path(__file__).parent.parent
+    for folder in (os.environ.get("MARSGEN_DATA"), root.parent / "shared" / "data", root / "shared" / "data"):
+        if folder and (Path(folder) / "mars_for_students.npz").is_file():
+            return Path(folder)
+    pytest.skip("real data are not here; set MARSGEN_DATA to their folder")
