@@ -13,7 +13,7 @@ Nothing in the folder holds a time or a path of the run itself: the same inputs 
 import json
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -54,14 +54,26 @@ class Run:
 
     @classmethod
     def start(
-        cls, folder: Path, command: str, config: Config, inputs: dict[str, Any] | None = None, *, writes: bool = True
+        cls,
+        folder: Path,
+        command: str,
+        config: Config,
+        inputs: dict[str, Any] | None = None,
+        *,
+        without_effect: Sequence[str] = (),
+        writes: bool = True,
     ) -> "Run":
         """Open `folder` for this very run: new, interrupted or finished.
 
+        Args:
+            command: the command line's words, such as "marsgen synthesize".
+            inputs: what the run reads, with fingerprints.
+            without_effect: config keys that change no byte of the result; a run may go on with other values of them.
+            writes: False on all but the first of several processes.
         Raises:
             RunError: the folder holds something else, belongs to another run, or another process is writing into it.
         """
-        run = cls(folder, command, config.model_dump(mode="json"), plain(inputs or {}), writes)
+        run = cls(folder, command, config.model_dump(mode="json", exclude=set(without_effect)), plain(inputs or {}), writes)
         if not writes:
             return run
         identity = {"command": command, "inputs": run.inputs, "config": run.config}

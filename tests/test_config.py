@@ -26,7 +26,7 @@ def test_overrides_beat_the_file_and_the_file_beats_defaults(tmp_path):
         (["data.val_shar=0.2"], r"unknown key 'data\.val_shar' \(did you mean 'val_share'\?\)"),
         (["steps=many"], r"steps is 'many': .*integer"),
         (["data.val_share=1.5"], r"data\.val_share is 1\.5: .*less than 1"),
-        (["lr=nan"], "lr is nan: .*finite"),
+        (["lr=nan"], "lr is 'nan': .*finite"),
         (["steps"], "expected key=value"),
         (["steps=3", "nonsense=1", "lr=x"], "unknown key 'nonsense'.*lr is 'x'|lr is 'x'.*unknown key 'nonsense'"),
     ],

@@ -1,0 +1,181 @@
+"""The `marsgen` command: parse, open the run, call one stage, print the summary."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from marsgen.console import OUTPUTS, Classes, ConfigFile, Data, Out, Overrides, read_class_set, run_app, say, show_version
+from marsgen.errors import RunError
+
+# stages are imported inside the commands: torch takes seconds, --help should not
+app = typer.Typer(
+    name="marsgen",
+    help="Draw more scenes of a rare class, for a segmenter to learn from.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+class Mode(StrEnum):
+    """What the generator draws."""
+
+    region = "region"
+    scene = "scene"
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=show_version("marsgen"), is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def inspect(
+    data: Data,
+    against: Annotated[
+        str | None, typer.Option("--against", help="Another data set, such as the test set: name what both hold.", metavar="WHERE")
+    ] = None,
+    classes: Classes = None,
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+    out: Out = None,
+) -> None:
+    """Say what is in a data set and what is wrong with it; write a page with pictures."""
+    from marsgen.config import load_config
+    from marsgen.inspection import InspectConfig, inspect_dataset
+
+    settings = load_config(InspectConfig, config, overrides or ())
+    out = out or OUTPUTS / "inspect"
+    for line in inspect_dataset(data, settings, read_class_set(classes), out, against=against).lines:
+        say(line)
+    say(f"wrote {out / 'inspect.html'}")
+
+
+@app.command("train-generator")
+def train_generator(
+    data: Data, classes: Classes = None, config: ConfigFile = None, overrides: Overrides = None, out: Out = None
+) -> None:
+    """Train a network that draws pictures from label maps (pix2pix); a repeated command goes on where it was."""
+    from marsgen.config import load_config
+    from marsgen.generators.train_pix2pix import TrainGeneratorConfig, train
+    from marsgen.runs import Run
+    from marsgen.scenes.dataset import open_dataset
+
+    settings = load_config(TrainGeneratorConfig, config, overrides or ())
+    dataset = open_dataset(data, settings.data, read_class_set(classes))
+    folder = out or OUTPUTS / "generator"
+    run = Run.start(folder, "marsgen train-generator", settings, _inputs(data, classes, dataset))
+    say(dataset.describe())
+    if not run.finished:
+        train(settings, run, dataset)
+    _say_finished(run)
+
+
+@app.command()
+def synthesize(
+    class_: Annotated[
+        list[str] | None,
+        typer.Option("--class", help="Class to add more of; repeatable. Default: the rare classes of the data.", metavar="NAME"),
+    ] = None,
+    n: Annotated[int | None, typer.Option("--n", help="Pairs to make.", min=1, show_default="1000")] = None,
+    generator: Annotated[
+        str | None,
+        typer.Option(
+            "--generator",
+            help="Folder that `marsgen train-generator` wrote, or copy-paste (needs no training). Default: the last trained one.",
+            metavar="DIR|copy-paste",
+        ),
+    ] = None,
+    mode: Annotated[
+        Mode | None,
+        typer.Option("--mode", help="region: draw only around what is pasted; scene: the whole picture.", show_default="region"),
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option("--data", help="Real scenes to start from. Default: those the generator was trained on.", metavar="WHERE"),
+    ] = None,
+    classes: Classes = None,
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+    out: Out = None,
+) -> None:
+    """Paste regions of a rare class into real scenes and draw the pictures that belong to the new label maps."""
+    from marsgen.config import DataConfig, load_config
+    from marsgen.generators import load_generator
+    from marsgen.runs import Run, latest_run
+    from marsgen.scenes.dataset import open_dataset
+    from marsgen.synthesis import BATCH_SIZE, SynthesizeConfig
+    from marsgen.synthesis import synthesize as make
+
+    given: list[str] = [f"classes=[{','.join(class_)}]"] if class_ else []
+    given += [f"n={n}"] if n else []
+    given += [f"mode={mode.value}"] if mode else []
+    settings = load_config(SynthesizeConfig, config, [*(overrides or ()), *given])
+
+    where = generator or str(latest_run(OUTPUTS, "marsgen train-generator"))
+    trained = None if where == "copy-paste" else Run.load(Path(where), "marsgen train-generator")
+    if data is None:
+        if trained is None:
+            raise RunError("--generator copy-paste knows no data of its own; name them with --data")
+        data, classes = trained.inputs["data"], _path(trained.inputs["classes"])
+    if settings.data is None:
+        split = DataConfig.model_validate(trained.config["data"]) if trained else DataConfig()
+        settings = settings.model_copy(update={"data": split})
+    assert settings.data is not None
+
+    dataset = open_dataset(data, settings.data, read_class_set(classes))
+    drawer = load_generator(where, dataset.scenes.classes, dataset.scenes.channels)
+    inputs = _inputs(data, classes, dataset) | {"generator": drawer.name, "generator_fingerprint": drawer.fingerprint}
+    run = Run.start(
+        out or OUTPUTS / "synth", "marsgen synthesize", settings, inputs, without_effect=(BATCH_SIZE,)
+    )
+    say(f"{drawer.name}: {where}" if trained else f"{drawer.name} of {data}")
+    say(dataset.describe())
+    if not run.finished:
+        run.finish(make(settings, run, dataset, drawer))
+    _say_finished(run)
+
+
+@app.command()
+def demo(out: Out = None) -> None:
+    """Run the whole flow on simulated scenes, small, and end with a report to open."""
+    from marsgen.demo import run_demo
+
+    run_demo(out or OUTPUTS / "demo")
+
+
+def _inputs(data: str, classes: Path | None, dataset: Any) -> dict[str, Any]:
+    return {"data": data, "data_fingerprint": dataset.scenes.fingerprint(), "classes": classes and str(classes)}
+
+
+def _path(text: str | None) -> Path | None:
+    return None if text is None else Path(text)
+
+
+def _say_finished(run: Any) -> None:
+    parts = [f"{key} {value}" for key, value in _flat(run.summary)]
+    say("   ".join(parts))
+    say(f"wrote {run.folder}")
+
+
+def _flat(summary: dict[str, Any]) -> list[tuple[str, Any]]:
+    pairs: list[tuple[str, Any]] = []
+    for key, value in summary.items():
+        pairs += _flat(value) if isinstance(value, dict) else [(key, value)]
+    return pairs
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    run_app(app, "marsgen")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,85 @@
+"""What the two command lines share: common options, and errors as one line with exit code 2."""
+
+import errno
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import click
+import typer
+
+from marsgen.errors import InputError
+
+Data = Annotated[
+    str,
+    typer.Option(
+        "--data",
+        help="An .npz of images and label maps, an AI4Mars folder, a folder with images/ and labels/, or sim:N for N simulated scenes.",
+        metavar="WHERE",
+        show_default=False,
+    ),
+]
+Classes = Annotated[
+    Path | None,
+    typer.Option("--classes", help="Yaml of class names, ids and colours; default: the data's own, else Mars.", metavar="FILE"),
+]
+ConfigFile = Annotated[
+    Path | None, typer.Option("--config", help="Yaml of settings; what it leaves out keeps its default.", metavar="FILE")
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Override one setting, dotted keys: --set paste.feather_px=2. Repeatable.", metavar="KEY=VALUE"),
+]
+Out = Annotated[Path | None, typer.Option("--out", help="Folder to write into.", metavar="DIR")]
+
+OUTPUTS = Path("outputs")
+
+
+def read_class_set(classes: Path | None):
+    """The ClassSet of --classes, or None when it was not given."""
+    from marsgen.scenes.classes import read_classes
+
+    return None if classes is None else read_classes(classes)
+
+
+def say(text: str) -> None:
+    """Print a result line to standard output; progress bars use standard error."""
+    print(text, flush=True)
+
+
+def run_app(app: typer.Typer, program: str) -> None:
+    """Run a command line. A user's mistake is one line on standard error and exit code 2; a bug is a traceback."""
+    try:
+        code = app(standalone_mode=False, prog_name=program)
+    except InputError as problem:
+        _stop(str(problem))
+    except click.UsageError as problem:
+        where = problem.ctx.command_path if problem.ctx else program
+        _stop(f"{problem.format_message().rstrip('.')}; see `{where} --help`")
+    except (click.Abort, KeyboardInterrupt):
+        print("stopped; the same command goes on where it was", file=sys.stderr)
+        sys.exit(130)
+    except OSError as problem:
+        if problem.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM):
+            raise
+        _stop(f"{problem.filename or 'output'}: {problem.strerror}; what is written is whole, mend it and repeat the command")
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _stop(sentence: str) -> None:
+    print(f"error: {' '.join(sentence.split())}", file=sys.stderr)
+    sys.exit(2)
+
+
+def show_version(program: str) -> Callable[[bool], None]:
+    """A --version callback."""
+
+    def show(wanted: bool) -> None:
+        if wanted:
+            from marsgen import __version__
+
+            say(f"{program} {__version__}")
+            raise typer.Exit
+
+    return show

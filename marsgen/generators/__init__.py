@@ -1,0 +1,106 @@
+"""Generators: a label map becomes a picture. One protocol, a table of those there are, the way to open a trained one.
+
+A new generator is one file with a class that has the members of `Generator`, and one line in `GENERATORS`.
+"""
+
+import importlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from marsgen.errors import RunError, nearest
+from marsgen.scenes.classes import ClassSet
+
+__all__ = ["GENERATORS", "RECORD", "DrawRequest", "Generator", "find_generator", "load_generator"]
+
+RECORD = "generator.json"
+"""File of a training run that names the generator: what `load_generator` looks for."""
+
+
+@dataclass(frozen=True, eq=False)
+class DrawRequest:
+    """A batch of B equal-sized windows to draw; windows are h x w pixels, each side at least 32."""
+
+    composites: np.ndarray
+    """(B, h, w, channels) uint8: real pixels with the pasted region blended in"""
+    indices: np.ndarray
+    """(B, h, w) uint8 class indices of the edited label map, 255 = ignored"""
+    hole: np.ndarray
+    """(B, h, w) float32 in [0, 1]: 1 = the generator draws this pixel and does not see the composite there, 0 = real
+    pixel that stays. All ones = draw the whole picture from the label map."""
+    seeds: np.ndarray
+    """(B,) uint64: the noise of sample b comes from seeds[b] alone"""
+
+    def __post_init__(self) -> None:
+        batch = self.indices.shape
+        assert self.composites.shape[:3] == batch, f"composites {self.composites.shape} beside indices {batch}"
+        assert self.hole.shape == batch, f"hole {self.hole.shape} beside indices {batch}"
+        assert self.seeds.shape == batch[:1], f"{self.seeds.shape} seeds for {batch[0]} windows"
+
+
+class Generator(Protocol):
+    """What synthesis needs of a generator. `draw` is a pure function of the request: no state, no clock."""
+
+    @property
+    def name(self) -> str:
+        """Its name in `GENERATORS`."""
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hex digits that change with the weights or the kind of generator."""
+
+    @property
+    def channels(self) -> int:
+        """1 = grey, 3 = RGB."""
+
+    @property
+    def classes(self) -> ClassSet:
+        """The classes whose indices it understands."""
+
+    @property
+    def trained_on(self) -> tuple[str, ...]:
+        """Scene keys of every picture that it has learned from; empty when nothing was learned."""
+
+    def draw(self, request: DrawRequest) -> np.ndarray:
+        """(B, h, w, channels) uint8: drawn where hole = 1, the composite where hole = 0, a mix between."""
+
+
+# written as text, so that naming the generators on a command line does not import torch
+GENERATORS = {
+    "copy-paste": "marsgen.generators.copy_paste:CopyPaste",
+    "pix2pix": "marsgen.generators.pix2pix:Pix2Pix",
+}
+
+
+def find_generator(name: str) -> type:
+    """The class of a generator by its name in `GENERATORS`.
+
+    Raises:
+        RunError: no such generator; the message lists those there are.
+    """
+    if name not in GENERATORS:
+        raise RunError(f"no generator '{name}'{nearest(name, GENERATORS)}; there are {', '.join(GENERATORS)}")
+    module, _, attribute = GENERATORS[name].partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def load_generator(where: str) -> Generator:
+    """Open the generator that a finished `marsgen train-generator` run left in folder `where`.
+
+    Raises:
+        RunError: no run there, an unfinished one, one of another command, or a generator this version does not know.
+    """
+    from marsgen.runs import Run
+
+    folder = Path(where)
+    run = Run.load(folder)
+    if not (folder / RECORD).is_file():
+        raise RunError(f"{folder} was made by `{run.command}`; expected a run of `marsgen train-generator`")
+    try:
+        kind = json.loads((folder / RECORD).read_text(encoding="utf-8"))["generator"]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise RunError(f"{folder / RECORD}: damaged; repeat `marsgen train-generator` into another --out") from None
+    return find_generator(kind).load(folder)  # type: ignore[attr-defined]

@@ -1,0 +1,290 @@
+"""Which scene gets which region, where: a pure function of (inputs, seed, sample index)."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from marsgen.errors import DataError
+from marsgen.masks.paste import (
+    GAIN_LIMITS,
+    MIN_DISTANCE,
+    Box,
+    EditedMask,
+    PasteConfig,
+    Stamp,
+    clip_window,
+    horizon_row,
+    luminance,
+    paste,
+    shape_stamp,
+)
+from marsgen.masks.regions import Region, RegionLibrary
+from marsgen.scenes.classes import ClassSet
+from marsgen.scenes.scene import Scene, SceneSource, scene_key
+
+FOOT_SHARE = 0.2
+"""lowest share of a region's rows in which its outline touches the ground"""
+FOOT_ON_GROUND = 0.9
+"""share of that outline that has to lie on a ground class; labels have small holes"""
+CUT_DEEPER = 0.3
+"""a region that its donor's border cuts off is pushed out of the picture by up to this share of its size"""
+
+
+@dataclass(frozen=True)
+class Place:
+    """One pasted region: where it came from and what was done to it."""
+
+    donor_name: str
+    donor_key: str
+    class_name: str
+    donor_box: Box
+    """the region in the donor scene"""
+    box: Box
+    """the changed window of the parent scene, soft edge included"""
+    row: int
+    """row and column of the middle of the region's foot in the parent; outside the image where the foot is cut off"""
+    column: int
+    scale: float
+    flip: bool
+    angle: float
+    """degrees, counterclockwise"""
+    gain: float
+    """factor on the donor's brightness"""
+
+    def record(self) -> dict:
+        """The same content in json's types, as it stands in a manifest."""
+        return {
+            "name": self.donor_name,
+            "key": self.donor_key,
+            "class": self.class_name,
+            "donor_box": list(self.donor_box),
+            "box": list(self.box),
+            "row": self.row,
+            "column": self.column,
+            "scale": round(self.scale, 4),
+            "flip": self.flip,
+            "angle": round(self.angle, 3),
+            "gain": round(self.gain, 4),
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class PlannedSample:
+    """Sample `index` of a seed: the parent scene, what was pasted where, and the edited arrays."""
+
+    index: int
+    seed: int
+    parent_index: int
+    parent_name: str
+    parent_key: str
+    places: tuple[Place, ...]
+    edited: EditedMask
+
+    @property
+    def ancestors(self) -> tuple[str, ...]:
+        """Content keys of the parent and of every donor, each once: what Origin.ancestors holds."""
+        return tuple(dict.fromkeys([self.parent_key, *(place.donor_key for place in self.places)]))
+
+    def record(self) -> dict:
+        """Parent, donors and places in json's types: the keys `index`, `seed`, `parent` and `donors` of a manifest line."""
+        return {
+            "index": self.index,
+            "seed": self.seed,
+            "parent": {"name": self.parent_name, "key": self.parent_key},
+            "donors": [place.record() for place in self.places],
+        }
+
+
+def edit_sample(
+    index: int, seed: int, scenes: SceneSource, library: RegionLibrary, config: PasteConfig, parents: Sequence[int]
+) -> PlannedSample:
+    """Draw a parent scene and paste regions of the library into it.
+
+    Args:
+        index: number of the sample; together with `seed` and the other inputs it decides everything.
+        parents: scenes that may be edited: the train part, nothing else.
+    Raises:
+        DataError: no parents, a scene whose channels differ from the regions', or no place found in many parents.
+    """
+    if not len(parents):
+        raise DataError("no scene to paste into; the train part is empty")
+    rng = np.random.default_rng([seed, index])
+    ground = _ground_table(library, config)
+    fewest, most = config.regions_per_scene
+    pasted = _table(library.classes, library.class_names)
+    for _ in range(config.max_parents):
+        parent_index = int(parents[int(rng.integers(len(parents)))])
+        scene = scenes[parent_index]
+        if scene.image.shape[2] != library.channels:
+            raise DataError(f"{scene.name}: {scene.image.shape[2]} channels, but the regions have {library.channels}")
+        horizon = horizon_row(scene.labels, scene.classes.ignored, config)
+        canvas = _Canvas(EditedMask.of(scene.image, scene.labels), ground, pasted, scene.classes.ignored, horizon)
+        places = _fill(canvas, library, int(rng.integers(fewest, most + 1)), config, rng)
+        if len(places) >= fewest:
+            key = scene_key(scene.image)
+            edited = replace(canvas.edited, boxes=tuple(place.box for place in places))
+            return PlannedSample(index, seed, parent_index, scene.name, key, tuple(places), edited)
+    raise DataError(
+        f"sample {index}: no place for {fewest} regions of {', '.join(library.class_names)} in {config.max_parents} scenes "
+        f"with {config.tries} tries each; raise paste.tries, paste.max_parents or paste.max_ignored_share, "
+        "or name other paste.ground_classes"
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Canvas:
+    """A parent scene being edited, and what its ids mean for a place."""
+
+    edited: EditedMask
+    ground: np.ndarray
+    """(256,) bool: ids that a region may stand on"""
+    pasted: np.ndarray
+    """(256,) bool: ids that a region must not touch"""
+    ignored: int
+    horizon: float
+
+
+def _ground_table(library: RegionLibrary, config: PasteConfig) -> np.ndarray:
+    """(256,) bool: ids that a region may stand on."""
+    classes = library.classes
+    names = config.ground_classes or tuple(name for name in classes.names if name not in library.class_names)
+    pasted = [name for name in names if name in library.class_names]
+    if pasted or not names:
+        raise DataError(
+            f"nothing to stand on: {', '.join(library.class_names)} are pasted and the ground is "
+            f"{', '.join(names) or 'empty'}; name classes that are not pasted in paste.ground_classes"
+        )
+    return _table(classes, names)
+
+
+def _table(classes: ClassSet, names: Sequence[str]) -> np.ndarray:
+    table = np.zeros(256, bool)
+    table[[classes.ids[classes.index(name)] for name in names]] = True
+    return table
+
+
+def _fill(
+    canvas: _Canvas, library: RegionLibrary, count: int, config: PasteConfig, rng: np.random.Generator
+) -> list[Place]:
+    """Paste up to `count` regions; fewer when the tries run out."""
+    places: list[Place] = []
+    for _ in range(config.tries):
+        name = library.class_names[int(rng.integers(len(library.class_names)))]
+        region = library.regions[name][int(rng.integers(len(library.regions[name])))]
+        place = _try_place(canvas, region, config, rng)
+        if place is not None:
+            places.append(place)
+        if len(places) == count:
+            break
+    return places
+
+
+def _try_place(canvas: _Canvas, region: Region, config: PasteConfig, rng: np.random.Generator) -> Place | None:
+    """Draw one place for a region and paste it there if it fits."""
+    labels = canvas.edited.labels
+    flip = bool(rng.random() < config.flip)
+    row, column = _draw_foot(region, flip, labels.shape, rng)
+    if not canvas.ground[labels[min(row, labels.shape[0] - 1), column]]:
+        return None
+    scale = _scale_at(row, region, canvas.horizon, labels.shape[0], config, rng)
+    # a turned or bent region would leave the border that cuts it off
+    angle = 0.0 if region.cut else float(rng.uniform(-config.max_angle, config.max_angle))
+    warp = (0.0, 0.0, 0.0) if region.cut else (*rng.uniform(-config.warp, config.warp, 2), rng.uniform(0, 2 * math.pi))
+    stamp = shape_stamp(region, scale=scale, flip=flip, angle=angle, warp=warp)
+    foot = stamp.foot
+    top, left = _push_to_border(stamp, row - foot[0], column - foot[1], labels.shape, rng)
+    if not _fits(stamp, top, left, canvas, config):
+        return None
+    gain = _gain(stamp, top, left, region, canvas, config)
+    box = paste(stamp, top, left, region.class_id, gain, canvas.edited, config)
+    return Place(
+        donor_name=region.donor_name,
+        donor_key=region.donor_key,
+        class_name=region.class_name,
+        donor_box=region.box,
+        box=box,
+        row=top + foot[0],
+        column=left + foot[1],
+        scale=scale,
+        flip=flip,
+        angle=angle,
+        gain=gain,
+    )
+
+
+def _draw_foot(region: Region, flip: bool, shape: tuple[int, ...], rng: np.random.Generator) -> tuple[int, int]:
+    """Row and column of a foot: anywhere for whole regions, at the cut side for regions that a border cuts off."""
+    height, width = shape
+    # a foot below the picture makes a region that the lower border cuts off, as often happens in real scenes
+    row, column = int(rng.integers(height + height // 8)), int(rng.integers(width))
+    if "bottom" in region.cut:
+        row = height - 1
+    elif "top" in region.cut:
+        row = min(int(region.foot * height), height - 1)
+    if "left" in region.cut or "right" in region.cut:
+        column = 0 if ("left" in region.cut) != flip else width - 1
+    return row, column
+
+
+def _scale_at(
+    row: int, region: Region, horizon: float, height: int, config: PasteConfig, rng: np.random.Generator
+) -> float:
+    """Size beside the donor's own pixels: things grow in proportion to how far below the horizon they stand."""
+    distance = max((row + 1 - horizon) / height, MIN_DISTANCE)
+    perspective = min(max(distance / region.distance, config.scale[0]), config.scale[1])
+    jitter = 1 + config.scale_jitter * float(rng.uniform(-1, 1))
+    return perspective * jitter * height / region.donor_height
+
+
+def _push_to_border(
+    stamp: Stamp, top: int, left: int, shape: tuple[int, ...], rng: np.random.Generator
+) -> tuple[int, int]:
+    """Lay cut sides on the same side of the picture, or a little beyond it."""
+    tall, wide = stamp.depth.shape
+    down, across = (int(share * CUT_DEEPER * side) for share, side in zip(rng.random(2), (tall, wide), strict=True))
+    if "top" in stamp.cut:
+        top = -down
+    if "bottom" in stamp.cut:
+        top = shape[0] - tall + down
+    if "left" in stamp.cut:
+        left = -across
+    if "right" in stamp.cut:
+        left = shape[1] - wide + across
+    return top, left
+
+
+def _fits(stamp: Stamp, top: int, left: int, canvas: _Canvas, config: PasteConfig) -> bool:
+    """Enough of it visible, clear of its own kind, little of it on unlabelled pixels, its foot on ground."""
+    window, inside = clip_window(stamp, top, left, canvas.edited.labels.shape)
+    labels, depth = canvas.edited.labels[window], stamp.depth[inside]
+    mask = depth > 0
+    visible = np.count_nonzero(mask)
+    if visible < max(config.min_visible_px, config.min_visible_share * np.count_nonzero(stamp.depth > 0)):
+        return False
+    if canvas.pasted[labels[depth > -config.gap_px]].any():
+        return False
+    if np.count_nonzero(labels[mask] == canvas.ignored) > config.max_ignored_share * visible:
+        return False
+    standing = canvas.ground[labels[_foot_outline(mask)]]
+    return bool(standing.mean() >= FOOT_ON_GROUND)
+
+
+def _foot_outline(mask: np.ndarray) -> np.ndarray:
+    """(h, w) bool: pixels of a non-empty mask with nothing of it below, in its lowest rows."""
+    below = np.zeros_like(mask)
+    below[:-1] = mask[1:]
+    outline = mask & ~below
+    rows = np.flatnonzero(mask.any(axis=1))
+    outline[: rows[-1] - int(FOOT_SHARE * (rows[-1] - rows[0]))] = False
+    return outline
+
+
+def _gain(stamp: Stamp, top: int, left: int, region: Region, canvas: _Canvas, config: PasteConfig) -> float:
+    """Ratio of the ground's brightness here to that around the donor, damped by `match_brightness`."""
+    window, _ = clip_window(stamp, top, left, canvas.edited.labels.shape)
+    ground = canvas.ground[canvas.edited.labels[window]]
+    level = float(luminance(canvas.edited.image[window])[ground].mean())
+    ratio = max(level, 1.0) / region.ground_level
+    return min(max(ratio**config.match_brightness, GAIN_LIMITS[0]), GAIN_LIMITS[1])

@@ -1,0 +1,191 @@
+"""Cut connected regions of a class out of real scenes, with their pixels and a margin of what surrounds them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy import ndimage
+from skimage.measure import label, regionprops
+
+from marsgen.errors import DataError
+from marsgen.masks.paste import MIN_DISTANCE, Box, PasteConfig, horizon_row, luminance
+from marsgen.scenes.classes import ClassSet
+from marsgen.scenes.scene import Scene, SceneSource, scene_key
+
+BORDER_PX = 2
+"""a region this close to the border of its scene is cut off by it: annotators leave a rim of one or two pixels"""
+MIN_RING_PX = 24
+"""fewer labelled pixels around a region say nothing about the ground there; unlabelled ones are then used too"""
+SIDES = ("top", "left", "bottom", "right")
+
+
+@dataclass(frozen=True, eq=False)
+class Region:
+    """One connected region of a class, cut out of a real scene."""
+
+    donor_name: str
+    donor_key: str
+    """content key of the scene it was cut from (see `scene_key`)"""
+    class_name: str
+    class_id: int
+    box: Box
+    """where its pixels were in the donor scene, without the margin"""
+    area_px: int
+    foot: float
+    """row below its lowest pixel as a share of the donor's height, (0, 1]"""
+    distance: float
+    """rows from the horizon down to the foot as a share of the donor's height"""
+    donor_height: int
+    cut: tuple[str, ...]
+    """sides on which the donor's border cuts it off: top, left, bottom, right"""
+    ground_level: float
+    """mean brightness in [0, 255] of the labelled ground around it"""
+    layers: np.ndarray
+    """(h, w, channels + 1) float32: pixels in [0, 255], last the distance in px to its outline, positive inside"""
+
+    @property
+    def depth(self) -> np.ndarray:
+        """(h, w) float32 distance to the outline in px, positive inside."""
+        return self.layers[..., -1]
+
+
+@dataclass(frozen=True, eq=False)
+class RegionLibrary:
+    """The regions that may be pasted, by class."""
+
+    classes: ClassSet
+    channels: int
+    regions: dict[str, tuple[Region, ...]]
+    """class name -> its regions, in the order of the scenes"""
+    found: dict[str, int] = field(default_factory=dict)
+    """class name -> connected regions seen, crumbs and strips included"""
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return tuple(self.regions)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Class name -> regions kept."""
+        return {name: len(kept) for name, kept in self.regions.items()}
+
+    def __len__(self) -> int:
+        return sum(self.counts.values())
+
+
+def cut_regions(
+    scenes: SceneSource,
+    indices: Sequence[int],
+    class_names: Sequence[str],
+    config: PasteConfig,
+    keys: Sequence[str] | None = None,
+) -> RegionLibrary:
+    """Find every region of the named classes that is fit for pasting.
+
+    Args:
+        indices: scenes to search: the train part, nothing else.
+        class_names: classes to cut out.
+        keys: content key of each scene of `scenes` where already known (`Survey.keys`); hashed here otherwise.
+    Raises:
+        DataError: an unknown class, no class at all, or a class without a single fit region.
+    """
+    if not class_names:
+        raise DataError(f"no class to paste was named; the classes are {', '.join(scenes.classes.names)}")
+    ids = {name: scenes.classes.ids[scenes.classes.index(name)] for name in class_names}
+    kept: dict[str, list[Region]] = {name: [] for name in ids}
+    areas: dict[str, list[int]] = {name: [] for name in ids}
+    for index in indices:
+        scene = scenes[index]
+        for name, class_id in ids.items():
+            for found in regionprops(label(scene.labels == class_id, connectivity=2)):
+                areas[name].append(int(found.area))
+                cut = _cut_sides(found.bbox, scene.labels.shape)
+                if _is_fit(found, cut, scene.labels.size, config):
+                    key = keys[index] if keys is not None else scene_key(scene.image)
+                    kept[name].append(_cut_one(scene, found, cut, name, list(ids.values()), key, config))
+    for name in ids:
+        if not kept[name]:
+            raise DataError(_no_region(name, areas[name], len(indices), config))
+    regions = {name: tuple(found) for name, found in kept.items()}
+    return RegionLibrary(scenes.classes, scenes.channels, regions, {name: len(found) for name, found in areas.items()})
+
+
+def _no_region(name: str, areas: Sequence[int], scenes: int, config: PasteConfig) -> str:
+    if max(areas, default=0) < config.min_region_px:
+        largest = f"the largest has {max(areas)} px" if areas else "none has a single pixel of it"
+        advice = "lower paste.min_region_px" if areas else "name another class"
+        return f"class {name} has no region of at least {config.min_region_px} px in the {scenes} train scenes ({largest}); {advice}"
+    return (
+        f"class {name} has {len(areas)} regions in the {scenes} train scenes, but none of a shape fit for pasting; "
+        "lower paste.min_solidity or paste.min_thickness, or raise paste.max_region_share"
+    )
+
+
+def _cut_sides(box: tuple[int, int, int, int], shape: tuple[int, ...]) -> tuple[str, ...]:
+    at_border = (box[0] <= BORDER_PX, box[1] <= BORDER_PX, box[2] >= shape[0] - BORDER_PX, box[3] >= shape[1] - BORDER_PX)
+    return tuple(side for side, cut in zip(SIDES, at_border, strict=True) if cut)
+
+
+def _is_fit(found, cut: tuple[str, ...], scene_px: int, config: PasteConfig) -> bool:
+    if not config.min_region_px <= found.area <= config.max_region_share * scene_px:
+        return False
+    if {"left", "right"} <= set(cut) or {"top", "bottom"} <= set(cut):
+        return False  # wider or taller than its scene: there is no place for it anywhere else
+    thickness = _depth(found.image, cut, 1).max() / np.sqrt(found.area)
+    return found.solidity >= config.min_solidity and thickness >= config.min_thickness
+
+
+def _margins(cut: tuple[str, ...], margin: int) -> list[tuple[int, int]]:
+    top, left, bottom, right = (0 if side in cut else margin for side in SIDES)
+    return [(top, bottom), (left, right)]
+
+
+def _depth(image: np.ndarray, cut: tuple[str, ...], margin: int) -> np.ndarray:
+    """Signed distance to the outline of a (h, w) bool mask, extended by `margin` on sides that are not cut off.
+
+    Across a cut side the region is taken to go on, so that its outline does not run along the border.
+    """
+    padded = np.pad(np.pad(image, _margins(cut, margin)), margin, mode="edge")
+    # between the last pixel inside and the first outside lies the outline, half a pixel from either
+    depth = np.where(padded, ndimage.distance_transform_edt(padded) - 0.5, 0.5 - ndimage.distance_transform_edt(~padded))
+    return depth[margin:-margin, margin:-margin].astype(np.float32)
+
+
+def _cut_one(
+    scene: Scene, found, cut: tuple[str, ...], name: str, pasted_ids: Sequence[int], key: str, config: PasteConfig
+) -> Region:
+    height = scene.labels.shape[0]
+    box = Box(*(int(side) for side in found.bbox))
+    margin = config.margin_px
+    depth = _depth(found.image, cut, margin)
+    pixels = _with_margin(scene.image, box, cut, margin)
+    labels = _with_margin(scene.labels, box, cut, margin)
+    around = (depth < 0) & ~np.isin(labels, pasted_ids)
+    labelled = around & (labels != scene.classes.ignored)
+    ring = labelled if labelled.sum() >= MIN_RING_PX else around
+    # a region that fills its window has no ring: its own brightness is the best guess left
+    ground_level = float(luminance(pixels)[ring if ring.any() else np.ones_like(ring)].mean())
+    foot_row = height if "bottom" in cut else box.bottom
+    horizon = horizon_row(scene.labels, scene.classes.ignored, config)
+    return Region(
+        donor_name=scene.name,
+        donor_key=key,
+        class_name=name,
+        class_id=scene.classes.ids[scene.classes.index(name)],
+        box=box,
+        area_px=int(found.area),
+        foot=foot_row / height,
+        distance=max(foot_row - horizon, MIN_DISTANCE * height) / height,
+        donor_height=height,
+        cut=cut,
+        ground_level=max(ground_level, 1.0),
+        layers=np.concatenate([pixels.astype(np.float32), depth[..., None]], axis=-1),
+    )
+
+
+def _with_margin(array: np.ndarray, box: Box, cut: tuple[str, ...], margin: int) -> np.ndarray:
+    """The box and its margin; what the margin lacks beyond the image repeats the image's edge."""
+    (top, bottom), (left, right) = _margins(cut, margin)
+    rows = np.arange(box.top - top, box.bottom + bottom).clip(0, array.shape[0] - 1)
+    columns = np.arange(box.left - left, box.right + right).clip(0, array.shape[1] - 1)
+    return array[np.ix_(rows, columns)]

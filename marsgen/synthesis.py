@@ -1,0 +1,352 @@
+"""Edited masks through a generator into a folder of image/label pairs.
+
+Sample i depends on (inputs, seed, i) alone. The plan draws its random numbers from (seed, i). The network always sees
+CHUNK samples at a time, the same CHUNK neighbours whatever --n, the batch size or the number of processes, because a
+convolution may round differently when the shape of its batch changes.
+"""
+
+import heapq
+import io
+import json
+import os
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from PIL import Image
+from pydantic import Field
+from scipy import ndimage
+from tqdm import tqdm
+
+from marsgen.config import Config, DataConfig
+from marsgen.errors import DataError
+from marsgen.files import plain, write_bytes, write_json
+from marsgen.generators import DrawRequest, Generator
+from marsgen.masks.plan import PlannedSample, edit_sample
+from marsgen.masks.paste import PasteConfig
+from marsgen.masks.regions import RegionLibrary, cut_regions
+from marsgen.runs import Run
+from marsgen.scenes.dataset import Dataset
+from marsgen.scenes.folder import SceneFolder, write_classes, write_pair
+from marsgen.scenes.scene import SceneSource
+
+CHUNK = 16
+"""samples that go through the network together; part of what a sample is, so not a setting"""
+
+BATCH_SIZE = "batch_size"
+"""the one setting that changes no byte of the result, hence no part of what the run is"""
+
+
+class SynthesizeConfig(Config):
+    """How synthetic scenes are made; configs/synthesize.yaml has the same shape."""
+
+    n: int = Field(1000, ge=1, le=10_000_000)
+    """pairs to make"""
+    classes: tuple[str, ...] = ()
+    """classes whose regions are pasted; empty = the rare classes of the data"""
+    mode: Literal["region", "scene"] = "region"
+    """region: real pixels stay, only the surroundings of the pasted region are drawn; scene: the whole picture is drawn"""
+    seed: int = Field(0, ge=0)
+    """seed of plans and noise"""
+    batch_size: int = Field(64, ge=1)
+    """samples held in memory at once, rounded up to a multiple of 16; the result is the same whatever it is"""
+    context_px: int = Field(16, ge=4)
+    """region mode: real ground that the generator sees on each side of a pasted region"""
+    soft_edge_px: float = Field(3.0, ge=0)
+    """region mode: width of the border in which drawn pixels fade into real ones"""
+    paste: PasteConfig = PasteConfig()
+    data: DataConfig | None = None
+    """cleaning and split of the data; null = as the generator was trained"""
+
+
+@dataclass(frozen=True)
+class Window:
+    """A rectangle of a scene: rows top..bottom, columns left..right (exclusive)."""
+
+    top: int
+    left: int
+    bottom: int
+    right: int
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        return slice(self.top, self.bottom), slice(self.left, self.right)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.bottom - self.top, self.right - self.left
+
+
+@dataclass(eq=False)
+class _Draft:
+    """A planned sample on its way: `image` becomes the synthetic picture."""
+
+    plan: PlannedSample
+    image: np.ndarray
+    indices: np.ndarray
+    hole: np.ndarray
+
+
+def synthesize(config: SynthesizeConfig, run: Run, dataset: Dataset, generator: Generator) -> dict[str, Any]:
+    """Fill `run.folder` with config.n image/label pairs, going on where a killed run stopped.
+
+    Returns:
+        the summary that DONE holds: pairs made, regions pasted per class.
+    """
+    scenes, names = dataset.scenes, class_names(config, dataset.scenes)
+    library = cut_regions(scenes, dataset.split.train, names, config.paste, dataset.survey.keys)
+    maker = _Maker(config, dataset, library, generator)
+    _write_head(run, config, dataset, generator, names)
+
+    if not (run.folder / "manifest.jsonl").exists():
+        _make_missing_chunks(config, run.folder, maker)
+        _merge_journals(run.folder)
+    for journal in _journals(run.folder):
+        journal.unlink()
+    write_preview(run.folder, scenes, config.n)
+    return _summarise(run.folder)
+
+
+def _make_missing_chunks(config: SynthesizeConfig, folder: Path, maker: "_Maker") -> None:
+    done = _finished_chunks(folder, config.n)
+    missing = np.flatnonzero(~done)
+    per_batch = -(-config.batch_size // CHUNK)
+    made_before = min(config.n, int(done.sum()) * CHUNK)
+    bar = tqdm(total=config.n, initial=made_before, unit="pair", desc="synthesize", disable=None)
+    # planning and compressing go on beside the network: numpy, zlib and torch all release the interpreter's lock
+    with _new_journal(folder).open("w", encoding="utf-8") as journal, ThreadPoolExecutor(2) as pool, bar:
+        for start in range(0, len(missing), per_batch):
+            batch = [int(chunk) for chunk in missing[start : start + per_batch]]
+            for chunk, planned in zip(batch, [pool.submit(maker.plan, chunk) for chunk in batch], strict=True):
+                drafts = maker.draw(planned.result())[: config.n - chunk * CHUNK]
+                records = list(pool.map(lambda draft: maker.write(folder, draft), drafts))
+                # after its pictures: a chunk whose lines are all there is made, any other is made again
+                journal.write("".join(json.dumps(plain(record)) + "\n" for record in records))
+                journal.flush()
+                bar.update(len(drafts))
+
+
+def class_names(config: SynthesizeConfig, scenes: SceneSource) -> tuple[str, ...]:
+    """The classes to paste: those asked for (checked), else the rare ones of the data.
+
+    Raises:
+        DataError: a name is no class, or none was asked for and the data name no rare class.
+    """
+    names = config.classes or scenes.classes.rare
+    if not names:
+        raise DataError(f"no class to paste: give --class; the classes are {', '.join(scenes.classes.names)}")
+    for name in names:
+        scenes.classes.index(name)
+    return tuple(names)
+
+
+class _Maker:
+    """The three steps from a sample's number to its files; holds what they share."""
+
+    def __init__(self, config: SynthesizeConfig, dataset: Dataset, library: RegionLibrary, generator: Generator) -> None:
+        self.config, self.dataset, self.library, self.generator = config, dataset, library, generator
+        self.classes = dataset.scenes.classes
+
+    def plan(self, chunk: int) -> list[_Draft]:
+        """Plan and paste the CHUNK samples of a chunk."""
+        return [self._draft(index) for index in range(chunk * CHUNK, (chunk + 1) * CHUNK)]
+
+    def _draft(self, index: int) -> _Draft:
+        dataset, config = self.dataset, self.config
+        plan = edit_sample(
+            index, config.seed, dataset.scenes, dataset.split.train, dataset.survey.keys, self.library, config.paste
+        )
+        edit = plan.edit
+        if config.mode == "scene":
+            hole = np.ones(edit.labels.shape, np.float32)
+        else:
+            hole = soft_hole(edit.changed, config.soft_edge_px)
+        return _Draft(plan, edit.image.copy(), self.classes.to_indices(edit.labels), hole)
+
+    def draw(self, drafts: Sequence[_Draft]) -> Sequence[_Draft]:
+        """Let the generator draw every window of the chunk into the drafts' images, windows of one size together."""
+        by_shape: dict[tuple[int, int], list[tuple[int, int, Window]]] = defaultdict(list)
+        for position, draft in enumerate(drafts):
+            for number, window in enumerate(self._windows(draft)):
+                by_shape[window.shape].append((position, number, window))
+        for shape in sorted(by_shape):
+            for start in range(0, len(by_shape[shape]), CHUNK):
+                self._draw_windows(drafts, by_shape[shape][start : start + CHUNK])
+        return drafts
+
+    def _windows(self, draft: _Draft) -> list[Window]:
+        height, width = draft.hole.shape
+        if self.config.mode == "scene":
+            return [Window(0, 0, height, width)]
+        return windows_around(draft.hole > 0, self.config.context_px)
+
+    def _draw_windows(self, drafts: Sequence[_Draft], jobs: list[tuple[int, int, Window]]) -> None:
+        request = DrawRequest(
+            composites=np.stack([drafts[p].image[w.slices] for p, _, w in jobs]),
+            indices=np.stack([drafts[p].indices[w.slices] for p, _, w in jobs]),
+            hole=np.stack([drafts[p].hole[w.slices] for p, _, w in jobs]),
+            seeds=np.array([_noise_seed(self.config.seed, drafts[p].plan.index, n) for p, n, _ in jobs], np.uint64),
+        )
+        for (position, _, window), drawn in zip(jobs, self.generator.draw(request), strict=True):
+            inside = drafts[position].hole[window.slices][..., None] > 0
+            target = drafts[position].image[window.slices]
+            np.copyto(target, drawn, where=inside)
+
+    def write(self, folder: Path, draft: _Draft) -> dict[str, Any]:
+        """Write one pair; return its manifest line."""
+        name = f"{draft.plan.index:07d}"
+        write_pair(folder, name, draft.image, draft.plan.edit.labels, self.classes)
+        return {"name": name, "index": draft.plan.index, **draft.plan.record}
+
+
+def soft_hole(changed: np.ndarray, soft_edge_px: float) -> np.ndarray:
+    """(H, W) bool pixels whose label was set -> (H, W) float32: 1 there, falling to 0 over `soft_edge_px` outside."""
+    rows, columns = np.flatnonzero(changed.any(1)), np.flatnonzero(changed.any(0))
+    hole = np.zeros(changed.shape, np.float32)
+    if rows.size:
+        margin = int(np.ceil(soft_edge_px)) + 1  # distances are only needed near the region, not in the whole image
+        box = (
+            slice(max(rows[0] - margin, 0), rows[-1] + margin + 1),
+            slice(max(columns[0] - margin, 0), columns[-1] + margin + 1),
+        )
+        distance = ndimage.distance_transform_edt(~changed[box])
+        hole[box] = np.clip(1 - distance / (soft_edge_px + 1), 0, 1)
+    return hole
+
+
+def windows_around(inside: np.ndarray, context_px: int, multiple: int = 32) -> list[Window]:
+    """Windows that hold each connected patch of `inside` with `context_px` of surroundings.
+
+    Sides are rounded up to a multiple, so that windows of many samples share a size and are drawn together; a window
+    never leaves the image, and patches whose windows would overlap share one.
+    """
+    labelled, _ = ndimage.label(inside, structure=np.ones((3, 3)))
+    height, width = inside.shape
+    boxes = [
+        (s[0].start - context_px, s[1].start - context_px, s[0].stop + context_px, s[1].stop + context_px)
+        for s in ndimage.find_objects(labelled)
+    ]
+    windows = [_fit(box, height, width, multiple) for box in boxes]
+    while (pair := _overlapping(windows)) is not None:
+        a, b = windows[pair[0]], windows[pair[1]]
+        union = (min(a.top, b.top), min(a.left, b.left), max(a.bottom, b.bottom), max(a.right, b.right))
+        windows = [w for i, w in enumerate(windows) if i not in pair] + [_fit(union, height, width, multiple)]
+    return sorted(windows, key=lambda w: (w.top, w.left))
+
+
+def _fit(box: tuple[int, int, int, int], height: int, width: int, multiple: int) -> Window:
+    top, bottom = _fit_side(box[0], box[2], height, multiple)
+    left, right = _fit_side(box[1], box[3], width, multiple)
+    return Window(top, left, bottom, right)
+
+
+def _fit_side(start: int, stop: int, length: int, multiple: int) -> tuple[int, int]:
+    size = min(length, -(-(stop - start) // multiple) * multiple)
+    start = min(max((start + stop - size) // 2, 0), length - size)
+    return start, start + size
+
+
+def _overlapping(windows: Sequence[Window]) -> tuple[int, int] | None:
+    for i, a in enumerate(windows):
+        for j, b in enumerate(windows[:i]):
+            if a.top < b.bottom and b.top < a.bottom and a.left < b.right and b.left < a.right:
+                return j, i
+    return None
+
+
+def _noise_seed(seed: int, index: int, number: int) -> int:
+    return int(np.random.SeedSequence([seed, index, number]).generate_state(1, np.uint64)[0])
+
+
+# the folder: head (classes.yaml, synth.json), journals of finished chunks, manifest
+
+
+def _write_head(run: Run, config: SynthesizeConfig, dataset: Dataset, generator: Generator, names: Sequence[str]) -> None:
+    write_classes(run.folder, dataset.scenes.classes)
+    trained_on = {dataset.survey.keys[i] for i in dataset.split.train} | set(generator.trained_on)
+    head = {
+        "generator": generator.name,
+        "generator_fingerprint": generator.fingerprint,
+        "mode": config.mode,
+        "classes": list(names),
+        "n": config.n,
+        "seed": config.seed,
+        "data": run.inputs.get("data"),
+        "data_fingerprint": run.inputs.get("data_fingerprint"),
+        "trained_on": sorted(trained_on),
+    }
+    write_json(run.folder / "synth.json", head)
+
+
+def _journals(folder: Path) -> list[Path]:
+    return sorted(folder.glob("journal-*.jsonl"))
+
+
+def _new_journal(folder: Path) -> Path:
+    return folder / f"journal-{len(_journals(folder)):04d}.jsonl"
+
+
+def _finished_chunks(folder: Path, n: int) -> np.ndarray:
+    """(chunks,) bool: which are in a journal whole. A chunk that a kill cut short is cut off its journal."""
+    done = np.zeros(-(-n // CHUNK), bool)
+    for path in _journals(folder):
+        whole_bytes = offset = 0
+        with path.open("rb") as file:
+            for line in file:
+                if not line.endswith(b"\n"):
+                    break
+                offset += len(line)
+                index = json.loads(line)["index"]
+                if index % CHUNK == CHUNK - 1 or index == n - 1:
+                    done[index // CHUNK] = True
+                    whole_bytes = offset
+        os.truncate(path, whole_bytes)
+    return done
+
+
+def _merge_journals(folder: Path) -> None:
+    """Journals, each in order, -> manifest.jsonl in the order of samples; memory does not grow with their number."""
+    temporary = folder / ".manifest.jsonl.partial"
+    with ExitStack() as stack, temporary.open("w", encoding="utf-8") as manifest:
+        files: list[Iterable[str]] = [stack.enter_context(path.open(encoding="utf-8")) for path in _journals(folder)]
+        manifest.writelines(heapq.merge(*files, key=lambda line: json.loads(line)["index"]))
+    os.replace(temporary, folder / "manifest.jsonl")
+
+
+def _summarise(folder: Path) -> dict[str, Any]:
+    regions: Counter[str] = Counter()
+    pairs = 0
+    with (folder / "manifest.jsonl").open(encoding="utf-8") as manifest:
+        for line in manifest:
+            pairs += 1
+            regions.update(donor["class"] for donor in json.loads(line)["donors"])
+    return {"pairs": pairs, "regions": dict(sorted(regions.items()))}
+
+
+def write_preview(folder: Path, scenes: SceneSource, n: int, rows: int = 12, zoom: int = 2) -> None:
+    """preview.png: for samples spread over the set, the real parent | label map | synthetic image."""
+    made = SceneFolder(folder)
+    position = {name: index for index, name in enumerate(scenes.names)}
+    strips = []
+    for index in np.unique(np.linspace(0, n - 1, min(rows, n)).astype(int)):
+        scene, record = made[int(index)], made.record(int(index))
+        parent = scenes[position[record["parent"]["name"]]].image
+        panels = [_rgb(parent), scene.classes.paint(scene.labels), _rgb(scene.image)]
+        strips.append(np.concatenate([np.pad(p, ((2, 2), (2, 2), (0, 0)), constant_values=255) for p in panels], axis=1))
+    width = max(s.shape[1] for s in strips)
+    sheet = np.concatenate([np.pad(s, ((0, 0), (0, width - s.shape[1]), (0, 0)), constant_values=255) for s in strips])
+    buffer = io.BytesIO()
+    picture = Image.fromarray(sheet)
+    if picture.width < 1000:
+        picture = picture.resize((picture.width * zoom, picture.height * zoom), Image.Resampling.NEAREST)
+    picture.save(buffer, "PNG")
+    write_bytes(folder / "preview.png", buffer.getvalue())
+
+
+def _rgb(image: np.ndarray) -> np.ndarray:
+    return np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image
