@@ -124,7 +124,7 @@ def synthesize(
     if data is None:
         if trained is None:
             raise RunError("--generator copy-paste knows no data of its own; name them with --data")
-        data, classes = trained.inputs["data"], _path(trained.inputs["classes"])
+        data, classes = trained.inputs["data"]["location"], _path(trained.inputs["data"]["classes"])
     if settings.data is None:
         split = DataConfig.model_validate(trained.config["data"]) if trained else DataConfig()
         settings = settings.model_copy(update={"data": split})
@@ -132,7 +132,7 @@ def synthesize(
 
     dataset = open_dataset(data, settings.data, read_class_set(classes))
     drawer = load_generator(where, dataset.scenes.classes, dataset.scenes.channels)
-    inputs = _inputs(data, classes, dataset) | {"generator": drawer.name, "generator_fingerprint": drawer.fingerprint}
+    inputs = _inputs(data, classes, dataset) | {"generator": {"name": drawer.name, "fingerprint": drawer.fingerprint}}
     run = Run.start(
         out or OUTPUTS / "synth", "marsgen synthesize", settings, inputs, without_effect=(BATCH_SIZE,)
     )
@@ -152,7 +152,7 @@ def demo(out: Out = None) -> None:
 
 
 def _inputs(data: str, classes: Path | None, dataset: Any) -> dict[str, Any]:
-    return {"data": data, "data_fingerprint": dataset.scenes.fingerprint(), "classes": classes and str(classes)}
+    return {"data": {"location": data, "fingerprint": dataset.scenes.fingerprint(), "classes": classes and str(classes)}}
 
 
 def _path(text: str | None) -> Path | None:

@@ -3,7 +3,7 @@
 import io
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
@@ -13,12 +13,18 @@ import numpy as np
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Write `content` under a temporary name beside `path`, then rename over it."""
+    write_stream(path, (content,))
+
+
+def write_stream(path: Path, pieces: Iterable[bytes]) -> None:
+    """`write_bytes` of the pieces one after the other, so that they need not fit in memory."""
     path.parent.mkdir(parents=True, exist_ok=True)
     # one fixed temporary name per process: what a kill leaves behind is overwritten or swept by `remove_leftovers`
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         with temporary.open("wb") as file:
-            file.write(content)
+            for piece in pieces:
+                file.write(piece)
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)

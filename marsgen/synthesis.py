@@ -32,7 +32,8 @@ from marsgen.masks.paste import PasteConfig
 from marsgen.masks.regions import RegionLibrary, cut_regions
 from marsgen.runs import Run
 from marsgen.scenes.dataset import Dataset
-from marsgen.scenes.folder import SceneFolder, write_classes, write_pair
+from marsgen.scenes.folder import write_classes, write_pair
+from marsgen.scenes.pictures import read_image, read_label_map
 from marsgen.scenes.scene import SceneSource
 
 CHUNK = 16
@@ -158,10 +159,8 @@ class _Maker:
 
     def _draft(self, index: int) -> _Draft:
         dataset, config = self.dataset, self.config
-        plan = edit_sample(
-            index, config.seed, dataset.scenes, dataset.split.train, dataset.survey.keys, self.library, config.paste
-        )
-        edit = plan.edit
+        plan = edit_sample(index, config.seed, dataset.scenes, self.library, config.paste, dataset.split.train)
+        edit = plan.edited
         if config.mode == "scene":
             hole = np.ones(edit.labels.shape, np.float32)
         else:
@@ -200,8 +199,8 @@ class _Maker:
     def write(self, folder: Path, draft: _Draft) -> dict[str, Any]:
         """Write one pair; return its manifest line."""
         name = f"{draft.plan.index:07d}"
-        write_pair(folder, name, draft.image, draft.plan.edit.labels, self.classes)
-        return {"name": name, "index": draft.plan.index, **draft.plan.record}
+        write_pair(folder, name, draft.image, draft.plan.edited.labels, self.classes)
+        return {"name": name, "index": draft.plan.index, **draft.plan.record()}
 
 
 def soft_hole(changed: np.ndarray, soft_edge_px: float) -> np.ndarray:
@@ -277,7 +276,6 @@ def _write_head(run: Run, config: SynthesizeConfig, dataset: Dataset, generator:
         "n": config.n,
         "seed": config.seed,
         "data": run.inputs.get("data"),
-        "data_fingerprint": run.inputs.get("data_fingerprint"),
         "trained_on": sorted(trained_on),
     }
     write_json(run.folder / "synth.json", head)
@@ -330,14 +328,19 @@ def _summarise(folder: Path) -> dict[str, Any]:
 
 def write_preview(folder: Path, scenes: SceneSource, n: int, rows: int = 12, zoom: int = 2) -> None:
     """preview.png: for samples spread over the set, the real parent | label map | synthetic image."""
-    made = SceneFolder(folder)
+    chosen = set(np.linspace(0, n - 1, min(rows, n)).astype(int).tolist())
     position = {name: index for index, name in enumerate(scenes.names)}
     strips = []
-    for index in np.unique(np.linspace(0, n - 1, min(rows, n)).astype(int)):
-        scene, record = made[int(index)], made.record(int(index))
-        parent = scenes[position[record["parent"]["name"]]].image
-        panels = [_rgb(parent), scene.classes.paint(scene.labels), _rgb(scene.image)]
-        strips.append(np.concatenate([np.pad(p, ((2, 2), (2, 2), (0, 0)), constant_values=255) for p in panels], axis=1))
+    with (folder / "manifest.jsonl").open(encoding="utf-8") as manifest:
+        for index, line in enumerate(manifest):
+            if index in chosen:
+                record = json.loads(line)
+                parent = scenes[position[record["parent"]["name"]]].image
+                labels = read_label_map(folder / "labels" / f"{record['name']}.png", scenes.classes)
+                made = read_image(folder / "images" / f"{record['name']}.png")
+                panels = [_rgb(parent), scenes.classes.paint(labels), _rgb(made)]
+                framed = [np.pad(p, ((2, 2), (2, 2), (0, 0)), constant_values=255) for p in panels]
+                strips.append(np.concatenate(framed, axis=1))
     width = max(s.shape[1] for s in strips)
     sheet = np.concatenate([np.pad(s, ((0, 0), (0, width - s.shape[1]), (0, 0)), constant_values=255) for s in strips])
     buffer = io.BytesIO()

@@ -52,6 +52,10 @@ def content(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
+def manifest(folder: Path) -> list[dict]:
+    return [json.loads(line) for line in (folder / "manifest.jsonl").read_text().splitlines()]
+
+
 @pytest.fixture(scope="module")
 def twenty(dataset, tmp_path_factory) -> Path:
     return fill(tmp_path_factory.mktemp("synth") / "twenty", dataset)
@@ -76,11 +80,11 @@ def test_another_seed_gives_other_samples(dataset, twenty, tmp_path):
 
 
 def test_region_mode_keeps_every_real_pixel_outside_the_hole(dataset, twenty):
-    made = SceneFolder(twenty)
+    made, records = SceneFolder(twenty), manifest(twenty)
     real = {scene.name: scene for scene in dataset.scenes}
     drawn = 0
     for index, scene in enumerate(made):
-        parent = real[made.record(index)["parent"]["name"]]
+        parent = real[records[index]["parent"]["name"]]
         changed = scene.labels != parent.labels
         assert changed.any()
         outside = soft_hole(changed, 3.0) == 0
@@ -91,10 +95,11 @@ def test_region_mode_keeps_every_real_pixel_outside_the_hole(dataset, twenty):
 
 
 def test_scene_mode_draws_the_whole_picture(dataset, tmp_path):
-    made = SceneFolder(fill(tmp_path / "scene", dataset, n=4, mode="scene"))
+    folder = fill(tmp_path / "scene", dataset, n=4, mode="scene")
+    made, records = SceneFolder(folder), manifest(folder)
     real = {scene.name: scene for scene in dataset.scenes}
     for index, scene in enumerate(made):
-        parent = real[made.record(index)["parent"]["name"]]
+        parent = real[records[index]["parent"]["name"]]
         unchanged = scene.labels == parent.labels
         assert (scene.image[unchanged] != parent.image[unchanged]).mean() > 0.9
 

@@ -87,11 +87,14 @@ def find_generator(name: str) -> type:
     return getattr(importlib.import_module(module), attribute)
 
 
-def load_generator(where: str) -> Generator:
+def load_generator(where: str, *, classes: ClassSet | None = None, channels: int | None = None) -> Generator:
     """Open the generator that a finished `marsgen train-generator` run left in folder `where`.
 
+    Args:
+        classes, channels: what it will be asked to draw; None = whatever it has learned.
     Raises:
-        RunError: no run there, an unfinished one, one of another command, or a generator this version does not know.
+        RunError: no run there, an unfinished one, one of another command, a generator that this version does not know,
+            or one that has learned other classes or channels.
     """
     from marsgen.runs import Run
 
@@ -103,4 +106,20 @@ def load_generator(where: str) -> Generator:
         kind = json.loads((folder / RECORD).read_text(encoding="utf-8"))["generator"]
     except (OSError, ValueError, KeyError, TypeError):
         raise RunError(f"{folder / RECORD}: damaged; repeat `marsgen train-generator` into another --out") from None
-    return find_generator(kind).load(folder)  # type: ignore[attr-defined]
+    generator: Generator = find_generator(kind).load(folder)  # type: ignore[attr-defined]
+    _check_fits(generator, folder, classes, channels)
+    return generator
+
+
+def _check_fits(generator: Generator, folder: Path, classes: ClassSet | None, channels: int | None) -> None:
+    if classes is not None and generator.classes.names != classes.names:
+        raise RunError(
+            f"{folder} has learned the classes {', '.join(generator.classes.names)}; the data have "
+            f"{', '.join(classes.names)}; train a generator on these data"
+        )
+    if channels is not None and generator.channels != channels:
+        kinds = {1: "grey (1 channel)", 3: "RGB (3 channels)"}
+        raise RunError(
+            f"{folder} draws {kinds[generator.channels]} images; the data are {kinds[channels]}; "
+            "train a generator on these data"
+        )

@@ -15,7 +15,14 @@ if TYPE_CHECKING:
     from marsgen.masks.regions import Region
 
 LEAST_MARGIN_PX = 6
-GAIN_LIMITS = (0.4, 2.5)
+"""least surroundings cut out with a region: fewer say nothing about the ground there"""
+GAIN_LIMITS = (0.5, 1.8)
+"""a donor that stood in deep shadow would turn white on bright ground"""
+SEAM_LIMITS = (0.6, 1.6)
+SEAM_WIDTH = 1.6
+"""reach of the brightness along the outline, in widths of the soft edge"""
+SEAM_FADE = 0.1
+"""share of ground among the pixels nearby at which the outline's brightness counts half"""
 MIN_DISTANCE = 0.05
 """feet nearer to the horizon than this share of the image height count as this far below it"""
 
@@ -31,19 +38,20 @@ class PasteConfig(Config):
     min_solidity: float = Field(0.75, ge=0, le=1)
     """area of a region divided by that of its convex hull; below it the label is a rim or a patchwork"""
     min_thickness: float = Field(0.27, ge=0, le=0.6)
-    """largest inscribed radius divided by the square root of the area (a disc has 0.56); below it the label is a strip"""
+    """largest inscribed radius divided by the root of the area (a disc has 0.56); below it the label is a strip"""
 
     # how many, how large, how turned
     regions_per_scene: tuple[int, int] = (1, 2)
     """fewest and most regions pasted into one scene"""
     horizon: float = Field(-0.5, lt=1)
-    """row of the horizon as a share of the image height, for scenes whose label map shows no sky; above the image < 0"""
-    scale: tuple[float, float] = (0.5, 1.6)
-    """smallest and largest size of a pasted region beside the original; within it perspective decides"""
+    """row of the horizon as a share of the image height where the label map shows no sky; < 0 is above the image"""
+    scale: tuple[float, float] = (0.5, 1.2)
+    """smallest and largest size of a pasted region beside the original; within it perspective decides, and what is
+    enlarged much more looks blurred"""
     scale_jitter: float = Field(0.15, ge=0, lt=1)
     """relative spread of the size around what perspective asks for"""
     flip: float = Field(0.5, ge=0, le=1)
-    """probability of mirroring left to right"""
+    """probability of mirroring left to right; the side the light comes from differs between donor and scene anyway"""
     max_angle: float = Field(6.0, ge=0, le=45)
     """largest rotation in degrees; regions cut off by the border of their scene are never rotated"""
     warp: float = Field(0.03, ge=0, le=0.1)
@@ -51,9 +59,11 @@ class PasteConfig(Config):
 
     # how it looks
     feather_px: float = Field(2.5, gt=0, le=20)
-    """width of the soft edge outside the region in which its surroundings fade into the scene"""
+    """width of the soft edge outside the region; its own surroundings, with their shadow, fade into the scene there"""
     match_brightness: float = Field(0.8, ge=0, le=1)
     """0 keeps the donor's brightness, 1 scales it by the full ratio of the ground here to the ground there"""
+    match_seam: float = Field(0.7, ge=0, le=1)
+    """how far the brightness along the outline bends towards the ground beside it; 0 leaves rims of donor ground"""
 
     # where it may stand
     ground_classes: tuple[str, ...] = ()
@@ -81,9 +91,12 @@ class PasteConfig(Config):
 
     @property
     def margin_px(self) -> int:
-        """Pixels of surroundings cut out with a region: enough for the soft edge at the smallest scale."""
-        smallest = self.scale[0] * (1 - self.scale_jitter)
-        return max(LEAST_MARGIN_PX, math.ceil(self.feather_px / smallest) + 1)
+        """Pixels of surroundings cut out with a region: enough for the soft edge and the gap at the smallest scale."""
+        reach = max(self.feather_px, self.gap_px)
+        return max(LEAST_MARGIN_PX, math.ceil(reach / self.scale[0]) + 1)
+
+
+Slices = tuple[slice, slice]
 
 
 class Box(NamedTuple):
@@ -95,7 +108,7 @@ class Box(NamedTuple):
     right: int
 
     @property
-    def slices(self) -> tuple[slice, slice]:
+    def slices(self) -> Slices:
         return slice(self.top, self.bottom), slice(self.left, self.right)
 
 
@@ -136,6 +149,8 @@ class Stamp:
     """(h, w) float32: distance in px to the region's outline, positive inside"""
     cut: tuple[str, ...]
     """sides on which the region was cut off by the border of its scene: left, right, top, bottom; flips are applied"""
+    reach_px: float
+    """distance from the outline to the outermost pixels on the other sides"""
 
     @property
     def foot(self) -> tuple[int, int]:
@@ -147,7 +162,12 @@ class Stamp:
 
 
 def shape_stamp(
-    region: Region, *, scale: float, flip: bool = False, angle: float = 0.0, warp: tuple[float, float, float] = (0, 0, 0)
+    region: Region,
+    *,
+    scale: float,
+    flip: bool = False,
+    angle: float = 0.0,
+    warp: tuple[float, float, float] = (0.0, 0.0, 0.0),
 ) -> Stamp:
     """Scale, mirror, rotate and warp a region.
 
@@ -157,7 +177,7 @@ def shape_stamp(
         warp: largest shift of a row and of a column as shares of the region's height and width, and a phase in radians.
     Returns:
         pixels and outline are sampled bilinearly; the outline is a distance, so thresholding it gives a crisp mask
-        without invented ids, and the identity gives back exactly the region's mask.
+        without invented ids. The identity gives back exactly the region's pixels and mask.
     """
     height, width = region.depth.shape
     tall, wide = max(2, round(height * scale)), max(2, round(width * scale))
@@ -175,9 +195,18 @@ def shape_stamp(
         columns = columns + warp[1] * width * np.sin(y * (2 * math.pi / tall) - warp[2])
     if flip:
         columns = (width - 1) - columns
-    sampled = _sample(region.layers, rows, columns)
+    layers = region.layers
+    if angle or any(warp[:2]) or (tall, wide) != (height, width):
+        # fitted on real rocks: keeps their Laplacian between sizes 0.8 and 1.1; smaller ones are crisp by themselves
+        sharpen = min(max(2.75 * (tall / height - 0.75), 0.0), 1.2)
+        layers = layers.copy()
+        layers[..., :-1] += np.float32(sharpen) * region.detail
+    sampled = _sample(layers, rows, columns)
     cut = tuple({"left": "right", "right": "left"}.get(side, side) for side in region.cut) if flip else region.cut
-    return Stamp(sampled[..., :-1], sampled[..., -1] * np.float32(tall / height), cut)
+    grown = tall / height
+    # the centre of the last pixel lies half a pixel inside the stamp's edge
+    reach = max(region.margin_px * grown - 0.5, 0.5)
+    return Stamp(sampled[..., :-1], sampled[..., -1] * np.float32(grown), cut, reach)
 
 
 def _sample(layers: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
@@ -211,15 +240,63 @@ def horizon_row(labels: np.ndarray, ignored: int, config: PasteConfig) -> float:
     return float(row) if row >= height / 12 else config.horizon * height
 
 
+def match_brightness(
+    stamp: Stamp,
+    top: int,
+    left: int,
+    ground: np.ndarray,
+    ground_level: float,
+    edited: EditedMask,
+    config: PasteConfig,
+) -> tuple[float, np.ndarray]:
+    """Factors that make a stamp as bright as the place it is put.
+
+    One factor for the whole stamp is the ratio of the ground's brightness here to that around the donor: light is
+    multiplied, so shadows stay dark. Along the outline it bends towards the ground right beside it (the donor's own
+    ground inside a generous outline would glow otherwise): a membrane between the two rings as in seamless cloning
+    (Perez, Gangnet, Blake 2003, doi:10.1145/882262.882269), but of ratios, damped, and fading towards the middle, so
+    that the region keeps its contrast. Gaussian weights give it in six small matrix products.
+
+    Args:
+        top, left: row and column of the stamp's first pixel in the image.
+        ground: (256,) bool: ids whose pixels show the ground.
+        ground_level: brightness in [0, 255] of the ground around the donor.
+    Returns:
+        the one factor, and (h, w, channels) float32 factors of the part of the stamp that lies in the image. At least
+        one pixel there has to show ground.
+    """
+    window, inside = clip_window(stamp, top, left, edited.labels.shape)
+    here, on_ground = edited.image[window], ground[edited.labels[window]]
+    ratio = max(float(luminance(here)[on_ground].mean()), 1.0) / ground_level
+    gain = min(max(ratio**config.match_brightness, GAIN_LIMITS[0]), GAIN_LIMITS[1])
+
+    weight = (on_ground & (stamp.depth[inside] < 0)).astype(np.float32)
+    down, across = (_gaussian(side, SEAM_WIDTH * config.feather_px) for side in weight.shape)
+    # channels first, so that a matrix product smooths each: (channels, h, w)
+    level_here = down @ (here.transpose(2, 0, 1) * weight) @ across.T
+    level_there = down @ (stamp.pixels[inside].transpose(2, 0, 1) * weight) @ across.T * gain
+    near = down @ weight @ across.T
+    seam = np.clip((level_here + 1e-3) / (level_there + 1e-3), *SEAM_LIMITS)
+    factors = gain * seam ** (config.match_seam * near / (near + SEAM_FADE))
+    return gain, factors.transpose(1, 2, 0).astype(np.float32)
+
+
+def _gaussian(side: int, sigma: float) -> np.ndarray:
+    """(side, side) float32 matrix that smooths along one axis; rows sum to 1, so borders count as what lies inside."""
+    offsets = np.arange(side, dtype=np.float32)
+    weights = np.exp(-((offsets[:, None] - offsets) ** 2) / (2 * sigma**2))
+    return weights / weights.sum(axis=1, keepdims=True)
+
+
 def paste(
-    stamp: Stamp, top: int, left: int, class_id: int, gain: float, edited: EditedMask, config: PasteConfig
+    stamp: Stamp, top: int, left: int, class_id: int, gain: float | np.ndarray, edited: EditedMask, config: PasteConfig
 ) -> Box:
     """Press a stamp into `edited`, whose arrays are changed in place: only the stamp's window is read or written.
 
     Args:
         top, left: row and column of the stamp's first pixel in the image; parts outside the image are cut off.
         class_id: id that the region's pixels get in the label map.
-        gain: factor on the stamp's brightness.
+        gain: factor on the stamp's brightness, or (h, w, channels) factors of the part that lies in the image.
     Returns:
         the smallest box around alpha > 0, inside the image.
     Raises:
@@ -227,29 +304,34 @@ def paste(
     """
     window, inside = clip_window(stamp, top, left, edited.labels.shape)
     depth = stamp.depth[inside]
-    ramp = np.clip(1 + depth / config.feather_px, 0, 1)
+    ramp = np.clip(1 + depth / min(config.feather_px, stamp.reach_px), 0, 1)
     alpha = ramp * ramp * (3 - 2 * ramp)
     mask = depth > 0
     if not mask.any():
         raise ValueError(f"a stamp at row {top}, column {left} has no pixel in an image of {edited.labels.shape}")
     here = edited.image[window]
-    blend = here + alpha[..., None] * (stamp.pixels[inside] * np.float32(gain) - here)
-    np.copyto(here, np.clip(blend + 0.5, 0, 255).astype(np.uint8), where=alpha[..., None] > 0)
+    blend = here + alpha[..., None] * (stamp.pixels[inside] * gain - here)
+    np.copyto(here, np.clip(blend + 0.5, 0, 255).astype(np.uint8), )
     edited.labels[window][mask] = class_id
     edited.changed[window] |= mask
     edited.alpha[window] += (1 - edited.alpha[window]) * alpha
     return _box_around(alpha > 0, window)
 
 
-def clip_window(stamp: Stamp, top: int, left: int, shape: tuple[int, int]) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+def clip_window(stamp: Stamp, top: int, left: int, shape: tuple[int, ...]) -> tuple[Slices, Slices]:
     """Slices of the image and of the stamp where the two meet, for a stamp whose first pixel is at (top, left)."""
     height, width = stamp.depth.shape
-    rows = slice(max(0, top), max(0, min(shape[0], top + height)))
-    columns = slice(max(0, left), max(0, min(shape[1], left + width)))
+    rows = _overlap(top, height, shape[0])
+    columns = _overlap(left, width, shape[1])
     return (rows, columns), (slice(rows.start - top, rows.stop - top), slice(columns.start - left, columns.stop - left))
 
 
-def _box_around(touched: np.ndarray, window: tuple[slice, slice]) -> Box:
+def _overlap(start: int, length: int, limit: int) -> slice:
+    first = max(0, start)
+    return slice(first, max(first, min(limit, start + length)))
+
+
+def _box_around(touched: np.ndarray, window: Slices) -> Box:
     rows, columns = np.flatnonzero(touched.any(axis=1)), np.flatnonzero(touched.any(axis=0))
     top, left = window[0].start, window[1].start
     return Box(top + int(rows[0]), left + int(columns[0]), top + int(rows[-1]) + 1, left + int(columns[-1]) + 1)

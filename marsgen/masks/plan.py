@@ -8,21 +8,21 @@ import numpy as np
 
 from marsgen.errors import DataError
 from marsgen.masks.paste import (
-    GAIN_LIMITS,
     MIN_DISTANCE,
     Box,
     EditedMask,
     PasteConfig,
+    Slices,
     Stamp,
     clip_window,
     horizon_row,
-    luminance,
+    match_brightness,
     paste,
     shape_stamp,
 )
 from marsgen.masks.regions import Region, RegionLibrary
 from marsgen.scenes.classes import ClassSet
-from marsgen.scenes.scene import Scene, SceneSource, scene_key
+from marsgen.scenes.scene import SceneSource, scene_key
 
 FOOT_SHARE = 0.2
 """lowest share of a region's rows in which its outline touches the ground"""
@@ -88,7 +88,7 @@ class PlannedSample:
         return tuple(dict.fromkeys([self.parent_key, *(place.donor_key for place in self.places)]))
 
     def record(self) -> dict:
-        """Parent, donors and places in json's types: the keys `index`, `seed`, `parent` and `donors` of a manifest line."""
+        """Everything but the arrays in json's types: keys `index`, `seed`, `parent`, `donors` of a manifest line."""
         return {
             "index": self.index,
             "seed": self.seed,
@@ -127,9 +127,9 @@ def edit_sample(
             edited = replace(canvas.edited, boxes=tuple(place.box for place in places))
             return PlannedSample(index, seed, parent_index, scene.name, key, tuple(places), edited)
     raise DataError(
-        f"sample {index}: no place for {fewest} regions of {', '.join(library.class_names)} in {config.max_parents} scenes "
-        f"with {config.tries} tries each; raise paste.tries, paste.max_parents or paste.max_ignored_share, "
-        "or name other paste.ground_classes"
+        f"sample {index}: no place for {fewest} regions of {', '.join(library.class_names)} in "
+        f"{config.max_parents} scenes with {config.tries} tries each; raise paste.tries, paste.max_parents or "
+        "paste.max_ignored_share, or name other paste.ground_classes"
     )
 
 
@@ -197,8 +197,8 @@ def _try_place(canvas: _Canvas, region: Region, config: PasteConfig, rng: np.ran
     top, left = _push_to_border(stamp, row - foot[0], column - foot[1], labels.shape, rng)
     if not _fits(stamp, top, left, canvas, config):
         return None
-    gain = _gain(stamp, top, left, region, canvas, config)
-    box = paste(stamp, top, left, region.class_id, gain, canvas.edited, config)
+    gain, gains = match_brightness(stamp, top, left, canvas.ground, region.ground_level, canvas.edited, config)
+    box = paste(stamp, top, left, region.class_id, gains, canvas.edited, config)
     return Place(
         donor_name=region.donor_name,
         donor_key=region.donor_key,
@@ -233,9 +233,9 @@ def _scale_at(
 ) -> float:
     """Size beside the donor's own pixels: things grow in proportion to how far below the horizon they stand."""
     distance = max((row + 1 - horizon) / height, MIN_DISTANCE)
-    perspective = min(max(distance / region.distance, config.scale[0]), config.scale[1])
     jitter = 1 + config.scale_jitter * float(rng.uniform(-1, 1))
-    return perspective * jitter * height / region.donor_height
+    scale = min(max(jitter * distance / region.distance, config.scale[0]), config.scale[1])
+    return scale * height / region.donor_height
 
 
 def _push_to_border(
@@ -263,12 +263,21 @@ def _fits(stamp: Stamp, top: int, left: int, canvas: _Canvas, config: PasteConfi
     visible = np.count_nonzero(mask)
     if visible < max(config.min_visible_px, config.min_visible_share * np.count_nonzero(stamp.depth > 0)):
         return False
-    if canvas.pasted[labels[depth > -config.gap_px]].any():
+    if canvas.pasted[labels[depth > -config.gap_px]].any() or _crowded(window, stamp, canvas, config):
         return False
     if np.count_nonzero(labels[mask] == canvas.ignored) > config.max_ignored_share * visible:
         return False
     standing = canvas.ground[labels[_foot_outline(mask)]]
     return bool(standing.mean() >= FOOT_ON_GROUND)
+
+
+def _crowded(window: Slices, stamp: Stamp, canvas: _Canvas, config: PasteConfig) -> bool:
+    """Its own kind just outside the window of a stamp shrunk so much (a larger donor scene) that the gap leaves it."""
+    beyond = math.ceil(config.gap_px - stamp.reach_px)
+    if beyond <= 0:
+        return False
+    rows, columns = (slice(max(0, side.start - beyond), side.stop + beyond) for side in window)
+    return bool(canvas.pasted[canvas.edited.labels[rows, columns]].any())
 
 
 def _foot_outline(mask: np.ndarray) -> np.ndarray:
@@ -279,12 +288,3 @@ def _foot_outline(mask: np.ndarray) -> np.ndarray:
     rows = np.flatnonzero(mask.any(axis=1))
     outline[: rows[-1] - int(FOOT_SHARE * (rows[-1] - rows[0]))] = False
     return outline
-
-
-def _gain(stamp: Stamp, top: int, left: int, region: Region, canvas: _Canvas, config: PasteConfig) -> float:
-    """Ratio of the ground's brightness here to that around the donor, damped by `match_brightness`."""
-    window, _ = clip_window(stamp, top, left, canvas.edited.labels.shape)
-    ground = canvas.ground[canvas.edited.labels[window]]
-    level = float(luminance(canvas.edited.image[window])[ground].mean())
-    ratio = max(level, 1.0) / region.ground_level
-    return min(max(ratio**config.match_brightness, GAIN_LIMITS[0]), GAIN_LIMITS[1])

@@ -182,16 +182,17 @@ def _find_pictures(folder: Path, labelled: bool) -> tuple[dict[str, Path], dict[
     labels = list_pictures(folder / "labels", LABEL_SUFFIXES)
     if alone := sorted(images.keys() - labels.keys()):
         raise DataError(
-            f"{images[alone[0]]}: no label map labels/{alone[0]}.png{_and_more(alone)}; add it or remove the image"
+            f"{images[alone[0]]}: no label map labels/{alone[0]}.png{and_more(alone)}; add it or remove the image"
         )
     if alone := sorted(labels.keys() - images.keys()):
         raise DataError(
-            f"{labels[alone[0]]}: no image images/{alone[0]}.png{_and_more(alone)}; add it or remove the label map"
+            f"{labels[alone[0]]}: no image images/{alone[0]}.png{and_more(alone)}; add it or remove the label map"
         )
     return images, labels
 
 
-def _and_more(alone: list[str]) -> str:
+def and_more(alone: list[str]) -> str:
+    """Words for the rest of a list of which a message names the first."""
     return f" (the same for {len(alone) - 1} more)" if len(alone) > 1 else ""
 
 
@@ -199,7 +200,7 @@ def _read_ancestors(path: Path) -> dict[str, tuple[str, ...]]:
     """{scene name: content keys of the real scenes it was grown from}, from a manifest."""
     ancestors: dict[str, tuple[str, ...]] = {}
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
     except (OSError, UnicodeDecodeError) as problem:
         raise DataError(f"{path}: not a readable text file ({problem}); make the synthetic scenes again") from None
     for number, line in enumerate(lines, start=1):
@@ -208,8 +209,6 @@ def _read_ancestors(path: Path) -> dict[str, tuple[str, ...]]:
         if name in ancestors:
             raise DataError(f"{where}: {name!r} has a line already; keep one of the two")
         ancestors[name] = keys
-    if not ancestors:
-        raise DataError(f"{path}: empty; expected one json per scene, make the synthetic scenes again")
     return ancestors
 
 

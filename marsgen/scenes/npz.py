@@ -11,14 +11,14 @@ import hashlib
 import lzma
 import os
 import struct
+import tokenize
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 from tqdm import tqdm
@@ -29,10 +29,15 @@ from marsgen.scenes.classes import IGNORED_INDEX, ClassSet
 from marsgen.scenes.scene import MIN_SIDE_PX, SceneSource
 
 MEMORY_LIMIT_BYTES = 256 * 2**20
-"""larger arrays stay on disk: mapped in place when the zip stores them uncompressed, else unpacked once into the cache"""
+"""larger arrays stay on disk: mapped in place when stored uncompressed, else unpacked once into `cache_folder`"""
 
-_CHUNK_BYTES = 16 * 2**20
-_KEYS = ("training_set", "test_set", "images", "labels")
+_CHUNK_BYTES = 4 * 2**20
+_EXPECTED = {
+    "training_set": "(N, 2, height, width)",
+    "test_set": "(N, height, width)",
+    "images": "(N, height, width) or (N, height, width, 3)",
+    "labels": "(N, height, width)",
+}
 
 
 class NpzScenes(SceneSource):
@@ -63,12 +68,12 @@ class NpzScenes(SceneSource):
             key = _image_key(path, archive, labelled)
             self._labels: np.ndarray | None = None
             if key == "training_set":
-                pairs = _load(path, archive, key, _check_pairs, memory_limit)
+                pairs = _load(path, archive, key, memory_limit)
                 self._images, self._labels = pairs[:, 0], pairs[:, 1]
             else:
-                self._images = _load(path, archive, key, _check_images, memory_limit)
+                self._images = _load(path, archive, key, memory_limit)
                 if labelled:
-                    self._labels = _load(path, archive, "labels", _check_labels, memory_limit)
+                    self._labels = _load(path, archive, "labels", memory_limit)
         if not labelled:
             self._labels = None
         self.channels = 1 if self._images.ndim == 3 else self._images.shape[3]
@@ -127,6 +132,7 @@ class _Header:
     """First bytes of an .npy member: enough to refuse it before any of its data is read."""
 
     shape: tuple[int, ...]
+    column_major: bool
     dtype: np.dtype
     size: int
     """bytes of the header itself"""
@@ -137,48 +143,33 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
     try:
         with zipfile.ZipFile(path) as archive:
             yield archive
-    except zipfile.BadZipFile as problem:
-        raise DataError(
-            f"{path}: not a whole .npz file ({problem}); it may be cut short, copy or download it again"
-        ) from None
-    except (zlib.error, lzma.LZMAError, EOFError, struct.error) as problem:
-        raise DataError(f"{path}: damaged .npz file ({problem}); copy or download it again") from None
     except (NotImplementedError, RuntimeError) as problem:
         raise DataError(f"{path}: packed in an unknown way ({problem}); write it with numpy.savez_compressed") from None
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, struct.error, ValueError) as problem:
+        raise DataError(
+            f"{path}: no whole .npz file ({problem}); it may be cut short, copy or download it again"
+        ) from None
     except OSError as problem:
-        raise DataError(f"{path}: cannot be read ({problem.strerror or problem})") from None
+        raise DataError(f"{path}: cannot be read ({problem.strerror or problem}); check the file") from None
 
 
 def _image_key(path: Path, archive: zipfile.ZipFile, labelled: bool) -> str:
-    keys = [name.removesuffix(".npy") for name in archive.namelist()]
+    """The key that holds the images."""
+    keys = [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
+    found = f"keys found: {', '.join(keys) or 'none'}"
     order = ("training_set", "images") if labelled else ("test_set", "images", "training_set")
     key = next((k for k in order if k in keys), None)
-    if labelled and key != "training_set" and ("images" in keys or "test_set" in keys) and "labels" not in keys:
+    if labelled and key != "training_set" and "labels" not in keys and {"images", "test_set"} & set(keys):
         raise DataError(
-            f"{path}: images without labels (keys: {', '.join(keys)}); expected 'training_set', or 'labels' beside 'images'"
+            f"{path}: images without labels ({found}); expected 'training_set', or 'labels' beside 'images'"
         )
     if key is None:
-        hint = next((h for k in keys if (h := nearest(k, _KEYS))), "")
+        hint = next((h for k in keys if (h := nearest(k, _EXPECTED))), "")
         raise DataError(
-            f"{path}: keys found: {', '.join(keys) or 'none'}{hint}; "
-            "expected 'training_set' (N, 2, H, W), or 'images' (N, H, W[, 3]) and 'labels' (N, H, W)"
+            f"{path}: {found}{hint}; expected 'training_set' {_EXPECTED['training_set']}, "
+            f"or 'images' {_EXPECTED['images']} and 'labels' {_EXPECTED['labels']}"
         )
     return key
-
-
-def _check_pairs(header: _Header) -> str:
-    if len(header.shape) != 4 or header.shape[1] != 2:
-        return "(N, 2, height, width): image and label map of each scene"
-    return ""
-
-
-def _check_images(header: _Header) -> str:
-    grey = len(header.shape) == 3
-    return "" if grey or (len(header.shape) == 4 and header.shape[3] in (1, 3)) else "(N, height, width) or (N, height, width, 3)"
-
-
-def _check_labels(header: _Header) -> str:
-    return "" if len(header.shape) == 3 else "(N, height, width)"
 
 
 def _read_header(where: str, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> _Header:
@@ -186,30 +177,34 @@ def _read_header(where: str, archive: zipfile.ZipFile, info: zipfile.ZipInfo) ->
         try:
             version = np.lib.format.read_magic(file)
             read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
-            shape, _, dtype = read(file)
-        except (ValueError, KeyError) as problem:
-            raise DataError(f"{where}: no readable numpy header ({str(problem).splitlines()[0]}); save it again") from None
-        return _Header(shape, dtype, file.tell())
+            return _Header(*read(file), size=file.tell())
+        except (ValueError, KeyError, TypeError, SyntaxError, tokenize.TokenError) as problem:
+            raise DataError(f"{where} has no numpy header ({str(problem).splitlines()[0]}); save it again") from None
 
 
-def _check_header(where: str, header: _Header, info: zipfile.ZipInfo, wrong_shape: Callable[[_Header], str]) -> None:
-    """Refuse an array by its header: type, shape, length."""
+def _check_header(where: str, key: str, header: _Header, bytes_there: int) -> None:
+    """Refuse an array by its type, shape or length."""
+    shape = header.shape
     if header.dtype.hasobject:
-        raise DataError(f"{where}: python objects, which are never unpickled; save plain uint8 arrays")
-    if header.dtype.kind == "f" and not where.endswith("'labels'"):
+        raise DataError(f"{where} holds python objects, which are never unpickled; save plain uint8 arrays")
+    if header.dtype.kind == "f" and key != "labels":
         raise DataError(f"{where}: float images without a stated range; convert to uint8 (0..255)")
     if header.dtype != np.uint8:
-        raise DataError(f"{where}: type {header.dtype}; expected uint8, convert the values to 0..255")
-    if expected := wrong_shape(header):
-        raise DataError(f"{where}: shape {header.shape}; expected {expected}")
-    if 0 in header.shape:
-        raise DataError(f"{where}: shape {header.shape} holds no scene; expected at least one")
-    height, width = header.shape[2:] if wrong_shape is _check_pairs else header.shape[1:3]
+        raise DataError(f"{where} is {header.dtype}; expected uint8, convert it to values in 0..255")
+    fits = {
+        "training_set": len(shape) == 4 and shape[1] == 2,
+        "images": shape[3:] in ((), (1,), (3,)) and len(shape) > 2,
+    }
+    if not fits.get(key, len(shape) == 3):
+        raise DataError(f"{where} has shape {shape}; expected {_EXPECTED[key]}")
+    if 0 in shape:
+        raise DataError(f"{where} has shape {shape}, which holds no scene; expected at least one")
+    height, width = shape[2:] if key == "training_set" else shape[1:3]
     if min(height, width) < MIN_SIDE_PX:
         raise DataError(f"{where}: {height} x {width} pixels; at least {MIN_SIDE_PX} x {MIN_SIDE_PX} are needed")
-    if header.size + prod(header.shape) != info.file_size:
+    if header.size + prod(shape) != bytes_there:
         raise DataError(
-            f"{where}: {info.file_size} bytes, but shape {header.shape} needs {header.size + prod(header.shape)}; "
+            f"{where} has {bytes_there - header.size} bytes for shape {shape}, which needs {prod(shape)}; "
             "the file is damaged, copy or download it again"
         )
 
@@ -217,39 +212,56 @@ def _check_header(where: str, header: _Header, info: zipfile.ZipInfo, wrong_shap
 # from the file to an array
 
 
-def _load(
-    path: Path, archive: zipfile.ZipFile, key: str, wrong_shape: Callable[[_Header], str], memory_limit: int
-) -> np.ndarray:
+def _load(path: Path, archive: zipfile.ZipFile, key: str, memory_limit: int) -> np.ndarray:
     """The array of a key: held in memory when small, else mapped from disk; read-only either way."""
-    info = archive.getinfo(f"{key}.npy" if f"{key}.npy" in archive.namelist() else key)
+    info = archive.getinfo(f"{key}.npy")
     where = f"{path}: '{key}'"
     header = _read_header(where, archive, info)
-    _check_header(where, header, info, wrong_shape)
+    _check_header(where, key, header, info.file_size)
     if info.file_size > memory_limit:
-        return _map(path, archive, info, header)
-    with archive.open(info) as file:
-        array = np.lib.format.read_array(file, allow_pickle=False)
+        file, start = _mappable(path, archive, info)
+        return np.memmap(file, np.uint8, "r", start + header.size, header.shape, "F" if header.column_major else "C")
+    with archive.open(info) as member:
+        array = np.lib.format.read_array(member, allow_pickle=False)
     array.flags.writeable = False
     return array
 
 
-def _map(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo, header: _Header) -> np.ndarray:
-    start = _data_start(path, info)
-    if info.compress_type == zipfile.ZIP_STORED:
-        with path.open("rb") as file:
-            file.seek(start)
-            return _map_npy(path, start + header.size, file)
-    digest = hashlib.blake2b(digest_size=16, person=b"marsgen-npz")
-    for chunk in _file_chunks(path, start, info.compress_size):
-        digest.update(chunk)
+def _mappable(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> tuple[Path, int]:
+    """A file that holds the member unpacked, and the byte where it starts there."""
+    with path.open("rb") as file:
+        file.seek(info.header_offset + 26)  # local header: 30 bytes, the last four are the lengths of name and extra
+        start = info.header_offset + 30 + sum(struct.unpack("<HH", file.read(4)))
+        if info.compress_type == zipfile.ZIP_STORED:
+            return path, start
+        file.seek(start)
+        digest = hashlib.blake2b(digest_size=16, person=b"marsgen-npz")
+        for left in range(info.compress_size, 0, -_CHUNK_BYTES):
+            digest.update(file.read(min(left, _CHUNK_BYTES)))
     unpacked = cache_folder() / f"{digest.hexdigest()}.npy"
     if not unpacked.is_file() or unpacked.stat().st_size != info.file_size:
         _unpack(archive, info, unpacked)
-    with unpacked.open("rb") as file:
-        return _map_npy(unpacked, header.size, file)
+    return unpacked, 0
 
 
-def _map_npy(path: Path, offset: int, file: BinaryIO) -> np.ndarray:
-    np.lib.format.read_magic(file)
-    shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
-    return np.memmap(path, dtype, "r", offset, shape, "F" if fortran else "C")
+def _unpack(archive: zipfile.ZipFile, info: zipfile.ZipInfo, unpacked: Path) -> None:
+    try:
+        write_stream(unpacked, _unpacked_pieces(archive, info))
+    except OSError as problem:
+        raise DataError(
+            f"{unpacked.parent}: cannot hold the {info.file_size / 2**20:.0f} MiB of '{info.filename}' unpacked "
+            f"({problem.strerror or problem}); make room or set MARSGEN_CACHE to another folder"
+        ) from None
+
+
+def _unpacked_pieces(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Iterator[bytes]:
+    bar = tqdm(total=info.file_size, unit="B", unit_scale=True, desc=f"unpacking {info.filename} once", leave=False)
+    with bar, archive.open(info) as member:
+        while piece := member.read(_CHUNK_BYTES):
+            bar.update(len(piece))
+            yield piece
+
+
+def cache_folder() -> Path:
+    """Where large arrays are unpacked: MARSGEN_CACHE, else ~/.cache/marsgen. Safe to delete between commands."""
+    return Path(os.environ.get("MARSGEN_CACHE") or Path.home() / ".cache" / "marsgen")

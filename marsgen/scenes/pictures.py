@@ -45,7 +45,11 @@ def list_pictures(
         DataError: no picture there, something else lies there, or two pictures share a name.
     """
     found: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
+    try:
+        paths = sorted(folder.iterdir())
+    except OSError as problem:
+        raise DataError(f"{folder}: cannot be listed ({problem.strerror}); check the folder") from None
+    for path in paths:
         if path.name.startswith(".") or path.name in beside:
             continue
         if path.suffix.lower() not in suffixes or path.is_dir():
@@ -195,7 +199,7 @@ def read_label_map(path: Path, classes: ClassSet) -> np.ndarray:
 def _read_ids(path: Path, classes: ClassSet) -> np.ndarray:
     with _opened(path) as picture:
         mode, raw = picture.mode, _rawmode(picture)
-        if mode == "F" or ";16" in raw and mode[0] != "I":
+        if mode == "F" or (";16" in raw and mode[0] != "I"):
             raise DataError(f"{path}: {mode} label map of more than 8 bits; expected 8-bit ids or class colours")
         if raw.startswith(("L;", "1;I")):
             raise DataError(f"{path}: ids stored as {raw} grey levels, which readers rescale; save it as 8-bit PNG")
@@ -230,8 +234,8 @@ def _ids_of_colours(colours: np.ndarray, classes: ClassSet, path: Path) -> np.nd
         row, column = np.argwhere(unknown)[0]
         palette = ", ".join(f"{name} {colour}" for name, colour in zip(classes.names, classes.colours, strict=True))
         raise DataError(
-            f"{path}: colour {tuple(colours[row, column].tolist())} at row {row}, column {column} is no class's colour; "
-            f"the classes file has {palette}"
+            f"{path}: colour {tuple(colours[row, column].tolist())} at row {row}, column {column} is no class's; "
+            f"expected {palette}, or {IGNORED_COLOURS[0]} for no label; paint the pixel anew or add a class"
         )
     return np.array(list(id_of.values()), np.uint8)[place]
 

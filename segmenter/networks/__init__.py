@@ -1,0 +1,21 @@
+"""Networks: (B, channels, H, W) float images in [-1, 1] -> (B, C, H, W) logits, for any H and W.
+
+NETWORKS    the table of them by name
+"""
+
+from torch import nn
+
+from segmenter.config import TrainConfig
+from segmenter.networks.baseline import Baseline
+from segmenter.networks.unet import UNet
+
+NETWORKS: dict[str, type[nn.Module]] = {"unet": UNet, "baseline": Baseline}
+
+
+def build_network(config: TrainConfig, channels: int, num_classes: int) -> nn.Module:
+    """The network that `config.network` names, with its own block of the config (`config.unet`), freshly drawn."""
+    settings = getattr(config, config.network, None)
+    return NETWORKS[config.network](channels, num_classes, **(settings.model_dump() if settings else {}))
+
+
+__all__ = ["NETWORKS", "Baseline", "UNet", "build_network"]

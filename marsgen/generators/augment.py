@@ -1,0 +1,80 @@
+"""Differentiable augmentation: with few pictures a discriminator learns them by heart, unless it never sees one twice.
+
+Source: Zhao et al. 2020, Differentiable Augmentation for Data-Efficient GAN Training, arXiv 2006.10738. One difference:
+real and fake of a sample share their parameters, since feature matching compares them place by place.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+MAX_SHIFT = 0.125
+"""translation, as a share of each side"""
+CUTOUT = 0.4
+"""side of the square hole, as a share of each side"""
+BRIGHTNESS = 0.25
+"""largest offset in units of the image range [-1, 1]"""
+CONTRAST = 0.5
+"""factors lie between 1 - this and 1 + this"""
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """One brightness, contrast, translation and cutout per sample, fixed when drawn and applied to anything after."""
+
+    brightness: torch.Tensor
+    """(B, 1, 1, 1) offsets"""
+    contrast: torch.Tensor
+    """(B, 1, 1, 1) factors about the mean of each image"""
+    shifts: list[tuple[int, int]]
+    """(rows, columns) by which a sample moves; what comes in from outside is 0"""
+    keep: torch.Tensor
+    """(B, 1, H, W) 0 inside the cutout, 1 elsewhere"""
+
+    def to(self, device: torch.device) -> "Augmentation":
+        return Augmentation(self.brightness.to(device), self.contrast.to(device), self.shifts, self.keep.to(device))
+
+    def apply(self, images: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
+        """Augment and join what a discriminator looks at.
+
+        Args:
+            images: (B, channels, H, W) in [-1, 1]; gradients flow back to them.
+            condition: (B, K, H, W) label map and hole: moved and cut with the image, never recoloured.
+        Returns:
+            (B, channels + K, H, W)
+        """
+        mean = images.mean(dim=(1, 2, 3), keepdim=True)
+        recoloured = (images - mean) * self.contrast + mean + self.brightness
+        return self.move(torch.cat([recoloured, condition], dim=1))
+
+    def move(self, maps: torch.Tensor) -> torch.Tensor:
+        """Translation and cutout alone: (B, K, H, W) -> the same shape."""
+        moved = [_shift(sample, *shift) for sample, shift in zip(maps, self.shifts, strict=True)]
+        return torch.stack(moved) * self.keep
+
+
+def draw_augmentation(height: int, width: int, strength: float, seeds: Iterable[int]) -> Augmentation:
+    """Draw the parameters for a batch of images of height x width.
+
+    Args:
+        strength: 1 = as in the paper, 0 = leave everything as it is.
+        seeds: one per sample; sample b depends on seeds[b] alone.
+    """
+    draws = np.stack([np.random.default_rng([int(seed), 1]).uniform(-1, 1, 6) for seed in seeds])
+    brightness, contrast, *_ = torch.from_numpy(draws.T.astype(np.float32) * strength)[..., None, None, None]
+    shifts = np.rint(strength * MAX_SHIFT * draws[:, 2:4] * (height, width)).astype(int)
+    keep = torch.ones(len(draws), 1, height, width)
+    tall, wide = round(CUTOUT * strength * height), round(CUTOUT * strength * width)
+    for sample, (row, column) in enumerate(draws[:, 4:]):
+        # centres anywhere in the picture, so that the cutout often reaches beyond its edge, as in the paper
+        top, left = int((row + 1) / 2 * height) - tall // 2, int((column + 1) / 2 * width) - wide // 2
+        keep[sample, :, max(top, 0) : top + tall, max(left, 0) : left + wide] = 0
+    return Augmentation(brightness * BRIGHTNESS, 1 + contrast * CONTRAST, [(int(y), int(x)) for y, x in shifts], keep)
+
+
+def _shift(sample: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
+    """(K, H, W) moved down by `rows` and right by `columns`; zeros come in. Negative padding cuts."""
+    return F.pad(sample, (columns, -columns, rows, -rows))

@@ -1,0 +1,122 @@
+"""Training batches for generators that fill holes: scenes, rare ones more often, cut, flipped, and a hole in each."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.ndimage import distance_transform_edt, label
+
+from marsgen.scenes.scene import SceneSource
+
+
+@dataclass(frozen=True, eq=False)
+class HoleBatch:
+    """B equal-sized windows with a hole to fill in each."""
+
+    images: np.ndarray
+    """(B, h, w, channels) uint8 real pixels"""
+    indices: np.ndarray
+    """(B, h, w) uint8 class indices, 255 = ignored"""
+    hole: np.ndarray
+    """(B, h, w) float32 in [0, 1], 1 = to be drawn"""
+    seeds: np.ndarray
+    """(B,) uint64 for the noise of each sample"""
+
+
+@dataclass(frozen=True)
+class HoleSampler:
+    """Draws training batches; sample b of step s is a pure function of (seed, s, b)."""
+
+    scenes: SceneSource
+    train: Sequence[int]
+    """indices of the scenes to learn from"""
+    rare_train: Sequence[int]
+    """those of them that show a rare class"""
+    rare: tuple[int, ...]
+    """class indices of the rare classes"""
+    rare_share: float
+    scene_share: float
+    crop_px: int
+    seed: int
+
+    def batch(self, step: int, samples: Sequence[int]) -> HoleBatch:
+        """The samples of step `step` whose numbers are listed."""
+        streams = [np.random.default_rng([self.seed, step, sample]) for sample in samples]
+        scenes = [self._pick(rng) for rng in streams]
+        # scenes may differ in size, windows of one batch may not
+        height, width = (min(self.crop_px, *(s.shape[axis] for _, s in scenes)) for axis in (0, 1))
+        windows = [
+            cut_window(image, indices, (height, width), self.rare, rng)
+            for (image, indices), rng in zip(scenes, streams, strict=True)
+        ]
+        holes = [
+            np.ones((height, width), np.float32)
+            if rng.random() < self.scene_share
+            else soft_window(indices, self.rare, rng)
+            for (_, indices), rng in zip(windows, streams, strict=True)
+        ]
+        seeds = [rng.integers(2**63) for rng in streams]
+        return HoleBatch(
+            np.stack([image for image, _ in windows]),
+            np.stack([indices for _, indices in windows]),
+            np.stack(holes),
+            np.array(seeds, np.uint64),
+        )
+
+    def _pick(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        wants_rare = rng.random() < self.rare_share
+        pool = self.rare_train if wants_rare and self.rare_train else self.train
+        scene = self.scenes[pool[int(rng.integers(len(pool)))]]
+        image, indices = scene.image, scene.indices
+        return (image[:, ::-1], indices[:, ::-1]) if rng.random() < 0.5 else (image, indices)
+
+
+def cut_window(
+    image: np.ndarray, indices: np.ndarray, size: tuple[int, int], rare: Sequence[int], rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """A window of `size` out of image and label map; half of those from scenes with a rare class hold a pixel of it."""
+    pixels = np.argwhere(np.isin(indices, rare)) if indices.shape != size else np.empty((0, 2))
+    aim = pixels[rng.integers(len(pixels))] if len(pixels) and rng.random() < 0.5 else None
+    corner = []
+    for axis in (0, 1):
+        last = indices.shape[axis] - size[axis]
+        first = 0
+        if aim is not None:
+            first, last = max(0, int(aim[axis]) - size[axis] + 1), min(last, int(aim[axis]))
+        corner.append(int(rng.integers(first, last + 1)))
+    where = np.s_[corner[0] : corner[0] + size[0], corner[1] : corner[1] + size[1]]
+    return image[where], indices[where]
+
+
+def soft_window(indices: np.ndarray, rare: Sequence[int], rng: np.random.Generator) -> np.ndarray:
+    """A random hole with a soft rim: half of them round a region of a rare class where the window shows one.
+
+    Returns:
+        (h, w) float32: 1 up to a random margin round the region (or round its bounding box, or a random box), then
+        falling to 0 over a random rim.
+    """
+    regions, _ = label(np.isin(indices, rare))
+    pixels = np.argwhere(regions)
+    if len(pixels) and rng.random() < 0.5:
+        core = regions == regions[tuple(pixels[rng.integers(len(pixels))])]
+        distance = distance_transform_edt(~core) if rng.random() < 0.5 else _distance_to_box(core.shape, _box(core))
+    else:
+        sides = [rng.integers(4, max(5, side // 2)) for side in indices.shape]
+        corner = [int(rng.integers(-side // 2, whole)) for side, whole in zip(sides, indices.shape, strict=True)]
+        box = [(c, c + int(s) - 1) for c, s in zip(corner, sides, strict=True)]
+        distance = _distance_to_box(indices.shape, box)
+    margin, rim = rng.uniform(1, 10), rng.uniform(0.5, 8)
+    return np.clip(1 - (distance - margin) / rim, 0, 1).astype(np.float32)
+
+
+def _box(core: np.ndarray) -> list[tuple[int, int]]:
+    """First and last row, first and last column of the true pixels."""
+    return [(int(where.min()), int(where.max())) for where in np.nonzero(core)]
+
+
+def _distance_to_box(shape: tuple[int, ...], box: list[tuple[int, int]]) -> np.ndarray:
+    rows, columns = (
+        np.maximum(0, np.maximum(first - np.arange(side), np.arange(side) - last))
+        for side, (first, last) in zip(shape, box, strict=True)
+    )
+    return np.hypot(rows[:, None], columns[None, :])

@@ -1,0 +1,388 @@
+"""pix2pix: one network that draws a whole scene from its label map, or only a hole in a real one.
+
+A conditional GAN in the spirit of Isola et al. 2017 (arXiv 1611.07004), with feature matching (Wang et al. 2018, arXiv
+1711.11585). The generator sees the label map, the real pixels round the hole, a *style* (brightness, contrast and grain
+of the picture, in numbers) and noise. Without a style it would have to guess how bright the day was, and the guess that
+costs least is a grey mean. Nothing is normalised over space or batch: a uniform label map would lose its class, and a
+sample would depend on its neighbours.
+
+Shape letters: B batch, C classes, N noise channels, W network width, S numbers in a style.
+"""
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.nn.utils.parametrizations import spectral_norm
+
+from marsgen.errors import RunError
+from marsgen.generators import RECORD, DrawRequest
+from marsgen.runs import read_weights, without_prefix
+from marsgen.scenes.classes import IGNORED_INDEX, ClassSet
+from marsgen.scenes.tensors import image_array, image_tensor, label_tensor, one_hot, pad_to_multiple
+
+WEIGHTS = "best.safetensors"
+STRIDE = 8
+"""sides are padded to a multiple of this inside the networks"""
+STYLE_NUMBERS = 3
+"""per colour channel: mean, spread, grain"""
+GLOBAL_NOISE = 8
+"""numbers of noise that the whole picture shares"""
+CLOSE_STYLES = 24
+"""a whole scene takes its style from one of this many training scenes with the most similar share of classes"""
+
+
+# what the generator is given
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Everything random in one drawing."""
+
+    choice: torch.Tensor
+    """(B,) in [0, 1): which of the fitting styles"""
+    whole: torch.Tensor
+    """(B, GLOBAL_NOISE) shared by the whole picture"""
+    maps: tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+    """(B, 4, H/2, W/2), (B, 1, H/4, W/4), (B, 1, H/8, W/8)"""
+
+    def to(self, device: torch.device) -> "Noise":
+        fine, middle, coarse = (m.to(device) for m in self.maps)
+        return Noise(self.choice.to(device), self.whole.to(device), (fine, middle, coarse))
+
+
+def draw_noise(seeds: Iterable[int], height: int, width: int) -> Noise:
+    """Noise for images of height x width, normal but for `choice`; sample b depends on seeds[b] and the size alone."""
+    rows, columns = -(-height // STRIDE), -(-width // STRIDE)
+    sizes = [(GLOBAL_NOISE,), (4, rows * 4, columns * 4), (1, rows * 2, columns * 2), (1, rows, columns)]
+    ends = np.cumsum([np.prod(size) for size in sizes])
+    streams = [np.random.Generator(np.random.Philox(key=int(seed))) for seed in seeds]
+    choice = torch.tensor([stream.random() for stream in streams], dtype=torch.float64)
+    flat = torch.from_numpy(np.stack([stream.standard_normal(ends[-1], np.float32) for stream in streams]))
+    parts = torch.tensor_split(flat, ends[:-1].tolist(), dim=1)
+    whole, fine, middle, coarse = (part.reshape(-1, *size) for part, size in zip(parts, sizes, strict=True))
+    return Noise(choice, whole, (fine, middle, coarse))
+
+
+def measure_style(images: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """How bright, contrasted and grainy the weighted part of each picture is.
+
+    Args:
+        images: (B, channels, H, W) in [-1, 1].
+        weight: (B, 1, H, W) >= 0, not all 0 in a sample.
+    Returns:
+        (B, 3 * channels): mean, standard deviation and mean absolute step between neighbours, each near [-1, 1].
+    """
+    total = weight.sum(dim=(2, 3))
+    mean = (images * weight).sum(dim=(2, 3)) / total
+    spread = ((images - mean[..., None, None]).square() * weight).sum(dim=(2, 3)).div(total).sqrt()
+    along, down = images.diff(dim=3).abs(), images.diff(dim=2).abs()
+    across_weight, down_weight = weight[..., 1:] * weight[..., :-1], weight[..., 1:, :] * weight[..., :-1, :]
+    steps = (along * across_weight).sum(dim=(2, 3)) + (down * down_weight).sum(dim=(2, 3))
+    grain = steps / (across_weight.sum(dim=(2, 3)) + down_weight.sum(dim=(2, 3))).clamp_min(1)
+    # scaled so that terrain pictures spread over a range of about one
+    return torch.cat([mean, 4 * spread, 10 * grain], dim=1)
+
+
+def visible_style(images: torch.Tensor, hole: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Style of the real pixels round each hole, and for which samples there are too few of them to tell.
+
+    Args:
+        images: (B, channels, H, W) in [-1, 1]; hole: (B, 1, H, W) in [0, 1].
+    Returns:
+        (B, S) styles, of the whole image where too little is visible; (B,) bool, True there.
+    """
+    unknown = (1 - hole).mean(dim=(1, 2, 3)) < 0.05
+    weight = torch.where(unknown[:, None, None, None], torch.ones_like(hole), 1 - hole)
+    return measure_style(images, weight), unknown
+
+
+@dataclass(frozen=True)
+class StyleTable:
+    """Styles of training scenes, beside the share of each class in them."""
+
+    shares: torch.Tensor
+    """(T, C + 1) share of the pixels, last = ignored"""
+    styles: torch.Tensor
+    """(T, S)"""
+
+    def choose(self, shares: torch.Tensor, choice: torch.Tensor) -> torch.Tensor:
+        """(B, S) styles for maps with class `shares` (B, C + 1): one of the closest, by `choice` (B,) in [0, 1)."""
+        distance = torch.cdist(shares, self.shares, p=1)
+        # stable: ties are common (maps of one class) and must fall the same way everywhere
+        closest = distance.argsort(dim=1, stable=True)[:, :CLOSE_STYLES]
+        chosen = (choice * closest.shape[1]).long()[:, None]
+        return self.styles[closest.gather(1, chosen)[:, 0]]
+
+
+# networks
+
+
+class ChannelNorm(nn.LayerNorm):
+    """Layer norm over the channels of each pixel by itself."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+class NoisyBlock(nn.Module):
+    """Residual block: norm, style, convolution, noise, convolution."""
+
+    def __init__(self, width: int, style_width: int, noise_channels: int) -> None:
+        super().__init__()
+        self.norm1, self.norm2 = ChannelNorm(width), ChannelNorm(width)
+        self.conv1 = nn.Conv2d(width, width, 3, padding=1)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1)
+        self.style = nn.Linear(style_width, 2 * width)
+        self.noise = nn.Conv2d(noise_channels, width, 1)
+
+    def forward(self, x: torch.Tensor, style: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+        scale, shift = self.style(style)[..., None, None].chunk(2, dim=1)  # (B, W, 1, 1)
+        y = F.leaky_relu(self.norm1(x) * (1 + scale) + shift, 0.2)
+        y = self.conv1(y) + self.noise(noise)
+        return x + self.conv2(F.leaky_relu(self.norm2(y), 0.2))
+
+
+class GeneratorNetwork(nn.Module):
+    """U-Net over pixel-unshuffled input: label map, surroundings, style and noise -> image.
+
+    Upsampling is nearest neighbour followed by 3x3 convolutions, and the last step is a pixel shuffle that starts with
+    four equal sub-pixels (ICNR, Aitken et al. 2017, arXiv 1707.02937): neither begins with a checkerboard.
+    """
+
+    def __init__(self, num_classes: int, channels: int, width: int) -> None:
+        super().__init__()
+        self.num_classes, self.channels, self.width = num_classes, channels, width
+        mixed = 4 * width
+        self.style = nn.Sequential(
+            nn.Linear(STYLE_NUMBERS * channels + GLOBAL_NOISE, mixed), nn.LeakyReLU(0.2), nn.Linear(mixed, mixed)
+        )
+        self.stem = nn.Conv2d(4 * (num_classes + 1 + channels + 1) + 4, width, 3, padding=1)
+        self.encode1 = NoisyBlock(width, mixed, 4)
+        self.down1 = nn.Conv2d(width, 2 * width, 3, stride=2, padding=1)
+        self.encode2 = NoisyBlock(2 * width, mixed, 1)
+        self.down2 = nn.Conv2d(2 * width, 4 * width, 3, stride=2, padding=1)
+        self.middle1 = NoisyBlock(4 * width, mixed, 1)
+        self.middle2 = NoisyBlock(4 * width, mixed, 1)
+        self.up2 = nn.Conv2d(4 * width, 2 * width, 1)
+        self.decode2 = NoisyBlock(2 * width, mixed, 1)
+        self.up1 = nn.Conv2d(2 * width, width, 1)
+        self.decode1 = NoisyBlock(width, mixed, 4)
+        self.norm = ChannelNorm(width)
+        self.head = nn.Conv2d(width, 4 * channels, 3, padding=1)
+        with torch.no_grad():
+            self.head.weight.copy_(self.head.weight[::4].repeat_interleave(4, dim=0))
+
+    def forward(
+        self, labels: torch.Tensor, images: torch.Tensor, hole: torch.Tensor, style: torch.Tensor, noise: Noise
+    ) -> torch.Tensor:
+        """Draw.
+
+        Args:
+            labels: (B, H, W) int64 indices, 255 = ignored.
+            images: (B, channels, H, W) in [-1, 1]; hidden where hole = 1.
+            hole: (B, 1, H, W) in [0, 1].
+            style: (B, S), see `measure_style`.
+            noise: see `draw_noise`.
+        Returns:
+            (B, channels, H, W) float32 in (-1, 1), drawn everywhere, not only in the hole.
+        """
+        given = torch.cat([one_hot(labels, self.num_classes), images * (1 - hole), hole], dim=1)
+        given, (height, width) = pad_to_multiple(given, STRIDE)
+        fine, middle, coarse = noise.maps
+        mix = self.style(torch.cat([style, noise.whole], dim=1))  # (B, 4W)
+        x = torch.cat([F.pixel_unshuffle(given, 2), fine], dim=1)
+        x = self.stem(x.contiguous(memory_format=torch.channels_last))  # (B, W, H/2, W/2)
+        x = skip1 = self.encode1(x, mix, fine)
+        x = skip2 = self.encode2(self.down1(x), mix, middle)  # (B, 2W, H/4, W/4)
+        x = self.middle1(self.down2(x), mix, coarse)  # (B, 4W, H/8, W/8)
+        x = self.middle2(x, mix, coarse)
+        x = skip2 + F.interpolate(self.up2(x), scale_factor=2.0)
+        x = self.decode2(x, mix, middle)
+        x = skip1 + F.interpolate(self.up1(x), scale_factor=2.0)
+        x = self.decode1(x, mix, fine)
+        x = self.head(F.leaky_relu(self.norm(x), 0.2))  # (B, 4 channels, H/2, W/2)
+        return F.pixel_shuffle(x, 2)[..., :height, :width].float().tanh()
+
+
+class DiscriminatorNetwork(nn.Module):
+    """PatchGAN with spectral norm: judges patches of image, label map and hole at two scales.
+
+    The small patches see texture and seams, the large ones see whether a rock looks like one.
+    """
+
+    def __init__(self, num_classes: int, channels: int, width: int) -> None:
+        super().__init__()
+
+        def layer(inputs: int, outputs: int, size: int = 3, stride: int = 1) -> nn.Module:
+            return spectral_norm(nn.Conv2d(inputs, outputs, size, stride, padding=1))
+
+        self.channels = channels
+        self.stem = layer(4 * (2 * channels + num_classes + 2), width)
+        self.down1 = layer(width, 2 * width, 4, 2)
+        self.small = layer(2 * width, 1)
+        self.down2 = layer(2 * width, 4 * width, 4, 2)
+        self.deep = layer(4 * width, 4 * width)
+        self.large = layer(4 * width, 1)
+
+    def forward(self, seen: torch.Tensor) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+        """Judge (B, channels + C + 2, H, W), joined by `Augmentation.apply`.
+
+        Returns:
+            logits (B, 1, H/4, W/4) and (B, 1, H/8, W/8), positive = real; the features of each layer.
+        """
+        seen, _ = pad_to_multiple(seen, STRIDE)
+        images, condition = seen[:, : self.channels], seen[:, self.channels :]
+        # sand differs from dust by a few grey levels: beside a one-hot map they would go unnoticed
+        grain = images - F.avg_pool2d(images, 3, stride=1, padding=1, count_include_pad=False)
+        seen = torch.cat([2 * images, 10 * grain, condition], dim=1)
+        x = F.pixel_unshuffle(seen, 2).contiguous(memory_format=torch.channels_last)
+        x1 = _leaky(self.stem(x))  # (B, W, H/2, W/2)
+        x2 = _leaky(self.down1(x1))  # (B, 2W, H/4, W/4)
+        x3 = _leaky(self.down2(x2))  # (B, 4W, H/8, W/8)
+        x4 = _leaky(self.deep(x3))
+        return [self.small(x2).float(), self.large(x4).float()], [x1, x2, x3, x4]
+
+
+def _leaky(x: torch.Tensor) -> torch.Tensor:
+    """Leaky ReLU that keeps the size of its input, which spectral norm would otherwise shrink layer by layer."""
+    return F.leaky_relu(x, 0.2) * math.sqrt(2)
+
+
+# losses
+
+
+def blend(images: torch.Tensor, drawn: torch.Tensor, hole: torch.Tensor) -> torch.Tensor:
+    """Drawn pixels inside the hole, real ones outside; all (B, ., H, W)."""
+    return images + hole * (drawn - images)
+
+
+def patch_weights(hole: torch.Tensor, logits: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    """Weight of each patch: the largest hole value in and next to it. Patches that are real anyway teach nothing."""
+    padded, _ = pad_to_multiple(hole, STRIDE)
+    own = [F.max_pool2d(padded, padded.shape[-1] // verdict.shape[-1]) for verdict in logits]
+    return [F.max_pool2d(weight, 3, stride=1, padding=1) for weight in own]
+
+
+def weighted_mean(values: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Mean of `values` (B, K, h, w) under `weights` (B, 1, h, w); each sample counts by its weight. 0 if that is 0."""
+    return (values * weights).sum() / (weights.sum() * values.shape[1]).clamp_min(1e-6)
+
+
+def discriminator_loss(
+    real: Sequence[torch.Tensor], fake: Sequence[torch.Tensor], weights: Sequence[torch.Tensor]
+) -> torch.Tensor:
+    """Hinge loss on patch logits (Lim and Ye 2017, arXiv 1705.02894), mean over the scales."""
+    terms = [
+        weighted_mean(F.relu(1 - r), w) + weighted_mean(F.relu(1 + f), w)
+        for r, f, w in zip(real, fake, weights, strict=True)
+    ]
+    return torch.stack(terms).mean()
+
+
+def adversarial_loss(fake: Sequence[torch.Tensor], weights: Sequence[torch.Tensor]) -> torch.Tensor:
+    """What the generator pays for patches that look fake, mean over the scales."""
+    return torch.stack([-weighted_mean(f, w) for f, w in zip(fake, weights, strict=True)]).mean()
+
+
+def feature_matching_loss(real: Sequence[torch.Tensor], fake: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Mean absolute difference of the discriminator's features, mean over the layers (arXiv 1711.11585, eq. 4).
+
+    Relative to the size of the real features: under spectral norm they shrink from layer to layer.
+    """
+    terms = [F.l1_loss(f.float(), r.float()) / r.float().abs().mean() for r, f in zip(real, fake, strict=True)]
+    return torch.stack(terms).mean()
+
+
+def l1_loss(images: torch.Tensor, drawn: torch.Tensor, labels: torch.Tensor, hole: torch.Tensor) -> torch.Tensor:
+    """Mean absolute difference in the labelled part of the hole. What is unlabelled cannot be known from the map."""
+    return weighted_mean((drawn - images).abs(), hole * (labels != IGNORED_INDEX)[:, None])
+
+
+# the trained generator
+
+
+def arithmetic(precision: str, device: torch.device) -> torch.dtype:
+    """The number format of the heavy arithmetic.
+
+    Args:
+        precision: "fp32", "bf16", or "auto" = bf16 where the device has instructions for it.
+    """
+    if precision != "auto":
+        return {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
+    if device.type == "cuda":
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    elif device.type == "cpu":
+        # oneDNN emulates bf16 on other CPUs, slower than fp32
+        fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    else:
+        fast = False
+    return torch.bfloat16 if fast else torch.float32
+
+
+class Pix2Pix:
+    """The trained generator, as `marsgen.generators.Generator` wants it."""
+
+    name = "pix2pix"
+
+    def __init__(
+        self,
+        network: GeneratorNetwork,
+        styles: StyleTable,
+        classes: ClassSet,
+        fingerprint: str = "",
+        trained_on: tuple[str, ...] = (),
+        precision: str = "auto",
+    ) -> None:
+        self.network = network.eval()
+        self.device = next(network.parameters()).device
+        self.styles = StyleTable(styles.shares.to(self.device), styles.styles.to(self.device))
+        self.classes, self.channels = classes, network.channels
+        self.fingerprint, self.trained_on = fingerprint, trained_on
+        self.dtype = arithmetic(precision, self.device)
+
+    @classmethod
+    def load(cls, folder: Path) -> "Pix2Pix":
+        """Open what `train_pix2pix` left in a run folder.
+
+        Raises:
+            RunError: a file is missing or damaged, or the weights are not of this generator.
+        """
+        weights = read_weights(folder / WEIGHTS)
+        try:
+            record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+            classes = ClassSet.from_dict(record["classes"], str(folder / RECORD))
+            network = GeneratorNetwork(len(classes), record["channels"], record["width"])
+            network.load_state_dict(without_prefix("generator", weights.tensors))
+            styles = StyleTable(weights.tensors["styles.shares"], weights.tensors["styles.styles"])
+            trained_on = tuple(record["trained_on"])
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError) as problem:
+            raise RunError(
+                f"{folder}: {RECORD} and {WEIGHTS} do not make a pix2pix generator ({str(problem).splitlines()[0]}); "
+                "train it again into another --out"
+            ) from None
+        digest = blake2b((folder / WEIGHTS).read_bytes(), digest_size=8, person=b"pix2pix").hexdigest()
+        network.to("cuda" if torch.cuda.is_available() else "cpu")
+        return cls(network, styles, classes, digest, trained_on)
+
+    @torch.inference_mode()
+    def draw(self, request: DrawRequest) -> np.ndarray:
+        """See `Generator.draw`. Equal requests give equal bytes, and no sample depends on the others in its batch."""
+        images = image_tensor(request.composites).to(self.device)
+        labels = label_tensor(request.indices).to(self.device)
+        hole = torch.from_numpy(request.hole)[:, None].to(self.device)
+        noise = draw_noise(request.seeds.tolist(), *request.indices.shape[1:]).to(self.device)
+        style, unknown = visible_style(images, hole)
+        if unknown.any():
+            shares = one_hot(labels, len(self.classes)).mean(dim=(2, 3))
+            style = torch.where(unknown[:, None], self.styles.choose(shares, noise.choice), style)
+        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+            drawn = self.network(labels, images, hole, style, noise)
+        return image_array(blend(images, drawn, hole))

@@ -1,0 +1,164 @@
+"""Every place that scenes come from, behind one function: npz, AI4Mars, folders of pictures, the simulator."""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from marsgen.config import configs_folder
+from marsgen.errors import DataError, nearest
+from marsgen.scenes.ai4mars import Ai4MarsScenes, find_navcam
+from marsgen.scenes.classes import ClassSet, read_classes
+from marsgen.scenes.folder import CLASSES_FILE, SceneFolder
+from marsgen.scenes.npz import NpzScenes
+from marsgen.scenes.scene import SceneSource
+
+SIMULATED = "sim:"
+_SIMULATED_EXAMPLE = "sim:400,seed=3,size=64x128,channels=3,rocks=0.1,outliers=0,noise=1"
+MOST_SIMULATED = 1_000_000
+_CACHE_BYTES = 64 * 2**20
+
+
+def open_scenes(location: str, *, classes: ClassSet | None = None, labelled: bool = True) -> SceneSource:
+    """Open a data set, whatever it is.
+
+    Args:
+        location: an .npz file, a folder (AI4Mars release, or images/ and labels/ with classes.yaml), or sim:N with
+            options such as sim:400,seed=3,size=64x128,channels=3,rocks=0.1,outliers=0,noise=1.
+        classes: what the ids mean; default: the folder's classes.yaml, else the terrains of configs/classes_mars.yaml.
+        labelled: False gives the images to predict (npz: test_set if it is there; folders need no labels); all their
+            pixels are ignored.
+    Returns:
+        Scenes read one at a time; label maps have been checked, so that a wrong id shows here and not hours later.
+    Raises:
+        DataError: the data set cannot be used; the message names the file and what is wrong with it.
+    """
+    if location.startswith(SIMULATED):
+        return SimulatedScenes(location, classes or mars_classes(), labelled=labelled)
+    path = Path(location)
+    if not os.path.exists(location):
+        raise DataError(
+            f"{location or repr(location)}: no such file or folder; --data takes an .npz, a folder "
+            "(AI4Mars release, or images/ and labels/) or sim:N"
+        )
+    if path.is_dir():
+        return _open_folder(path, location, classes, labelled)
+    if path.suffix.lower() != ".npz":
+        raise DataError(f"{location}: a file but no .npz; --data takes an .npz, a folder of pictures or sim:N")
+    return NpzScenes(path, classes or mars_classes(), labelled=labelled, location=location)
+
+
+@cache
+def mars_classes() -> ClassSet:
+    """The terrains of configs/classes_mars.yaml, the meaning of ids where a data set does not state its own."""
+    return read_classes(configs_folder() / "classes_mars.yaml")
+
+
+def _open_folder(folder: Path, location: str, classes: ClassSet | None, labelled: bool) -> SceneSource:
+    if find_navcam(folder) is not None:
+        return Ai4MarsScenes(folder, classes or mars_classes(), labelled=labelled, location=location)
+    if (folder / "config.yaml").exists() and (folder / "environment.json").exists() and not (folder / "DONE").exists():
+        # its scenes are synthetic, but the manifest that says so may not be there yet
+        raise DataError(f"{location}: a run that has not finished; repeat its command and it goes on")
+    if classes is None and not labelled and not (folder / CLASSES_FILE).exists():
+        classes = mars_classes()
+    return SceneFolder(folder, classes, labelled=labelled, location=location)
+
+
+# the simulator
+
+
+class SimulatedScenes(SceneSource):
+    """N scenes of the procedural Mars (scenes/simulate.py), drawn when they are asked for; groups are rover stops."""
+
+    def __init__(self, location: str, classes: ClassSet, *, labelled: bool = True) -> None:
+        """Parse sim:N[,option=value]... .
+
+        Args:
+            classes: has the simulator's classes by name, with its ids.
+            labelled: False hides the label maps.
+        Raises:
+            DataError: N or an option cannot be read, or `classes` are others.
+        """
+        from marsgen.scenes.simulate import MARS_IDS, SimulationConfig, simulate_stop
+
+        count, options = _parse_simulation(location)
+        try:
+            self._config = SimulationConfig(**options)
+        except ValueError as problem:
+            raise DataError(f"{location}: {problem}") from None
+        drawn = {**dict(zip(classes.names, classes.ids, strict=True)), "background": classes.ignored}
+        if drawn != MARS_IDS:
+            raise DataError(
+                f"{location}: simulated scenes have the classes and ids {MARS_IDS}, not {drawn}; leave --classes out"
+            )
+        self.location = location
+        self.classes = classes
+        self.channels = self._config.channels
+        self.shape = (self._config.height, self._config.width)
+        self.names = tuple(f"sim[{number:0{max(4, len(str(count - 1)))}d}]" for number in range(count))
+        self.groups = tuple(simulate_stop(number, self._config) for number in range(count))
+        self._labelled = labelled
+        # a scene always goes to the same slot: no lock is needed, a race only draws a scene twice
+        slots = _CACHE_BYTES // (self.shape[0] * self.shape[1] * (self.channels + 1))
+        self._drawn: list[tuple[int, np.ndarray, np.ndarray] | None] = [None] * max(1, min(count, slots))
+
+    def read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """See `SceneSource.read`."""
+        number = range(len(self))[index]
+        kept = self._drawn[number % len(self._drawn)]
+        if kept is None or kept[0] != number:
+            from marsgen.scenes.simulate import simulate_scene
+
+            kept = number, *simulate_scene(number, self._config)
+            self._drawn[number % len(self._drawn)] = kept
+        _, image, labels = kept
+        return image.copy(), labels.copy() if self._labelled else np.full_like(labels, self.classes.ignored)
+
+    def fingerprint(self) -> str:
+        """See `SceneSource.fingerprint`; over the number of scenes, the options and the simulator's own code."""
+        from marsgen.scenes import simulate
+
+        asked = json.dumps({"scenes": len(self), "labelled": self._labelled, **asdict(self._config)}, sort_keys=True)
+        code = Path(simulate.__file__).read_bytes()
+        return hashlib.blake2b(asked.encode() + code, digest_size=8, person=b"marsgen").hexdigest()
+
+
+_OPTIONS: dict[str, tuple[str, Callable[[str], Any], str]] = {
+    "seed": ("seed", int, "an integer"),
+    "size": ("size", lambda text: tuple(int(side) for side in text.split("x")), "HEIGHTxWIDTH in pixels"),
+    "channels": ("channels", int, "1 or 3"),
+    "rocks": ("rock_scene_share", float, "the share of scenes with a big rock, 0..1"),
+    "outliers": ("outlier_share", float, "the share of outliers, 0..1"),
+    "noise": ("label_noise", float, "the carelessness of labels, 0..1"),
+}
+"""option -> field of SimulationConfig, how to read it, what it is"""
+
+
+def _parse_simulation(location: str) -> tuple[int, dict[str, Any]]:
+    """sim:N,seed=3,... -> N and the arguments of SimulationConfig."""
+    number, *options = location.removeprefix(SIMULATED).split(",")
+    if not number.isdecimal() or not 1 <= int(number) <= MOST_SIMULATED:
+        raise DataError(f"{location}: expected a number of scenes in 1..{MOST_SIMULATED}, as in {_SIMULATED_EXAMPLE}")
+    values: dict[str, Any] = {}
+    for option in options:
+        name, _, text = option.partition("=")
+        if name not in _OPTIONS:
+            raise DataError(f"{location}: no option '{name}'{nearest(name, _OPTIONS)}; there are {', '.join(_OPTIONS)}")
+        field, read, meaning = _OPTIONS[name]
+        if field in values:
+            raise DataError(f"{location}: option '{name}' is given twice; keep one")
+        try:
+            values[field] = read(text)
+        except ValueError:
+            raise DataError(f"{location}: {name}={text} cannot be read; expected {meaning}") from None
+    size = values.pop("size", (64, 128))
+    if len(size) != 2:
+        raise DataError(f"{location}: size has {len(size)} sides; expected HEIGHTxWIDTH in pixels")
+    return int(number), {"height": size[0], "width": size[1], **values}

@@ -1,0 +1,54 @@
+"""Random changes to training windows, the same for image and label map, fixed by a seed."""
+
+import torch
+from torchvision import tv_tensors
+from torchvision.transforms import v2
+
+from marsgen.scenes.classes import IGNORED_INDEX
+from segmenter.config import AugmentConfig
+
+
+def build_augmentation(config: AugmentConfig) -> v2.Transform:
+    """The chain of transforms that `config` turns on; pixels from outside the window are black and ignored."""
+    steps: list[v2.Transform] = []
+    if config.flip:
+        steps.append(v2.RandomHorizontalFlip(config.flip))
+    if config.scale or config.translate:
+        steps.append(
+            v2.RandomAffine(
+                degrees=0,
+                translate=(config.translate, config.translate) if config.translate else None,
+                scale=(1 - config.scale, 1 + config.scale) if config.scale else None,
+                interpolation=v2.InterpolationMode.BILINEAR,  # masks are always nearest: between ids 1 and 3 lies no 2
+                fill={tv_tensors.Image: 0, tv_tensors.Mask: IGNORED_INDEX},
+            )
+        )
+    if config.brightness or config.contrast:
+        steps.append(v2.ColorJitter(brightness=config.brightness, contrast=config.contrast))
+    return v2.Compose(steps or [v2.Identity()])
+
+
+def augment(
+    images: torch.Tensor, labels: torch.Tensor, augmentation: v2.Transform, shared_by: int, seed: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Change a batch at random; the global random state of torch is left as it was.
+
+    Args:
+        images: (B, channels, H, W) uint8.
+        labels: (B, H, W) uint8 class indices, 255 = ignored.
+        shared_by: windows that share one draw; one by one is ten times slower.
+        seed: fixes everything that is drawn.
+    Returns:
+        the changed images and labels, same shapes and types.
+    """
+    changed = []
+    # v2 draws from torch's global generator and takes no other
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        for first in range(0, len(images), shared_by):
+            part = slice(first, first + shared_by)
+            changed.append(augmentation(tv_tensors.Image(images[part]), tv_tensors.Mask(labels[part])))
+    return (
+        torch.cat([image.as_subclass(torch.Tensor) for image, _ in changed]),
+        torch.cat([mask.as_subclass(torch.Tensor) for _, mask in changed]),
+    )

@@ -1,0 +1,173 @@
+"""The `segmenter` command: parse, open the run, call one stage, print the summary."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from marsgen.console import OUTPUTS, Classes, ConfigFile, Data, Out, Overrides, read_class_set, run_app, say, show_version
+
+# stages are imported inside the commands: torch takes seconds, --help should not
+app = typer.Typer(
+    name="segmenter",
+    help="Train segmentation networks on real and synthetic scenes, and measure per class what was gained.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=show_version("segmenter"), is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+RunFolders = Annotated[
+    list[Path], typer.Argument(help="Folders that `segmenter train` wrote.", metavar="RUN...", show_default=False)
+]
+
+
+@app.command()
+def train(
+    data: Data,
+    extra: Annotated[
+        list[str] | None,
+        typer.Option("--extra", help="Folders of synthetic scenes (`marsgen synthesize`) that join training.", metavar="DIR..."),
+    ] = None,
+    classes: Classes = None,
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+    out: Out = None,
+) -> None:
+    """Train a segmenter on real scenes, and on synthetic ones where given; a repeated command goes on where it was."""
+    from marsgen.config import load_config
+    from marsgen.runs import Run
+    from marsgen.scenes.dataset import open_dataset
+    from segmenter.config import TrainConfig
+    from segmenter.mixing import describe_extra, open_extras
+    from segmenter.train import train as fit
+
+    settings = load_config(TrainConfig, config, overrides or ())
+    dataset = open_dataset(data, settings.data, read_class_set(classes))
+    extras = open_extras(extra or (), dataset)
+    folder = out or OUTPUTS / _run_name(extra or (), settings.seed)
+    run = Run.start(
+        folder,
+        "segmenter train",
+        settings,
+        {
+            "data": {"location": data, "fingerprint": dataset.scenes.fingerprint(), "classes": classes and str(classes)},
+            "extra": [describe_extra(source) for source in extras],
+        },
+        without_effect=("workers",),
+    )
+    say(dataset.describe())
+    for source in extras:
+        say(f"extra: {len(source)} scenes of {source.location}")
+    if not run.finished:
+        fit(settings, run, dataset, extras)
+    summary = run.summary
+    say(f"best step {summary['best_step']} of {summary['steps']}   {settings.best_metric} {summary['best_score']:.3f} on val")
+    say(f"wrote {folder}")
+
+
+def _run_name(extra: Sequence[str], seed: int) -> str:
+    material = "+".join(Path(location).name for location in extra) or "real"
+    return f"segmenter-{material}-seed{seed}"
+
+
+@app.command()
+def evaluate(
+    runs: RunFolders,
+    data: Data,
+    classes: Classes = None,
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+    out: Out = None,
+) -> None:
+    """Score runs on labelled test scenes: IoU, precision and recall per class, and the share of regions found."""
+    from functools import partial
+
+    from marsgen.config import load_config
+    from marsgen.errors import RunError
+    from marsgen.runs import Run
+    from marsgen.scenes.sources import open_scenes
+    from segmenter.evaluate import EvaluateConfig, choose_scenes, evaluation_folder, evaluation_lines
+    from segmenter.evaluate import evaluate as score
+    from segmenter.predict import load_segmenter, predict_indices
+
+    settings = load_config(EvaluateConfig, config, overrides or ())
+    if out is not None and len(runs) > 1:
+        raise RunError("--out names one folder, and several runs were given; leave it out and each run keeps its own")
+    source = open_scenes(data, classes=read_class_set(classes))
+    for folder in runs:
+        run = Run.load(folder, "segmenter train")
+        network, known, _ = load_segmenter(folder)
+        chosen = choose_scenes(run, source, settings.part)
+        predict = partial(predict_indices, network, flip=settings.flip)
+        evaluation = score(run, source, chosen, known, predict, settings, out)
+        say(f"{folder} on {data}")
+        for line in evaluation_lines(evaluation):
+            say(line)
+        say(f"wrote {out or evaluation_folder(run, source, chosen.part)}\n")
+
+
+@app.command()
+def predict(
+    run: Annotated[Path, typer.Argument(help="Folder that `segmenter train` wrote.", metavar="RUN", show_default=False)],
+    data: Data,
+    classes: Classes = None,
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+    out: Out = None,
+) -> None:
+    """Label images: the course's CSV for its npz, PNG label maps for everything else."""
+    from marsgen.config import load_config
+    from marsgen.runs import Run
+    from marsgen.scenes.sources import open_scenes
+    from segmenter.config import PredictConfig
+    from segmenter.predict import predict as label
+
+    settings = load_config(PredictConfig, config, overrides or ())
+    trained = Run.load(run, "segmenter train")
+    scenes = open_scenes(data, classes=read_class_set(classes), labelled=False)
+    inputs = {
+        "run": str(run),
+        "best_score": trained.summary["best_score"],
+        "data": {"location": data, "fingerprint": scenes.fingerprint(), "classes": classes and str(classes)},
+    }
+    folder = out or OUTPUTS / f"predictions-{run.name}"
+    result = label(settings, Run.start(folder, "segmenter predict", settings, inputs), run, scenes)
+    say(f"{len(scenes)} images labelled")
+    say(f"wrote {result}")
+
+
+def _expand_extra(arguments: Sequence[str]) -> list[str]:
+    """`--extra A B` -> `--extra A --extra B`: the command line library knows only one value per option."""
+    expanded: list[str] = []
+    takes_more = False
+    for argument in arguments:
+        if takes_more and not argument.startswith("-") and expanded[-1] != "--extra":
+            expanded.append("--extra")
+        elif argument.startswith("-"):
+            takes_more = argument == "--extra"
+        expanded.append(argument)
+    return expanded
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    if sys.argv[1:2] == ["train"]:
+        sys.argv[1:] = _expand_extra(sys.argv[1:])
+    run_app(app, "segmenter")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,125 @@
+"""Configs of `segmenter train` and `segmenter predict`; the defaults are what configs/segmenter.yaml says."""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from marsgen.config import Config, DataConfig
+from marsgen.scenes.scene import MIN_SIDE_PX
+
+
+class UNetConfig(Config):
+    """Size of the U-Net; read when `network` is unet."""
+
+    width: int = Field(32, ge=4)
+    """channels of the first block; the blocks below have twice and four times as many"""
+    stem: Literal[1, 2] = 2
+    """1 works on every pixel; 2 folds 2 x 2 pixels into channels first, which is 4 to 5 times faster on a CPU"""
+
+
+class LossConfig(Config):
+    """Weight of each term in the training loss; at least one is above 0."""
+
+    cross_entropy: float = Field(1.0, ge=0)
+    """cross-entropy, each class weighted by its inverse frequency (see class_weight_power)"""
+    dice: float = Field(0.0, ge=0)
+    """1 - Dice coefficient over the batch, mean over classes"""
+    focal: float = Field(0.0, ge=0)
+    """focal loss (gamma 2) of each class against the rest, mean over classes"""
+
+    @model_validator(mode="after")
+    def _some_term(self) -> "LossConfig":
+        if self.cross_entropy + self.dice + self.focal <= 0:
+            raise ValueError("all three terms are 0; at least one of cross_entropy, dice, focal has to be above 0")
+        return self
+
+
+class AugmentConfig(Config):
+    """Random changes to training windows; an amount of 0 turns that change off."""
+
+    flip: float = Field(0.5, ge=0, le=1)
+    """probability of a left-right flip"""
+    brightness: float = Field(0.2, ge=0, lt=1)
+    """images are multiplied by a factor within 1 +- this"""
+    contrast: float = Field(0.2, ge=0, lt=1)
+    """distances from the mean brightness are multiplied by a factor within 1 +- this"""
+    scale: float = Field(0.1, ge=0, lt=1)
+    """windows are enlarged or shrunk by a factor within 1 +- this"""
+    translate: float = Field(0.05, ge=0, lt=1)
+    """windows are shifted by up to this share of their sides"""
+    shared_by: int = Field(4, ge=1)
+    """windows that get the same random change; 1 is the most varied, and slow"""
+
+
+class TrainConfig(Config):
+    """`segmenter train`: what is trained, on which share of what, and which step is kept."""
+
+    seed: int = Field(0, ge=0)
+    """weights, order of scenes and augmentation"""
+    data: DataConfig = DataConfig()
+
+    network: Literal["unet", "baseline"] = "unet"
+    """unet, or baseline: one 3 x 3 convolution"""
+    unet: UNetConfig = UNetConfig()
+
+    steps: int = Field(800, ge=1)
+    """training steps; the same number with and without extra scenes"""
+    batch_size: int = Field(32, ge=1)
+    """scenes per step; extra scenes take their share of these, they do not enlarge the batch"""
+    crop: tuple[int, int] | None = None
+    """height and width in pixels of training windows; null = whole scenes, or 128 x 128 where their sizes differ"""
+    extra_share: float = Field(0.25, gt=0, lt=1)
+    """share of each batch that comes from the --extra folders; each of their scenes is drawn equally often"""
+    rare_share: float = Field(0.0, ge=0, lt=1)
+    """share of each batch drawn only from real scenes that show a rare class; the rest is drawn from all real scenes"""
+    augment: AugmentConfig = AugmentConfig()
+
+    loss: LossConfig = LossConfig()
+    class_weight_power: float = Field(1.0, ge=0, le=2)
+    """class weights of cross-entropy are (1 / frequency) to this power: 1 = inverse frequency, 0 = all equal"""
+    class_weight_max: float = Field(0.0, ge=0)
+    """no class weighs more than this many times the most frequent class; 0 = no bound"""
+
+    lr: float = Field(1e-3, gt=0)
+    """highest learning rate of AdamW"""
+    warmup_steps: int = Field(50, ge=0)
+    """steps until that rate is reached; from there it falls along a cosine to 0"""
+    weight_decay: float = Field(1e-2, ge=0)
+    ema_decay: float = Field(0.0, ge=0, lt=1)
+    """validate and keep a running average of the weights with this decay per step; 0 = the weights themselves"""
+
+    log_every: int = Field(10, ge=1)
+    """steps between logged training losses"""
+    validate_every: int = Field(100, ge=1)
+    """steps between validations; the state to go on from after a kill is saved then too"""
+    best_metric: str = "mean_iou"
+    """what chooses the kept weights on the validation scenes: mean_iou, loss, or iou_NAME of one class"""
+    patience: int = Field(0, ge=0)
+    """stop after this many validations in a row without a better best_metric; 0 = never"""
+
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    """auto = bf16 where the GPU or CPU computes in it, else fp32"""
+    workers: int = Field(0, ge=0)
+    """processes that prepare batches; 0 = the training process does"""
+
+    @model_validator(mode="after")
+    def _possible(self) -> "TrainConfig":
+        if self.network != "unet" and self.unet != UNetConfig():
+            raise ValueError(f"unet.width or unet.stem is set, but network is {self.network}; it has neither")
+        if self.extra_share + self.rare_share > 1:
+            raise ValueError(f"extra_share {self.extra_share} and rare_share {self.rare_share} are more than a batch")
+        if self.crop is not None and min(self.crop) < MIN_SIDE_PX:
+            raise ValueError(f"crop {list(self.crop)}: each side needs at least {MIN_SIDE_PX} pixels")
+        return self
+
+
+class PredictConfig(Config):
+    """`segmenter predict`: how images become label maps, and in which form they are written."""
+
+    format: Literal["auto", "csv", "png"] = "auto"
+    """csv = one row per image: id, then every pixel's label id; png = indexed label maps; auto = csv for the course's
+    npz (it has a test_set), else png"""
+    flip: bool = False
+    """average the probabilities of each image and its mirror image; twice the time"""
+    batch_size: int = Field(32, ge=1)
+    """images per forward pass"""

@@ -1,0 +1,181 @@
+"""A comparison in words and tables: flat rows, lines for a terminal, json, csv and markdown."""
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from marsgen.files import plain, write_json, write_text
+from marsgen.scenes.classes import ClassSet
+from segmenter.arms import Arm
+from segmenter.evaluate import percent, region_classes
+
+if TYPE_CHECKING:
+    from segmenter.compare import Comparison
+
+
+def verdict(low: float, high: float) -> str:
+    """helps, hurts, or cannot tell: the interval of a gain contains 0, or there is none (NaN)."""
+    if low > 0:
+        return "helps"
+    return "hurts" if high < 0 else "cannot tell"
+
+
+def _score_names(classes: ClassSet) -> list[tuple[str, str]]:
+    """(score, class) of each of the K scores; scores that are not reported have an empty name."""
+    counted = region_classes(classes)
+    found = [("regions found" if c in counted else "", name) for c, name in enumerate(classes.names)]
+    return [*(("IoU", name) for name in classes.names), ("mean IoU", ""), *found]
+
+
+def gain_rows(comparison: "Comparison") -> list[dict[str, Any]]:
+    """One flat record per gain; shares in [0, 1], NaN where there is nothing to score or too little for an interval."""
+    rows = []
+    for number, gain in enumerate(comparison.gains, start=1):
+        for k, (score, name) in enumerate(_score_names(comparison.classes)):
+            if score and not np.isnan(comparison.scores[0].estimate[k]):
+                low, high = float(gain.intervals.low[k]), float(gain.intervals.high[k])
+                rows.append(
+                    {
+                        "arm": gain.arm.label,
+                        "baseline": comparison.arms[0].label,
+                        "score": score,
+                        "class": name,
+                        "baseline_value": float(comparison.scores[0].estimate[k]),
+                        "value": float(comparison.scores[number].estimate[k]),
+                        "gain": float(gain.intervals.estimate[k]),
+                        "low": low,
+                        "high": high,
+                        "verdict": verdict(low, high),
+                        "undefined_share": float(gain.intervals.undefined[k]),
+                    }
+                )
+    return rows
+
+
+def score_rows(comparison: "Comparison") -> list[dict[str, Any]]:
+    """One flat record per arm and score, with its own interval."""
+    return [
+        {
+            "arm": arm.label,
+            "score": score,
+            "class": name,
+            "value": float(scores.estimate[k]),
+            "low": float(scores.low[k]),
+            "high": float(scores.high[k]),
+        }
+        for arm, scores in zip(comparison.arms, comparison.scores, strict=True)
+        for k, (score, name) in enumerate(_score_names(comparison.classes))
+        if score and not np.isnan(scores.estimate[k])
+    ]
+
+
+def false_alarms_per_class(arm: Arm, class_index: int) -> float:
+    """Predicted regions of a class where there is nothing of it, mean over the arm's seeds."""
+    return float(np.mean([np.count_nonzero(e.false_alarms["class_index"] == class_index) for e in arm.evaluations]))
+
+
+def write_comparison(comparison: "Comparison", out: Path) -> None:
+    """Write compare.json, compare.csv and compare.md into `out`."""
+    record = comparison.arms[0].evaluations[0].record
+    counted = [(c, comparison.classes.names[c]) for c in region_classes(comparison.classes)]
+    content = {
+        "test": {**record["data"], "part": record["part"], "images": record["images"], "settings": record["settings"]},
+        "config": comparison.config.model_dump(mode="json"),
+        "arms": [
+            {
+                "label": arm.label,
+                "seeds": arm.seeds,
+                "runs": [str(run.folder) for run in arm.runs],
+                "false_alarms": {name: false_alarms_per_class(arm, c) for c, name in counted},
+            }
+            for arm in comparison.arms
+        ],
+        "scores": score_rows(comparison),
+        "gains": gain_rows(comparison),
+        "notes": comparison.notes,
+    }
+    write_json(out / "compare.json", content)
+    write_text(out / "compare.csv", _csv(gain_rows(comparison)))
+    write_text(out / "compare.md", "\n".join(markdown_lines(comparison)) + "\n")
+
+
+def _csv(rows: list[dict[str, Any]]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({key: "" if value is None else value for key, value in plain(row).items()} for row in rows)
+    return text.getvalue()
+
+
+def points(value: float) -> str:
+    """A difference of shares in percentage points with its sign; "-" for NaN."""
+    return "-" if value != value else f"{100 * value:+.1f}"
+
+
+def interval_text(row: dict[str, Any]) -> str:
+    """The interval of a gain in percentage points."""
+    return "none: too few images" if row["low"] != row["low"] else f"[{points(row['low'])}, {points(row['high'])}]"
+
+
+def score_text(row: dict[str, Any]) -> str:
+    """The score and its class in words, such as `IoU soil` or `mean IoU`."""
+    return f"{row['score']} {row['class']}".rstrip()
+
+
+def comparison_lines(comparison: "Comparison") -> list[str]:
+    """The gains as lines of text, one table per arm."""
+    lines: list[str] = []
+    rows = gain_rows(comparison)
+    width = max(len(score_text(row)) for row in rows)
+    for gain in comparison.gains:
+        lines.append(f"{gain.arm.label}  against  {comparison.arms[0].label}   (%; gain in percentage points)")
+        head = f"{'interval':>24}"
+        lines.append(f"  {'':<{width}}  baseline  with it    gain  {head}   verdict")
+        for row in (r for r in rows if r["arm"] == gain.arm.label):
+            lines.append(
+                f"  {score_text(row):<{width}}  {percent(row['baseline_value']):>8}  {percent(row['value']):>7}  "
+                f"{points(row['gain']):>6}  {interval_text(row):>24}   {row['verdict']}"
+            )
+    return [*lines, *comparison.notes]
+
+
+def markdown_lines(comparison: "Comparison") -> list[str]:
+    """Two tables: every score of every arm with its interval, and every gain with its verdict."""
+    scores = score_rows(comparison)
+    labels = [arm.label for arm in comparison.arms]
+    level = f"{comparison.config.confidence:.0%}"
+    lines = [
+        f"Scores in % with {level} intervals",
+        "",
+        _row(["score", *labels]),
+        _row(["---", *["---:"] * len(labels)]),
+    ]
+    for name in dict.fromkeys(score_text(row) for row in scores):
+        of_arm = {row["arm"]: row for row in scores if score_text(row) == name}
+        lines.append(_row([name, *(_value_text(of_arm.get(label)) for label in labels)]))
+    for c in region_classes(comparison.classes):
+        alarms = [f"{false_alarms_per_class(arm, c):.1f}" for arm in comparison.arms]
+        lines.append(_row([f"false alarms {comparison.classes.names[c]} (number)", *alarms]))
+    lines += ["", f"Gains over {labels[0]}, in percentage points", ""]
+    lines += [
+        _row(["arm", "score", "gain", f"{level} interval", "verdict"]),
+        _row(["---", "---", "---:", "---:", "---"]),
+    ]
+    for row in gain_rows(comparison):
+        lines.append(_row([row["arm"], score_text(row), points(row["gain"]), interval_text(row), row["verdict"]]))
+    return [*lines, "", *(f"- {note}" for note in comparison.notes)]
+
+
+def _value_text(row: dict[str, Any] | None) -> str:
+    if row is None:
+        return "-"
+    interval = "" if row["low"] != row["low"] else f" [{percent(row['low'])}, {percent(row['high'])}]"
+    return percent(row["value"]) + interval
+
+
+def _row(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

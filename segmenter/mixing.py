@@ -1,0 +1,253 @@
+"""Real and synthetic scenes in one training stream at a stated share, and the refusal of extras that would leak."""
+
+import json
+import math
+import sys
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from marsgen.scenes.dataset import Dataset
+from marsgen.scenes.sources import open_scenes
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+
+from marsgen.errors import DataError
+from marsgen.runs import Run
+from marsgen.scenes.classes import IGNORED_INDEX
+from marsgen.scenes.scene import SceneSource, scene_key
+from marsgen.scenes.tensors import image_tensor, label_tensor
+from segmenter.augment import augment, build_augmentation
+from segmenter.config import TrainConfig
+
+CROP_OF_MIXED_SIZES = (128, 128)
+"""(height, width) in pixels of training windows where scenes differ in size and the config names no crop"""
+
+
+# what may join
+
+
+def open_extras(locations: Sequence[str], dataset: Dataset) -> list[SceneSource]:
+    """Open the --extra folders and refuse what must not join training on `dataset`.
+
+    Raises:
+        DataError: other classes, channels or size than the real scenes; nothing in it; a scene that was grown from (or
+            is) one of the run's validation or test scenes, or a generator trained on one.
+        RunError: a folder that `marsgen synthesize` has not finished.
+    """
+    return [_open_extra(location, dataset) for location in locations]
+
+
+def _open_extra(location: str, dataset: Dataset) -> SceneSource:
+    folder = Path(location)
+    if (folder / "config.yaml").is_file():
+        Run.load(folder, "marsgen synthesize")
+    own_classes = (folder / "classes.yaml").is_file() or not folder.is_dir()
+    extra = open_scenes(location, classes=None if own_classes else dataset.scenes.classes)
+    check_extra(extra, dataset)
+    return extra
+
+
+def describe_extra(extra: SceneSource) -> dict[str, str]:
+    """What a run records of an extra source: where it lay and what was in it."""
+    return {"location": extra.location, "fingerprint": extra.fingerprint()}
+
+
+def check_extra(extra: SceneSource, dataset: Dataset) -> None:
+    """Raise DataError unless every scene of `extra` may join training on `dataset`; see `open_extras`."""
+    real, where = dataset.scenes, f"--extra {extra.location}"
+    if not len(extra):
+        raise DataError(f"{where}: no scene in it; name a folder that `marsgen synthesize` has filled")
+    for what, there, here in (
+        ("classes", _numbering(extra), _numbering(real)),
+        ("channels", extra.channels, real.channels),
+        ("height and width", extra.shape, real.shape),
+    ):
+        if there != here and (what != "height and width" or real.shape is not None):
+            raise DataError(
+                f"{where}: its {what} are {there}, those of {real.location} are {here}; "
+                "extra scenes have to be made from the same kind of data"
+            )
+    _refuse_leaks(extra, dataset, where)
+
+
+def _numbering(scenes: SceneSource) -> str:
+    classes = scenes.classes
+    pairs = [f"{i}={n}" for i, n in zip(classes.ids, classes.names, strict=True)]
+    return ", ".join([*pairs, f"{classes.ignored}=ignored"])
+
+
+def _refuse_leaks(extra: SceneSource, dataset: Dataset, where: str) -> None:
+    held_out = {
+        dataset.survey.keys[i]: f"{dataset.scenes.names[i]}, a {part} scene of this run"
+        for part, indices in (("validation", dataset.split.val), ("test", dataset.split.test))
+        for i in indices
+    }
+    remedy = "make it again from this data with the same data settings (val_share, test_share, split_seed)"
+    for key in _trained_on(Path(extra.location)):
+        if key in held_out:
+            raise DataError(f"{where}: its generator was trained on {held_out[key]}; {remedy}")
+    unknown = 0
+    for index, name in enumerate(extra.names):
+        origin = extra.origin(index)
+        if origin.kind == "synthetic":
+            relation, keys = "was grown from", origin.ancestors
+        else:
+            unknown += 1
+            relation, keys = "is the same picture as", (scene_key(extra.read(index)[0]),)
+        for key in keys:
+            if key in held_out:
+                raise DataError(f"{where}: scene {name} {relation} {held_out[key]}; {remedy}")
+    if unknown:
+        print(
+            f"note: {where}: nothing says what {unknown} of its {len(extra)} scenes were made from; none of them is "
+            "a validation scene, but an altered copy of one would not be noticed",
+            file=sys.stderr,
+        )
+
+
+def _trained_on(folder: Path) -> list[str]:
+    """Keys of the scenes that a synthetic folder's generator was trained on; [] where the folder does not say."""
+    path = folder / "synth.json"
+    if not path.is_file():
+        return []
+    try:
+        return [str(key) for key in json.loads(path.read_text(encoding="utf-8")).get("trained_on", [])]
+    except (OSError, ValueError, AttributeError, TypeError) as problem:
+        raise DataError(
+            f"{path}: not readable json with a list 'trained_on' ({problem}); make the folder again"
+        ) from None
+
+
+# how it is drawn
+
+
+class Stream:
+    """Scenes of one kind, drawn in shuffled order: each once before any comes again.
+
+    Args:
+        name: one of real, rare, extra; streams of different names are shuffled differently.
+        members: (N, 2) integers: number of the source, index of the scene in it.
+        share: of each batch, in [0, 1].
+    """
+
+    def __init__(self, name: str, members: np.ndarray, share: float, seed: int) -> None:
+        self.name, self.members, self.share = name, members, share
+        self.entropy = (seed, *name.encode())
+
+    def count_before(self, step: int, batch_size: int) -> int:
+        """Scenes drawn in steps 1..step-1; the running total never strays a whole scene from the stated share."""
+        return math.floor((step - 1) * batch_size * self.share + 1e-6)
+
+    def draw(self, first: int, count: int) -> list[tuple[int, int]]:
+        """(source, index) of the draws first..first+count-1."""
+        drawn = []
+        for position in range(first, first + count):
+            epoch, place = divmod(position, len(self.members))
+            source, index = self.members[_shuffled(len(self.members), *self.entropy, epoch)[place]]
+            drawn.append((int(source), int(index)))
+        return drawn
+
+
+@lru_cache(maxsize=6)
+def _shuffled(length: int, *entropy: int) -> np.ndarray:
+    return np.random.default_rng(entropy).permutation(length)
+
+
+class TrainingBatches(TorchDataset[tuple[torch.Tensor, torch.Tensor]]):
+    """Item s is the whole batch of step s (1..steps), a pure function of (config, scenes, s).
+
+    Scenes are read when they are needed, so memory does not grow with their number.
+
+    Args:
+        config: batch_size, extra_share, rare_share, crop, augment and seed are read.
+        dataset: real scenes; only those of the train part of its split are ever drawn.
+        extras: checked sources (`open_extras`) that share `extra_share` of each batch.
+    Raises:
+        DataError: no scene to train on, or rare_share without a rare class in any training scene.
+    """
+
+    def __init__(self, config: TrainConfig, dataset: Dataset, extras: Sequence[SceneSource] = ()) -> None:
+        self.config = config
+        self.sources: list[SceneSource] = [dataset.scenes, *extras]
+        self.window = config.crop
+        if self.window is None and dataset.scenes.shape is None:
+            self.window = CROP_OF_MIXED_SIZES
+        self.augmentation = build_augmentation(config.augment)
+        self.rare = self._rare_stream(dataset)
+        self.extra = self._extra_stream(extras)
+        self.real = self._stream("real", 0, dataset.split.train, 1.0)
+        if not len(self.real.members):
+            raise DataError(
+                f"{dataset.scenes.location}: no scene is left to train on; lower data.val_share or data.test_share"
+            )
+
+    def _stream(self, name: str, source: int, indices: Sequence[int], share: float) -> Stream:
+        members = np.stack([np.full(len(indices), source), np.asarray(indices, np.int64)], axis=1)
+        return Stream(name, members, share, self.config.seed)
+
+    def _rare_stream(self, dataset: Dataset) -> Stream:
+        classes = dataset.scenes.classes
+        rare = [classes.index(name) for name in classes.rare]
+        showing = [i for i in dataset.split.train if dataset.survey.pixels[i, rare].any()]
+        if self.config.rare_share and not showing:
+            raise DataError(
+                f"{dataset.scenes.location}: rare_share is {self.config.rare_share}, but no training scene shows a "
+                f"rare class ({', '.join(classes.rare) or 'the classes file names none'}); set rare_share=0"
+            )
+        return self._stream("rare", 0, showing, self.config.rare_share)
+
+    def _extra_stream(self, extras: Sequence[SceneSource]) -> Stream:
+        parts = [self._stream("extra", n, range(len(e)), 0.0).members for n, e in enumerate(extras, start=1)]
+        members = np.concatenate([np.empty((0, 2), np.int64), *parts])
+        return Stream("extra", members, self.config.extra_share if extras else 0.0, self.config.seed)
+
+    def __len__(self) -> int:
+        return self.config.steps
+
+    def plan(self, step: int) -> list[tuple[int, int]]:
+        """(source, index) of each scene in the batch of `step`; source 0 = real, 1.. = the extras in order."""
+        batch_size, drawn = self.config.batch_size, []
+        total_before, total_after = (step - 1) * batch_size, step * batch_size
+        for stream in (self.extra, self.rare):
+            before, after = stream.count_before(step, batch_size), stream.count_before(step + 1, batch_size)
+            drawn += stream.draw(before, after - before)
+            total_before, total_after = total_before - before, total_after - after
+        # what the other two leave over
+        return self.real.draw(total_before, total_after - total_before) + drawn
+
+    def __getitem__(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Images (B, channels, H, W) float32 in [-1, 1] and labels (B, H, W) int64, 255 = ignored."""
+        rng = np.random.default_rng([self.config.seed, step])
+        pairs = [self._window(*member, rng) for member in self.plan(step)]
+        images = torch.from_numpy(np.stack([image for image, _ in pairs])).movedim(-1, 1).contiguous()
+        labels = torch.from_numpy(np.stack([indices for _, indices in pairs]))
+        seed = int(rng.integers(2**63))
+        images, labels = augment(images, labels, self.augmentation, self.config.augment.shared_by, seed)
+        return image_tensor(images.movedim(1, -1).numpy()), label_tensor(labels.numpy())
+
+    def _window(self, source: int, index: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """One scene, or a random window of it: (H, W, channels) uint8 image and (H, W) uint8 class indices."""
+        scene = self.sources[source][index]
+        image, indices = scene.image, scene.indices
+        if self.window is None:
+            return image, indices
+        short = [max(want - have, 0) for want, have in zip(self.window, indices.shape, strict=True)]
+        # a scene smaller than the window: the rim repeats the edge and is ignored
+        image = np.pad(image, ((0, short[0]), (0, short[1]), (0, 0)), mode="edge")
+        indices = np.pad(indices, ((0, short[0]), (0, short[1])), constant_values=IGNORED_INDEX)
+        row, column = (
+            int(rng.integers(have - want + 1)) for want, have in zip(self.window, indices.shape, strict=True)
+        )
+        inside = slice(row, row + self.window[0]), slice(column, column + self.window[1])
+        return image[inside], indices[inside]
+
+
+def iterate_batches(batches: TrainingBatches, first: int) -> Iterator[tuple[int, tuple[torch.Tensor, torch.Tensor]]]:
+    """(step, batch) for steps first..steps, prepared by `config.workers` processes."""
+    steps = range(first, len(batches) + 1)
+    # batch_size=None: an item is a batch already; the sampler is the list of steps still to do
+    loader = DataLoader(batches, batch_size=None, sampler=steps, num_workers=batches.config.workers)
+    return zip(steps, loader, strict=True)

@@ -1,0 +1,145 @@
+"""`segmenter predict`: a finished run's network, images -> label maps, as indexed PNG or as the course's CSV."""
+
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import PartialState
+from torch import nn
+from tqdm import tqdm
+
+from marsgen.errors import DataError, InputError, RunError
+from marsgen.files import filling_text, write_bytes
+from marsgen.runs import Run, read_weights
+from marsgen.scenes.classes import ClassSet
+from marsgen.scenes.folder import write_classes
+from marsgen.scenes.pictures import encode_label_map
+from marsgen.scenes.scene import SceneSource
+from marsgen.scenes.tensors import image_tensor
+from segmenter.config import PredictConfig, TrainConfig
+from segmenter.networks import build_network
+
+
+def load_segmenter(folder: Path) -> tuple[nn.Module, ClassSet, dict[str, Any]]:
+    """The best network of a finished `segmenter train` run, on the GPU if there is one, ready to predict.
+
+    Returns:
+        the network in eval mode, the classes of its C outputs, and the record of its weights (step, network, channels,
+        classes, best_metric, scores).
+    Raises:
+        RunError: no such run, not finished, or its weights are damaged.
+    """
+    run = Run.load(folder, "segmenter train")
+    path = run.folder / "best.safetensors"
+    checkpoint = read_weights(path)
+    try:
+        classes = ClassSet.from_dict(checkpoint.record["classes"], str(path))
+        config = TrainConfig.model_validate(checkpoint.record["network"])
+        network = build_network(config, checkpoint.record["channels"], len(classes))
+        network.load_state_dict(checkpoint.tensors)
+    except (InputError, KeyError, ValueError, RuntimeError) as problem:
+        reason = str(problem).splitlines()[0]
+        raise RunError(f"{path}: not the weights of a segmenter ({reason}); train it again") from None
+    network = network.to(memory_format=torch.channels_last)
+    return network.to(PartialState().device).eval(), classes, checkpoint.record
+
+
+@torch.inference_mode()
+def predict_probs(network: nn.Module, images: np.ndarray, *, flip: bool = False) -> np.ndarray:
+    """Probability of each class at each pixel.
+
+    Args:
+        network: in eval mode (`load_segmenter`).
+        images: (B, H, W, channels) uint8.
+        flip: average with the prediction for the mirror image.
+    Returns:
+        (B, C, H, W) float32 in [0, 1], sum 1 over C.
+    """
+    return _probs(network, images, flip).cpu().numpy()
+
+
+@torch.inference_mode()
+def predict_indices(network: nn.Module, images: np.ndarray, *, flip: bool = False) -> np.ndarray:
+    """The likeliest class at each pixel: (B, H, W, channels) uint8 images -> (B, H, W) uint8 indices 0..C-1."""
+    return _probs(network, images, flip).argmax(1).to("cpu", torch.uint8).numpy()
+
+
+def _probs(network: nn.Module, images: np.ndarray, flip: bool) -> torch.Tensor:
+    device = next(network.parameters()).device
+    inputs = image_tensor(images).to(device).contiguous(memory_format=torch.channels_last)
+    probs = network(inputs).softmax(1)  # (B, C, H, W)
+    if flip:
+        probs = (probs + network(inputs.flip(-1)).softmax(1).flip(-1)) / 2
+    return probs
+
+
+def predict(config: PredictConfig, run: Run, segmenter: Path, scenes: SceneSource) -> Path:
+    """Write the label map of every image; memory does not grow with their number.
+
+    Args:
+        run: the open run of this command; the result lies in its folder.
+        segmenter: folder of a finished `segmenter train` run.
+        scenes: images, from `open_scenes(..., labelled=False)`; their label maps are not read.
+    Returns:
+        predictions.csv: columns id, 0..H*W-1; a row per image in the order of the data, its label ids row by row
+        (the AN2DL 2024 challenge's form), or
+        labels/: an indexed PNG per image, pixel value = label id, palette = class colours, and classes.yaml beside it.
+    Raises:
+        DataError: grey images for a network of RGB or the reverse, or a csv of images that differ in size.
+        RunError: see `load_segmenter`.
+    """
+    network, classes, record = load_segmenter(segmenter)
+    if scenes.channels != record["channels"]:
+        raise DataError(
+            f"{scenes.location}: images of {scenes.channels} channels; {segmenter} was trained on {record['channels']}"
+        )
+    as_csv = config.format == "csv" or (config.format == "auto" and is_course_file(scenes.location))
+    result = run.folder / ("predictions.csv" if as_csv else "labels")
+    if not run.finished:
+        write = _write_csv if as_csv else _write_pngs
+        write(result, scenes, network, classes, config)
+        run.finish({"images": len(scenes), "format": "csv" if as_csv else "png", "wrote": result.name})
+    return result
+
+
+def is_course_file(location: str) -> bool:
+    """Whether `location` is an npz with the unlabelled images of the course's challenge (key test_set)."""
+    return zipfile.is_zipfile(location) and "test_set.npy" in zipfile.ZipFile(location).namelist()
+
+
+def _write_csv(path: Path, scenes: SceneSource, network: nn.Module, classes: ClassSet, config: PredictConfig) -> None:
+    if scenes.shape is None:
+        raise DataError(
+            f"{scenes.location}: images differ in size, and a csv needs the same columns for all; set format=png"
+        )
+    words = [str(number) for number in range(256)]
+    with filling_text(path) as file:
+        file.write(",".join(["id", *map(str, range(scenes.shape[0] * scenes.shape[1]))]) + "\n")
+        for first, indices in _predicted_batches(scenes, network, config):
+            for number, row in enumerate(classes.to_ids(indices).reshape(len(indices), -1), start=first):
+                file.write(f"{number}," + ",".join([words[label] for label in row.tolist()]) + "\n")
+
+
+def _write_pngs(
+    folder: Path, scenes: SceneSource, network: nn.Module, classes: ClassSet, config: PredictConfig
+) -> None:
+    write_classes(folder.parent, classes)
+    for first, indices in _predicted_batches(scenes, network, config):
+        for name, labels in zip(scenes.names[first : first + len(indices)], classes.to_ids(indices), strict=True):
+            write_bytes(folder / f"{name}.png", encode_label_map(labels, classes))
+
+
+def _predicted_batches(
+    scenes: SceneSource, network: nn.Module, config: PredictConfig
+) -> Iterator[tuple[int, np.ndarray]]:
+    """(number of the first image, (B, H, W) uint8 indices), batch after batch; one by one where sizes differ."""
+    size = config.batch_size if scenes.shape is not None else 1
+    bar = tqdm(desc="predict", unit=" images", total=len(scenes))
+    for first in range(0, len(scenes), size):
+        batch = range(first, min(first + size, len(scenes)))
+        yield first, predict_indices(network, np.stack([scenes.read(i)[0] for i in batch]), flip=config.flip)
+        bar.update(len(batch))
+    bar.close()

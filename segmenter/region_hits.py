@@ -1,0 +1,78 @@
+"""Rocks found and false alarms: connected regions of a class in two label maps, as rows of a table."""
+
+import numpy as np
+from scipy import ndimage
+
+from marsgen.scenes.classes import IGNORED_INDEX
+
+REGION = np.dtype(
+    [
+        ("image", "<i4"),  # position of the image among those evaluated
+        ("class_index", "<i4"),
+        ("area_px", "<i4"),
+        ("hit_px", "<i4"),  # pixels of the region that the network called its class; 0 for a false alarm
+        ("foot_row", "<i4"),  # lowest row of the region in the picture: the nearer, the larger
+        ("row", "<f4"),  # centre
+        ("column", "<f4"),
+    ]
+)
+"""One connected region of a class; `regions.npy` and `false_alarms.npy` hold arrays of it."""
+
+_EIGHT_NEIGHBOURS = np.ones((3, 3), bool)
+
+
+def true_regions(
+    truth: np.ndarray, predicted: np.ndarray, class_index: int, *, image: int = 0, min_region_px: int = 1
+) -> np.ndarray:
+    """The 8-connected regions of a class in the truth, each with the number of its pixels that the network called it.
+
+    Args:
+        truth, predicted: (H, W) class indices; 255 in the truth = ignored.
+        image: number written into the rows.
+        min_region_px: smaller regions are left out: crumbs of a rough annotation, not rocks.
+    Returns:
+        (R,) array of REGION, in reading order of each region's first pixel.
+    """
+    regions, sizes = _label(truth == class_index)
+    hits = np.bincount(regions[predicted == class_index], minlength=len(sizes))
+    return _rows(regions, np.flatnonzero(sizes >= min_region_px), sizes, hits, image, class_index)
+
+
+def false_alarms(
+    truth: np.ndarray, predicted: np.ndarray, class_index: int, *, image: int = 0, min_region_px: int = 1
+) -> np.ndarray:
+    """The 8-connected regions of a class in the prediction that show no thing of that class.
+
+    A predicted region counts when not one of its pixels is of the class and at least half of them carry a label: where
+    nobody agreed on a label, nobody knows that there is no rock.
+
+    Args and returns: as `true_regions`; hit_px is 0.
+    """
+    regions, sizes = _label(predicted == class_index)
+    hits = np.bincount(regions[truth == class_index], minlength=len(sizes))
+    labelled = np.bincount(regions[truth != IGNORED_INDEX], minlength=len(sizes))
+    counted = (sizes >= min_region_px) & (hits == 0) & (2 * labelled >= sizes)
+    return _rows(regions, np.flatnonzero(counted), sizes, hits, image, class_index)
+
+
+def _label(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Region numbers (H, W) and pixels per number; number 0 is everything else and gets size 0."""
+    regions, count = ndimage.label(mask, _EIGHT_NEIGHBOURS)
+    sizes = np.bincount(regions.ravel(), minlength=count + 1)
+    sizes[0] = 0
+    return regions, sizes
+
+
+def _rows(
+    regions: np.ndarray, numbers: np.ndarray, sizes: np.ndarray, hits: np.ndarray, image: int, class_index: int
+) -> np.ndarray:
+    rows = np.zeros(len(numbers), REGION)
+    if not len(numbers):
+        return rows
+    extents = ndimage.find_objects(regions)
+    rows["image"], rows["class_index"] = image, class_index
+    rows["area_px"], rows["hit_px"] = sizes[numbers], hits[numbers]
+    rows["foot_row"] = [extents[n - 1][0].stop - 1 for n in numbers]
+    centres = np.array(ndimage.center_of_mass(regions > 0, regions, numbers))
+    rows["row"], rows["column"] = centres[:, 0], centres[:, 1]
+    return rows

@@ -1,0 +1,317 @@
+"""`segmenter train`: the loop, top to bottom."""
+
+import copy
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from marsgen.scenes.counts import class_weights
+from marsgen.scenes.dataset import Dataset
+from torch import nn
+from tqdm import tqdm
+
+from marsgen.errors import ConfigError, DataError, RunError, nearest
+from marsgen.files import write_json
+from marsgen.runs import (
+    Run,
+    load_optimizer_tensors,
+    optimizer_tensors,
+    prefixed,
+    without_prefix,
+)
+from marsgen.scenes.classes import ClassSet
+from marsgen.scenes.confusion import confusion_matrix, iou_per_class, mean_iou
+from marsgen.scenes.scene import Scene, SceneSource
+from marsgen.scenes.tensors import image_tensor, label_tensor
+from segmenter.config import TrainConfig
+from segmenter.losses import SegmentationLoss, cap_class_weights
+from segmenter.mixing import TrainingBatches, iterate_batches
+from segmenter.networks import build_network
+
+
+@dataclass
+class Progress:
+    """What the loop knows beyond its tensors; goes into every checkpoint."""
+
+    best_step: int = 0
+    best_score: float | None = None
+    since_best: int = 0
+    """validations since then"""
+
+    def add(self, step: int, score: float, metric: str) -> bool:
+        """Count a validation; True if it is the best so far (least loss, or most of anything else)."""
+        sign = -1 if metric == "loss" else 1
+        if self.best_score is not None and sign * score <= sign * self.best_score:  # a tie keeps the earlier step
+            self.since_best += 1
+            return False
+        self.best_step, self.best_score, self.since_best = step, score, 0
+        return True
+
+
+def train(config: TrainConfig, run: Run, dataset: Dataset, extras: Sequence[SceneSource] = ()) -> Path:
+    """Fit a segmenter to real and extra scenes; go on where an interrupted run of the same folder stopped.
+
+    Args:
+        extras: sources that `mixing.open_extras` has checked; they join training, never validation.
+    Returns:
+        best.safetensors: the weights that did best on the real validation scenes.
+    Raises:
+        ConfigError: best_metric names nothing that is measured.
+        DataError: nothing to train on, or best_metric cannot be measured on the validation scenes.
+        RunError: the loss is no longer a number.
+    """
+    best_path = run.folder / "best.safetensors"
+    if run.finished:
+        return best_path
+    accelerator = open_accelerator(config.precision)
+    classes = dataset.scenes.classes
+    check_best_metric(config, dataset)
+    write_split_keys(run, dataset, extras)
+
+    # data: extra scenes may join training, never validation
+    batches = TrainingBatches(config, dataset, extras)
+
+    # model
+    network = draw_network(config, dataset.scenes.channels, len(classes)).to(accelerator.device)
+    average = copy.deepcopy(network) if config.ema_decay else network
+    weights = class_weights(dataset.survey.pixels[list(dataset.split.train)], config.class_weight_power)
+    loss_fn = SegmentationLoss(config.loss, cap_class_weights(weights, config.class_weight_max)).to(accelerator.device)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=config.lr, weight_decay=config.weight_decay)
+
+    # where an interrupted run stopped
+    progress, done = Progress(), 0
+    if checkpoint := run.load_checkpoint():
+        network.load_state_dict(without_prefix("network", checkpoint.tensors))
+        average.load_state_dict(without_prefix("average", checkpoint.tensors) or network.state_dict())
+        load_optimizer_tensors(optimizer, checkpoint.tensors, "optimizer")
+        progress, done = Progress(**checkpoint.record["progress"]), checkpoint.step
+
+    bar = tqdm(desc="train", unit=" images", total=config.steps * config.batch_size, initial=done * config.batch_size)
+    for step, (images, labels) in iterate_batches(batches, first=done + 1):
+        if config.patience and progress.since_best >= config.patience:
+            break
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(config, step)
+        images = images.to(accelerator.device, memory_format=torch.channels_last)  # (B, channels, H, W) in [-1, 1]
+        with accelerator.autocast():
+            logits = network(images)  # (B, C, H, W)
+        loss = loss_fn(logits, labels.to(accelerator.device))  # labels (B, H, W) int64, 255 = ignored
+        accelerator.backward(loss)
+        optimizer.step()
+        optimizer.zero_grad()
+        if config.ema_decay:
+            update_average(average, network, config.ema_decay, step)
+        bar.update(config.batch_size)
+        done = step
+
+        validates = step % config.validate_every == 0 or step == config.steps
+        if step % config.log_every == 0 or validates:
+            train_loss = loss.item()  # waits for the GPU, so not every step
+            refuse_broken_loss(train_loss, step, config)
+            run.log(step, train_loss=train_loss, lr=learning_rate(config, step))
+        if validates:
+            scores = validate(average, loss_fn, read_scenes(dataset, dataset.split.val), accelerator)
+            run.log(step, **scores)
+            if progress.add(step, scores[config.best_metric], config.best_metric):
+                record = weights_record(config, dataset, step, scores)
+                run.save_weights("best.safetensors", average.state_dict(), **record)
+            bar.set_postfix({config.best_metric: scores[config.best_metric], "best": progress.best_score})
+            tensors = {**prefixed("network", network.state_dict()), **optimizer_tensors(optimizer, "optimizer")}
+            if config.ema_decay:
+                tensors |= prefixed("average", average.state_dict())
+            run.save_checkpoint(step, tensors, progress=asdict(progress))
+    bar.close()
+    run.finish(summary_of(run, config, dataset, extras, done, progress))
+    return best_path
+
+
+# device, weights, schedule
+
+
+def open_accelerator(precision: str) -> Accelerator:
+    """The device to train on, with autocast to bf16 where `precision` (auto, bf16, fp32) and the device say so.
+
+    Raises:
+        RunError: started as several processes; a step of this network is too short to be worth sharing.
+    """
+    # the state is one per process and refuses another precision; commands of one process may differ in it
+    AcceleratorState._reset_state()
+    accelerator = Accelerator(mixed_precision="bf16" if precision == "bf16" else "no")
+    if precision == "auto" and computes_in_bf16(accelerator.device):
+        AcceleratorState._reset_state()
+        accelerator = Accelerator(mixed_precision="bf16")
+    if accelerator.num_processes > 1:
+        raise RunError(f"segmenter train was started as {accelerator.num_processes} processes; start it as one")
+    return accelerator
+
+
+def computes_in_bf16(device: torch.device) -> bool:
+    """Whether `device` has bf16 arithmetic; without it, bf16 is slower than fp32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    known = [getattr(torch.cpu, f"_is_{feature}_supported", None) for feature in ("avx512_bf16", "amx_tile")]
+    return device.type == "cpu" and any(is_supported() for is_supported in known if is_supported)
+
+
+def draw_network(config: TrainConfig, channels: int, num_classes: int) -> nn.Module:
+    """A network with weights drawn from `config.seed`; torch's global random state is left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(config.seed)
+        network = build_network(config, channels, num_classes)
+    return network.to(memory_format=torch.channels_last)
+
+
+def learning_rate(config: TrainConfig, step: int) -> float:
+    """Rate of step 1..steps: a straight line up to `lr`, then half a cosine down towards 0."""
+    warmup = min(config.warmup_steps, config.steps - 1)
+    if step <= warmup:
+        return config.lr * step / warmup
+    return config.lr * 0.5 * (1 + float(np.cos(np.pi * (step - 1 - warmup) / (config.steps - warmup))))
+
+
+@torch.no_grad()
+def update_average(average: nn.Module, network: nn.Module, decay: float, step: int) -> None:
+    """Move `average` towards `network`; the first steps count more, so that the drawn weights are soon forgotten."""
+    decay = min(decay, (1 + step) / (10 + step))
+    for kept, new in zip(average.state_dict().values(), network.state_dict().values(), strict=True):
+        if kept.is_floating_point():
+            kept.lerp_(new, 1 - decay)
+        else:
+            kept.copy_(new)
+
+
+def refuse_broken_loss(loss: float, step: int, config: TrainConfig) -> None:
+    """Raise RunError where `loss` is NaN or infinite; nothing of such a step has been saved."""
+    if not np.isfinite(loss):
+        raise RunError(
+            f"the training loss is {loss} at step {step}; lower the learning rate (lr={config.lr:g}) or set "
+            "precision=fp32, with another --out"
+        )
+
+
+# validation
+
+
+def read_scenes(dataset: Dataset, indices: Sequence[int]) -> Iterator[Scene]:
+    """Real scenes one at a time, in the order of `indices`."""
+    return (dataset.scenes[index] for index in indices)
+
+
+@torch.inference_mode()
+def validate(
+    network: nn.Module, loss_fn: nn.Module, scenes: Iterator[Scene], accelerator: Accelerator, batch_size: int = 32
+) -> dict[str, float]:
+    """Scores on whole, unchanged scenes.
+
+    Returns:
+        loss (mean over scenes), mean_iou and iou_NAME of each class in [0, 1]; NaN where a class is in neither the
+        label maps nor the predictions.
+    """
+    network.eval()
+    confusion, losses, classes = np.zeros(()), [], None
+    for batch in _batches_of_one_shape(scenes, batch_size):
+        classes = batch[0].classes
+        indices = np.stack([scene.indices for scene in batch])
+        images = image_tensor(np.stack([scene.image for scene in batch])).to(accelerator.device)
+        with accelerator.autocast():
+            logits = network(images.contiguous(memory_format=torch.channels_last))
+        losses += [loss_fn(logits, label_tensor(indices).to(accelerator.device)).item()] * len(batch)
+        confusion = confusion + confusion_matrix(indices, logits.argmax(1).cpu().numpy(), len(classes))
+    network.train()
+    assert classes is not None, "an empty validation part is refused before training"
+    return named_scores(confusion, classes) | {"loss": float(np.mean(losses))}
+
+
+def _batches_of_one_shape(scenes: Iterator[Scene], batch_size: int) -> Iterator[list[Scene]]:
+    batch: list[Scene] = []
+    for scene in scenes:
+        if batch and (len(batch) == batch_size or scene.image.shape != batch[0].image.shape):
+            yield batch
+            batch = []
+        batch.append(scene)
+    if batch:
+        yield batch
+
+
+def named_scores(confusion: np.ndarray, classes: ClassSet) -> dict[str, float]:
+    """(C, C) pixel counts -> {"mean_iou": ..., "iou_soil": ..., ...}; NaN where a class cannot be scored."""
+    ious = {f"iou_{name}": float(v) for name, v in zip(classes.names, iou_per_class(confusion), strict=True)}
+    return {"mean_iou": float(mean_iou(confusion)), **ious}
+
+
+def check_best_metric(config: TrainConfig, dataset: Dataset) -> None:
+    """Raise before training starts if `config.best_metric` is no score, or none that the validation scenes can give."""
+    classes = dataset.scenes.classes
+    known = ["mean_iou", "loss", *(f"iou_{name}" for name in classes.names)]
+    if config.best_metric not in known:
+        hint = nearest(config.best_metric, known)
+        raise ConfigError(f"best_metric is '{config.best_metric}'{hint}; measured are {', '.join(known)}")
+    labelled = dataset.survey.pixels[list(dataset.split.val), : len(classes)].sum(0)
+    if config.best_metric.startswith("iou_"):
+        labelled = labelled[[classes.index(config.best_metric.removeprefix("iou_"))]]
+    if not labelled.sum():
+        raise DataError(
+            f"{dataset.scenes.location}: no validation scene has a pixel to measure {config.best_metric} on; "
+            "raise data.val_share or choose another best_metric"
+        )
+
+
+# what is written beside the weights
+
+
+def weights_record(config: TrainConfig, dataset: Dataset, step: int, scores: dict[str, float]) -> dict[str, object]:
+    """The record of best.safetensors: all that `predict.load_segmenter` needs, and how good it was."""
+    return {
+        "step": step,
+        "network": config.model_dump(mode="json", include={"network", "unet"}),
+        "channels": dataset.scenes.channels,
+        "classes": dataset.scenes.classes.to_dict(),
+        "best_metric": config.best_metric,
+        "scores": scores,
+    }
+
+
+def write_split_keys(run: Run, dataset: Dataset, extras: Sequence[SceneSource]) -> None:
+    """split.json: content keys (`scene_key`) of the scenes of each part, and of those that the extras were grown from.
+
+    Later commands read it to tell a scene that this run has seen.
+    """
+    parts = {"train": dataset.split.train, "val": dataset.split.val, "test": dataset.split.test}
+    ancestors = {key for extra in extras for index in range(len(extra)) for key in extra.origin(index).ancestors}
+    if run.writes:
+        keys = {part: [dataset.survey.keys[i] for i in indices] for part, indices in parts.items()}
+        write_json(run.folder / "split.json", keys | {"extra": sorted(ancestors)})
+
+
+def summary_of(
+    run: Run, config: TrainConfig, dataset: Dataset, extras: Sequence[SceneSource], steps: int, progress: Progress
+) -> dict[str, object]:
+    """What DONE says: the best step and its validation scores, and how much was trained on."""
+    best = next((m for m in run.metrics() if m["step"] == progress.best_step and "mean_iou" in m), {})
+    return {
+        "best_step": progress.best_step,
+        "best_metric": config.best_metric,
+        "best_score": progress.best_score,
+        "scores": {key: value for key, value in best.items() if key != "step"},
+        "steps": steps,
+        "stopped_early": steps < config.steps,
+        "images_seen": steps * config.batch_size,
+        "real_scenes": len(dataset.split.train),
+        "extra_scenes": sum(len(extra) for extra in extras),
+        "val_scenes": len(dataset.split.val),
+        "left_out": left_out_text(dataset),
+    }
+
+
+def left_out_text(dataset: Dataset) -> str:
+    """In words, how many scenes were left out as suspects and why; "" where none were."""
+    used = {*dataset.split.train, *dataset.split.val, *dataset.split.test}
+    reasons = [reason for index, reason in dataset.suspects.items() if index not in used]
+    if not reasons:
+        return ""
+    counted = sorted({reason: reasons.count(reason) for reason in reasons}.items(), key=lambda item: -item[1])
+    return f"{len(reasons)} suspects left out: " + ", ".join(f"{count} {reason}" for reason, count in counted)

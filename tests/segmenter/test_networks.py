@@ -1,0 +1,62 @@
+"""Networks: any size in, the same size out, and the depth that the report describes."""
+
+import pytest
+import torch
+from torch import nn
+
+from segmenter.config import TrainConfig, UNetConfig
+from segmenter.networks import NETWORKS, Baseline, UNet, build_network
+
+
+@pytest.mark.parametrize("stem", [1, 2])
+@pytest.mark.parametrize(("channels", "num_classes", "size"), [(1, 4, (64, 128)), (3, 2, (33, 57)), (1, 40, (32, 47))])
+def test_logits_have_the_size_of_the_images_whatever_it_is(stem, channels, num_classes, size):
+    network = UNet(channels, num_classes, width=4, stem=stem)
+    assert network(torch.zeros(2, channels, *size)).shape == (2, num_classes, *size)
+
+
+def test_every_name_in_the_table_builds_what_it_says():
+    assert {name: type(build_network(TrainConfig(network=name), 3, 5)) for name in NETWORKS} == {
+        "unet": UNet,
+        "baseline": Baseline,
+    }
+    built = build_network(TrainConfig(unet=UNetConfig(width=8, stem=1)), 1, 4)
+    assert (built.stem, built.down1[0].out_channels) == (1, 8)
+
+
+def test_the_unet_is_the_reports():
+    network = UNet(1, 4, width=32, stem=1)
+    sizes = []
+    for block in (network.down1, network.down2, network.bottleneck, network.up2, network.up1):
+        assert [type(layer) for layer in block] == [nn.Conv2d, nn.BatchNorm2d, nn.ReLU] * 2
+        block.register_forward_hook(lambda module, inputs, output: sizes.append(tuple(output.shape[1:])))
+    network(torch.zeros(1, 1, 64, 128))
+    assert sizes == [(32, 64, 128), (64, 32, 64), (128, 16, 32), (64, 32, 64), (32, 64, 128)]
+
+
+@pytest.mark.parametrize("stem", [1, 2])
+def test_padding_changes_no_pixel_far_from_it(stem):
+    network = UNet(1, 3, width=4, stem=stem).eval()
+    images = torch.randn(1, 1, 64, 128, generator=torch.Generator().manual_seed(0))
+    whole, cut = network(images), network(images[..., :61])
+    torch.testing.assert_close(whole[..., :16], cut[..., :16])
+    assert not torch.allclose(whole[..., 60], cut[..., 60])
+
+
+def test_a_stem_keeps_single_pixels_apart():
+    """Pixel shuffling, unlike averaging, lets each of 2 x 2 pixels have its own answer."""
+    network = UNet(1, 2, width=4, stem=2)
+    logits = network(torch.randn(1, 1, 32, 32, generator=torch.Generator().manual_seed(1)))
+    corners = logits[0, 0, ::2, ::2], logits[0, 0, 1::2, ::2], logits[0, 0, ::2, 1::2]
+    assert not torch.allclose(corners[0], corners[1])
+    assert not torch.allclose(corners[0], corners[2])
+
+
+def test_the_baseline_sees_three_by_three_pixels():
+    network = Baseline(1, 4)
+    images = torch.zeros(1, 1, 9, 9, requires_grad=True)
+    network(images)[0, :, 4, 4].sum().backward()
+    seen = images.grad[0, 0] != 0
+    assert seen.sum() == 9
+    assert seen[3:6, 3:6].all()
+    assert sum(p.numel() for p in network.parameters()) == 4 * 9 + 4

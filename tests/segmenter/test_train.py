@@ -1,0 +1,293 @@
+"""Training: it learns, it stops, it goes on after a kill as if nothing had been, and it validates on real scenes."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from marsgen.config import configs_folder, load_config
+from marsgen.errors import ConfigError, DataError, RunError
+from marsgen.runs import Run, read_weights
+from marsgen.scenes.confusion import iou_per_class
+from segmenter.config import AugmentConfig, LossConfig, TrainConfig, UNetConfig
+from segmenter.predict import load_segmenter, predict_indices
+from segmenter.train import Progress, learning_rate, named_scores, train, update_average
+
+STILL = AugmentConfig(flip=0, brightness=0, contrast=0, scale=0, translate=0)
+SMALL = UNetConfig(width=4)
+
+
+@pytest.fixture(scope="module")
+def scenes(simulated):
+    """12 simulated scenes of 64 x 128."""
+    return simulated(12)
+
+
+@pytest.fixture(scope="module")
+def dataset(scenes, make_dataset):
+    """8 scenes to train on, 4 to validate on."""
+    return make_dataset(scenes, range(8), range(8, 12))
+
+
+def config_of(**settings) -> TrainConfig:
+    quick = {"unet": SMALL, "steps": 6, "batch_size": 2, "validate_every": 3, "log_every": 1, "precision": "fp32"}
+    return TrainConfig(**{**quick, **settings})
+
+
+def fit(folder, config, dataset, extras=()) -> Run:
+    run = Run.start(folder, "segmenter train", config, {})
+    try:
+        train(config, run, dataset, extras)
+    finally:
+        run.close()
+    return run
+
+
+def content(run: Run) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in run.folder.iterdir()}
+
+
+# learning
+
+
+def test_four_scenes_can_be_learned_by_heart(scenes, make_dataset, tmp_path):
+    # those that show the most classes
+    four, (other, *_) = np.split(np.argsort([-np.unique(m).size for m in scenes.labels], stable=True), [4])
+    dataset = make_dataset(scenes, four, (other,))
+    config = config_of(
+        unet=UNetConfig(width=16),
+        steps=70,
+        batch_size=4,
+        lr=1e-2,
+        class_weight_power=0,
+        augment=STILL,
+        validate_every=70,
+    )
+    fit(tmp_path / "run", config, dataset)
+    network, classes, _ = load_segmenter(tmp_path / "run")
+    predicted = predict_indices(network, np.stack([scenes.images[i] for i in four]))
+    truth = classes.to_indices(np.stack([scenes.labels[i] for i in four]))
+    labelled = truth != 255
+    assert labelled.mean() > 0.3
+    assert np.unique(truth[labelled]).size >= 3
+    assert (predicted == truth)[labelled].mean() > 0.95
+
+
+def test_the_recorded_scores_are_those_of_the_kept_weights(dataset, tmp_path):
+    run = fit(tmp_path / "run", config_of(), dataset)
+    network, classes, record = load_segmenter(run.folder)
+    predicted = predict_indices(network, np.stack(dataset.scenes.images[8:]))
+    truth = classes.to_indices(np.stack(dataset.scenes.labels[8:]))
+    for i, name in enumerate(classes.names):
+        union = (((truth == i) | (predicted == i)) & (truth != 255)).sum()
+        assert record["scores"][f"iou_{name}"] == pytest.approx(((truth == i) & (predicted == i)).sum() / union)
+    logged = [line for line in run.metrics() if "mean_iou" in line]
+    assert [line["step"] for line in logged] == [3, 6]
+    best = max(logged, key=lambda line: line["mean_iou"])
+    summary = run.summary
+    assert (summary["best_step"], summary["best_score"]) == (best["step"], best["mean_iou"])
+    assert summary["scores"] == record["scores"] == {k: v for k, v in best.items() if k != "step"}
+    assert (summary["steps"], summary["images_seen"], summary["stopped_early"]) == (6, 12, False)
+
+
+def test_the_best_weights_are_kept_and_not_the_last(dataset, tmp_path):
+    # at this rate the loss of a single layer jumps about; the kept step must be the one with the least of it
+    run = fit(
+        tmp_path / "run",
+        config_of(network="baseline", unet=UNetConfig(), lr=3, validate_every=1, best_metric="loss"),
+        dataset,
+    )
+    losses = {line["step"]: line["loss"] for line in run.metrics() if "mean_iou" in line}
+    assert losses[run.summary["best_step"]] == min(losses.values())
+    assert run.summary["best_step"] < 6
+    assert read_weights(run.folder / "best.safetensors").step == run.summary["best_step"]
+
+
+def test_extra_scenes_join_training_and_not_validation(dataset, array_scenes, tmp_path):
+    # the same pictures with every soil pixel called sand: validating on them would show
+    wrong = array_scenes(
+        dataset.scenes.images[:4], [np.where(m == 1, 3, m).astype(np.uint8) for m in dataset.scenes.labels[:4]]
+    )
+    still = config_of(network="baseline", unet=UNetConfig(), lr=1e-12)
+    runs = [fit(tmp_path / name, still, dataset, extras) for name, extras in (("real", ()), ("mixed", (wrong,)))]
+    real, mixed = ([line for line in run.metrics() if "mean_iou" in line] for run in runs)
+    for line, other in zip(real, mixed, strict=True):
+        assert line == pytest.approx(other, abs=1e-6, nan_ok=True)
+    losses = [[line["train_loss"] for line in run.metrics() if "train_loss" in line] for run in runs]
+    assert losses[0] != losses[1]
+    assert [run.summary["extra_scenes"] for run in runs] == [0, 4]
+    assert runs[0].summary["images_seen"] == runs[1].summary["images_seen"] == 12
+
+
+def test_split_json_names_every_scene_the_run_has_seen(dataset, array_scenes, tmp_path):
+    grown = array_scenes(dataset.scenes.images[:2], dataset.scenes.labels[:2])
+    grown.ancestors = {0: ("a", "b"), 1: ("b", "c")}
+    run = fit(tmp_path / "run", config_of(steps=1), dataset, (grown,))
+    keys = json.loads((run.folder / "split.json").read_text())
+    assert keys["train"] == list(dataset.survey.keys[:8])
+    assert (keys["val"], keys["test"], keys["extra"]) == (list(dataset.survey.keys[8:]), [], ["a", "b", "c"])
+
+
+# going on
+
+
+class Killed(Exception):
+    """Stands for the end of the process."""
+
+
+@pytest.mark.parametrize("settings", [{}, {"ema_decay": 0.9, "loss": LossConfig(dice=1.0)}])
+def test_a_killed_run_ends_with_the_bytes_of_an_undisturbed_one(
+    dataset, array_scenes, make_dataset, tmp_path, settings
+):
+    class Failing(array_scenes):
+        left = 17  # 3 steps and a validation take 10 scenes, the kill comes in the middle of the second validation
+
+        def read(self, index):
+            self.left -= 1
+            if self.left < 0:
+                raise Killed
+            return super().read(index)
+
+    config = config_of(**settings)
+    whole = fit(tmp_path / "whole", config, dataset)
+    failing = Failing(dataset.scenes.images, dataset.scenes.labels)
+    failing.left = 10**6
+    broken = make_dataset(failing, dataset.split.train, dataset.split.val)
+    failing.left = 17
+    with pytest.raises(Killed):
+        fit(tmp_path / "cut", config, broken)
+    assert {"last.safetensors", "best.safetensors"} <= {path.name for path in (tmp_path / "cut").iterdir()}
+    assert read_weights(tmp_path / "cut" / "last.safetensors").step == 3
+    resumed = fit(tmp_path / "cut", config, dataset)
+    assert content(whole) == content(resumed)
+    assert "last.safetensors" not in content(whole)
+
+
+def test_a_finished_run_is_left_alone(dataset, tmp_path):
+    run = fit(tmp_path / "run", config_of(steps=2), dataset)
+    before = content(run)
+    again = Run.start(run.folder, "segmenter train", config_of(steps=2), {})
+    assert train(config_of(steps=2), again, dataset) == run.folder / "best.safetensors"
+    again.close()
+    assert {k: v for k, v in content(run).items() if k != ".lock"} == before
+
+
+def test_another_seed_is_another_run(dataset, tmp_path):
+    weights = [
+        read_weights(
+            fit(tmp_path / str(seed), config_of(steps=1, seed=seed), dataset).folder / "best.safetensors"
+        ).tensors
+        for seed in (0, 1)
+    ]
+    assert not torch.equal(weights[0]["head.weight"], weights[1]["head.weight"])
+
+
+# stopping
+
+
+def test_training_stops_when_validation_no_longer_improves(dataset, tmp_path):
+    standing = config_of(network="baseline", unet=UNetConfig(), lr=1e-12, steps=20, validate_every=1, patience=2)
+    run = fit(tmp_path / "run", standing, dataset)
+    # step 1 is the best for want of another, steps 2 and 3 are no better
+    assert (run.summary["best_step"], run.summary["steps"], run.summary["stopped_early"]) == (1, 3, True)
+
+
+def test_a_loss_that_is_no_number_stops_the_run_before_anything_of_it_is_kept(dataset, tmp_path):
+    with pytest.raises(RunError, match=r"training loss is (nan|inf) at step \d; lower the learning rate \(lr=1e\+30\)"):
+        fit(tmp_path / "run", config_of(lr=1e30, warmup_steps=0, validate_every=6), dataset)
+    assert not {"best.safetensors", "last.safetensors", "DONE"} & {path.name for path in (tmp_path / "run").iterdir()}
+
+
+def test_a_metric_that_is_not_measured_is_refused_with_the_nearest(dataset, tmp_path):
+    with pytest.raises(
+        ConfigError, match=r"best_metric is 'iou_bigrock' \(did you mean 'iou_big_rock'\?\); measured are"
+    ):
+        fit(tmp_path / "run", config_of(best_metric="iou_bigrock"), dataset)
+
+
+def test_a_metric_that_the_validation_scenes_cannot_give_is_refused(dataset, make_dataset, tmp_path):
+    rockless = [i for i in range(12) if not dataset.survey.pixels[i, 3]][:1]
+    others = [i for i in range(12) if i not in rockless]
+    with pytest.raises(DataError, match="no validation scene has a pixel to measure iou_big_rock on"):
+        fit(tmp_path / "run", config_of(best_metric="iou_big_rock"), make_dataset(dataset.scenes, others, rockless))
+
+
+@pytest.mark.parametrize(
+    ("metric", "scores", "best"), [("mean_iou", [0.1, 0.3, 0.3, 0.2], 2), ("loss", [3, 1, 1, 2], 2)]
+)
+def test_progress_keeps_the_earlier_of_equals(metric, scores, best):
+    progress = Progress()
+    kept = [progress.add(step, score, metric) for step, score in enumerate(scores, start=1)]
+    assert kept == [True, True, False, False]
+    assert (progress.best_step, progress.since_best) == (best, 2)
+
+
+# parts of the loop
+
+
+def test_the_rate_rises_in_a_line_and_falls_in_a_cosine():
+    config = TrainConfig(steps=110, warmup_steps=10, lr=1.0)
+    rates = [learning_rate(config, step) for step in range(1, 111)]
+    np.testing.assert_allclose(rates[:10], np.linspace(0.1, 1, 10))
+    assert rates[10] == 1
+    assert rates[60] == pytest.approx(0.5)
+    assert 0 < rates[-1] < 1e-3
+    assert learning_rate(TrainConfig(steps=1, warmup_steps=50, lr=1.0), 1) == 1
+
+
+def test_the_average_of_weights_moves_by_its_decay():
+    average, network = torch.nn.BatchNorm1d(1), torch.nn.BatchNorm1d(1)
+    network.weight.data.fill_(2.0)
+    network.num_batches_tracked += 5
+    update_average(average, network, decay=0.75, step=1000)
+    assert average.weight.item() == pytest.approx(1.25)
+    assert average.num_batches_tracked == 5
+    update_average(average, network, decay=0.999, step=1)  # early: 2/11 old, 9/11 new
+    assert average.weight.item() == pytest.approx(1.25 * 2 / 11 + 2 * 9 / 11)
+
+
+def test_scores_carry_the_names_of_the_classes(dataset):
+    confusion = np.array([[3, 1, 0, 0], [0, 4, 0, 0], [0, 0, 0, 0], [1, 0, 0, 1]])
+    scores = named_scores(confusion, dataset.scenes.classes)
+    assert scores["iou_soil"] == pytest.approx(3 / 5)
+    assert scores["iou_big_rock"] == pytest.approx(1 / 2)
+    assert np.isnan(scores["iou_sand"])
+    assert scores["mean_iou"] == pytest.approx(np.nanmean(iou_per_class(confusion)))
+
+
+# configs
+
+
+def test_the_shipped_recipe_says_what_the_defaults_are():
+    path = configs_folder() / "segmenter.yaml"
+    assert load_config(TrainConfig, path) == TrainConfig()
+    written = OmegaConf.to_container(OmegaConf.load(path))
+    assert written == TrainConfig().model_dump(mode="json")  # every key, none forgotten
+
+
+@pytest.mark.parametrize(
+    ("name", "network", "stem", "power"),
+    [("unet_report", "unet", 1, 1), ("baseline_report", "baseline", 2, 1), ("tiny/segmenter", "unet", 2, None)],
+)
+def test_the_other_recipes_load(name, network, stem, power):
+    config = load_config(TrainConfig, configs_folder() / f"{name}.yaml")
+    assert (config.network, config.unet.stem) == (network, stem)
+    if power is not None:  # the report's loss: cross-entropy by inverse frequency, unbounded, and nothing else
+        assert (config.class_weight_power, config.class_weight_max) == (power, 0)
+        assert config.loss == LossConfig(cross_entropy=1, dice=0, focal=0)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        (["network=baseline", "unet.width=8"], "unet.width or unet.stem is set, but network is baseline"),
+        (["extra_share=0.6", "rare_share=0.5"], "more than a batch"),
+        (["crop=[16,64]"], r"crop \[16, 64\]: each side needs at least 32 pixels"),
+        (["network=unett"], "network is 'unett': Input should be 'unet' or 'baseline'"),
+    ],
+)
+def test_settings_that_contradict_are_refused(override, message):
+    with pytest.raises(ConfigError, match=message):
+        load_config(TrainConfig, None, override)

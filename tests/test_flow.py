@@ -1,0 +1,115 @@
+"""The commands of the README, run as they stand there, on simulated files of the names they use."""
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from marsgen.demo import demo_commands
+
+ROOT = Path(__file__).parent.parent
+TINY = {
+    "inspect": ["--config", str(ROOT / "configs/tiny/inspect.yaml"), "--set", "autoencoder_steps=5"],
+    "train-generator": ["--config", str(ROOT / "configs/tiny/train-generator.yaml"), "--set", "steps=4"],
+    "synthesize": ["--set", "n=24"],
+    "train": ["--config", str(ROOT / "configs/tiny/segmenter.yaml"), "--set", "steps=20"],
+    "compare": ["--set", "resamples=200"],
+}
+"""what makes each command quick; everything else is the README's own words"""
+
+
+def call(*words: str) -> int:
+    """Run a command line in this process, as its console script would; return the exit code."""
+    from marsgen.cli import main as marsgen
+    from segmenter.cli import main as segmenter
+
+    argv, sys.argv = sys.argv, list(words)
+    try:
+        {"marsgen": marsgen, "segmenter": segmenter}[words[0]]()
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    finally:
+        sys.argv = argv
+    return 0
+
+
+def readme_commands() -> list[str]:
+    """Every marsgen and segmenter command in the README's code blocks, continued lines joined."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```(?:sh|console)\n(.*?)```", text, flags=re.S)
+    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
+    commands = [line.split("  #")[0].removeprefix("$ ").strip() for line in lines]
+    return [c for c in commands if c.startswith(("marsgen ", "segmenter "))]
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory, tiny_npz, tiny_test_npz) -> Path:
+    """A folder with the data files that the README names."""
+    folder = tmp_path_factory.mktemp("workplace")
+    shutil.copy(tiny_npz, folder / "mars_for_students.npz")
+    shutil.copy(tiny_test_npz, folder / "mars_dev_test.npz")
+    (folder / "configs").symlink_to(ROOT / "configs")
+    rock = np.load(tiny_npz)["training_set"]
+    for kind, part in (("images", 0), ("labels", 1)):
+        (folder / "my_data" / kind).mkdir(parents=True)
+        from PIL import Image
+
+        for index in range(40):
+            Image.fromarray(rock[index, part]).save(folder / "my_data" / kind / f"tile_{index:03d}.png")
+    shutil.copy(ROOT / "configs" / "classes_mars.yaml", folder / "my_data" / "classes.yaml")
+    return folder
+
+
+def shortened(command: str) -> list[str]:
+    words = shlex.split(command)
+    if words[1] == "synthesize":
+        words = [w for i, w in enumerate(words) if w != "--n" and words[i - 1] != "--n"]
+    extra = TINY.get(words[1], [])
+    if "--config" in words:
+        extra = [w for i, w in enumerate(extra) if w != "--config" and extra[i - 1] != "--config"]
+    return words + extra
+
+
+@pytest.mark.timeout(400)
+def test_every_command_of_the_readme_runs_in_its_order(workplace, monkeypatch, capsys):
+    monkeypatch.chdir(workplace)
+    commands = readme_commands()
+    used = {tuple(c.split()[:2]) for c in commands}
+    assert used >= {
+        *(("marsgen", c) for c in ("inspect", "train-generator", "synthesize")),
+        *(("segmenter", c) for c in ("train", "evaluate", "compare", "report", "predict")),
+    }
+    for command in commands:
+        if command == "marsgen demo":
+            continue  # the same flow again; its commands are checked below
+        code = call(*shortened(command))
+        printed = capsys.readouterr()
+        assert code == 0, f"{command}\n{printed.out}\n{printed.err}"
+        assert "wrote" in printed.out, command
+
+
+def test_the_demo_runs_commands_that_exist_on_data_that_exist(capsys):
+    from marsgen.scenes.sources import open_scenes
+
+    for command in demo_commands(Path("demo")):
+        assert call(command[0], command[1], "--help") == 0
+        page = capsys.readouterr().out
+        for word in command[2:]:
+            assert not word.startswith("--") or word in page, f"{command[:2]} has no {word}"
+        if "--data" in command:
+            assert len(open_scenes(command[command.index("--data") + 1])) > 0
+        if "--config" in command:
+            assert Path(command[command.index("--config") + 1]).is_file()
+
+
+def test_help_answers_within_a_second_or_so():
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "marsgen.cli", "--help"], capture_output=True, text=True, check=True
+    )
+    assert "train-generator" in done.stdout
+    assert "torch" not in done.stderr
