@@ -60,9 +60,7 @@ def main() -> None:
     rates = {}
     for only, n in (("ours", options.n // 10), ("peer", options.n // 10), ("ours", options.n)):
         command = [sys.executable, __file__, "--generator", options.generator, "--data", options.data]
-        done = subprocess.run(
-            [*command, "--n", str(n), "--only", only], check=True, stdout=subprocess.PIPE, text=True
-        )
+        done = subprocess.run([*command, "--n", str(n), "--only", only], check=True, stdout=subprocess.PIPE, text=True)
         result = json.loads(done.stdout.splitlines()[-1])
         rates[only, n] = result
         print(f"{only}: {json.dumps(result)}")

@@ -6,7 +6,18 @@ from typing import Annotated, Any
 
 import typer
 
-from marsgen.console import OUTPUTS, Classes, ConfigFile, Data, Out, Overrides, read_class_set, run_app, say, show_version
+from marsgen.console import (
+    OUTPUTS,
+    Classes,
+    ConfigFile,
+    Data,
+    Out,
+    Overrides,
+    read_class_set,
+    run_app,
+    say,
+    show_version,
+)
 from marsgen.errors import RunError
 
 # stages are imported inside the commands: torch takes seconds, --help should not
@@ -40,7 +51,8 @@ def _options(
 def inspect(
     data: Data,
     against: Annotated[
-        str | None, typer.Option("--against", help="Another data set, such as the test set: name what both hold.", metavar="WHERE")
+        str | None,
+        typer.Option("--against", help="Another data set, such as the test set: name what both hold.", metavar="WHERE"),
     ] = None,
     classes: Classes = None,
     config: ConfigFile = None,
@@ -82,24 +94,30 @@ def train_generator(
 def synthesize(
     class_: Annotated[
         list[str] | None,
-        typer.Option("--class", help="Class to add more of; repeatable. Default: the rare classes of the data.", metavar="NAME"),
+        typer.Option(
+            "--class", help="Class to add more of; repeatable. Default: the rare classes of the data.", metavar="NAME"
+        ),
     ] = None,
     n: Annotated[int | None, typer.Option("--n", help="Pairs to make.", min=1, show_default="1000")] = None,
     generator: Annotated[
         str | None,
         typer.Option(
             "--generator",
-            help="Folder that `marsgen train-generator` wrote, or copy-paste (needs no training). Default: the last trained one.",
+            help="Folder of a `marsgen train-generator` run, or copy-paste (no training). Default: the last trained one.",
             metavar="DIR|copy-paste",
         ),
     ] = None,
     mode: Annotated[
         Mode | None,
-        typer.Option("--mode", help="region: draw only around what is pasted; scene: the whole picture.", show_default="region"),
+        typer.Option(
+            "--mode", help="region: draw only around what is pasted; scene: the whole picture.", show_default="region"
+        ),
     ] = None,
     data: Annotated[
         str | None,
-        typer.Option("--data", help="Real scenes to start from. Default: those the generator was trained on.", metavar="WHERE"),
+        typer.Option(
+            "--data", help="Real scenes to start from. Default: those the generator was trained on.", metavar="WHERE"
+        ),
     ] = None,
     classes: Classes = None,
     config: ConfigFile = None,
@@ -133,9 +151,7 @@ def synthesize(
     dataset = open_dataset(data, settings.data, read_class_set(classes))
     drawer = load_generator(where, dataset.scenes.classes, dataset.scenes.channels)
     inputs = _inputs(data, classes, dataset) | {"generator": {"name": drawer.name, "fingerprint": drawer.fingerprint}}
-    run = Run.start(
-        out or OUTPUTS / "synth", "marsgen synthesize", settings, inputs, without_effect=(BATCH_SIZE,)
-    )
+    run = Run.start(out or OUTPUTS / "synth", "marsgen synthesize", settings, inputs, without_effect=(BATCH_SIZE,))
     say(f"{drawer.name}: {where}" if trained else f"{drawer.name} of {data}")
     say(dataset.describe())
     if not run.finished:
@@ -152,7 +168,9 @@ def demo(out: Out = None) -> None:
 
 
 def _inputs(data: str, classes: Path | None, dataset: Any) -> dict[str, Any]:
-    return {"data": {"location": data, "fingerprint": dataset.scenes.fingerprint(), "classes": classes and str(classes)}}
+    return {
+        "data": {"location": data, "fingerprint": dataset.scenes.fingerprint(), "classes": classes and str(classes)}
+    }
 
 
 def _path(text: str | None) -> Path | None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from marsgen.errors import ConfigError, nearest
 
@@ -42,7 +42,9 @@ def load_config(model: type[ConfigT], path: Path | None = None, overrides: Seque
     if path is not None:
         if not path.is_file():
             known = sorted(p.stem for p in configs_folder().glob("*.yaml"))
-            raise ConfigError(f"--config {path}: no such file; shipped ones are {', '.join(known)} in {configs_folder().name}/")
+            raise ConfigError(
+                f"--config {path}: no such file; shipped ones are {', '.join(known)} in {configs_folder().name}/"
+            )
         try:
             loaded = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
         except (OmegaConfBaseException, yaml.YAMLError, OSError, UnicodeDecodeError) as problem:
@@ -87,10 +89,21 @@ class DataConfig(Config):
     val_share: float = Field(0.15, gt=0, lt=1)
     """share of the scenes that choose the checkpoint; always real, never trained on"""
     test_share: float = Field(0.0, ge=0, lt=1)
-    """share kept aside for `segmenter evaluate` on this same data; 0 when the test set is a file of its own"""
+    """share kept aside for `segmenter evaluate` on this same data; 0 when the test set is a file of its own. Without effect
+    where the data set itself says which scenes are for testing"""
     split_seed: int = Field(0, ge=0)
     """seed of the split; separate from `seed`, so that runs of several seeds share one split"""
     keep_suspects: bool = False
     """train on scenes that look like mistakes too (see `marsgen inspect`)"""
-    near_duplicate_distance: float = Field(0.02, ge=0, le=1)
-    """scenes whose normalised thumbnails differ by less (root mean square) stay in one part of the split"""
+    near_duplicate_similarity: float = Field(0.7, gt=0, le=1)
+    """pictures whose fine detail correlates this much show the same ground: where the data set names no groups, they
+    stay in one part of the split; 1 = only exact copies do"""
+
+    @model_validator(mode="after")
+    def _leaves_scenes_to_train_on(self) -> "DataConfig":
+        if self.val_share + self.test_share >= 1:
+            raise ValueError(
+                f"val_share {self.val_share:g} and test_share {self.test_share:g} leave no scene to train on; "
+                "their sum has to be below 1"
+            )
+        return self

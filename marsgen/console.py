@@ -22,14 +22,19 @@ Data = Annotated[
 ]
 Classes = Annotated[
     Path | None,
-    typer.Option("--classes", help="Yaml of class names, ids and colours; default: the data's own, else Mars.", metavar="FILE"),
+    typer.Option(
+        "--classes", help="Yaml of class names, ids and colours; default: the data's own, else Mars.", metavar="FILE"
+    ),
 ]
 ConfigFile = Annotated[
-    Path | None, typer.Option("--config", help="Yaml of settings; what it leaves out keeps its default.", metavar="FILE")
+    Path | None,
+    typer.Option("--config", help="Yaml of settings; what it leaves out keeps its default.", metavar="FILE"),
 ]
 Overrides = Annotated[
     list[str] | None,
-    typer.Option("--set", help="Override one setting, dotted keys: --set paste.feather_px=2. Repeatable.", metavar="KEY=VALUE"),
+    typer.Option(
+        "--set", help="Override one setting, dotted keys: --set paste.feather_px=2. Repeatable.", metavar="KEY=VALUE"
+    ),
 ]
 Out = Annotated[Path | None, typer.Option("--out", help="Folder to write into.", metavar="DIR")]
 
@@ -63,7 +68,7 @@ def run_app(app: typer.Typer, program: str) -> None:
     except OSError as problem:
         if problem.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM):
             raise
-        _stop(f"{problem.filename or 'output'}: {problem.strerror}; what is written is whole, mend it and repeat the command")
+        _stop(f"{problem.filename or 'output'}: {problem.strerror}; mend that and repeat the command, it goes on")
     sys.exit(code if isinstance(code, int) else 0)
 
 

@@ -19,7 +19,16 @@ def demo_commands(out: Path) -> list[list[str]]:
     tiny = configs_folder() / "tiny"
     generator, synth = str(out / "generator"), str(out / "synth")
     commands = [
-        ["marsgen", "inspect", "--data", TRAINING_DATA, "--config", str(tiny / "inspect.yaml"), "--out", str(out / "inspect")],
+        [
+            "marsgen",
+            "inspect",
+            "--data",
+            TRAINING_DATA,
+            "--config",
+            str(tiny / "inspect.yaml"),
+            "--out",
+            str(out / "inspect"),
+        ],
         ["marsgen", "train-generator", "--data", TRAINING_DATA]
         + ["--config", str(tiny / "train-generator.yaml"), "--out", generator],
         ["marsgen", "synthesize", "--class", "big_rock", "--n", "300", "--generator", generator, "--out", synth],

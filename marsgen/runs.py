@@ -73,7 +73,9 @@ class Run:
         Raises:
             RunError: the folder holds something else, belongs to another run, or another process is writing into it.
         """
-        run = cls(folder, command, config.model_dump(mode="json", exclude=set(without_effect)), plain(inputs or {}), writes)
+        run = cls(
+            folder, command, config.model_dump(mode="json", exclude=set(without_effect)), plain(inputs or {}), writes
+        )
         if not writes:
             return run
         identity = {"command": command, "inputs": run.inputs, "config": run.config}
@@ -276,7 +278,9 @@ def _lock(folder: Path) -> Any:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         file.close()
-        raise RunError(f"{folder}: another process is writing into this run; wait for it or choose another --out") from None
+        raise RunError(
+            f"{folder}: another process is writing into this run; wait for it or choose another --out"
+        ) from None
     return file
 
 

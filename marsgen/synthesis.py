@@ -27,8 +27,8 @@ from marsgen.config import Config, DataConfig
 from marsgen.errors import DataError
 from marsgen.files import plain, write_bytes, write_json
 from marsgen.generators import DrawRequest, Generator
-from marsgen.masks.plan import PlannedSample, edit_sample
 from marsgen.masks.paste import PasteConfig
+from marsgen.masks.plan import PlannedSample, edit_sample
 from marsgen.masks.regions import RegionLibrary, cut_regions
 from marsgen.runs import Run
 from marsgen.scenes.dataset import Dataset
@@ -51,7 +51,7 @@ class SynthesizeConfig(Config):
     classes: tuple[str, ...] = ()
     """classes whose regions are pasted; empty = the rare classes of the data"""
     mode: Literal["region", "scene"] = "region"
-    """region: real pixels stay, only the surroundings of the pasted region are drawn; scene: the whole picture is drawn"""
+    """region: real pixels stay, the generator draws the pasted region only; scene: it draws the whole picture"""
     seed: int = Field(0, ge=0)
     """seed of plans and noise"""
     batch_size: int = Field(64, ge=1)
@@ -149,7 +149,9 @@ def class_names(config: SynthesizeConfig, scenes: SceneSource) -> tuple[str, ...
 class _Maker:
     """The three steps from a sample's number to its files; holds what they share."""
 
-    def __init__(self, config: SynthesizeConfig, dataset: Dataset, library: RegionLibrary, generator: Generator) -> None:
+    def __init__(
+        self, config: SynthesizeConfig, dataset: Dataset, library: RegionLibrary, generator: Generator
+    ) -> None:
         self.config, self.dataset, self.library, self.generator = config, dataset, library, generator
         self.classes = dataset.scenes.classes
 
@@ -265,7 +267,9 @@ def _noise_seed(seed: int, index: int, number: int) -> int:
 # the folder: head (classes.yaml, synth.json), journals of finished chunks, manifest
 
 
-def _write_head(run: Run, config: SynthesizeConfig, dataset: Dataset, generator: Generator, names: Sequence[str]) -> None:
+def _write_head(
+    run: Run, config: SynthesizeConfig, dataset: Dataset, generator: Generator, names: Sequence[str]
+) -> None:
     write_classes(run.folder, dataset.scenes.classes)
     trained_on = {dataset.survey.keys[i] for i in dataset.split.train} | set(generator.trained_on)
     head = {

@@ -7,7 +7,18 @@ from typing import Annotated
 
 import typer
 
-from marsgen.console import OUTPUTS, Classes, ConfigFile, Data, Out, Overrides, read_class_set, run_app, say, show_version
+from marsgen.console import (
+    OUTPUTS,
+    Classes,
+    ConfigFile,
+    Data,
+    Out,
+    Overrides,
+    read_class_set,
+    run_app,
+    say,
+    show_version,
+)
 
 # stages are imported inside the commands: torch takes seconds, --help should not
 app = typer.Typer(
@@ -39,7 +50,7 @@ def train(
     data: Data,
     extra: Annotated[
         list[str] | None,
-        typer.Option("--extra", help="Folders of synthetic scenes (`marsgen synthesize`) that join training.", metavar="DIR..."),
+        typer.Option("--extra", help="Folders of synthetic scenes that join training.", metavar="DIR..."),
     ] = None,
     classes: Classes = None,
     config: ConfigFile = None,
@@ -63,7 +74,11 @@ def train(
         "segmenter train",
         settings,
         {
-            "data": {"location": data, "fingerprint": dataset.scenes.fingerprint(), "classes": classes and str(classes)},
+            "data": {
+                "location": data,
+                "fingerprint": dataset.scenes.fingerprint(),
+                "classes": classes and str(classes),
+            },
             "extra": [describe_extra(source) for source in extras],
         },
         without_effect=("workers",),
@@ -74,7 +89,9 @@ def train(
     if not run.finished:
         fit(settings, run, dataset, extras)
     summary = run.summary
-    say(f"best step {summary['best_step']} of {summary['steps']}   {settings.best_metric} {summary['best_score']:.3f} on val")
+    say(
+        f"best step {summary['best_step']} of {summary['steps']}   {settings.best_metric} {summary['best_score']:.3f} on val"
+    )
     say(f"wrote {folder}")
 
 
@@ -120,8 +137,34 @@ def evaluate(
 
 
 @app.command()
+def compare(runs: RunFolders, config: ConfigFile = None, overrides: Overrides = None, out: Out = None) -> None:
+    """Say per class what one arm gained over another, with intervals. The first run's arm is the baseline."""
+    from marsgen.config import load_config
+    from segmenter.compare import CompareConfig
+    from segmenter.compare import compare as measure
+
+    folder = out or OUTPUTS / "compare"
+    for line in measure(runs, load_config(CompareConfig, config, overrides or ()), folder):
+        say(line)
+    say(f"wrote {folder}")
+
+
+@app.command()
+def report(runs: RunFolders, config: ConfigFile = None, overrides: Overrides = None, out: Out = None) -> None:
+    """Write one page from evaluated runs: gains, curves, confusion, and pictures of what was won and lost."""
+    from marsgen.config import load_config
+    from segmenter.report import ReportConfig
+    from segmenter.report import report as write
+
+    settings = load_config(ReportConfig, config, overrides or ())
+    say(f"wrote {write(runs, settings, out or OUTPUTS / 'report')}")
+
+
+@app.command()
 def predict(
-    run: Annotated[Path, typer.Argument(help="Folder that `segmenter train` wrote.", metavar="RUN", show_default=False)],
+    run: Annotated[
+        Path, typer.Argument(help="Folder that `segmenter train` wrote.", metavar="RUN", show_default=False)
+    ],
     data: Data,
     classes: Classes = None,
     config: ConfigFile = None,

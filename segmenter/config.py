@@ -67,7 +67,8 @@ class TrainConfig(Config):
     batch_size: int = Field(32, ge=1)
     """scenes per step; extra scenes take their share of these, they do not enlarge the batch"""
     crop: tuple[int, int] | None = None
-    """height and width in pixels of training windows; null = whole scenes, or 128 x 128 where their sizes differ"""
+    """height and width in pixels of training windows; null = whole scenes, or 128 x 128 where their sizes differ. A scene
+    that is smaller is extended, and the extension ignored"""
     extra_share: float = Field(0.25, gt=0, lt=1)
     """share of each batch that comes from the --extra folders; each of their scenes is drawn equally often"""
     rare_share: float = Field(0.0, ge=0, lt=1)

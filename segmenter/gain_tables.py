@@ -156,7 +156,7 @@ def markdown_lines(comparison: "Comparison") -> list[str]:
     ]
     for name in dict.fromkeys(score_text(row) for row in scores):
         of_arm = {row["arm"]: row for row in scores if score_text(row) == name}
-        lines.append(_row([name, *(_value_text(of_arm.get(label)) for label in labels)]))
+        lines.append(_row([name, *(value_text(of_arm.get(label)) for label in labels)]))
     for c in region_classes(comparison.classes):
         alarms = [f"{false_alarms_per_class(arm, c):.1f}" for arm in comparison.arms]
         lines.append(_row([f"false alarms {comparison.classes.names[c]} (number)", *alarms]))
@@ -170,7 +170,8 @@ def markdown_lines(comparison: "Comparison") -> list[str]:
     return [*lines, "", *(f"- {note}" for note in comparison.notes)]
 
 
-def _value_text(row: dict[str, Any] | None) -> str:
+def value_text(row: dict[str, Any] | None) -> str:
+    """A score in % with its interval; "-" where the arm has none."""
     if row is None:
         return "-"
     interval = "" if row["low"] != row["low"] else f" [{percent(row['low'])}, {percent(row['high'])}]"

@@ -4,20 +4,21 @@ import json
 import math
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import torch
-from marsgen.scenes.dataset import Dataset
-from marsgen.scenes.sources import open_scenes
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from marsgen.errors import DataError
 from marsgen.runs import Run
 from marsgen.scenes.classes import IGNORED_INDEX
+from marsgen.scenes.dataset import Dataset
 from marsgen.scenes.scene import SceneSource, scene_key
+from marsgen.scenes.sources import open_scenes
 from marsgen.scenes.tensors import image_tensor, label_tensor
 from segmenter.augment import augment, build_augmentation
 from segmenter.config import TrainConfig
@@ -222,11 +223,12 @@ class TrainingBatches(TorchDataset[tuple[torch.Tensor, torch.Tensor]]):
         """Images (B, channels, H, W) float32 in [-1, 1] and labels (B, H, W) int64, 255 = ignored."""
         rng = np.random.default_rng([self.config.seed, step])
         pairs = [self._window(*member, rng) for member in self.plan(step)]
-        images = torch.from_numpy(np.stack([image for image, _ in pairs])).movedim(-1, 1).contiguous()
-        labels = torch.from_numpy(np.stack([indices for _, indices in pairs]))
         seed = int(rng.integers(2**63))
-        images, labels = augment(images, labels, self.augmentation, self.config.augment.shared_by, seed)
-        return image_tensor(images.movedim(1, -1).numpy()), label_tensor(labels.numpy())
+        with _one_thread():
+            images = torch.from_numpy(np.stack([image for image, _ in pairs])).movedim(-1, 1).contiguous()
+            labels = torch.from_numpy(np.stack([indices for _, indices in pairs]))
+            images, labels = augment(images, labels, self.augmentation, self.config.augment.shared_by, seed)
+            return image_tensor(images.movedim(1, -1).numpy()), label_tensor(labels.numpy())
 
     def _window(self, source: int, index: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """One scene, or a random window of it: (H, W, channels) uint8 image and (H, W) uint8 class indices."""
@@ -243,6 +245,17 @@ class TrainingBatches(TorchDataset[tuple[torch.Tensor, torch.Tensor]]):
         )
         inside = slice(row, row + self.window[0]), slice(column, column + self.window[1])
         return image[inside], indices[inside]
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Many small operations: on a busy machine, sharing each among threads takes ten times the processor time."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def iterate_batches(batches: TrainingBatches, first: int) -> Iterator[tuple[int, tuple[torch.Tensor, torch.Tensor]]]:

@@ -107,7 +107,10 @@ def predict(config: PredictConfig, run: Run, segmenter: Path, scenes: SceneSourc
 
 def is_course_file(location: str) -> bool:
     """Whether `location` is an npz with the unlabelled images of the course's challenge (key test_set)."""
-    return zipfile.is_zipfile(location) and "test_set.npy" in zipfile.ZipFile(location).namelist()
+    if not zipfile.is_zipfile(location):
+        return False
+    with zipfile.ZipFile(location) as file:
+        return "test_set.npy" in file.namelist()
 
 
 def _write_csv(path: Path, scenes: SceneSource, network: nn.Module, classes: ClassSet, config: PredictConfig) -> None:

@@ -9,8 +9,6 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from marsgen.scenes.counts import class_weights
-from marsgen.scenes.dataset import Dataset
 from torch import nn
 from tqdm import tqdm
 
@@ -25,6 +23,8 @@ from marsgen.runs import (
 )
 from marsgen.scenes.classes import ClassSet
 from marsgen.scenes.confusion import confusion_matrix, iou_per_class, mean_iou
+from marsgen.scenes.counts import class_weights
+from marsgen.scenes.dataset import Dataset
 from marsgen.scenes.scene import Scene, SceneSource
 from marsgen.scenes.tensors import image_tensor, label_tensor
 from segmenter.config import TrainConfig
@@ -125,7 +125,8 @@ def train(config: TrainConfig, run: Run, dataset: Dataset, extras: Sequence[Scen
                 tensors |= prefixed("average", average.state_dict())
             run.save_checkpoint(step, tensors, progress=asdict(progress))
     bar.close()
-    run.finish(summary_of(run, config, dataset, extras, done, progress))
+    precision = "bf16" if accelerator.mixed_precision == "bf16" else "fp32"
+    run.finish(summary_of(run, config, dataset, extras, done, progress) | {"precision": precision})
     return best_path
 
 
@@ -303,15 +304,5 @@ def summary_of(
         "real_scenes": len(dataset.split.train),
         "extra_scenes": sum(len(extra) for extra in extras),
         "val_scenes": len(dataset.split.val),
-        "left_out": left_out_text(dataset),
+        "data": dataset.describe(),
     }
-
-
-def left_out_text(dataset: Dataset) -> str:
-    """In words, how many scenes were left out as suspects and why; "" where none were."""
-    used = {*dataset.split.train, *dataset.split.val, *dataset.split.test}
-    reasons = [reason for index, reason in dataset.suspects.items() if index not in used]
-    if not reasons:
-        return ""
-    counted = sorted({reason: reasons.count(reason) for reason in reasons}.items(), key=lambda item: -item[1])
-    return f"{len(reasons)} suspects left out: " + ", ".join(f"{count} {reason}" for reason, count in counted)

@@ -53,7 +53,7 @@ def tiny_scenes(tiny_npz: Path):
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:
-    """The folder with mars_for_students.npz and its companions; tests that ask for it are skipped where it is absent."""
+    """The folder with mars_for_students.npz and its companions; its tests are skipped where it is absent."""
     root = Path(__file__).parent.parent
     for folder in (os.environ.get("MARSGEN_DATA"), root.parent / "shared" / "data", root / "shared" / "data"):
         if folder and (Path(folder) / "mars_for_students.npz").is_file():

@@ -132,6 +132,17 @@ def test_a_full_disk_is_one_line(here, tiny_npz, capsys, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device", "synth/images/0000003.png")
 
     monkeypatch.setattr(marsgen.files.os, "replace", refuse)
-    words = ["marsgen", "synthesize", "--generator", "copy-paste", "--data", str(tiny_npz), "--out", "synth", "--n", "4"]
+    words = [
+        "marsgen",
+        "synthesize",
+        "--generator",
+        "copy-paste",
+        "--data",
+        str(tiny_npz),
+        "--out",
+        "synth",
+        "--n",
+        "4",
+    ]
     assert "No space left on device" in refused(capsys, *words)
     assert [p.name for p in (here / "synth").rglob("*.p*")] == []

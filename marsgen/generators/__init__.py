@@ -87,15 +87,18 @@ def find_generator(name: str) -> type:
     return getattr(importlib.import_module(module), attribute)
 
 
-def load_generator(where: str, *, classes: ClassSet | None = None, channels: int | None = None) -> Generator:
-    """Open the generator that a finished `marsgen train-generator` run left in folder `where`.
+def load_generator(where: str, classes: ClassSet | None = None, channels: int | None = None) -> Generator:
+    """Open a generator: "copy-paste", or the folder of a finished `marsgen train-generator` run.
 
     Args:
-        classes, channels: what it will be asked to draw; None = whatever it has learned.
+        classes, channels: what it will be asked to draw. Copy-paste needs both; of a trained generator, None = whatever
+            it has learned.
     Raises:
         RunError: no run there, an unfinished one, one of another command, a generator that this version does not know,
             or one that has learned other classes or channels.
     """
+    if where == "copy-paste":
+        return find_generator(where)(classes, channels)
     from marsgen.runs import Run
 
     folder = Path(where)

@@ -105,7 +105,8 @@ def soft_window(indices: np.ndarray, rare: Sequence[int], rng: np.random.Generat
         corner = [int(rng.integers(-side // 2, whole)) for side, whole in zip(sides, indices.shape, strict=True)]
         box = [(c, c + int(s) - 1) for c, s in zip(corner, sides, strict=True)]
         distance = _distance_to_box(indices.shape, box)
-    margin, rim = rng.uniform(1, 10), rng.uniform(0.5, 8)
+    # often no margin at all: that is how synthesis draws a pasted region
+    margin, rim = max(0.0, rng.uniform(-4, 8)), rng.uniform(0.5, 8)
     return np.clip(1 - (distance - margin) / rim, 0, 1).astype(np.float32)
 
 

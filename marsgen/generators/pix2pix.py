@@ -178,7 +178,8 @@ class GeneratorNetwork(nn.Module):
         self.norm = ChannelNorm(width)
         self.head = nn.Conv2d(width, 4 * channels, 3, padding=1)
         with torch.no_grad():
-            self.head.weight.copy_(self.head.weight[::4].repeat_interleave(4, dim=0))
+            for parameter in self.head.parameters():
+                parameter.copy_(parameter[::4].repeat_interleave(4, dim=0))
 
     def forward(
         self, labels: torch.Tensor, images: torch.Tensor, hole: torch.Tensor, style: torch.Tensor, noise: Noise
@@ -350,7 +351,7 @@ class Pix2Pix:
 
     @classmethod
     def load(cls, folder: Path) -> "Pix2Pix":
-        """Open what `train_pix2pix` left in a run folder.
+        """Open what `train_pix2pix.train` left in a run folder.
 
         Raises:
             RunError: a file is missing or damaged, or the weights are not of this generator.

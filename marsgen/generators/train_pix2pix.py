@@ -100,7 +100,7 @@ class TrainGeneratorConfig(Config):
     """steps between checkpoints; a killed run repeats at most this many"""
 
 
-def train_pix2pix(config: TrainGeneratorConfig, dataset: Dataset, run: Run) -> dict[str, Any]:
+def train(config: TrainGeneratorConfig, run: Run, dataset: Dataset) -> dict[str, Any]:
     """Fit generator and discriminator on the train part of the split, going on where the run folder stands.
 
     Writes metrics.jsonl, samples/step_*.png, best.safetensors (running mean of the generator) and generator.json.
@@ -216,7 +216,7 @@ def train_pix2pix(config: TrainGeneratorConfig, dataset: Dataset, run: Run) -> d
 
 def sampler_of(dataset: Dataset, config: TrainGeneratorConfig) -> HoleSampler:
     """Windows of the train part; nothing else of the data set is ever learned from."""
-    rare = tuple(dataset.scenes.classes.index(name) for name in dataset.scenes.classes.rare)
+    rare = _rare_indices(dataset)
     shows_rare = dataset.survey.pixels[:, list(rare)].sum(axis=1) > 0
     return HoleSampler(
         dataset.scenes,
@@ -228,6 +228,10 @@ def sampler_of(dataset: Dataset, config: TrainGeneratorConfig) -> HoleSampler:
         crop_px=config.crop_px,
         seed=config.seed,
     )
+
+
+def _rare_indices(dataset: Dataset) -> tuple[int, ...]:
+    return tuple(dataset.scenes.classes.index(name) for name in dataset.scenes.classes.rare)
 
 
 def survey_styles(dataset: Dataset) -> StyleTable:
@@ -335,17 +339,17 @@ def write_grid(run: Run, step: int, generator: Pix2Pix, dataset: Dataset, config
 
 
 def grid_scenes(dataset: Dataset) -> list[int]:
-    """A few validation scenes, those that show a rare class first; never all of them rare."""
-    classes, val = dataset.scenes.classes, dataset.split.val
-    rare = dataset.survey.pixels[:, [classes.index(name) for name in classes.rare]].sum(axis=1) > 0
-    rare_first = sorted(val, key=lambda i: not rare[i])[: GRID_SCENES // 2]
-    return [*rare_first, *(i for i in val if i not in rare_first)][:GRID_SCENES]
+    """A few validation scenes: half of them with the most pixels of a rare class, the others as they come."""
+    val, rare = dataset.split.val, list(_rare_indices(dataset))
+    rare_pixels = dataset.survey.pixels[:, rare].sum(axis=1)
+    rarest = sorted(val, key=lambda i: -rare_pixels[i])[: GRID_SCENES // 2]
+    return [*rarest, *(i for i in val if i not in rarest)][:GRID_SCENES]
 
 
 def _grid_row(index: int, generator: Pix2Pix, dataset: Dataset, config: TrainGeneratorConfig) -> list[np.ndarray]:
     scene, classes = dataset.scenes[index], dataset.scenes.classes
     rng = np.random.default_rng([config.seed, index])
-    rare = [classes.index(name) for name in classes.rare]
+    rare = _rare_indices(dataset)
     height, width = (min(config.crop_px, side) for side in scene.labels.shape)
     image, indices = cut_window(scene.image, scene.indices, (height, width), rare, rng)
     window = soft_window(indices, rare, rng)

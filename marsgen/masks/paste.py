@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
 LEAST_MARGIN_PX = 6
 """least surroundings cut out with a region: fewer say nothing about the ground there"""
-GAIN_LIMITS = (0.5, 1.8)
-"""a donor that stood in deep shadow would turn white on bright ground"""
+GAIN_LIMITS = (0.4, 3.0)
+GLARE = 2.5
+"""a region is not brightened beyond this many times the ground: a donor in deep shadow would turn white elsewhere"""
 SEAM_LIMITS = (0.6, 1.6)
 SEAM_WIDTH = 1.6
 """reach of the brightness along the outline, in widths of the soft edge"""
@@ -245,7 +246,7 @@ def match_brightness(
     top: int,
     left: int,
     ground: np.ndarray,
-    ground_level: float,
+    region: Region,
     edited: EditedMask,
     config: PasteConfig,
 ) -> tuple[float, np.ndarray]:
@@ -260,15 +261,16 @@ def match_brightness(
     Args:
         top, left: row and column of the stamp's first pixel in the image.
         ground: (256,) bool: ids whose pixels show the ground.
-        ground_level: brightness in [0, 255] of the ground around the donor.
+        region: what the stamp was made of.
     Returns:
         the one factor, and (h, w, channels) float32 factors of the part of the stamp that lies in the image. At least
         one pixel there has to show ground.
     """
     window, inside = clip_window(stamp, top, left, edited.labels.shape)
     here, on_ground = edited.image[window], ground[edited.labels[window]]
-    ratio = max(float(luminance(here)[on_ground].mean()), 1.0) / ground_level
-    gain = min(max(ratio**config.match_brightness, GAIN_LIMITS[0]), GAIN_LIMITS[1])
+    level = max(float(luminance(here)[on_ground].mean()), 1.0)
+    gain = min(max((level / region.ground_level) ** config.match_brightness, GAIN_LIMITS[0]), GAIN_LIMITS[1])
+    gain = min(gain, max(1.0, GLARE * level / region.highlight))
 
     weight = (on_ground & (stamp.depth[inside] < 0)).astype(np.float32)
     down, across = (_gaussian(side, SEAM_WIDTH * config.feather_px) for side in weight.shape)
@@ -311,7 +313,7 @@ def paste(
         raise ValueError(f"a stamp at row {top}, column {left} has no pixel in an image of {edited.labels.shape}")
     here = edited.image[window]
     blend = here + alpha[..., None] * (stamp.pixels[inside] * gain - here)
-    np.copyto(here, np.clip(blend + 0.5, 0, 255).astype(np.uint8), )
+    here[...] = np.clip(blend + 0.5, 0, 255)  # the cast cuts off, so this rounds, and alpha 0 changes nothing
     edited.labels[window][mask] = class_id
     edited.changed[window] |= mask
     edited.alpha[window] += (1 - edited.alpha[window]) * alpha

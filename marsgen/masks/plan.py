@@ -197,7 +197,7 @@ def _try_place(canvas: _Canvas, region: Region, config: PasteConfig, rng: np.ran
     top, left = _push_to_border(stamp, row - foot[0], column - foot[1], labels.shape, rng)
     if not _fits(stamp, top, left, canvas, config):
         return None
-    gain, gains = match_brightness(stamp, top, left, canvas.ground, region.ground_level, canvas.edited, config)
+    gain, gains = match_brightness(stamp, top, left, canvas.ground, region, canvas.edited, config)
     box = paste(stamp, top, left, region.class_id, gains, canvas.edited, config)
     return Place(
         donor_name=region.donor_name,

@@ -45,6 +45,8 @@ class Region:
     """surroundings in `layers` on the sides that are not cut off"""
     ground_level: float
     """mean brightness in [0, 255] of the labelled ground around it"""
+    highlight: float
+    """brightness in [0, 255] that only a twentieth of its own pixels exceeds"""
     layers: np.ndarray
     """(h, w, channels + 1) float32: pixels in [0, 255], last the distance in px to its outline, positive inside"""
     detail: np.ndarray
@@ -198,6 +200,7 @@ def _cut_one(
         cut=cut,
         margin_px=margin,
         ground_level=max(ground_level, 1.0),
+        highlight=max(float(np.percentile(luminance(pixels)[depth > 0], 95)), 1.0),
         layers=np.concatenate([values, depth[..., None]], axis=-1),
         detail=values - ndimage.gaussian_filter(values, DETAIL_PX, axes=(0, 1)),
     )

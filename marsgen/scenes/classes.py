@@ -32,7 +32,9 @@ class ClassSet:
         if not 2 <= len(self.names) <= 255:
             raise DataError(f"{len(self.names)} classes; between 2 and 255 are possible")
         if not len(self.names) == len(self.ids) == len(self.colours):
-            raise DataError(f"{len(self.names)} names, {len(self.ids)} ids, {len(self.colours)} colours: one of each per class")
+            raise DataError(
+                f"{len(self.names)} names, {len(self.ids)} ids, {len(self.colours)} colours: one of each per class"
+            )
         if len(set(self.names)) != len(self.names):
             raise DataError(f"two classes have the same name among {', '.join(self.names)}")
         if len({*self.ids, self.ignored}) != len(self.ids) + 1:
@@ -107,7 +109,8 @@ class ClassSet:
             "ignored": self.ignored,
             "rare": list(self.rare),
             "classes": [
-                {"name": n, "id": i, "colour": list(c)} for n, i, c in zip(self.names, self.ids, self.colours, strict=True)
+                {"name": n, "id": i, "colour": list(c)}
+                for n, i, c in zip(self.names, self.ids, self.colours, strict=True)
             ],
         }
 
@@ -135,7 +138,9 @@ class ClassSet:
                 rare=tuple(content.get("rare") or ()),
             )
         except KeyError as missing:
-            raise DataError(f"{where}: key {missing} is missing; see configs/classes_mars.yaml for an example") from None
+            raise DataError(
+                f"{where}: key {missing} is missing; see configs/classes_mars.yaml for an example"
+            ) from None
         except (DataError, TypeError, ValueError) as problem:
             raise DataError(f"{where}: {problem}") from None
 

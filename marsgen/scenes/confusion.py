@@ -55,7 +55,7 @@ def iou_per_class(confusion: np.ndarray) -> np.ndarray:
 
 
 def precision_per_class(confusion: np.ndarray) -> np.ndarray:
-    """Share of the pixels called a class that are of it: (..., C, C) counts -> (..., C) in [0, 1], NaN if none called."""
+    """Share of the pixels called a class that are of it: (..., C, C) -> (..., C) in [0, 1], NaN if there are none."""
     counts = _check(confusion)
     return _ratio(np.diagonal(counts, axis1=-2, axis2=-1), counts.sum(-2))
 

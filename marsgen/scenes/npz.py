@@ -255,7 +255,8 @@ def _unpack(archive: zipfile.ZipFile, info: zipfile.ZipInfo, unpacked: Path) -> 
 
 
 def _unpacked_pieces(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Iterator[bytes]:
-    bar = tqdm(total=info.file_size, unit="B", unit_scale=True, desc=f"unpacking {info.filename} once", leave=False)
+    label = f"unpacking {info.filename} once"
+    bar = tqdm(total=info.file_size, unit="B", unit_scale=True, desc=label, delay=2, leave=False)
     with bar, archive.open(info) as member:
         while piece := member.read(_CHUNK_BYTES):
             bar.update(len(piece))

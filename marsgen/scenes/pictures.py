@@ -139,7 +139,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         raise DataError(f"{path}: not a readable PNG, JPEG, TIFF or BMP picture; save it again as 8-bit PNG") from None
     except Image.DecompressionBombError:
         raise DataError(f"{path}: more than {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels; cut it into tiles") from None
-    except (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error) as problem:
+    except (OSError, SyntaxError, ValueError, TypeError, EOFError, struct.error, zlib.error) as problem:
         reason = (str(problem).splitlines() or [type(problem).__name__])[0]
         raise DataError(f"{path}: damaged or cut short ({reason}); copy or download it again") from None
 

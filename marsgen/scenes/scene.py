@@ -16,7 +16,7 @@ MIN_SIDE_PX = 32
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a scene comes from. `ancestors` are content keys (see `scene_key`) of every real scene it was grown from."""
+    """Where a scene comes from. `ancestors`: keys (`scene_key`) of every real scene it grew from."""
 
     kind: Literal["real", "synthetic"] = "real"
     ancestors: tuple[str, ...] = ()
@@ -49,7 +49,9 @@ class Scene:
                 f"{self.image.shape[:2]}; expected uint8 of the image's height and width"
             )
         if min(self.labels.shape) < MIN_SIDE_PX:
-            raise DataError(f"{self.name}: {self.labels.shape[0]} x {self.labels.shape[1]} pixels; at least 32 x 32 are needed")
+            raise DataError(
+                f"{self.name}: {self.labels.shape[0]} x {self.labels.shape[1]} pixels; at least 32 x 32 are needed"
+            )
         self.classes.check_labels(self.labels, self.name)
 
     @property

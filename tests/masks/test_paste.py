@@ -1,5 +1,7 @@
 """Pasting one region: exactly its own pixels, at the right size and brightness."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -159,12 +161,12 @@ def test_a_much_smaller_stamp_still_fades_out_within_its_surroundings(region):
     assert rim.max() < 0.15
 
 
-@pytest.mark.parametrize(("level", "gain"), [(90, 1.0), (135, 1.5**0.8), (60, (2 / 3) ** 0.8), (250, 1.8), (20, 0.5)])
+@pytest.mark.parametrize(
+    ("level", "gain"), [(90, 1.0), (135, 1.5**0.8), (60, (2 / 3) ** 0.8), (240, (8 / 3) ** 0.8), (20, 0.4)]
+)
 def test_brightness_follows_the_ratio_of_the_grounds(region, level, gain):
     edited = grassland(level=level)
-    found, factors = match_brightness(
-        shape_stamp(region, scale=1), 20, 30, ON_MEADOW, region.ground_level, edited, CONFIG
-    )
+    found, factors = match_brightness(shape_stamp(region, scale=1), 20, 30, ON_MEADOW, region, edited, CONFIG)
     assert found == pytest.approx(gain, rel=0.03)
     assert factors.shape[-1] == 3
     middle = factors[factors.shape[0] // 2, factors.shape[1] // 2]
@@ -177,7 +179,7 @@ def test_the_rim_of_donor_ground_takes_the_brightness_of_the_ground_here(region)
         config = PasteConfig(match_brightness=0, match_seam=match_seam)
         edited = grassland(level=50)
         stamp = shape_stamp(region, scale=1)
-        _, factors = match_brightness(stamp, 20, 30, ON_MEADOW, region.ground_level, edited, config)
+        _, factors = match_brightness(stamp, 20, 30, ON_MEADOW, region, edited, config)
         paste(stamp, 20, 30, BOULDER, factors, edited, config)
         rim = (edited.alpha > 0.3) & ~edited.changed
         return float(np.abs(edited.image[rim].mean() - 50.0))
@@ -185,11 +187,19 @@ def test_the_rim_of_donor_ground_takes_the_brightness_of_the_ground_here(region)
     assert rim_error(1.0) < 0.5 * rim_error(0.0)
 
 
+def test_a_region_is_not_brightened_until_it_glares(region):
+    bright = replace(region, ground_level=region.ground_level / 3, highlight=180.0)  # it stood in deep shadow
+    gain, _ = match_brightness(shape_stamp(bright, scale=1), 20, 30, ON_MEADOW, bright, grassland(level=90), CONFIG)
+    assert gain == pytest.approx(2.5 * 90 / 180, rel=0.02)
+    gain, _ = match_brightness(shape_stamp(bright, scale=1), 20, 30, ON_MEADOW, bright, grassland(level=60), CONFIG)
+    assert gain == 1.0
+
+
 def test_only_ground_counts_as_ground(region):
     edited = grassland(level=90)
     edited.image[:30] = 255  # bright sky down to row 30 ...
     edited.labels[:30] = SKY
-    gain, _ = match_brightness(shape_stamp(region, scale=1), 20, 30, ON_MEADOW, region.ground_level, edited, CONFIG)
+    gain, _ = match_brightness(shape_stamp(region, scale=1), 20, 30, ON_MEADOW, region, edited, CONFIG)
     assert gain == pytest.approx(1.0, rel=0.03)  # ... is none of the donor's business
 
 

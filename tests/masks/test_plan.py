@@ -209,22 +209,62 @@ def test_parents_and_donors_are_named_and_come_from_their_lists(fields):
             assert set(donor) >= {"name", "row", "column", "scale", "flip", "angle", "gain"}
 
 
-def test_a_region_cut_off_by_a_border_is_put_at_that_border(paint):
+@pytest.mark.parametrize(
+    ("rows", "columns", "borders"),
+    [
+        (slice(20, 36), slice(0, 14), ("left",)),
+        (slice(20, 36), slice(84, 96), ("right",)),
+        (slice(0, 14), slice(40, 55), ("top",)),
+        (slice(50, 64), slice(40, 55), ("bottom",)),
+        (slice(50, 64), slice(0, 14), ("left", "bottom")),
+    ],
+)
+def test_a_region_cut_off_by_a_border_is_put_at_that_border(paint, rows, columns, borders):
     labels = np.full((4, 64, 96), MEADOW, np.uint8)
-    labels[0, 20:36, :14] = BOULDER
+    labels[0, rows, columns] = BOULDER
     scenes = paint(labels)
     library = cut_regions(scenes, [0], ["boulder"], CONFIG)
-    sides = set()
-    for i in range(30):
-        sample = edit_sample(i, 0, scenes, library, CONFIG, [1, 2, 3])
-        for place in sample.places:
-            at_left, at_right = place.box.left == 0, place.box.right == 96
-            assert at_right if place.flip else at_left, place
-            assert place.angle == 0
-            sides.add(place.flip)
-        touching = sample.edited.changed[:, [0, -1]].any()
-        assert touching
-    assert sides == {True, False}
+    mirrored = {"left": "right", "right": "left"}
+    # nine tenths of it in the picture: a region that merely reaches across the border does not pass
+    config = PasteConfig(regions_per_scene=(1, 1), min_visible_share=0.9, tries=200)
+    flips = set()
+    for i in range(20):
+        sample = edit_sample(i, 0, scenes, library, config, [1, 2, 3])
+        (place,), changed = sample.places, sample.edited.changed
+        edges = {"left": changed[:, 0], "right": changed[:, -1], "top": changed[0], "bottom": changed[-1]}
+        for border in borders:
+            assert edges[mirrored.get(border, border) if place.flip else border].any()
+        assert place.angle == 0
+        flips.add(place.flip)
+    assert flips == {True, False}
+
+
+def test_a_mirrored_cut_region_looks_for_ground_on_the_other_side(paint):
+    labels = np.full((2, 64, 96), MEADOW, np.uint8)
+    labels[0, 20:36, :14] = BOULDER
+    labels[1, :, :60] = SKY
+    scenes = paint(labels)
+    library = cut_regions(scenes, [0], ["boulder"], CONFIG)
+    for i in range(5):
+        for place in edit_sample(i, 0, scenes, library, CONFIG, [1]).places:
+            assert place.flip
+            assert place.box.right == 96
+
+
+def test_the_whole_foot_stands_on_ground(paint):
+    labels = np.full((2, 64, 96), MEADOW, np.uint8)
+    labels[0, 30:40, 30:44] = BOULDER
+    labels[1, :, ::24] = SKY
+    labels[1, 32:] = np.where(np.arange(96) % 24 < 8, SKY, MEADOW)
+    scenes = paint(labels)
+    library = cut_regions(scenes, [0], ["boulder"], CONFIG)
+    config = PasteConfig(max_ignored_share=1, max_angle=0, warp=0, regions_per_scene=(1, 1), min_visible_share=1)
+    for i in range(40):
+        changed = edit_sample(i, 0, scenes, library, config, [1]).edited.changed
+        lowest = [(np.flatnonzero(column)[-1], x) for x, column in enumerate(changed.T) if column.any()]
+        rows = np.flatnonzero(changed.any(axis=1))
+        feet = [labels[1, row, x] for row, x in lowest if row >= rows[-1] - 0.2 * (rows[-1] - rows[0])]
+        assert np.mean(np.array(feet) == MEADOW) >= 0.9
 
 
 def test_large_pictures_and_feet_far_below_them(paint):
@@ -249,6 +289,13 @@ def test_donors_of_another_size_are_scaled_to_this_one(fields, boulders):
     for i in range(20):
         for place in edit_sample(i, 0, half, boulders, config, range(10, 24)).places:
             assert 0.5 * config.scale[0] <= place.scale <= 0.5 * config.scale[1]
+
+    # shrunk stamps hold less surroundings than the gap is wide; it is kept all the same
+    config = PasteConfig(min_visible_px=8, gap_px=8, tries=100)
+    for i in range(60):
+        sample = edit_sample(i, 0, half, boulders, config, range(6))
+        old = half[sample.parent_index].labels == BOULDER
+        assert ndimage.distance_transform_edt(~old)[sample.edited.changed].min() > 8
 
 
 def test_what_cannot_be_is_said_in_words(fields, boulders, paint):

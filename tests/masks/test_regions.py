@@ -48,6 +48,15 @@ def test_foot_horizon_and_ground_are_measured_in_the_donor(paint):
     assert region.distance == pytest.approx((40 + 64) / 64)  # no sky: the configured row
 
 
+def test_the_foot_of_a_region_cut_off_below_is_the_border(paint):
+    labels = meadow()
+    labels[0, 45:62, 50:65] = BOULDER  # two unlabelled rows of rim below it
+    (region,) = cut_regions(paint(labels), [0], ["boulder"], PasteConfig()).regions["boulder"]
+    assert region.cut == ("bottom",)
+    assert region.foot == 1
+    assert region.distance == pytest.approx((64 - 16) / 64)
+
+
 def test_brightness_of_the_ground_ignores_sky_and_other_pasted_classes(paint):
     labels = meadow()
     labels[0, 17:30, 50:65] = BOULDER

@@ -27,7 +27,9 @@ HAND = np.array([[1, 1, 0], [0, 2, 0], [0, 0, 0]])
 def random_maps(num_classes: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
     truth = rng.integers(0, num_classes, (3, 40, 50)).astype(np.uint8)
-    predicted = np.where(rng.random(truth.shape) < 0.6, truth, rng.integers(0, num_classes, truth.shape)).astype(np.uint8)
+    predicted = np.where(rng.random(truth.shape) < 0.6, truth, rng.integers(0, num_classes, truth.shape)).astype(
+        np.uint8
+    )
     truth[rng.random(truth.shape) < 0.2] = 255
     return truth, predicted
 
@@ -79,7 +81,9 @@ def test_torchmetrics_agrees(num_classes: int):
         (recall_per_class, multiclass_recall),
     ):
         np.testing.assert_allclose(ours(confusion), theirs(p, t, average="none", **common), atol=1e-6)
-    np.testing.assert_allclose(pixel_accuracy(confusion), multiclass_accuracy(p, t, average="micro", **common), atol=1e-6)
+    np.testing.assert_allclose(
+        pixel_accuracy(confusion), multiclass_accuracy(p, t, average="micro", **common), atol=1e-6
+    )
 
 
 def test_many_matrices_at_once_score_like_one_by_one():
@@ -103,7 +107,9 @@ def test_impossible_label_maps_are_refused(truth: list, predicted: list, words: 
         confusion_matrix(np.array(truth), np.array(predicted), 3)
 
 
-@pytest.mark.parametrize(("counts", "words"), [(np.zeros((2, 3)), "not square"), (np.array([[1, -1], [0, 0]]), "negative")])
+@pytest.mark.parametrize(
+    ("counts", "words"), [(np.zeros((2, 3)), "not square"), (np.array([[1, -1], [0, 0]]), "negative")]
+)
 def test_impossible_counts_are_refused(counts: np.ndarray, words: str):
     with pytest.raises(ValueError, match=words):
         iou_per_class(counts)

@@ -356,6 +356,18 @@ def test_more_pixels_than_any_camera_has_are_refused(folder: Path, monkeypatch: 
         SceneFolder(folder)
 
 
+def test_a_tiff_whose_next_page_is_nowhere_is_damaged(folder: Path):
+    (folder / "images" / "a.png").unlink()
+    path = save(folder / "images" / "a.tif", painted(9)[0][..., 0])
+    content = bytearray(path.read_bytes())
+    (directory,) = struct.unpack_from("<I", content, 4)
+    (entries,) = struct.unpack_from("<H", content, directory)
+    struct.pack_into("<I", content, directory + 2 + 12 * entries, len(content))
+    path.write_bytes(content + bytes(2))  # a page of no entries: Pillow raises TypeError
+    with pytest.raises(DataError, match=r"a\.tif: damaged or cut short"):
+        SceneFolder(folder)
+
+
 def test_a_file_that_vanishes_is_named(folder: Path):
     scenes = SceneFolder(folder)
     (folder / "images" / "b.png").unlink()

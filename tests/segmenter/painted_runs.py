@@ -11,7 +11,7 @@ from marsgen.runs import Run
 from marsgen.scenes.classes import ClassSet
 from marsgen.scenes.scene import SceneSource, scene_key
 from segmenter.config import TrainConfig
-from segmenter.evaluate import Evaluation, EvaluateConfig, choose_scenes, evaluate
+from segmenter.evaluate import EvaluateConfig, Evaluation, choose_scenes, evaluate
 
 CLASSES = ClassSet(
     names=("soil", "bedrock", "big_rock"),
@@ -25,7 +25,9 @@ CLASSES = ClassSet(
 class ArrayScenes(SceneSource):
     """Scenes given as arrays of ids; the picture of a scene is noise of its own, so that every content key differs."""
 
-    def __init__(self, labels: Sequence[np.ndarray], classes: ClassSet = CLASSES, location: str = "painted.npz", seed: int = 0):
+    def __init__(
+        self, labels: Sequence[np.ndarray], classes: ClassSet = CLASSES, location: str = "painted.npz", seed: int = 0
+    ):
         rng = np.random.default_rng(seed)
         self.labels = [np.asarray(map_, np.uint8) for map_ in labels]
         self.images = [rng.integers(0, 256, (*map_.shape, 1), np.uint8) for map_ in self.labels]
@@ -37,7 +39,9 @@ class ArrayScenes(SceneSource):
         return self.images[index], self.labels[index]
 
     def fingerprint(self) -> str:
-        content = b"".join(image.tobytes() + map_.tobytes() for image, map_ in zip(self.images, self.labels, strict=True))
+        content = b"".join(
+            image.tobytes() + map_.tobytes() for image, map_ in zip(self.images, self.labels, strict=True)
+        )
         return scene_key(np.frombuffer(content, np.uint8).reshape(1, -1, 1))
 
 
@@ -60,8 +64,10 @@ def paint_labels(count: int, seed: int = 0, rocks: float = 0.6) -> list[np.ndarr
     return maps
 
 
-def predictor(source: SceneSource, rock_skill: float, noise: float = 0.1, seed: int = 0) -> Callable[[np.ndarray], np.ndarray]:
-    """A stand-in network: the truth, but a rock is seen with probability `rock_skill` and `noise` of the rest is wrong."""
+def predictor(
+    source: SceneSource, rock_skill: float, noise: float = 0.1, seed: int = 0
+) -> Callable[[np.ndarray], np.ndarray]:
+    """A stand-in network: the truth, but rocks are seen with probability `rock_skill`; `noise` of the rest is wrong."""
     truth = {scene_key(scene.image): scene.indices for scene in source}
     rock = source.classes.index("big_rock")
 

@@ -89,7 +89,12 @@ def test_an_interval_that_holds_zero_cannot_tell(low: float, high: float, word: 
 
 
 def test_arms_of_one_kind_are_told_apart_by_what_differs(tmp_path: Path, source: ArrayScenes):
-    recipes = {"a": {}, "b": {"extra": [PIX2PIX]}, "c": {"extra": [PIX2PIX], "extra_share": 0.5}, "d": {"extra": [{**PIX2PIX, "n": 9}]}}
+    recipes = {
+        "a": {},
+        "b": {"extra": [PIX2PIX]},
+        "c": {"extra": [PIX2PIX], "extra_share": 0.5},
+        "d": {"extra": [{**PIX2PIX, "n": 9}]},
+    }
     for name, recipe in recipes.items():
         evaluate_run(write_run(tmp_path / name, **recipe), source, 0.5)
     comparison = compare_runs([tmp_path / name for name in recipes], FAST)
@@ -133,7 +138,10 @@ def test_groups_are_resampled_where_the_data_have_them(tmp_path: Path):
     source.groups = [f"stop{i // 4}" for i in range(40)]
     for name, extra in (("a", []), ("b", [COPY_PASTE])):
         evaluate_run(write_run(tmp_path / name, extra=extra), source, 0.5)
-    assert "10 groups of images of painted.npz resampled 400 times" in compare_runs([tmp_path / "a", tmp_path / "b"], FAST).notes[0]
+    assert (
+        "10 groups of images of painted.npz resampled 400 times"
+        in compare_runs([tmp_path / "a", tmp_path / "b"], FAST).notes[0]
+    )
 
 
 # files
@@ -190,7 +198,7 @@ def test_a_run_named_twice_is_refused(runs: dict[str, list[Path]]):
 
 def test_the_same_training_in_two_folders_is_refused(runs: dict[str, list[Path]], tmp_path: Path, source: ArrayScenes):
     evaluate_run(write_run(tmp_path / "again"), source, 0.5)
-    with pytest.raises(RunError, match="real0 and .*again are the same training twice"):
+    with pytest.raises(RunError, match=r"real0 and .*again are the same training twice"):
         compare_runs([runs["real"][0], runs["copy"][0], tmp_path / "again"], FAST)
 
 
@@ -221,7 +229,9 @@ def test_several_shared_evaluations_need_a_choice(tmp_path: Path, source: ArrayS
         evaluate_run(run, source, 0.5)
         evaluate_run(run, other, 0.5)
     folders = [tmp_path / "a", tmp_path / "b"]
-    with pytest.raises(RunError, match=r"share 2 evaluations \(other-.*, painted-.*\); choose one with --set data=NAME"):
+    with pytest.raises(
+        RunError, match=r"share 2 evaluations \(other-.*, painted-.*\); choose one with --set data=NAME"
+    ):
         compare_runs(folders, FAST)
     chosen = compare_runs(folders, CompareConfig(resamples=400, data="other.npz"))
     assert chosen.arms[0].evaluations[0].record["images"] == 6
@@ -230,16 +240,20 @@ def test_several_shared_evaluations_need_a_choice(tmp_path: Path, source: ArrayS
 
 
 def test_different_classes_are_refused(runs: dict[str, list[Path]], tmp_path: Path, source: ArrayScenes):
-    renamed = ArrayScenes(source.labels, ClassSet(("soil", "ice", "big_rock"), (1, 2, 4), ((0, 0, 0),) * 3, 0, ("big_rock",)))
+    renamed = ArrayScenes(
+        source.labels, ClassSet(("soil", "ice", "big_rock"), (1, 2, 4), ((0, 0, 0),) * 3, 0, ("big_rock",))
+    )
     evaluate_run(write_run(tmp_path / "new", extra=[COPY_PASTE]), renamed, 0.5)
-    with pytest.raises(DataError, match="new tells apart soil, ice, big_rock; .*real0 tells apart soil, bedrock"):
+    with pytest.raises(DataError, match=r"new tells apart soil, ice, big_rock; .*real0 tells apart soil, bedrock"):
         compare_runs([runs["real"][0], tmp_path / "new"], FAST)
 
 
-def test_more_training_steps_are_refused_unless_allowed(runs: dict[str, list[Path]], tmp_path: Path, source: ArrayScenes):
+def test_more_training_steps_are_refused_unless_allowed(
+    runs: dict[str, list[Path]], tmp_path: Path, source: ArrayScenes
+):
     evaluate_run(write_run(tmp_path / "long", extra=[COPY_PASTE], steps=160), source, 0.9)
     folders = [runs["real"][0], tmp_path / "long"]
-    with pytest.raises(RunError, match="long was trained for 160 steps and .*real0 for 100: more training alone"):
+    with pytest.raises(RunError, match=r"long was trained for 160 steps and .*real0 for 100: more training alone"):
         compare_runs(folders, FAST)
     assert len(compare_runs(folders, CompareConfig(resamples=400, allow_different_steps=True)).arms) == 2
 

@@ -9,7 +9,14 @@ from painted_runs import CLASSES, ArrayScenes, evaluate_run, keys_of, paint_labe
 from marsgen.errors import DataError, RunError
 from marsgen.scenes.classes import ClassSet
 from marsgen.scenes.confusion import confusion_matrix, iou_per_class
-from segmenter.evaluate import EvaluateConfig, choose_scenes, evaluate, evaluation_folder, evaluation_lines, read_evaluation
+from segmenter.evaluate import (
+    EvaluateConfig,
+    choose_scenes,
+    evaluate,
+    evaluation_folder,
+    evaluation_lines,
+    read_evaluation,
+)
 from segmenter.region_hits import false_alarms, true_regions
 
 ROCK = 2
@@ -36,7 +43,10 @@ def test_regions_and_hits_counted_by_hand():
     )
     regions = true_regions(truth, predicted, ROCK, image=7)
     # the square, and two pixels that touch at a corner: one region
-    assert regions[["image", "class_index", "area_px", "hit_px", "foot_row"]].tolist() == [(7, 2, 4, 2, 1), (7, 2, 2, 1, 2)]
+    assert regions[["image", "class_index", "area_px", "hit_px", "foot_row"]].tolist() == [
+        (7, 2, 4, 2, 1),
+        (7, 2, 2, 1, 2),
+    ]
     np.testing.assert_allclose(regions["row"], [0.5, 1.5])
     np.testing.assert_allclose(regions["column"], [0.5, 4.5])
 
@@ -102,7 +112,10 @@ def test_found_needs_the_stated_share_of_the_region(tmp_path: Path):
         run = write_run(tmp_path / f"run{share}")
         config = EvaluateConfig(found_share=share)
         scored = evaluate(run, source, choose_scenes(run, source), CLASSES, lambda images: predicted, config)
-        found[share] = (scored.record["per_class"][ROCK]["regions_found"], scored.record["per_class"][ROCK]["regions_touched"])
+        found[share] = (
+            scored.record["per_class"][ROCK]["regions_found"],
+            scored.record["per_class"][ROCK]["regions_touched"],
+        )
     assert found == {0.25: (1, 1), 0.26: (0, 1)}
 
 
@@ -184,7 +197,7 @@ def test_own_data_without_a_test_part_say_what_to_do(tmp_path: Path, source: Arr
 
 def test_a_part_by_name_exists_only_in_own_data(tmp_path: Path, source: ArrayScenes):
     run = own_run(tmp_path / "run", source)
-    with pytest.raises(DataError, match="is not what .*run was trained on, so it has no val part"):
+    with pytest.raises(DataError, match=r"is not what .*run was trained on, so it has no val part"):
         choose_scenes(run, ArrayScenes(paint_labels(3), seed=8), "val")
 
 
@@ -224,9 +237,9 @@ def test_data_of_other_classes_or_channels_are_refused(tmp_path: Path, source: A
     run = write_run(tmp_path / "run")
     chosen = choose_scenes(run, source)
     other = ClassSet(("soil", "ice"), (1, 2), ((0, 0, 0), (9, 9, 9)), 0)
-    with pytest.raises(DataError, match="has the classes soil, bedrock, big_rock; .* was trained on soil, ice"):
+    with pytest.raises(DataError, match=r"has the classes soil, bedrock, big_rock; .* was trained on soil, ice"):
         evaluate(run, source, chosen, other, predictor(source, 1), EvaluateConfig())
-    with pytest.raises(DataError, match="images of 1 channels; .* was trained on 3"):
+    with pytest.raises(DataError, match=r"images of 1 channels; .* was trained on 3"):
         evaluate(run, source, chosen, CLASSES, predictor(source, 1), EvaluateConfig(), channels=3)
     assert not (run.folder / "evaluations").exists()
 
@@ -261,4 +274,13 @@ def test_a_class_that_is_nowhere_has_no_score_in_the_file(tmp_path: Path):
     source = ArrayScenes(paint_labels(3, rocks=0))
     evaluation = evaluate_run(write_run(tmp_path / "run"), source, 0.5)
     assert read_json(evaluation.folder / "evaluation.json")["per_class"][ROCK]["iou"] is None
-    assert evaluation_lines(evaluation)[3].split() == ["big_rock", *"---", "no", "region", "there,", "0", "false", "alarms"]
+    assert evaluation_lines(evaluation)[3].split() == [
+        "big_rock",
+        *"---",
+        "no",
+        "region",
+        "there,",
+        "0",
+        "false",
+        "alarms",
+    ]

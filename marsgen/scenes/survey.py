@@ -1,0 +1,110 @@
+"""One pass over a data set that notes what cleaning, splitting and weighting need to know about each scene."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+import numpy as np
+from tqdm import tqdm
+
+from marsgen.scenes.scene import Scene, SceneSource, scene_key
+
+THUMBNAIL_SHAPE = (8, 16)
+_FLAT = 0.05  # grey levels: a picture that varies less than rounding does shows nothing to compare
+
+
+@dataclass(frozen=True, eq=False)
+class Survey:
+    """What one pass over N scenes of C classes found; entry i of every field belongs to scene i."""
+
+    keys: tuple[str, ...]
+    """`scene_key` of each image: equal keys are exact copies"""
+    label_keys: tuple[str, ...]
+    """the same of each label map"""
+    pixels: np.ndarray
+    """(N, C + 1) int64 pixels per class index; the last column counts ignored pixels"""
+    thumbnails: np.ndarray
+    """(N, 128) float32 block means (8 x 16) of zero mean and unit norm, whatever the exposure; zeros for a flat picture"""
+    corners: np.ndarray
+    """(N,) int64 corners in the outlines of the label map, see `count_corners`"""
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    @cached_property
+    def shows(self) -> np.ndarray:
+        """(N, C) bool: scene i has at least one pixel of class c."""
+        return self.pixels[:, :-1] > 0
+
+
+def survey_scenes(scenes: SceneSource) -> Survey:
+    """Read every scene once; progress goes to stderr. Memory: about 700 bytes per scene."""
+    entries = [
+        _survey_scene(scene) for scene in tqdm(scenes, total=len(scenes), desc="survey", unit=" scenes", leave=False)
+    ]
+    num_classes = len(scenes.classes)
+    return Survey(
+        keys=tuple(entry[0] for entry in entries),
+        label_keys=tuple(entry[1] for entry in entries),
+        pixels=np.array([entry[2] for entry in entries], np.int64).reshape(-1, num_classes + 1),
+        thumbnails=np.array([entry[3] for entry in entries], np.float32).reshape(
+            -1, THUMBNAIL_SHAPE[0] * THUMBNAIL_SHAPE[1]
+        ),
+        corners=np.array([entry[4] for entry in entries], np.int64),
+    )
+
+
+def _survey_scene(scene: Scene) -> tuple[str, str, np.ndarray, np.ndarray, int]:
+    per_id = np.bincount(scene.labels.ravel(), minlength=256)
+    pixels = per_id[[*scene.classes.ids, scene.classes.ignored]]
+    return scene_key(scene.image), scene_key(scene.labels), pixels, thumbnail(scene.image), count_corners(scene.labels)
+
+
+def count_corners(labels: np.ndarray) -> int:
+    """How many corners the outlines in a (H, W) label map have: the 2 x 2 blocks that no straight line explains.
+
+    A block inside an area, or one with a straight vertical or horizontal border through it, is no corner. A map that is
+    constant but for a straight strip along an image border has none; a rectangle has four; a ragged outline hundreds.
+    """
+    vertical = labels[1:] == labels[:-1]  # (H - 1, W): equal to the pixel below
+    horizontal = labels[:, 1:] == labels[:, :-1]  # (H, W - 1): equal to the pixel on the right
+    straight = (vertical[:, 1:] & vertical[:, :-1]) | (horizontal[1:] & horizontal[:-1])
+    return int(straight.size - np.count_nonzero(straight))
+
+
+def thumbnail(image: np.ndarray) -> np.ndarray:
+    """(H, W, channels) uint8 -> (128,) float32 of zero mean and unit norm; zeros for a flat picture."""
+    blocks = block_means(image, *THUMBNAIL_SHAPE).ravel()
+    blocks -= blocks.mean()
+    norm = float(np.linalg.norm(blocks))
+    return blocks / norm if norm > _FLAT * len(blocks) ** 0.5 else np.zeros_like(blocks)
+
+
+def block_means(image: np.ndarray, rows: int, columns: int) -> np.ndarray:
+    """Mean grey value of each cell of a grid laid over a picture of any size.
+
+    Args:
+        image: (H, W, channels) uint8.
+    Returns:
+        (rows, columns) float32 in 0..255; a pixel on the border of two cells counts in both, by the area it has there.
+    """
+    grey = image[..., 0].astype(np.float32) if image.shape[2] == 1 else image.mean(2, dtype=np.float32)
+    return _cell_weights(image.shape[0], rows) @ grey @ _cell_weights(image.shape[1], columns).T
+
+
+@lru_cache(maxsize=64)
+def _cell_weights(length: int, cells: int) -> np.ndarray:
+    """(cells, length) float32: the share that each pixel of a line has in the mean of each cell."""
+    low = np.arange(cells)[:, None] * length / cells
+    high = low + length / cells
+    pixel = np.arange(length)[None]
+    covered = np.clip(np.minimum(high, pixel + 1) - np.maximum(low, pixel), 0, None)
+    return (covered * cells / length).astype(np.float32)
+
+
+def all_of(keys: Iterable[str]) -> dict[str, list[int]]:
+    """Key -> the positions at which it stands, in order."""
+    places: dict[str, list[int]] = {}
+    for position, key in enumerate(keys):
+        places.setdefault(key, []).append(position)
+    return places

@@ -1,0 +1,161 @@
+"""Figures of the report as inline SVG: gains with intervals, training curves, confusion matrices.
+
+Text takes the colour of the page around it (currentColor), so that figures are readable on light and dark ground.
+"""
+
+import io
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+ARM_COLOURS = ("#3b82f6", "#f59e0b", "#10b981", "#ec4899", "#8b5cf6", "#94a3b8")
+"""One per arm, in order; told apart on white and on near-black, by the colour-blind too. They repeat after six."""
+_TEXT = "#010203"  # stands for the page's text colour until the svg is written
+_MOST_CLASSES_IN_WORDS = 12
+_STYLE: Any = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "marsgen",  # the same figure, the same bytes
+    "text.parse_math": False,  # a class may be called $x$
+    "font.family": "sans-serif",
+    "font.size": 9.5,
+    "text.color": _TEXT,
+    "axes.labelcolor": _TEXT,
+    "axes.edgecolor": _TEXT,
+    "axes.titlesize": 10.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "xtick.color": _TEXT,
+    "ytick.color": _TEXT,
+    "grid.color": _TEXT,
+    "grid.alpha": 0.15,
+}
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One run's values of one metric over training."""
+
+    arm: str
+    steps: tuple[int, ...]
+    values: tuple[float, ...]
+
+
+def draw_gains(rows: Sequence[dict[str, Any]], scores: Sequence[str], arms: Sequence[str]) -> str:
+    """Every gain as a dot with its interval, grouped by score.
+
+    Args:
+        rows: `gain_tables.gain_rows`, each with an extra key "name", one of `scores`.
+        scores: names, top to bottom.
+        arms: labels of all arms, the baseline first; it has no gain and keeps its colour.
+    """
+    others = arms[1:]
+    with _figure(11, 0.7 + 0.16 * len(scores) * (len(others) + 1)) as figure:
+        axes = figure.add_subplot()
+        axes.axvline(0, color=_TEXT, linewidth=1)
+        for number, arm in enumerate(others):
+            of_arm = [r for r in rows if r["arm"] == arm]
+            places = [scores.index(r["name"]) + (number + 1) / (len(others) + 1) - 0.5 for r in of_arm]
+            colour, gains = _colour(number + 1), [100 * r["gain"] for r in of_arm]
+            for place, row in zip(places, of_arm, strict=True):
+                axes.plot([100 * row["low"], 100 * row["high"]], [place, place], color=colour, linewidth=2.5, alpha=0.7)
+            axes.plot(gains, places, "o", color=colour, markersize=5.5, label=arm)
+        axes.set_yticks(range(len(scores)), scores)
+        axes.set_ylim(len(scores) - 0.5, -0.5)
+        axes.set_xlabel(f"gain over {arms[0]}, percentage points")
+        axes.grid(axis="x")
+        _legend(axes, 1.0)
+    return _svg(figure, "Gain of each arm with its interval")
+
+
+def draw_curves(panels: Sequence[tuple[str, Sequence[Curve]]], arms: Sequence[str]) -> str:
+    """Training curves: a panel per metric, a colour per arm, a line per run.
+
+    Args:
+        panels: title and curves of each panel.
+        arms: labels in order of their colours.
+    """
+    with _figure(3.7 * max(len(panels), 2), 2.8) as figure:
+        for number, (title, curves) in enumerate(panels, start=1):
+            axes = figure.add_subplot(1, len(panels), number)
+            shown = set()
+            for curve in curves:
+                marker = "o" if len(curve.steps) == 1 else ""
+                label = "" if curve.arm in shown else curve.arm
+                style: Any = {"linewidth": 1.3, "alpha": 0.85, "marker": marker, "markersize": 3}
+                axes.plot(curve.steps, curve.values, color=_colour(arms.index(curve.arm)), label=label, **style)
+                shown.add(curve.arm)
+            axes.set_title(title, loc="left")
+            axes.set_xlabel("step")
+            axes.grid()
+            if number == 1:
+                _legend(axes, 0.9)
+    return _svg(figure, "Training curves")
+
+
+def draw_confusion(confusion: np.ndarray, names: Sequence[str], title: str) -> str:
+    """A confusion matrix as a heat map of shares of each row; counts stand in the cells where there is room.
+
+    Args:
+        confusion: (C, C) pixels; row = truth, column = prediction.
+    """
+    total = confusion.sum(1, keepdims=True)
+    shares = np.divide(confusion, total, out=np.zeros(confusion.shape), where=total > 0)
+    in_words = len(names) <= _MOST_CLASSES_IN_WORDS
+    side = 0.62 * len(names) if in_words else 4.2
+    with _figure(side + 1.5, side + 1.1) as figure:
+        axes = figure.add_subplot()
+        axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+        axes.set_title(title, loc="left")
+        axes.spines[:].set_visible(False)
+        if in_words:
+            axes.set_xticks(range(len(names)), names, rotation=35, ha="right")
+            axes.set_yticks(range(len(names)), names)
+            for row, column in np.ndindex(confusion.shape):
+                ink = "white" if shares[row, column] > 0.5 else "#1e293b"
+                words = f"{100 * shares[row, column]:.1f} %\n{_short(int(confusion[row, column]))}"
+                axes.text(column, row, words, ha="center", va="center", color=ink, fontsize=7.5)
+        axes.set_xlabel("predicted")
+        axes.set_ylabel("true")
+    return _svg(figure, f"Confusion matrix, {title}")
+
+
+def _short(count: int) -> str:
+    for size, letter in ((1e6, "M"), (1e3, "k")):
+        if count >= size:
+            return f"{count / size:.3g} {letter}"
+    return str(count)
+
+
+def _colour(arm: int) -> str:
+    return ARM_COLOURS[arm % len(ARM_COLOURS)]
+
+
+def _legend(axes: Axes, size: float) -> None:
+    if axes.get_legend_handles_labels()[1]:
+        axes.legend(frameon=False, fontsize=9 * size, loc="best")
+
+
+@contextmanager
+def _figure(width: float, height: float) -> Iterator[Figure]:
+    with matplotlib.rc_context(_STYLE):
+        yield Figure((width, height), layout="constrained")
+
+
+def _svg(figure: Figure, label: str) -> str:
+    """The <svg> element alone, without addresses of any kind, described by `label` for those who do not see it."""
+    with matplotlib.rc_context(_STYLE):
+        buffer = io.StringIO()
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    text = re.sub(r' xmlns(:xlink)?="[^"]*"', "", text)
+    described = label.replace("&", "&amp;").replace("<", "&lt;").replace('"', "&quot;")
+    return text.replace("<svg ", f'<svg role="img" aria-label="{described}" ', 1).replace(_TEXT, "currentColor")

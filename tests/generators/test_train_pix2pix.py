@@ -1,0 +1,334 @@
+"""Training pix2pix: it learns, it goes on after a kill as if nothing had happened, it says what is wrong."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from marsgen.config import configs_folder, load_config
+from marsgen.errors import ConfigError, RunError
+from marsgen.generators import DrawRequest, load_generator
+from marsgen.generators.batches import HoleSampler, cut_window, soft_window
+from marsgen.generators.train_pix2pix import TrainGeneratorConfig, lr_factor, samples_of, train
+from marsgen.runs import Run
+from marsgen.scenes.classes import ClassSet
+from marsgen.scenes.dataset import Dataset
+from marsgen.scenes.scene import SceneSource
+from marsgen.scenes.splits import Split
+from marsgen.scenes.survey import survey_scenes
+
+CLASSES = ClassSet(
+    ("sand", "slab", "rock"), (3, 5, 8), ((9, 9, 9), (99, 99, 99), (200, 0, 0)), ignored=0, rare=("rock",)
+)
+TINY = TrainGeneratorConfig(
+    steps=6,
+    batch_size=4,
+    generator_width=4,
+    discriminator_width=4,
+    precision="fp32",
+    log_every=1,
+    sample_every=3,
+    checkpoint_every=3,
+)
+
+
+class Painted(SceneSource):
+    """Sand above slab (dark above bright, both noisy), a very bright rock in every third scene; left rim ignored."""
+
+    location, classes = "painted", CLASSES
+
+    def __init__(self, count: int, shapes: tuple[tuple[int, int], ...] = ((32, 48),), channels: int = 1) -> None:
+        self.names = [f"scene {i}" for i in range(count)]
+        self.shapes, self.channels = shapes, channels
+        self.shape = shapes[0] if len(shapes) == 1 else None
+        self.before_read: Callable[[int], None] = lambda index: None
+
+    def read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        self.before_read(index)
+        rng = np.random.default_rng(index)
+        shape = self.shapes[index % len(self.shapes)]
+        labels = np.full(shape, 3, np.uint8)
+        labels[int(rng.integers(10, 22)) :] = 5
+        if index % 3 == 0:
+            labels[14:24, 20:34] = 8
+        light = np.select([labels == 3, labels == 5], [60.0, 140.0], 230.0)
+        labels[:, :3] = 0
+        image = (light + rng.normal(0, 6, shape)).clip(0, 255).astype(np.uint8)
+        return np.repeat(image[..., None], self.channels, 2), labels
+
+    def fingerprint(self) -> str:
+        return "0" * 16
+
+
+def painted_dataset(scenes: Painted, train_count: int) -> Dataset:
+    split = Split(train=tuple(range(train_count)), val=tuple(range(train_count, len(scenes))), test=())
+    return Dataset(scenes, survey_scenes(scenes), {}, split)
+
+
+def start(folder: Path, config: TrainGeneratorConfig) -> Run:
+    return Run.start(folder, "marsgen train-generator", config, {"data": "painted"})
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Path:
+    """An undisturbed run of six steps."""
+    folder = tmp_path_factory.mktemp("trained")
+    train(TINY, start(folder, TINY), painted_dataset(Painted(8), 6))
+    return folder
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("killed_at_step", [2, 5])
+def test_a_killed_run_ends_with_the_same_bytes(trained, tmp_path, killed_at_step):
+    dataset = painted_dataset(scenes := Painted(8), 6)
+
+    def kill(index: int) -> None:
+        lines = tmp_path / "metrics.jsonl"
+        if lines.exists() and len(lines.read_text().splitlines()) == killed_at_step - 1:
+            raise Killed
+
+    scenes.before_read = kill
+    run = start(tmp_path, TINY)
+    with pytest.raises(Killed):
+        train(TINY, run, dataset)
+    run.close()
+    assert (tmp_path / "last.safetensors").exists() == (killed_at_step > 3)
+    scenes.before_read = lambda index: None
+    train(TINY, start(tmp_path, TINY), dataset)
+
+    written = {p.relative_to(trained) for p in trained.rglob("*") if p.is_file()}
+    assert {"best.safetensors", "generator.json", "metrics.jsonl", "DONE", "step_000003.png"} <= {
+        p.name for p in written
+    }
+    assert written == {p.relative_to(tmp_path) for p in tmp_path.rglob("*") if p.is_file()}
+    for path in written:
+        assert (tmp_path / path).read_bytes() == (trained / path).read_bytes(), path
+
+
+def test_another_seed_ends_elsewhere(trained, tmp_path):
+    config = TINY.model_copy(update={"seed": 1})
+    train(config, start(tmp_path, config), painted_dataset(Painted(8), 6))
+    assert (tmp_path / "best.safetensors").read_bytes() != (trained / "best.safetensors").read_bytes()
+
+
+def test_a_finished_run_is_left_as_it_is(trained):
+    before = (trained / "best.safetensors").stat().st_mtime_ns
+    summary = train(TINY, start(trained, TINY), painted_dataset(Painted(8), 6))
+    assert summary["rare_scenes"] == 2
+    assert (trained / "best.safetensors").stat().st_mtime_ns == before
+
+
+def test_what_was_trained_can_be_loaded_and_draws(trained):
+    scenes = Painted(8)
+    generator = load_generator(str(trained), CLASSES, 1)
+    assert (generator.name, generator.channels, generator.classes.names) == ("pix2pix", 1, CLASSES.names)
+    assert generator.trained_on == painted_dataset(scenes, 6).survey.keys[:6]
+    assert len(generator.fingerprint) == 16
+    image, labels = scenes.read(0)
+    window = np.zeros((1, *labels.shape), np.float32)
+    window[:, 8:24, 8:24] = 1
+    request = DrawRequest(image[None], CLASSES.to_indices(labels)[None], window, np.array([5], np.uint64))
+    drawn = generator.draw(request)
+    np.testing.assert_array_equal(drawn[window == 0], image[None][window == 0])
+    assert (drawn != image).any()
+
+
+def test_a_generator_of_other_classes_or_channels_is_refused(trained, tmp_path):
+    with pytest.raises(
+        RunError, match="has learned the classes sand, slab, rock; the data have sand, slab, ice; train"
+    ):
+        load_generator(str(trained), replace(CLASSES, names=("sand", "slab", "ice"), rare=()))
+    with pytest.raises(RunError, match=r"draws grey \(1 channel\) images; the data are RGB \(3 channels\)"):
+        load_generator(str(trained), CLASSES, 3)
+    with pytest.raises(RunError, match="no run folder here"):
+        load_generator(str(tmp_path / "absent"))
+    run = Run.start(tmp_path / "other", "segmenter train", TINY)
+    run.finish({})
+    with pytest.raises(RunError, match="made by `segmenter train`; expected a run of `marsgen train-generator`"):
+        load_generator(str(tmp_path / "other"))
+    start(tmp_path / "half", TINY)
+    with pytest.raises(RunError, match="has not finished"):
+        load_generator(str(tmp_path / "half"))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("width", 8, "do not make a pix2pix generator .*state_dict"),
+        ("classes", [], "do not make a pix2pix generator|mapping with keys"),
+        ("generator", "pix2pixx", r"no generator 'pix2pixx' \(did you mean 'pix2pix'\?\)"),
+    ],
+)
+def test_a_record_that_does_not_fit_its_weights_is_refused(trained, tmp_path, key, value, message):
+    for path in trained.iterdir():
+        if path.is_file():
+            (tmp_path / path.name).write_bytes(path.read_bytes())
+    record = json.loads((trained / "generator.json").read_text()) | {key: value}
+    (tmp_path / "generator.json").write_text(json.dumps(record))
+    with pytest.raises(RunError, match=message) as caught:
+        load_generator(str(tmp_path))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_loss_that_is_not_a_number_stops_the_run_before_it_is_kept(tmp_path):
+    config = TINY.model_copy(update={"generator_lr": 1e38, "checkpoint_every": 1})
+    with pytest.raises(RunError, match=r"loss is (nan|-?inf) at step [2-6]; lower generator_lr") as caught:
+        train(config, start(tmp_path, config), painted_dataset(Painted(8), 6))
+    stopped_at = int(str(caught.value).split("at step ")[1].split(";")[0])
+    assert not (tmp_path / "best.safetensors").exists()
+    assert not (tmp_path / "DONE").exists()
+    assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == stopped_at - 1
+
+
+def test_a_grid_shows_four_pictures_per_scene(trained):
+    with Image.open(trained / "samples" / "step_000006.png") as grid:
+        scale = 192 // 32
+        assert grid.size == (4 * (48 + 4) * scale, 2 * (32 + 4) * scale)
+        pixels = np.asarray(grid)[::scale, ::scale]
+    image = Painted(8).read(6)[0]
+    np.testing.assert_array_equal(pixels[:32, 52:100], np.broadcast_to(image, (32, 48, 3)))
+
+
+def test_colour_scenes_of_several_sizes_without_a_rare_class_are_trained_on(tmp_path):
+    scenes = Painted(6, shapes=((40, 50), (64, 33), (90, 100)), channels=3)
+    scenes.classes = replace(CLASSES, rare=())
+    config = TINY.model_copy(update={"steps": 2, "crop_px": 40})
+    train(config, start(tmp_path, config), painted_dataset(scenes, 4))
+    assert load_generator(str(tmp_path)).channels == 3
+
+
+def test_four_scenes_can_be_learned_by_heart(tmp_path):
+    """Brightness by class is learned, not only the mean; the discriminator learns to tell pictures from drawings."""
+    config = TINY.model_copy(
+        update={
+            "steps": 150,
+            "generator_width": 8,
+            "generator_lr": 2e-3,
+            "discriminator_lr": 1e-3,
+            "scene_share": 1.0,
+            "ema_decay": 0.9,
+            "log_every": 10,
+            "sample_every": 1000,
+        }
+    )
+    scenes = Painted(5)
+    train(config, run := start(tmp_path, config), painted_dataset(scenes, 4))
+    pairs = [scenes.read(i) for i in range(4)]
+    images, labels = np.stack([i for i, _ in pairs]), np.stack([m for _, m in pairs])
+    hole = np.ones(labels.shape, np.float32)
+    request = DrawRequest(images, CLASSES.to_indices(labels), hole, np.arange(4, dtype=np.uint64))
+    drawn = load_generator(str(tmp_path)).draw(request)
+    labelled = labels != 0
+    error = np.abs(drawn[labelled].astype(float) - images[labelled]).mean()
+    error_of_mean = np.abs(images[labelled] - images[labelled].mean()).mean()
+    assert error_of_mean > 40
+    assert error < 0.4 * error_of_mean
+    discriminator = [line["discriminator"] for line in run.metrics()]
+    assert min(discriminator) < 1.6, "a discriminator that cannot tell stays at 2"
+
+
+# batches
+
+
+def sampler(scenes: Painted, **fields) -> HoleSampler:
+    known = {"rare_share": 0.5, "scene_share": 0.5, "crop_px": 128, "seed": 3}
+    return HoleSampler(scenes, **({"train": [0, 1, 2, 4], "rare_train": [0], "rare": (2,)} | known | fields))
+
+
+def test_a_sample_depends_on_seed_step_and_number_alone():
+    whole = sampler(Painted(6)).batch(9, range(8))
+    halves = [sampler(Painted(6)).batch(9, range(rank, 8, 2)) for rank in (1, 0)]
+    for name in ("images", "indices", "hole", "seeds"):
+        np.testing.assert_array_equal(getattr(whole, name)[1::2], getattr(halves[0], name))
+        np.testing.assert_array_equal(getattr(whole, name)[::2], getattr(halves[1], name))
+    assert not np.array_equal(whole.seeds, sampler(Painted(6)).batch(10, range(8)).seeds)
+    assert not np.array_equal(whole.seeds, sampler(Painted(6), seed=4).batch(9, range(8)).seeds)
+
+
+def test_only_training_scenes_are_read_and_rare_ones_as_often_as_asked():
+    reads: list[int] = []
+    scenes = Painted(6)
+    scenes.before_read = reads.append
+    batch = sampler(scenes, rare_share=0.6, train=[0, 1, 2, 4]).batch(1, range(2000))
+    assert set(reads) == {0, 1, 2, 4}
+    # scene 0 is the only rare one: 0.6 on purpose, and a quarter of the rest
+    assert reads.count(0) / 2000 == pytest.approx(0.6 + 0.4 / 4, abs=0.04)
+    whole = (batch.hole == 1).all(axis=(1, 2))
+    assert whole.mean() == pytest.approx(0.5, abs=0.04)
+    flipped = (batch.indices[:, 0, -1] == 255).mean()  # the ignored rim changes sides
+    assert flipped == pytest.approx(0.5, abs=0.04)
+
+
+def test_images_and_label_maps_stay_together():
+    batch = sampler(Painted(9, shapes=((40, 60), (64, 50))), crop_px=36).batch(1, range(64))
+    assert batch.images.shape == (64, 36, 36, 1)
+    light = [batch.images[batch.indices == index].mean() for index in range(3)]
+    np.testing.assert_allclose(light, [60, 140, 230], atol=3)
+
+
+def test_half_of_the_windows_lie_round_a_rare_region():
+    indices = np.zeros((64, 128), np.uint8)
+    indices[5:9, 7:12] = indices[50:60, 100:110] = 2
+    holes = [soft_window(indices, (2,), np.random.default_rng(seed)) for seed in range(400)]
+    rocks = [indices[5:9, 7:12] == 2, indices[50:60, 100:110] == 2]
+    first, second = ([h[where][rock].min() == 1 for h in holes] for where, rock in zip(
+        (np.s_[5:9, 7:12], np.s_[50:60, 100:110]), rocks, strict=True
+    ))  # fmt: skip
+    assert 0.5 <= np.mean(np.logical_or(first, second)) < 0.75
+    assert np.sum(second) > np.sum(first) > 20, "a region is chosen by its pixels"
+    values = np.concatenate([h.ravel() for h in holes])
+    assert values.min() == 0
+    assert values.max() == 1
+    assert ((values > 0) & (values < 1)).mean() > 0.02, "the rim is soft"
+    assert np.mean([(h == 1).mean() for h in holes]) < 0.5
+
+
+def test_a_window_often_holds_a_rare_pixel_and_never_leaves_the_scene():
+    indices = np.zeros((200, 300), np.uint8)
+    indices[199, 0] = 2
+    image = np.arange(60000).reshape(200, 300, 1)
+    cuts = [cut_window(image, indices, (64, 128), (2,), np.random.default_rng(seed)) for seed in range(200)]
+    assert {(i.shape, m.shape) for i, m in cuts} == {((64, 128, 1), (64, 128))}
+    assert np.mean([(m == 2).any() for _, m in cuts]) == pytest.approx(0.5, abs=0.1)
+    for window, labels in cuts:
+        assert (labels == 2).any() == (image[199, 0] in window)
+
+
+# settings
+
+
+def test_step_sizes_fall_at_the_end_only():
+    config = TrainGeneratorConfig(steps=100, decay_share=0.4)
+    assert [lr_factor(step, config) for step in (1, 60, 61, 81, 100)] == [1, 1, 1, 0.5, 0.025]
+    assert lr_factor(100, TrainGeneratorConfig(steps=100, decay_share=0)) == 1
+
+
+def test_a_batch_has_to_divide_among_processes():
+    class Three:
+        num_processes, process_index = 3, 1
+
+    assert list(samples_of(Three(), 6)) == [1, 4]  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="batch_size is 4; it has to be a multiple of the 3 processes"):
+        samples_of(Three(), 4)  # type: ignore[arg-type]
+
+
+def test_the_shipped_settings_are_the_defaults_and_tiny_is_quick():
+    assert load_config(TrainGeneratorConfig, configs_folder() / "train-generator.yaml") == TrainGeneratorConfig()
+    tiny = load_config(TrainGeneratorConfig, configs_folder() / "tiny" / "train-generator.yaml")
+    assert tiny.steps < TrainGeneratorConfig().steps / 10
+
+
+def test_training_leaves_the_global_random_numbers_alone(tmp_path):
+    before, before_numpy = torch.random.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+    config = TINY.model_copy(update={"steps": 1})
+    train(config, start(tmp_path, config), painted_dataset(Painted(8), 6))
+    assert torch.equal(before, torch.random.get_rng_state())
+    np.testing.assert_array_equal(before_numpy, np.random.get_state()[1])  # noqa: NPY002
