@@ -126,10 +126,10 @@ def evaluate(
     source = open_scenes(data, classes=read_class_set(classes))
     for folder in runs:
         run = Run.load(folder, "segmenter train")
-        network, known, _ = load_segmenter(folder)
+        network, known, record = load_segmenter(folder)
         chosen = choose_scenes(run, source, settings.part)
         predict = partial(predict_indices, network, flip=settings.flip)
-        evaluation = score(run, source, chosen, known, predict, settings, out)
+        evaluation = score(run, source, chosen, known, predict, settings, out, channels=record["channels"])
         say(f"{folder} on {data}")
         for line in evaluation_lines(evaluation):
             say(line)

@@ -62,12 +62,12 @@ class TrainConfig(Config):
     """unet, or baseline: one 3 x 3 convolution"""
     unet: UNetConfig = UNetConfig()
 
-    steps: int = Field(800, ge=1)
+    steps: int = Field(1600, ge=1)
     """training steps; the same number with and without extra scenes"""
-    batch_size: int = Field(32, ge=1)
+    batch_size: int = Field(16, ge=1)
     """scenes per step; extra scenes take their share of these, they do not enlarge the batch"""
     crop: tuple[int, int] | None = None
-    """height and width in pixels of training windows; null = whole scenes, or 128 x 128 where their sizes differ. A scene
+    """height and width in pixels of training windows; null = whole scenes, or 128 x 128 where sizes differ. A scene
     that is smaller is extended, and the extension ignored"""
     extra_share: float = Field(0.25, gt=0, lt=1)
     """share of each batch that comes from the --extra folders; each of their scenes is drawn equally often"""
@@ -76,22 +76,22 @@ class TrainConfig(Config):
     augment: AugmentConfig = AugmentConfig()
 
     loss: LossConfig = LossConfig()
-    class_weight_power: float = Field(1.0, ge=0, le=2)
+    class_weight_power: float = Field(0.5, ge=0, le=2)
     """class weights of cross-entropy are (1 / frequency) to this power: 1 = inverse frequency, 0 = all equal"""
     class_weight_max: float = Field(0.0, ge=0)
     """no class weighs more than this many times the most frequent class; 0 = no bound"""
 
-    lr: float = Field(1e-3, gt=0)
+    lr: float = Field(3e-3, gt=0)
     """highest learning rate of AdamW"""
-    warmup_steps: int = Field(50, ge=0)
+    warmup_steps: int = Field(100, ge=0)
     """steps until that rate is reached; from there it falls along a cosine to 0"""
     weight_decay: float = Field(1e-2, ge=0)
-    ema_decay: float = Field(0.0, ge=0, lt=1)
+    ema_decay: float = Field(0.99, ge=0, lt=1)
     """validate and keep a running average of the weights with this decay per step; 0 = the weights themselves"""
 
-    log_every: int = Field(10, ge=1)
+    log_every: int = Field(20, ge=1)
     """steps between logged training losses"""
-    validate_every: int = Field(100, ge=1)
+    validate_every: int = Field(200, ge=1)
     """steps between validations; the state to go on from after a kill is saved then too"""
     best_metric: str = "mean_iou"
     """what chooses the kept weights on the validation scenes: mean_iou, loss, or iou_NAME of one class"""

@@ -114,7 +114,7 @@ def choose_scenes(run: Run, source: SceneSource, part: str = "auto") -> ChosenSc
     """Decide which scenes are scored, before the network sees one.
 
     Args:
-        run: a finished `segmenter train` run; its scenes.json names what it saw.
+        run: a finished `segmenter train` run; its split.json names what it saw.
         part: see EvaluateConfig.part.
     Raises:
         DataError: the part does not exist, nothing in it has a label, or one of the scenes (or a scene that a synthetic
@@ -148,7 +148,7 @@ def choose_scenes(run: Run, source: SceneSource, part: str = "auto") -> ChosenSc
 
 def read_split_keys(run: Run) -> dict[str, frozenset[str]]:
     """Content keys of the scenes in each part of a run's split; under "extra", what its synthetic scenes grew from."""
-    path = run.folder / "scenes.json"
+    path = run.folder / "split.json"
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         parts = {part: frozenset(content[part]) for part in ("train", "val", "test")}

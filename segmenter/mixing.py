@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -51,9 +52,11 @@ def _open_extra(location: str, dataset: Dataset) -> SceneSource:
     return extra
 
 
-def describe_extra(extra: SceneSource) -> dict[str, str]:
-    """What a run records of an extra source: where it lay and what was in it."""
-    return {"location": extra.location, "fingerprint": extra.fingerprint()}
+def describe_extra(extra: SceneSource) -> dict[str, object]:
+    """What a run records of an extra source: where it lay, what was in it and, where known, what drew it."""
+    head = _read_head(Path(extra.location))
+    drawn: dict[str, object] = {key: head[key] for key in ("generator", "mode", "n") if key in head}
+    return {"location": extra.location, "fingerprint": extra.fingerprint(), **drawn}
 
 
 def check_extra(extra: SceneSource, dataset: Dataset) -> None:
@@ -111,15 +114,22 @@ def _refuse_leaks(extra: SceneSource, dataset: Dataset, where: str) -> None:
 
 def _trained_on(folder: Path) -> list[str]:
     """Keys of the scenes that a synthetic folder's generator was trained on; [] where the folder does not say."""
+    return [str(key) for key in _read_head(folder).get("trained_on", [])]
+
+
+def _read_head(folder: Path) -> dict[str, Any]:
+    """What `marsgen synthesize` wrote about a folder (synth.json); {} for a folder of other origin."""
     path = folder / "synth.json"
     if not path.is_file():
-        return []
+        return {}
     try:
-        return [str(key) for key in json.loads(path.read_text(encoding="utf-8")).get("trained_on", [])]
-    except (OSError, ValueError, AttributeError, TypeError) as problem:
-        raise DataError(
-            f"{path}: not readable json with a list 'trained_on' ({problem}); make the folder again"
-        ) from None
+        head = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(head["trained_on"], list):
+            return head
+        problem = f"'trained_on' is {head['trained_on']!r}"
+    except (OSError, ValueError, KeyError, TypeError) as raised:
+        problem = str(raised)
+    raise DataError(f"{path}: not readable json with a list 'trained_on' ({problem}); make the folder again")
 
 
 # how it is drawn

@@ -15,8 +15,8 @@ MAX_SHIFT = 0.125
 """translation, as a share of each side"""
 CUTOUT = 0.4
 """side of the square hole, as a share of each side"""
-BRIGHTNESS = 0.25
-"""largest offset in units of the image range [-1, 1]"""
+BRIGHTNESS = 0.5
+"""largest offset, in spreads of the picture"""
 CONTRAST = 0.5
 """factors lie between 1 - this and 1 + this"""
 
@@ -41,14 +41,14 @@ class Augmentation:
         """Augment and join what a discriminator looks at.
 
         Args:
-            images: (B, channels, H, W) in [-1, 1]; gradients flow back to them.
+            images: (B, channels, H, W) of mean about 0 and spread about 1; gradients flow back to them.
             condition: (B, K, H, W) label map and hole: moved and cut with the image, never recoloured.
         Returns:
             (B, channels + K, H, W)
         """
         mean = images.mean(dim=(1, 2, 3), keepdim=True)
         recoloured = (images - mean) * self.contrast + mean + self.brightness
-        return self.move(torch.cat([recoloured, condition], dim=1))
+        return self.move(torch.cat([recoloured, condition + 0.1], dim=1))
 
     def move(self, maps: torch.Tensor) -> torch.Tensor:
         """Translation and cutout alone: (B, K, H, W) -> the same shape."""

@@ -2,9 +2,9 @@
 
 A conditional GAN in the spirit of Isola et al. 2017 (arXiv 1611.07004), with feature matching (Wang et al. 2018, arXiv
 1711.11585). The generator sees the label map, the real pixels round the hole, a *style* (brightness, contrast and grain
-of the picture, in numbers) and noise. Without a style it would have to guess how bright the day was, and the guess that
-costs least is a grey mean. Nothing is normalised over space or batch: a uniform label map would lose its class, and a
-sample would depend on its neighbours.
+of the picture, in numbers) and noise. Both networks work on pictures normalised by their style: what sand looks like
+does not depend on the exposure, and with few pictures nothing is left to learn it twice. Inside, nothing is normalised
+over space or batch: a label map of one class would lose it, and a sample would depend on its neighbours.
 
 Shape letters: B batch, C classes, N noise channels, W network width, S numbers in a style.
 """
@@ -24,6 +24,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from marsgen.errors import RunError
 from marsgen.generators import RECORD, DrawRequest
+from marsgen.generators.style import STYLE_NUMBERS, StyleTable, denormalise, fill_smoothly, normalise, visible_style
 from marsgen.runs import read_weights, without_prefix
 from marsgen.scenes.classes import IGNORED_INDEX, ClassSet
 from marsgen.scenes.tensors import image_array, image_tensor, label_tensor, one_hot, pad_to_multiple
@@ -31,12 +32,8 @@ from marsgen.scenes.tensors import image_array, image_tensor, label_tensor, one_
 WEIGHTS = "best.safetensors"
 STRIDE = 8
 """sides are padded to a multiple of this inside the networks"""
-STYLE_NUMBERS = 3
-"""per colour channel: mean, spread, grain"""
 GLOBAL_NOISE = 8
 """numbers of noise that the whole picture shares"""
-CLOSE_STYLES = 24
-"""a whole scene takes its style from one of this many training scenes with the most similar share of classes"""
 
 
 # what the generator is given
@@ -69,57 +66,6 @@ def draw_noise(seeds: Iterable[int], height: int, width: int) -> Noise:
     parts = torch.tensor_split(flat, ends[:-1].tolist(), dim=1)
     whole, fine, middle, coarse = (part.reshape(-1, *size) for part, size in zip(parts, sizes, strict=True))
     return Noise(choice, whole, (fine, middle, coarse))
-
-
-def measure_style(images: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """How bright, contrasted and grainy the weighted part of each picture is.
-
-    Args:
-        images: (B, channels, H, W) in [-1, 1].
-        weight: (B, 1, H, W) >= 0, not all 0 in a sample.
-    Returns:
-        (B, 3 * channels): mean, standard deviation and mean absolute step between neighbours, each near [-1, 1].
-    """
-    total = weight.sum(dim=(2, 3))
-    mean = (images * weight).sum(dim=(2, 3)) / total
-    spread = ((images - mean[..., None, None]).square() * weight).sum(dim=(2, 3)).div(total).sqrt()
-    along, down = images.diff(dim=3).abs(), images.diff(dim=2).abs()
-    across_weight, down_weight = weight[..., 1:] * weight[..., :-1], weight[..., 1:, :] * weight[..., :-1, :]
-    steps = (along * across_weight).sum(dim=(2, 3)) + (down * down_weight).sum(dim=(2, 3))
-    grain = steps / (across_weight.sum(dim=(2, 3)) + down_weight.sum(dim=(2, 3))).clamp_min(1)
-    # scaled so that terrain pictures spread over a range of about one
-    return torch.cat([mean, 4 * spread, 10 * grain], dim=1)
-
-
-def visible_style(images: torch.Tensor, hole: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Style of the real pixels round each hole, and for which samples there are too few of them to tell.
-
-    Args:
-        images: (B, channels, H, W) in [-1, 1]; hole: (B, 1, H, W) in [0, 1].
-    Returns:
-        (B, S) styles, of the whole image where too little is visible; (B,) bool, True there.
-    """
-    unknown = (1 - hole).mean(dim=(1, 2, 3)) < 0.05
-    weight = torch.where(unknown[:, None, None, None], torch.ones_like(hole), 1 - hole)
-    return measure_style(images, weight), unknown
-
-
-@dataclass(frozen=True)
-class StyleTable:
-    """Styles of training scenes, beside the share of each class in them."""
-
-    shares: torch.Tensor
-    """(T, C + 1) share of the pixels, last = ignored"""
-    styles: torch.Tensor
-    """(T, S)"""
-
-    def choose(self, shares: torch.Tensor, choice: torch.Tensor) -> torch.Tensor:
-        """(B, S) styles for maps with class `shares` (B, C + 1): one of the closest, by `choice` (B,) in [0, 1)."""
-        distance = torch.cdist(shares, self.shares, p=1)
-        # stable: ties are common (maps of one class) and must fall the same way everywhere
-        closest = distance.argsort(dim=1, stable=True)[:, :CLOSE_STYLES]
-        chosen = (choice * closest.shape[1]).long()[:, None]
-        return self.styles[closest.gather(1, chosen)[:, 0]]
 
 
 # networks
@@ -164,7 +110,7 @@ class GeneratorNetwork(nn.Module):
         self.style = nn.Sequential(
             nn.Linear(STYLE_NUMBERS * channels + GLOBAL_NOISE, mixed), nn.LeakyReLU(0.2), nn.Linear(mixed, mixed)
         )
-        self.stem = nn.Conv2d(4 * (num_classes + 1 + channels + 1) + 4, width, 3, padding=1)
+        self.stem = nn.Conv2d(4 * (num_classes + 1 + 2 * channels + 1) + 4, width, 3, padding=1)
         self.encode1 = NoisyBlock(width, mixed, 4)
         self.down1 = nn.Conv2d(width, 2 * width, 3, stride=2, padding=1)
         self.encode2 = NoisyBlock(2 * width, mixed, 1)
@@ -182,21 +128,23 @@ class GeneratorNetwork(nn.Module):
                 parameter.copy_(parameter[::4].repeat_interleave(4, dim=0))
 
     def forward(
-        self, labels: torch.Tensor, images: torch.Tensor, hole: torch.Tensor, style: torch.Tensor, noise: Noise
+        self, labels: torch.Tensor, pictures: torch.Tensor, hole: torch.Tensor, style: torch.Tensor, noise: Noise
     ) -> torch.Tensor:
         """Draw.
 
         Args:
             labels: (B, H, W) int64 indices, 255 = ignored.
-            images: (B, channels, H, W) in [-1, 1]; hidden where hole = 1.
+            pictures: (B, channels, H, W) normalised by `style`; hidden where hole = 1.
             hole: (B, 1, H, W) in [0, 1].
             style: (B, S), see `measure_style`.
             noise: see `draw_noise`.
         Returns:
-            (B, channels, H, W) float32 in (-1, 1), drawn everywhere, not only in the hole.
+            (B, channels, H, W) float32, normalised by `style`, drawn everywhere and not only in the hole.
         """
-        given = torch.cat([one_hot(labels, self.num_classes), images * (1 - hole), hole], dim=1)
+        given = torch.cat([one_hot(labels, self.num_classes), pictures * (1 - hole), hole], dim=1)
         given, (height, width) = pad_to_multiple(given, STRIDE)
+        smooth = fill_smoothly(given[:, -1 - self.channels : -1], given[:, -1:])
+        given = torch.cat([given, smooth], dim=1)
         fine, middle, coarse = noise.maps
         mix = self.style(torch.cat([style, noise.whole], dim=1))  # (B, 4W)
         x = torch.cat([F.pixel_unshuffle(given, 2), fine], dim=1)
@@ -210,7 +158,7 @@ class GeneratorNetwork(nn.Module):
         x = skip1 + F.interpolate(self.up1(x), scale_factor=2.0)
         x = self.decode1(x, mix, fine)
         x = self.head(F.leaky_relu(self.norm(x), 0.2))  # (B, 4 channels, H/2, W/2)
-        return F.pixel_shuffle(x, 2)[..., :height, :width].float().tanh()
+        return (smooth + F.pixel_shuffle(x, 2).float())[..., :height, :width]
 
 
 class DiscriminatorNetwork(nn.Module):
@@ -240,10 +188,10 @@ class DiscriminatorNetwork(nn.Module):
             logits (B, 1, H/4, W/4) and (B, 1, H/8, W/8), positive = real; the features of each layer.
         """
         seen, _ = pad_to_multiple(seen, STRIDE)
-        images, condition = seen[:, : self.channels], seen[:, self.channels :]
-        # sand differs from dust by a few grey levels: beside a one-hot map they would go unnoticed
-        grain = images - F.avg_pool2d(images, 3, stride=1, padding=1, count_include_pad=False)
-        seen = torch.cat([2 * images, 10 * grain, condition], dim=1)
+        pictures, condition = seen[:, : self.channels], seen[:, self.channels :]
+        # fine texture is weak beside a one-hot map and would go unnoticed for long
+        grain = pictures - F.avg_pool2d(pictures, 3, stride=1, padding=1, count_include_pad=False)
+        seen = torch.cat([pictures, 2 * grain, condition], dim=1)
         x = F.pixel_unshuffle(seen, 2).contiguous(memory_format=torch.channels_last)
         x1 = _leaky(self.stem(x))  # (B, W, H/2, W/2)
         x2 = _leaky(self.down1(x1))  # (B, 2W, H/4, W/4)
@@ -302,9 +250,9 @@ def feature_matching_loss(real: Sequence[torch.Tensor], fake: Sequence[torch.Ten
     return torch.stack(terms).mean()
 
 
-def l1_loss(images: torch.Tensor, drawn: torch.Tensor, labels: torch.Tensor, hole: torch.Tensor) -> torch.Tensor:
+def l1_loss(pictures: torch.Tensor, drawn: torch.Tensor, labels: torch.Tensor, hole: torch.Tensor) -> torch.Tensor:
     """Mean absolute difference in the labelled part of the hole. What is unlabelled cannot be known from the map."""
-    return weighted_mean((drawn - images).abs(), hole * (labels != IGNORED_INDEX)[:, None])
+    return weighted_mean((drawn - pictures).abs(), hole * (labels != IGNORED_INDEX)[:, None])
 
 
 # the trained generator
@@ -385,5 +333,5 @@ class Pix2Pix:
             shares = one_hot(labels, len(self.classes)).mean(dim=(2, 3))
             style = torch.where(unknown[:, None], self.styles.choose(shares, noise.choice), style)
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            drawn = self.network(labels, images, hole, style, noise)
-        return image_array(blend(images, drawn, hole))
+            drawn = self.network(labels, normalise(images, style), hole, style, noise)
+        return image_array(blend(images, denormalise(drawn, style).clamp(-1, 1), hole))

@@ -25,7 +25,6 @@ from marsgen.generators.pix2pix import (
     DiscriminatorNetwork,
     GeneratorNetwork,
     Pix2Pix,
-    StyleTable,
     adversarial_loss,
     arithmetic,
     blend,
@@ -33,10 +32,9 @@ from marsgen.generators.pix2pix import (
     draw_noise,
     feature_matching_loss,
     l1_loss,
-    measure_style,
     patch_weights,
-    visible_style,
 )
+from marsgen.generators.style import StyleTable, measure_style, normalise, visible_style
 from marsgen.runs import Run, load_optimizer_tensors, optimizer_tensors, prefixed, without_prefix
 from marsgen.scenes.dataset import Dataset
 from marsgen.scenes.tensors import image_tensor, label_tensor, one_hot
@@ -84,7 +82,7 @@ class TrainGeneratorConfig(Config):
     """weight of looking real to the discriminator"""
     feature_weight: float = Field(2.0, ge=0)
     """weight of matching the discriminator's features of the real window"""
-    l1_weight: float = Field(5.0, ge=0)
+    l1_weight: float = Field(1.0, ge=0)
     """weight of matching labelled pixels; more makes textures blurry"""
     augmentation: float = Field(1.0, ge=0, le=1)
     """strength of the differentiable augmentation in front of the discriminator; 0 = none"""
@@ -115,7 +113,7 @@ def train(config: TrainGeneratorConfig, run: Run, dataset: Dataset) -> dict[str,
         return run.summary
     accelerator = Accelerator()
     device = accelerator.device
-    mine = samples_of(accelerator, config.batch_size)
+    mine = share_batch(config.batch_size, accelerator.process_index, accelerator.num_processes)
     dtype = arithmetic(config.precision, device)
     autocast = functools.partial(torch.autocast, device.type, dtype, enabled=dtype != torch.float32)
 
@@ -139,27 +137,30 @@ def train(config: TrainGeneratorConfig, run: Run, dataset: Dataset) -> dict[str,
     draw_with, judge_with = accelerator.prepare(generator, discriminator)
 
     steps = range(done + 1, config.steps + 1)
-    progress = tqdm(steps, "pix2pix", config.steps, initial=done, disable=not accelerator.is_main_process)
+    progress = tqdm(
+        steps, "pix2pix", config.steps, initial=done, mininterval=1.0, disable=not accelerator.is_main_process
+    )
     for step in progress:
         set_lr(g_optimizer, config.generator_lr * lr_factor(step, config))
         set_lr(d_optimizer, config.discriminator_lr * lr_factor(step, config))
 
-        # a batch: pixels to [-1, 1], one augmentation for real and fake
+        # a batch: pictures normalised by their style, one augmentation for real and fake
         batch = sampler.batch(step, mine)
         _, height, width = batch.indices.shape
-        images = image_tensor(batch.images).to(device)  # (B, channels, h, w)
+        images = image_tensor(batch.images).to(device)  # (B, channels, h, w) in [-1, 1]
         labels = label_tensor(batch.indices).to(device)  # (B, h, w)
         hole = torch.from_numpy(batch.hole)[:, None].to(device)  # (B, 1, h, w)
         noise = draw_noise(batch.seeds.tolist(), height, width).to(device)
         style, _ = visible_style(images, hole)
+        pictures = normalise(images, style)
         condition = torch.cat([one_hot(labels, num_classes), hole], dim=1)
         augmentation = draw_augmentation(height, width, config.augmentation, batch.seeds).to(device)
-        seen_real = augmentation.apply(images, condition)
+        seen_real = augmentation.apply(pictures, condition)
 
         # fake, then the discriminator on the detached fake
         with autocast():
-            drawn = draw_with(labels, images, hole, style, noise)
-            fake = blend(images, drawn, hole)
+            drawn = draw_with(labels, pictures, hole, style, noise)
+            fake = blend(pictures, drawn, hole)
             seen_fake = augmentation.apply(fake, condition)
             logits, _ = judge_with(torch.cat([seen_real, seen_fake.detach()]))
             real_logits, fake_logits = zip(*(scale.chunk(2) for scale in logits), strict=True)
@@ -177,7 +178,7 @@ def train(config: TrainGeneratorConfig, run: Run, dataset: Dataset) -> dict[str,
             fake_logits, fake_features = discriminator(seen_fake)
             adversarial = adversarial_loss(fake_logits, weights)
             features = feature_matching_loss(real_features, fake_features)
-            l1 = l1_loss(images, drawn, labels, hole)
+            l1 = l1_loss(pictures, drawn, labels, hole)
             g_loss = config.adversarial_weight * adversarial + config.feature_weight * features + config.l1_weight * l1
         accelerator.backward(g_loss)
         g_optimizer.step()
@@ -258,13 +259,11 @@ def describe(dataset: Dataset, config: TrainGeneratorConfig) -> dict[str, Any]:
     }
 
 
-def samples_of(accelerator: Accelerator, batch_size: int) -> range:
-    """The numbers of the samples in each batch that fall to this process."""
-    if batch_size % accelerator.num_processes:
-        raise ConfigError(
-            f"batch_size is {batch_size}; it has to be a multiple of the {accelerator.num_processes} processes"
-        )
-    return range(accelerator.process_index, batch_size, accelerator.num_processes)
+def share_batch(batch_size: int, process: int, processes: int) -> range:
+    """The numbers of the samples in each batch that fall to one of several processes."""
+    if batch_size % processes:
+        raise ConfigError(f"batch_size is {batch_size}; it has to be a multiple of the {processes} processes")
+    return range(process, batch_size, processes)
 
 
 # state

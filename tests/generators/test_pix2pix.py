@@ -10,14 +10,20 @@ from marsgen.generators.pix2pix import (
     DiscriminatorNetwork,
     GeneratorNetwork,
     Pix2Pix,
-    StyleTable,
     adversarial_loss,
     discriminator_loss,
     draw_noise,
     feature_matching_loss,
     l1_loss,
-    measure_style,
     patch_weights,
+)
+from marsgen.generators.style import (
+    StyleTable,
+    denormalise,
+    fill_smoothly,
+    measure_style,
+    normalise,
+    visible_style,
 )
 from marsgen.scenes.classes import ClassSet
 
@@ -34,7 +40,7 @@ def untrained(count: int, channels: int, styles: int = 5) -> Pix2Pix:
         network = GeneratorNetwork(count, channels, width=8)
         torch.nn.init.normal_(network.head.weight, std=0.2)
         shares = torch.rand(styles, count + 1)
-        table = StyleTable(shares / shares.sum(1, keepdim=True), torch.randn(styles, 3 * channels))
+        table = StyleTable(shares / shares.sum(1, keepdim=True), torch.rand(styles, 3 * channels))
     return Pix2Pix(network, table, class_set(count), precision="fp32")
 
 
@@ -127,8 +133,34 @@ def test_the_first_pictures_have_no_checkerboard():
 def test_style_counted_by_hand():
     image = torch.tensor([[[[0.0, 0.5, 1.0], [0.0, 0.5, 1.0]]]])
     weight = torch.tensor([[[[1.0, 1.0, 0.0], [1.0, 1.0, 0.0]]]])
-    # pixels 0, .5, 0, .5: mean .25, deviation .25; steps along .5 .5, down 0 0: mean .25
-    torch.testing.assert_close(measure_style(image, weight), torch.tensor([[0.25, 4 * 0.25, 10 * 0.25]]))
+    # pixels 0, .5, 0, .5: mean .25, deviation .25; steps across .5 .5, down 0 0: mean .25, which is one deviation
+    torch.testing.assert_close(style := measure_style(image, weight), torch.tensor([[0.25, 0.25, 1.0]]))
+    pictures = normalise(image, style)
+    torch.testing.assert_close(pictures[0, 0, 0], torch.tensor([-1.0, 1.0, 3.0]))
+    torch.testing.assert_close(denormalise(pictures, style), image)
+
+
+def test_few_visible_pixels_say_nothing_about_the_style():
+    images = torch.linspace(-1, 1, 32 * 32).view(1, 1, 32, 32)
+    hole = torch.ones(1, 1, 32, 32)
+    hole[..., :4] = 0
+    style, unknown = visible_style(images, hole)
+    torch.testing.assert_close(style, measure_style(images[..., :4], hole[..., :4] + 1))
+    assert not unknown
+    style, unknown = visible_style(images, torch.ones_like(hole))
+    torch.testing.assert_close(style, measure_style(images, hole * 0 + 1))
+    assert unknown
+
+
+def test_the_smooth_filling_carries_local_brightness_into_the_hole():
+    pictures = torch.cat([torch.full((1, 1, 32, 32), -1.0), torch.full((1, 1, 32, 32), 2.0)], dim=3)
+    hole = torch.zeros(1, 1, 32, 64)
+    hole[..., 10:22, 4:28] = 1
+    hole[..., 10:22, 36:60] = 1
+    filled = fill_smoothly(pictures * (1 - hole), hole)
+    torch.testing.assert_close(filled[..., 4:24], torch.full((1, 1, 32, 20), -1.0), atol=0.03, rtol=0)
+    torch.testing.assert_close(filled[..., 40:60], torch.full((1, 1, 32, 20), 2.0), atol=0.03, rtol=0)
+    assert fill_smoothly(pictures * 0, torch.ones_like(hole)).abs().max() == 0
 
 
 def test_a_whole_scene_takes_the_style_of_scenes_with_similar_classes():
@@ -136,7 +168,8 @@ def test_a_whole_scene_takes_the_style_of_scenes_with_similar_classes():
     table = StyleTable(shares, torch.arange(60.0)[:, None])
     choice = torch.linspace(0, 0.999, 200, dtype=torch.float64)
     chosen = table.choose(torch.tensor([[0.1, 0.9]]).expand(200, 2), choice)
-    assert chosen.min() >= 30 and chosen.max() < 60
+    assert chosen.min() >= 30
+    assert chosen.max() < 60
     assert len(chosen.unique()) == 24
 
 
@@ -186,6 +219,29 @@ def test_the_discriminator_judges_any_size_at_two_scales(count, channels, height
     rows, columns = -(-height // 8), -(-width // 8)
     assert [tuple(x.shape) for x in logits] == [(2, 1, 2 * rows, 2 * columns), (2, 1, rows, columns)]
     assert len(features) == 4
+
+
+def test_the_discriminator_learns_to_tell_stripes_from_dots():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        discriminator = DiscriminatorNetwork(2, 1, 8)
+    rng = torch.Generator().manual_seed(0)
+    optimizer = torch.optim.Adam(discriminator.parameters(), 2e-3, betas=(0.0, 0.99))
+    condition = torch.zeros(4, 4, 32, 32)
+    whole = torch.ones(4, 1, 32, 32)
+    losses = []
+    for _ in range(40):
+        dots = torch.randn(4, 1, 32, 32, generator=rng)
+        stripes = torch.randn(4, 1, 32, 1, generator=rng).expand(4, 1, 32, 32)
+        logits, _ = discriminator(torch.cat([torch.cat([x, condition], 1) for x in (stripes, dots)]))
+        real, fake = zip(*(scale.chunk(2) for scale in logits), strict=True)
+        loss = discriminator_loss(real, fake, patch_weights(whole, real))
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(loss.item())
+    assert losses[0] == pytest.approx(2, abs=0.3)
+    assert losses[-1] < 0.8
 
 
 # augmentation

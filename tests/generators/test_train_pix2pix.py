@@ -11,10 +11,10 @@ import torch
 from PIL import Image
 
 from marsgen.config import configs_folder, load_config
-from marsgen.errors import ConfigError, RunError
+from marsgen.errors import ConfigError, InputError, RunError
 from marsgen.generators import DrawRequest, load_generator
 from marsgen.generators.batches import HoleSampler, cut_window, soft_window
-from marsgen.generators.train_pix2pix import TrainGeneratorConfig, lr_factor, samples_of, train
+from marsgen.generators.train_pix2pix import TrainGeneratorConfig, lr_factor, share_batch, train
 from marsgen.runs import Run
 from marsgen.scenes.classes import ClassSet
 from marsgen.scenes.dataset import Dataset
@@ -163,7 +163,7 @@ def test_a_generator_of_other_classes_or_channels_is_refused(trained, tmp_path):
     ("key", "value", "message"),
     [
         ("width", 8, "do not make a pix2pix generator .*state_dict"),
-        ("classes", [], "do not make a pix2pix generator|mapping with keys"),
+        ("classes", [], r"generator\.json: a mapping with keys"),
         ("generator", "pix2pixx", r"no generator 'pix2pixx' \(did you mean 'pix2pix'\?\)"),
     ],
 )
@@ -173,7 +173,7 @@ def test_a_record_that_does_not_fit_its_weights_is_refused(trained, tmp_path, ke
             (tmp_path / path.name).write_bytes(path.read_bytes())
     record = json.loads((trained / "generator.json").read_text()) | {key: value}
     (tmp_path / "generator.json").write_text(json.dumps(record))
-    with pytest.raises(RunError, match=message) as caught:
+    with pytest.raises(InputError, match=message) as caught:
         load_generator(str(tmp_path))
     assert "\n" not in str(caught.value)
 
@@ -206,13 +206,12 @@ def test_colour_scenes_of_several_sizes_without_a_rare_class_are_trained_on(tmp_
 
 
 def test_four_scenes_can_be_learned_by_heart(tmp_path):
-    """Brightness by class is learned, not only the mean; the discriminator learns to tell pictures from drawings."""
+    """What is dark and what is bright is learned from the label map, not only the mean."""
     config = TINY.model_copy(
         update={
-            "steps": 150,
-            "generator_width": 8,
-            "generator_lr": 2e-3,
-            "discriminator_lr": 1e-3,
+            "steps": 60,
+            "generator_lr": 4e-3,
+            "discriminator_lr": 2e-3,
             "scene_share": 1.0,
             "ema_decay": 0.9,
             "log_every": 10,
@@ -220,7 +219,7 @@ def test_four_scenes_can_be_learned_by_heart(tmp_path):
         }
     )
     scenes = Painted(5)
-    train(config, run := start(tmp_path, config), painted_dataset(scenes, 4))
+    train(config, start(tmp_path, config), painted_dataset(scenes, 4))
     pairs = [scenes.read(i) for i in range(4)]
     images, labels = np.stack([i for i, _ in pairs]), np.stack([m for _, m in pairs])
     hole = np.ones(labels.shape, np.float32)
@@ -231,8 +230,6 @@ def test_four_scenes_can_be_learned_by_heart(tmp_path):
     error_of_mean = np.abs(images[labelled] - images[labelled].mean()).mean()
     assert error_of_mean > 40
     assert error < 0.4 * error_of_mean
-    discriminator = [line["discriminator"] for line in run.metrics()]
-    assert min(discriminator) < 1.6, "a discriminator that cannot tell stays at 2"
 
 
 # batches
@@ -278,12 +275,11 @@ def test_half_of_the_windows_lie_round_a_rare_region():
     indices = np.zeros((64, 128), np.uint8)
     indices[5:9, 7:12] = indices[50:60, 100:110] = 2
     holes = [soft_window(indices, (2,), np.random.default_rng(seed)) for seed in range(400)]
-    rocks = [indices[5:9, 7:12] == 2, indices[50:60, 100:110] == 2]
-    first, second = ([h[where][rock].min() == 1 for h in holes] for where, rock in zip(
-        (np.s_[5:9, 7:12], np.s_[50:60, 100:110]), rocks, strict=True
-    ))  # fmt: skip
-    assert 0.5 <= np.mean(np.logical_or(first, second)) < 0.75
-    assert np.sum(second) > np.sum(first) > 20, "a region is chosen by its pixels"
+    # whole rocks inside the hole; a random box rarely holds one
+    small = np.array([hole[5:9, 7:12].min() == 1 for hole in holes])
+    large = np.array([hole[50:60, 100:110].min() == 1 for hole in holes])
+    assert 0.42 < (small | large).mean() < 0.7
+    assert 5 * small.sum() > large.sum() > 2 * small.sum() > 0, "a region is chosen by its pixels: 100 against 20"
     values = np.concatenate([h.ravel() for h in holes])
     assert values.min() == 0
     assert values.max() == 1
@@ -312,12 +308,10 @@ def test_step_sizes_fall_at_the_end_only():
 
 
 def test_a_batch_has_to_divide_among_processes():
-    class Three:
-        num_processes, process_index = 3, 1
-
-    assert list(samples_of(Three(), 6)) == [1, 4]  # type: ignore[arg-type]
+    shares = [list(share_batch(6, process, 3)) for process in range(3)]
+    assert shares == [[0, 3], [1, 4], [2, 5]]
     with pytest.raises(ConfigError, match="batch_size is 4; it has to be a multiple of the 3 processes"):
-        samples_of(Three(), 4)  # type: ignore[arg-type]
+        share_batch(4, 0, 3)
 
 
 def test_the_shipped_settings_are_the_defaults_and_tiny_is_quick():
@@ -327,8 +321,8 @@ def test_the_shipped_settings_are_the_defaults_and_tiny_is_quick():
 
 
 def test_training_leaves_the_global_random_numbers_alone(tmp_path):
-    before, before_numpy = torch.random.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+    before, before_numpy = torch.random.get_rng_state(), np.random.get_state()[1].copy()  # type: ignore[index]  # noqa: NPY002
     config = TINY.model_copy(update={"steps": 1})
     train(config, start(tmp_path, config), painted_dataset(Painted(8), 6))
     assert torch.equal(before, torch.random.get_rng_state())
-    np.testing.assert_array_equal(before_numpy, np.random.get_state()[1])  # noqa: NPY002
+    np.testing.assert_array_equal(before_numpy, np.random.get_state()[1])  # type: ignore[index]  # noqa: NPY002

@@ -103,7 +103,7 @@ def write_run(
     data = data or {"location": "train.npz", "fingerprint": "f" * 16}
     run = Run.start(folder, "segmenter train", config, {"data": data, "extra": list(extra)})
     parts = {"train": train_keys, "val": val_keys, "test": test_keys, "extra": extra_keys}
-    write_json(folder / "scenes.json", parts)
+    write_json(folder / "split.json", parts)
     for step in range(20, config.steps + 1, 20):
         run.log(step, train_loss=1 / step + 0.01 * seed, lr=1e-3)
         if step % 40 == 0:

@@ -1,6 +1,7 @@
 """Comparison: arms, gains and verdicts, and what is refused because it would not be a comparison."""
 
 import csv
+import json
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from marsgen.scenes.classes import ClassSet
 from marsgen.scenes.confusion import iou_per_class
 from segmenter.compare import CompareConfig, compare, compare_runs
 from segmenter.gain_tables import comparison_lines, gain_rows, verdict
+from segmenter.mixing import describe_extra
 
 COPY_PASTE = {"location": "outputs/cp", "fingerprint": "c" * 16, "generator": "copy-paste", "mode": "region", "n": 50}
 PIX2PIX = {"location": "outputs/synth", "fingerprint": "d" * 16, "generator": "pix2pix", "mode": "region", "n": 50}
@@ -110,6 +112,18 @@ def test_an_extra_folder_that_names_no_generator_gives_its_own_name(tmp_path: Pa
     evaluate_run(write_run(tmp_path / "a"), source, 0.5)
     evaluate_run(write_run(tmp_path / "b", extra=[{"location": "data/more", "fingerprint": "e" * 16}]), source, 0.5)
     assert compare_runs([tmp_path / "a", tmp_path / "b"], FAST).arms[1].label == "+ more"
+
+
+def test_a_synthesized_folder_names_its_generator_to_the_run(tmp_path: Path):
+    head = {"generator": "pix2pix", "mode": "scene", "n": 7, "trained_on": [], "seed": 3}
+    (tmp_path / "synth.json").write_text(json.dumps(head))
+    extra = describe_extra(ArrayScenes(paint_labels(2), location=str(tmp_path)))
+    assert {key: extra.get(key) for key in ("generator", "mode", "n", "seed")} == {
+        "generator": "pix2pix",
+        "mode": "scene",
+        "n": 7,
+        "seed": None,
+    }
 
 
 # notes

@@ -228,8 +228,8 @@ def test_data_without_labels_are_refused(tmp_path: Path):
 
 def test_a_run_without_its_scene_keys_is_refused(tmp_path: Path, source: ArrayScenes):
     run = write_run(tmp_path / "run")
-    (run.folder / "scenes.json").write_text("{}")
-    with pytest.raises(RunError, match=r"scenes\.json: missing or damaged"):
+    (run.folder / "split.json").write_text("{}")
+    with pytest.raises(RunError, match=r"split\.json: missing or damaged"):
         choose_scenes(run, source)
 
 

@@ -128,9 +128,8 @@ def test_the_seed_term_is_students_t_when_images_are_all_alike():
     half = stats.t.ppf(0.975, 2) * gains.std(ddof=1) / np.sqrt(3)
     found = gain_intervals(baseline, other, paired=True, confidence=0.95, seed=0)
     np.testing.assert_allclose(found.estimate[ROCK], gains.mean())
-    np.testing.assert_allclose(
-        [found.low[ROCK], found.high[ROCK]], [gains.mean() - half, gains.mean() + half], rtol=0.03
-    )
+    sides = [gains.mean() - found.low[ROCK], found.high[ROCK] - gains.mean()]
+    np.testing.assert_allclose(sides, half, rtol=0.06)  # 40,000 draws of a wide distribution
     unpaired = gain_intervals(baseline, other, paired=False, confidence=0.95, seed=0)
     assert unpaired.high[ROCK] - unpaired.low[ROCK] > 4 * half  # what both arms owe to a seed no longer cancels
 
