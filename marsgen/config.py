@@ -89,13 +89,13 @@ class DataConfig(Config):
     val_share: float = Field(0.15, gt=0, lt=1)
     """share of the scenes that choose the checkpoint; always real, never trained on"""
     test_share: float = Field(0.0, ge=0, lt=1)
-    """share kept aside for `segmenter evaluate` on this same data; 0 when the test set is a file of its own. Without effect
-    where the data set itself says which scenes are for testing"""
+    """share kept aside for `segmenter evaluate` on this same data; 0 when the test set is a file of its own.
+    Without effect where the data set itself says which scenes are for testing"""
     split_seed: int = Field(0, ge=0)
     """seed of the split; separate from `seed`, so that runs of several seeds share one split"""
     keep_suspects: bool = False
     """train on scenes that look like mistakes too (see `marsgen inspect`)"""
-    near_duplicate_similarity: float = Field(0.7, gt=0, le=1)
+    near_duplicate_similarity: float = Field(0.75, gt=0, le=1)
     """pictures whose fine detail correlates this much show the same ground: where the data set names no groups, they
     stay in one part of the split; 1 = only exact copies do"""
 

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
-import click
 import typer
 
 from marsgen.errors import InputError
@@ -40,6 +39,9 @@ Out = Annotated[Path | None, typer.Option("--out", help="Folder to write into.",
 
 OUTPUTS = Path("outputs")
 
+# typer carries a click of its own in some versions and imports the public one in others; this is the one in use
+UsageError = typer.BadParameter.__mro__[1]
+
 
 def read_class_set(classes: Path | None):
     """The ClassSet of --classes, or None when it was not given."""
@@ -59,10 +61,10 @@ def run_app(app: typer.Typer, program: str) -> None:
         code = app(standalone_mode=False, prog_name=program)
     except InputError as problem:
         _stop(str(problem))
-    except click.UsageError as problem:
+    except UsageError as problem:
         where = problem.ctx.command_path if problem.ctx else program
         _stop(f"{problem.format_message().rstrip('.')}; see `{where} --help`")
-    except (click.Abort, KeyboardInterrupt):
+    except (typer.Abort, KeyboardInterrupt):
         print("stopped; the same command goes on where it was", file=sys.stderr)
         sys.exit(130)
     except OSError as problem:

@@ -54,7 +54,9 @@ def draw_page(findings: "Findings", lines: tuple[str, ...], pictures: int, seed:
     dataset = findings.dataset
     rare = _rare_classes(findings)
     loader = PackageLoader("marsgen", "templates")
-    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
     return environment.get_template("inspect.html.j2").render(
         location=dataset.scenes.location,
         lines=lines,
@@ -137,9 +139,7 @@ def _worst_figures(findings: "Findings", count: int) -> list[Figure]:
     ]
 
 
-def _copy_figures(
-    findings: "Findings", pairs: list[LookalikePair], count: int, *, other: bool = False
-) -> list[Figure]:
+def _copy_figures(findings: "Findings", pairs: list[LookalikePair], count: int, *, other: bool = False) -> list[Figure]:
     scenes = findings.dataset.scenes
     second_scenes = findings.others if other else scenes
     figures = []

@@ -48,7 +48,7 @@ class Augmentation:
         """
         mean = images.mean(dim=(1, 2, 3), keepdim=True)
         recoloured = (images - mean) * self.contrast + mean + self.brightness
-        return self.move(torch.cat([recoloured, condition + 0.1], dim=1))
+        return self.move(torch.cat([recoloured, condition], dim=1))
 
     def move(self, maps: torch.Tensor) -> torch.Tensor:
         """Translation and cutout alone: (B, K, H, W) -> the same shape."""

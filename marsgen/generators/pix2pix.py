@@ -32,6 +32,8 @@ from marsgen.scenes.tensors import image_array, image_tensor, label_tensor, one_
 WEIGHTS = "best.safetensors"
 STRIDE = 8
 """sides are padded to a multiple of this inside the networks"""
+FINE_WIDTH = 8
+"""channels of the generator at full resolution"""
 GLOBAL_NOISE = 8
 """numbers of noise that the whole picture shares"""
 
@@ -122,7 +124,8 @@ class GeneratorNetwork(nn.Module):
         self.up1 = nn.Conv2d(2 * width, width, 1)
         self.decode1 = NoisyBlock(width, mixed, 4)
         self.norm = ChannelNorm(width)
-        self.head = nn.Conv2d(width, 4 * channels, 3, padding=1)
+        self.head = nn.Conv2d(width, 4 * FINE_WIDTH, 3, padding=1)
+        self.last = nn.Conv2d(FINE_WIDTH, channels, 3, padding=1)
         with torch.no_grad():
             for parameter in self.head.parameters():
                 parameter.copy_(parameter[::4].repeat_interleave(4, dim=0))
@@ -157,8 +160,9 @@ class GeneratorNetwork(nn.Module):
         x = self.decode2(x, mix, middle)
         x = skip1 + F.interpolate(self.up1(x), scale_factor=2.0)
         x = self.decode1(x, mix, fine)
-        x = self.head(F.leaky_relu(self.norm(x), 0.2))  # (B, 4 channels, H/2, W/2)
-        return (smooth + F.pixel_shuffle(x, 2).float())[..., :height, :width]
+        x = F.pixel_shuffle(self.head(F.leaky_relu(self.norm(x), 0.2)), 2)  # (B, FINE_WIDTH, H, W)
+        x = self.last(F.leaky_relu(x, 0.2).contiguous(memory_format=torch.channels_last))
+        return (smooth + x.float())[..., :height, :width]
 
 
 class DiscriminatorNetwork(nn.Module):

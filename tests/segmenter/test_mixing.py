@@ -123,6 +123,12 @@ def test_a_batch_depends_on_seed_and_step_alone(dataset, extras):
     assert not torch.equal(wanted[0][0], different[1][0])
 
 
+def test_another_seed_augments_otherwise(dataset, make_dataset):
+    one_scene = make_dataset(dataset.scenes, (0,), (1,))  # nothing to shuffle: only augmentation can differ
+    images = [TrainingBatches(TrainConfig(steps=2, batch_size=4, seed=s), one_scene)[1][0] for s in (4, 5)]
+    assert not torch.equal(*images)
+
+
 def test_worker_processes_change_nothing(dataset, extras):
     config = TrainConfig(steps=4, batch_size=8)
     alone = list(iterate_batches(TrainingBatches(config, dataset, extras), first=2))
