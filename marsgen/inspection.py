@@ -259,7 +259,7 @@ def _numbers(findings: Findings, config: InspectConfig) -> dict[str, Any]:
         "suspects": {names[scene]: reason for scene, reason in dataset.suspects.items()},
         "autoencoder": result
         and {
-            "unusual": [names[scene] for scene in np.flatnonzero(result.unusual)],
+            "unusual": [names[int(scene)] for scene in np.flatnonzero(result.unusual)],
             "precision": result.precision,
             "recall": result.recall,
         },

@@ -53,11 +53,14 @@ def draw_page(findings: "Findings", lines: tuple[str, ...], pictures: int, seed:
     rng = np.random.default_rng(seed)
     dataset = findings.dataset
     rare = _rare_classes(findings)
-    loader = PackageLoader("marsgen", "templates")
-    environment = Environment(
-        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    templates = Environment(
+        loader=PackageLoader("marsgen"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    return environment.get_template("inspect.html.j2").render(
+    return templates.get_template("inspect.html.j2").render(
         location=dataset.scenes.location,
         lines=lines,
         legend=_legend(findings),
@@ -140,10 +143,11 @@ def _worst_figures(findings: "Findings", count: int) -> list[Figure]:
 
 
 def _copy_figures(findings: "Findings", pairs: list[LookalikePair], count: int, *, other: bool = False) -> list[Figure]:
+    """The most similar pairs; with `other`, the second of each is in the data set compared with."""
     scenes = findings.dataset.scenes
-    second_scenes = findings.others if other else scenes
+    second_scenes = findings.others if other and findings.others is not None else scenes
     figures = []
-    for pair in sorted(pairs, key=lambda pair: -pair.similarity)[:count] if second_scenes is not None else ():
+    for pair in sorted(pairs, key=lambda pair: -pair.similarity)[:count]:
         first, second = scenes[pair.first], second_scenes[pair.second]
         kind = "exact copy" if pair.exact else f"similarity {pair.similarity:.2f}"
         parts = [findings.part_of(pair.first), *([] if other else [findings.part_of(pair.second)])]
@@ -201,7 +205,7 @@ def _stretched(image: np.ndarray) -> np.ndarray:
 
 
 def _enlarged(picture: np.ndarray) -> np.ndarray:
-    """(H, W, 3) -> about 256 pixels wide: by a whole factor where it is small, by taking every n-th pixel where large."""
+    """(H, W, 3) -> about 256 pixels wide: repeated pixels where it is small, every n-th pixel where it is large."""
     up, down = max(1, round(_SHOWN_WIDTH / picture.shape[1])), max(1, round(picture.shape[1] / _SHOWN_WIDTH))
     return picture[::down, ::down].repeat(up, 0).repeat(up, 1)
 
@@ -215,6 +219,7 @@ def _outline(picture: np.ndarray, mask: np.ndarray, colour: tuple[int, int, int]
 
 
 def _png(picture: np.ndarray) -> str:
+    grey = (picture == picture[..., :1]).all()  # one channel then, a third of the bytes
     buffer = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(picture)).save(buffer, "PNG", optimize=True)
+    Image.fromarray(np.ascontiguousarray(picture[..., 0] if grey else picture)).save(buffer, "PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

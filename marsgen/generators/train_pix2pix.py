@@ -56,7 +56,7 @@ class TrainGeneratorConfig(Config):
     seed: int = Field(0, ge=0)
     """first weights, order of scenes, holes and noise"""
     data: DataConfig = DataConfig()
-    steps: int = Field(6000, ge=1)
+    steps: int = Field(5000, ge=1)
     """optimizer steps of each network"""
     batch_size: int = Field(16, ge=1)
     """windows per step, over all processes"""
@@ -70,7 +70,7 @@ class TrainGeneratorConfig(Config):
     """channels of the generator at its finest scale"""
     discriminator_width: int = Field(32, ge=4)
     """channels of the discriminator at its finest scale"""
-    generator_lr: float = Field(2e-4, gt=0)
+    generator_lr: float = Field(3e-4, gt=0)
     """Adam step size of the generator"""
     discriminator_lr: float = Field(4e-4, gt=0)
     """larger than the generator's (two time scales, Heusel et al. 2017, arXiv 1706.08500)"""
@@ -199,7 +199,7 @@ def train(config: TrainGeneratorConfig, run: Run, dataset: Dataset) -> dict[str,
 
     if run.writes:
         write_json(run.folder / RECORD, record)
-    kept = {**prefixed("generator", ema.state_dict()), "styles.shares": styles.shares, "styles.styles": styles.styles}
+    kept = {**prefixed("generator", generator.state_dict()), "styles.shares": styles.shares, "styles.styles": styles.styles}
     run.save_weights(WEIGHTS, kept, step=config.steps)
     summary = {
         "generator": "pix2pix",

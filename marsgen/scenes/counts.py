@@ -18,7 +18,7 @@ def class_weights(pixels: np.ndarray, power: float = 1.0) -> np.ndarray:
     """Weights that make rare classes count: inverse class frequency to the given power.
 
     Args:
-        pixels: (N, C + 1) pixels per scene and class index, of the training scenes; the last column, ignored, has no say.
+        pixels: (N, C + 1) pixels per training scene and class index; the last column, ignored, has no say.
         power: 1 gives every class the same total weight, 0 weights all classes alike.
     Returns:
         (C,) float32, mean 1 over the classes that occur; 0 for a class without a pixel, of which nothing can be learnt.

@@ -1,4 +1,4 @@
-"""Pictures of the same ground: exact copies, and near copies such as a second exposure or the other eye of a stereo pair.
+"""Pictures of the same ground: exact copies, and near ones such as a second exposure or the other eye of a stereo pair.
 
 A pair is first proposed by its thumbnails and then confirmed by its fine detail. Thumbnails alone mistake bland ground
 for a copy: two hazy horizons, or two dunes that are darker to the left, correlate at 0.99 there. So each picture is

@@ -1,4 +1,4 @@
-"""Label maps that stand on more scenes than chance can explain: the mark of labels that do not belong to their pictures.
+"""Label maps on more scenes than chance can explain: the mark of labels that do not belong to their pictures.
 
 Label maps of real ground do repeat, but only simple ones: all soil, or all soil but for a strip of "no label" along an
 image border. So the question is not how often a map occurs but whether a map *that complicated* can occur that often.

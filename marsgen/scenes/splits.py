@@ -68,7 +68,7 @@ def split_scenes(
     shares = {part: share for part, share in shares.items() if share > 0}
     if len(units) < len(shares):
         raise DataError(
-            f"{sum(map(len, units))} scenes to split, in {len(units)} group{'s' * (len(units) != 1)} of the same ground; "
+            f"{sum(map(len, units))} scenes to split, in {_groups(len(units))} of the same ground; "
             f"{' and '.join(shares)} need one group each, so give more scenes"
         )
     shown = np.array([survey.shows[list(unit)].sum(0) for unit in units])  # (units, C) scenes that show a class
@@ -155,6 +155,10 @@ def _deal_units(
     return dealt, _sentences(dealt, shown, sizes, shares, scarce, class_names)
 
 
+def _groups(count: int) -> str:
+    return f"{count} group{'s' * (count != 1)}"
+
+
 def _missing(dealt: np.ndarray, shown: np.ndarray, num_parts: int) -> np.ndarray:
     """(parts, C) bool: no unit of the part shows the class."""
     return np.array([~(shown[dealt == part] > 0).any(0) for part in range(num_parts)])
@@ -173,7 +177,7 @@ def _deal_once(
         want[part] -= shown[unit]
         want_any[part] -= sizes[unit]
 
-    def open_units(class_index: int | None) -> np.ndarray:
+    def open_units(class_index: "np.integer | None") -> np.ndarray:
         free = shuffled[dealt[shuffled] < 0]
         return free if class_index is None else free[shown[free, class_index] > 0]
 
@@ -219,7 +223,7 @@ def _sentences(
         units = int((shown[:, class_index] > 0).sum())
         where = "all of it goes to train, " if scarce[class_index] else ""
         said.append(
-            f"{class_names[class_index]} is in {units} group{'s' * (units != 1)} of scenes only: {where}"
+            f"{class_names[int(class_index)]} is in {_groups(units)} of scenes only: {where}"
             f"none is in {' and '.join(lacking)}"
         )
     for number, (part, share) in enumerate(shares.items()):

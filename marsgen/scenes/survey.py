@@ -24,7 +24,7 @@ class Survey:
     pixels: np.ndarray
     """(N, C + 1) int64 pixels per class index; the last column counts ignored pixels"""
     thumbnails: np.ndarray
-    """(N, 128) float32 block means (8 x 16) of zero mean and unit norm, whatever the exposure; zeros for a flat picture"""
+    """(N, 128) float32 block means (8 x 16) of zero mean and unit norm; zeros for a flat picture"""
     corners: np.ndarray
     """(N,) int64 corners in the outlines of the label map, see `count_corners`"""
 

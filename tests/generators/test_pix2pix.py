@@ -5,10 +5,11 @@ import pytest
 import torch
 
 from marsgen.generators import DrawRequest
-from marsgen.generators.augment import draw_augmentation
+from marsgen.generators.augment import Augmentation, draw_augmentation
 from marsgen.generators.pix2pix import (
     DiscriminatorNetwork,
     GeneratorNetwork,
+    Noise,
     Pix2Pix,
     adversarial_loss,
     discriminator_loss,
@@ -120,11 +121,28 @@ def test_the_label_map_matters_where_it_says_the_same_everywhere():
 
 def test_the_first_pictures_have_no_checkerboard():
     network = GeneratorNetwork(2, 3, width=8)
+    with torch.no_grad():  # the last convolution looks over the borders of 2 x 2 blocks: let it look at its own pixel
+        network.last.weight *= torch.tensor([[0, 0, 0], [0, 1, 0], [0, 0, 0]])
     asked = torch.randint(0, 2, (1, 32, 32)), torch.zeros(1, 3, 32, 32), torch.ones(1, 1, 32, 32), torch.zeros(1, 9)
     drawn = network(*asked, draw_noise([1], 32, 32))
     blocks = drawn.detach().reshape(1, 3, 16, 2, 16, 2).permute(0, 1, 2, 4, 3, 5).flatten(-2)
     torch.testing.assert_close(blocks.amax(-1), blocks.amin(-1))
     assert blocks.std() > 0
+
+
+@pytest.mark.parametrize("scale", range(3))
+def test_noise_of_each_scale_enters_where_it_belongs(scale):
+    network, maps = untrained(2, 1).network, list(draw_noise([1], 64, 64).maps)
+    given = (
+        torch.zeros(1, 64, 64, dtype=torch.int64),
+        torch.zeros(1, 1, 64, 64),
+        torch.ones(1, 1, 64, 64),
+        torch.zeros(1, 3),
+    )
+    still = Noise(torch.zeros(1), torch.zeros(1, 8), tuple(torch.zeros_like(m) for m in maps))  # type: ignore[arg-type]
+    one = [m if i == scale else torch.zeros_like(m) for i, m in enumerate(maps)]
+    moved = Noise(still.choice, still.whole, tuple(one))  # type: ignore[arg-type]
+    assert (network(*given, moved) - network(*given, still)).std() > 0.01
 
 
 # style and noise
@@ -263,6 +281,15 @@ def test_augmentation_lets_gradients_through_where_it_keeps_pixels():
     assert 0.3 * images.numel() < images.grad.sum() < images.numel()
     recoloured = augmentation.apply(images, torch.zeros(2, 1, 32, 40))
     assert torch.autograd.grad(recoloured.square().sum(), images)[0].abs().sum() > 0
+
+
+def test_translation_is_that_of_its_parameters():
+    marks = torch.arange(12.0).view(1, 1, 3, 4) + 1
+    everything = torch.ones(1, 1, 3, 4)
+    nothing = torch.zeros(1, 1, 1, 1)
+    moved = Augmentation(nothing, nothing + 1, [(1, -2)], everything).move(marks)
+    assert moved[0, 0].tolist() == [[0, 0, 0, 0], [3, 4, 0, 0], [7, 8, 0, 0]]
+    assert any(shift != (0, 0) for shift in draw_augmentation(64, 128, 1.0, range(8)).shifts)
 
 
 def test_label_map_and_image_move_together_and_the_map_keeps_its_values():

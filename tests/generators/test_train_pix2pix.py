@@ -15,7 +15,7 @@ from marsgen.errors import ConfigError, InputError, RunError
 from marsgen.generators import DrawRequest, load_generator
 from marsgen.generators.batches import HoleSampler, cut_window, soft_window
 from marsgen.generators.train_pix2pix import TrainGeneratorConfig, lr_factor, share_batch, train
-from marsgen.runs import Run
+from marsgen.runs import Checkpoint, Run, read_weights
 from marsgen.scenes.classes import ClassSet
 from marsgen.scenes.dataset import Dataset
 from marsgen.scenes.scene import SceneSource
@@ -111,6 +111,29 @@ def test_a_killed_run_ends_with_the_same_bytes(trained, tmp_path, killed_at_step
     assert written == {p.relative_to(tmp_path) for p in tmp_path.rglob("*") if p.is_file()}
     for path in written:
         assert (tmp_path / path).read_bytes() == (trained / path).read_bytes(), path
+
+
+def test_both_networks_take_steps_and_the_mean_follows(tmp_path):
+    dataset = painted_dataset(scenes := Painted(8), 6)
+    config = TINY.model_copy(update={"checkpoint_every": 1, "ema_decay": 0.1})
+    seen: list[Checkpoint] = []
+
+    def look(index: int) -> None:
+        path = tmp_path / "last.safetensors"
+        if path.exists():
+            checkpoint = read_weights(path)
+            if not seen or checkpoint.step > seen[-1].step:
+                seen.append(checkpoint)
+
+    scenes.before_read = look
+    train(config, start(tmp_path, config), dataset)
+    first, second = seen[0].tensors, seen[1].tensors
+    for name, value in first.items():
+        if name.startswith(("generator.", "discriminator.")) and not name.endswith(("_u", "_v")):
+            assert not torch.equal(value, second[name]), name
+    name = "stem.weight"
+    expected = 0.1 * first[f"ema.{name}"] + 0.9 * second[f"generator.{name}"]
+    torch.testing.assert_close(second[f"ema.{name}"], expected)
 
 
 def test_another_seed_ends_elsewhere(trained, tmp_path):
