@@ -23,15 +23,14 @@ def measure(where: str, data: str, n: int, peer: bool) -> dict[str, float]:
     from marsgen import synthesis
     from marsgen.config import DataConfig
     from marsgen.generators import load_generator
+    from marsgen.masks.regions import cut_regions
     from marsgen.runs import Run
     from marsgen.scenes.dataset import open_dataset
 
     dataset = open_dataset(data, DataConfig())
     generator = load_generator(where, dataset.scenes.classes, dataset.scenes.channels)
     config = synthesis.SynthesizeConfig(n=n, classes=dataset.scenes.classes.rare, batch_size=64)
-    library = synthesis.cut_regions(
-        dataset.scenes, dataset.split.train, config.classes, config.paste, dataset.survey.keys
-    )
+    library = cut_regions(dataset.scenes, dataset.split.train, config.classes, config.paste, dataset.survey.keys)
     with tempfile.TemporaryDirectory() as folder:
         run = Run.start(Path(folder) / "synth", "marsgen synthesize", config)
         maker = synthesis._Maker(config, dataset, library, generator)

@@ -16,6 +16,7 @@ from marsgen.console import (
     read_class_set,
     run_app,
     say,
+    say_data,
     show_version,
 )
 from marsgen.errors import RunError
@@ -84,7 +85,7 @@ def train_generator(
     dataset = open_dataset(data, settings.data, read_class_set(classes))
     folder = out or OUTPUTS / "generator"
     run = Run.start(folder, "marsgen train-generator", settings, _inputs(data, classes, dataset))
-    say(dataset.describe())
+    say_data(dataset)
     if not run.finished:
         train(settings, run, dataset)
     _say_finished(run)
@@ -103,7 +104,7 @@ def synthesize(
         str | None,
         typer.Option(
             "--generator",
-            help="Folder of a `marsgen train-generator` run, or copy-paste (no training). Default: the last trained one.",
+            help="Folder of `marsgen train-generator`, or copy-paste (no training). Default: the last trained one.",
             metavar="DIR|copy-paste",
         ),
     ] = None,
@@ -127,9 +128,10 @@ def synthesize(
     """Paste regions of a rare class into real scenes and draw the pictures that belong to the new label maps."""
     from marsgen.config import DataConfig, load_config
     from marsgen.generators import load_generator
+    from marsgen.masks.regions import cut_regions
     from marsgen.runs import Run, latest_run
     from marsgen.scenes.dataset import open_dataset
-    from marsgen.synthesis import BATCH_SIZE, SynthesizeConfig
+    from marsgen.synthesis import BATCH_SIZE, SynthesizeConfig, class_names
     from marsgen.synthesis import synthesize as make
 
     given: list[str] = [f"classes=[{','.join(class_)}]"] if class_ else []
@@ -150,12 +152,14 @@ def synthesize(
 
     dataset = open_dataset(data, settings.data, read_class_set(classes))
     drawer = load_generator(where, dataset.scenes.classes, dataset.scenes.channels)
+    names = class_names(settings, dataset.scenes)
+    library = cut_regions(dataset.scenes, dataset.split.train, names, settings.paste, dataset.survey.keys)
     inputs = _inputs(data, classes, dataset) | {"generator": {"name": drawer.name, "fingerprint": drawer.fingerprint}}
     run = Run.start(out or OUTPUTS / "synth", "marsgen synthesize", settings, inputs, without_effect=(BATCH_SIZE,))
     say(f"{drawer.name}: {where}" if trained else f"{drawer.name} of {data}")
-    say(dataset.describe())
+    say_data(dataset)
     if not run.finished:
-        run.finish(make(settings, run, dataset, drawer))
+        run.finish(make(settings, run, dataset, library, drawer))
     _say_finished(run)
 
 

@@ -4,17 +4,21 @@ import errno
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from marsgen.errors import InputError
 
+if TYPE_CHECKING:
+    from marsgen.scenes.classes import ClassSet
+    from marsgen.scenes.dataset import Dataset
+
 Data = Annotated[
     str,
     typer.Option(
         "--data",
-        help="An .npz of images and label maps, an AI4Mars folder, a folder with images/ and labels/, or sim:N for N simulated scenes.",
+        help="An .npz, an AI4Mars folder, a folder with images/ and labels/, or sim:N (N simulated scenes).",
         metavar="WHERE",
         show_default=False,
     ),
@@ -40,10 +44,10 @@ Out = Annotated[Path | None, typer.Option("--out", help="Folder to write into.",
 OUTPUTS = Path("outputs")
 
 # typer carries a click of its own in some versions and imports the public one in others; this is the one in use
-UsageError = typer.BadParameter.__mro__[1]
+UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 
 
-def read_class_set(classes: Path | None):
+def read_class_set(classes: Path | None) -> "ClassSet | None":
     """The ClassSet of --classes, or None when it was not given."""
     from marsgen.scenes.classes import read_classes
 
@@ -55,6 +59,13 @@ def say(text: str) -> None:
     print(text, flush=True)
 
 
+def say_data(dataset: "Dataset") -> None:
+    """Print what of a data set is used for what, and what the split could not do."""
+    say(dataset.describe())
+    for warning in dataset.split.warnings:
+        say(f"note: {warning}")
+
+
 def run_app(app: typer.Typer, program: str) -> None:
     """Run a command line. A user's mistake is one line on standard error and exit code 2; a bug is a traceback."""
     try:
@@ -62,8 +73,9 @@ def run_app(app: typer.Typer, program: str) -> None:
     except InputError as problem:
         _stop(str(problem))
     except UsageError as problem:
-        where = problem.ctx.command_path if problem.ctx else program
-        _stop(f"{problem.format_message().rstrip('.')}; see `{where} --help`")
+        context = getattr(problem, "ctx", None)
+        words = getattr(problem, "format_message", problem.__str__)()
+        _stop(f"{words.rstrip('.')}; see `{context.command_path if context else program} --help`")
     except (typer.Abort, KeyboardInterrupt):
         print("stopped; the same command goes on where it was", file=sys.stderr)
         sys.exit(130)

@@ -17,6 +17,7 @@ SEEDS = (0, 1)
 def demo_commands(out: Path) -> list[list[str]]:
     """The commands of the demo, in order; all they write lies under `out`."""
     tiny = configs_folder() / "tiny"
+    train, recipe = ["marsgen", "train-generator", "--data", TRAINING_DATA], ["--config", str(tiny / "segmenter.yaml")]
     generator, synth = str(out / "generator"), str(out / "synth")
     commands = [
         [
@@ -29,8 +30,7 @@ def demo_commands(out: Path) -> list[list[str]]:
             "--out",
             str(out / "inspect"),
         ],
-        ["marsgen", "train-generator", "--data", TRAINING_DATA]
-        + ["--config", str(tiny / "train-generator.yaml"), "--out", generator],
+        [*train, "--config", str(tiny / "train-generator.yaml"), "--out", generator],
         ["marsgen", "synthesize", "--class", "big_rock", "--n", "300", "--generator", generator, "--out", synth],
     ]
     runs = []
@@ -38,8 +38,18 @@ def demo_commands(out: Path) -> list[list[str]]:
         for seed in SEEDS:
             runs.append(str(out / f"segmenter-{arm}-seed{seed}"))
             commands.append(
-                ["segmenter", "train", "--data", TRAINING_DATA, *extra, "--config", str(tiny / "segmenter.yaml")]
-                + ["--set", f"seed={seed}", "--out", runs[-1]]
+                [
+                    "segmenter",
+                    "train",
+                    "--data",
+                    TRAINING_DATA,
+                    *extra,
+                    "--set",
+                    f"seed={seed}",
+                    *recipe,
+                    "--out",
+                    runs[-1],
+                ]
             )
     commands += [
         ["segmenter", "evaluate", *runs, "--data", TEST_DATA],

@@ -50,7 +50,7 @@ def write_npy(path: Path, array: np.ndarray) -> None:
 
 @contextmanager
 def filling_npy(path: Path, shape: tuple[int, ...], dtype: Any) -> Iterator[np.ndarray]:
-    """An array of zeros on disk, filled piece by piece, so that it need not fit in memory; `path` appears at the end."""
+    """An array of zeros on disk, filled piece by piece, so that it need not fit in memory; `path` appears last."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:

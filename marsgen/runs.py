@@ -287,7 +287,7 @@ def _lock(folder: Path) -> Any:
 def _environment() -> dict[str, Any]:
     import torch
 
-    versions = {}
+    versions: dict[str, str | None] = {}
     for package in _VERSIONED:
         try:
             versions[package] = version(package)

@@ -29,7 +29,7 @@ from marsgen.files import plain, write_bytes, write_json
 from marsgen.generators import DrawRequest, Generator
 from marsgen.masks.paste import PasteConfig
 from marsgen.masks.plan import PlannedSample, edit_sample
-from marsgen.masks.regions import RegionLibrary, cut_regions
+from marsgen.masks.regions import RegionLibrary
 from marsgen.runs import Run
 from marsgen.scenes.dataset import Dataset
 from marsgen.scenes.folder import write_classes, write_pair
@@ -93,23 +93,26 @@ class _Draft:
     hole: np.ndarray
 
 
-def synthesize(config: SynthesizeConfig, run: Run, dataset: Dataset, generator: Generator) -> dict[str, Any]:
+def synthesize(
+    config: SynthesizeConfig, run: Run, dataset: Dataset, library: RegionLibrary, generator: Generator
+) -> dict[str, Any]:
     """Fill `run.folder` with config.n image/label pairs, going on where a killed run stopped.
+
+    Args:
+        library: what is pasted, from `cut_regions` on the train part.
 
     Returns:
         the summary that DONE holds: pairs made, regions pasted per class.
     """
-    scenes, names = dataset.scenes, class_names(config, dataset.scenes)
-    library = cut_regions(scenes, dataset.split.train, names, config.paste, dataset.survey.keys)
     maker = _Maker(config, dataset, library, generator)
-    _write_head(run, config, dataset, generator, names)
+    _write_head(run, config, dataset, generator, library.class_names)
 
     if not (run.folder / "manifest.jsonl").exists():
         _make_missing_chunks(config, run.folder, maker)
         _merge_journals(run.folder)
     for journal in _journals(run.folder):
         journal.unlink()
-    write_preview(run.folder, scenes, config.n)
+    write_preview(run.folder, dataset.scenes, config.n)
     return _summarise(run.folder)
 
 

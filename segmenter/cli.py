@@ -17,6 +17,7 @@ from marsgen.console import (
     read_class_set,
     run_app,
     say,
+    say_data,
     show_version,
 )
 
@@ -83,15 +84,14 @@ def train(
         },
         without_effect=("workers",),
     )
-    say(dataset.describe())
+    say_data(dataset)
     for source in extras:
         say(f"extra: {len(source)} scenes of {source.location}")
     if not run.finished:
         fit(settings, run, dataset, extras)
     summary = run.summary
-    say(
-        f"best step {summary['best_step']} of {summary['steps']}   {settings.best_metric} {summary['best_score']:.3f} on val"
-    )
+    score = f"{settings.best_metric} {summary['best_score']:.3f} on val"
+    say(f"best step {summary['best_step']} of {summary['steps']}   {score}")
     say(f"wrote {folder}")
 
 

@@ -20,7 +20,18 @@ COMMANDS = {
 def arguments(command: str, data: Path, out: Path) -> list[str]:
     program, verb = command.split()
     config = ROOT / "configs" / "tiny" / ("segmenter.yaml" if program == "segmenter" else "train-generator.yaml")
-    words = [sys.executable, "-m", f"{program}.cli", verb, "--data", str(data), "--config", str(config), "--out", str(out)]
+    words = [
+        sys.executable,
+        "-m",
+        f"{program}.cli",
+        verb,
+        "--data",
+        str(data),
+        "--config",
+        str(config),
+        "--out",
+        str(out),
+    ]
     return words + [word for setting in COMMANDS[command] for word in ("--set", setting)]
 
 
@@ -43,6 +54,8 @@ def test_a_killed_training_command_goes_on_to_the_same_bytes(command, tiny_npz, 
     assert not (tmp_path / "killed" / "DONE").exists()
 
     for folder in ("killed", "whole"):
-        done = subprocess.run(arguments(command, tiny_npz, tmp_path / folder), capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            arguments(command, tiny_npz, tmp_path / folder), capture_output=True, text=True, check=False
+        )
         assert done.returncode == 0, done.stderr
     assert content(tmp_path / "killed") == content(tmp_path / "whole")

@@ -15,10 +15,11 @@ from marsgen.config import DataConfig
 from marsgen.errors import DataError
 from marsgen.generators import DrawRequest
 from marsgen.generators.copy_paste import CopyPaste
+from marsgen.masks.regions import cut_regions
 from marsgen.runs import Run
 from marsgen.scenes.dataset import open_dataset
 from marsgen.scenes.folder import SceneFolder
-from marsgen.synthesis import CHUNK, SynthesizeConfig, Window, soft_hole, synthesize, windows_around
+from marsgen.synthesis import CHUNK, SynthesizeConfig, Window, class_names, soft_hole, synthesize, windows_around
 
 
 class Inverter:
@@ -40,11 +41,17 @@ def dataset(tiny_npz):
     return open_dataset(str(tiny_npz), DataConfig())
 
 
+def cut(dataset, config):
+    names = class_names(config, dataset.scenes)
+    return cut_regions(dataset.scenes, dataset.split.train, names, config.paste, dataset.survey.keys)
+
+
 def fill(folder: Path, dataset, **settings) -> Path:
     """Synthesize with the Inverter into `folder`."""
     config = SynthesizeConfig.model_validate({"n": 20, "classes": ["big_rock"], **settings})
+    library = cut(dataset, config)
     run = Run.start(folder, "marsgen synthesize", config, {}, without_effect=("batch_size",))
-    run.finish(synthesize(config, run, dataset, Inverter(dataset.scenes.classes)))
+    run.finish(synthesize(config, run, dataset, library, Inverter(dataset.scenes.classes)))
     return folder
 
 
@@ -136,7 +143,7 @@ def test_an_interrupted_set_goes_on_to_the_same_bytes(dataset, twenty, tmp_path)
     run.close()
     again = Run.start(tmp_path / "cut", "marsgen synthesize", config, {}, without_effect=("batch_size",))
     generator = Inverter(dataset.scenes.classes)
-    again.finish(synthesize(config, again, dataset, generator))
+    again.finish(synthesize(config, again, dataset, cut(dataset, config), generator))
     assert sum(shape[0] for shape in generator.shapes) < 2 * CHUNK * 2  # the finished chunk was not drawn again
     assert content(tmp_path / "cut") == content(twenty)
 

@@ -315,7 +315,7 @@ class Pix2Pix:
             network = GeneratorNetwork(len(classes), record["channels"], record["width"])
             network.load_state_dict(without_prefix("generator", weights.tensors))
             styles = StyleTable(weights.tensors["styles.shares"], weights.tensors["styles.styles"])
-            trained_on = tuple(record["trained_on"])
+            trained_on, precision = tuple(record["trained_on"]), str(record["precision"])
         except (OSError, ValueError, KeyError, TypeError, RuntimeError) as problem:
             raise RunError(
                 f"{folder}: {RECORD} and {WEIGHTS} do not make a pix2pix generator ({str(problem).splitlines()[0]}); "
@@ -323,7 +323,7 @@ class Pix2Pix:
             ) from None
         digest = blake2b((folder / WEIGHTS).read_bytes(), digest_size=8, person=b"pix2pix").hexdigest()
         network.to("cuda" if torch.cuda.is_available() else "cpu")
-        return cls(network, styles, classes, digest, trained_on)
+        return cls(network, styles, classes, digest, trained_on, precision)
 
     @torch.inference_mode()
     def draw(self, request: DrawRequest) -> np.ndarray:

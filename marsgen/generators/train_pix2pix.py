@@ -199,7 +199,7 @@ def train(config: TrainGeneratorConfig, run: Run, dataset: Dataset) -> dict[str,
 
     if run.writes:
         write_json(run.folder / RECORD, record)
-    kept = {**prefixed("generator", generator.state_dict()), "styles.shares": styles.shares, "styles.styles": styles.styles}
+    kept = {**prefixed("generator", ema.state_dict()), "styles.shares": styles.shares, "styles.styles": styles.styles}
     run.save_weights(WEIGHTS, kept, step=config.steps)
     summary = {
         "generator": "pix2pix",

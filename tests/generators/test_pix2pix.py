@@ -34,7 +34,7 @@ def class_set(count: int) -> ClassSet:
     return ClassSet(tuple(f"terrain {i}" for i in ids), ids, tuple((i, i, i) for i in ids), ignored=count)
 
 
-def untrained(count: int, channels: int, styles: int = 5) -> Pix2Pix:
+def untrained(count: int, channels: int, styles: int = 5, precision: str = "fp32") -> Pix2Pix:
     """A generator with random weights, made far from the almost constant picture that it starts with."""
     with torch.random.fork_rng():
         torch.manual_seed(1)
@@ -42,7 +42,7 @@ def untrained(count: int, channels: int, styles: int = 5) -> Pix2Pix:
         torch.nn.init.normal_(network.head.weight, std=0.2)
         shares = torch.rand(styles, count + 1)
         table = StyleTable(shares / shares.sum(1, keepdim=True), torch.rand(styles, 3 * channels))
-    return Pix2Pix(network, table, class_set(count), precision="fp32")
+    return Pix2Pix(network, table, class_set(count), precision=precision)
 
 
 def request(count: int, channels: int, height: int, width: int, batch: int = 3) -> DrawRequest:
@@ -88,9 +88,10 @@ def test_what_lies_under_the_hole_is_not_seen(whole):
     np.testing.assert_array_equal(drawn[hidden], again[hidden])
 
 
-def test_a_sample_has_the_same_bytes_whatever_its_neighbours():
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_sample_has_the_same_bytes_whatever_its_neighbours(precision):
     asked = request(4, 1, 64, 64, batch=4)
-    generator = untrained(4, 1)
+    generator = untrained(4, 1, precision=precision)
     drawn = generator.draw(asked)
     order = np.array([2, 3, 3, 0])  # other places in the batch, other company
     shuffled = DrawRequest(**{name: value[order] for name, value in vars(asked).items()})

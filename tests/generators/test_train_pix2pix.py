@@ -136,6 +136,14 @@ def test_both_networks_take_steps_and_the_mean_follows(tmp_path):
     torch.testing.assert_close(second[f"ema.{name}"], expected)
 
 
+def test_the_weights_kept_are_the_running_mean(trained, tmp_path):
+    config = TINY.model_copy(update={"ema_decay": 0.0})
+    train(config, start(tmp_path, config), painted_dataset(Painted(8), 6))
+    assert (tmp_path / "metrics.jsonl").read_bytes() == (trained / "metrics.jsonl").read_bytes()
+    for kept in ("best.safetensors", "samples/step_000006.png"):
+        assert (tmp_path / kept).read_bytes() != (trained / kept).read_bytes()
+
+
 def test_another_seed_ends_elsewhere(trained, tmp_path):
     config = TINY.model_copy(update={"seed": 1})
     train(config, start(tmp_path, config), painted_dataset(Painted(8), 6))
