@@ -86,6 +86,7 @@ class TrainConfig(Config):
     warmup_steps: int = Field(100, ge=0)
     """steps until that rate is reached; from there it falls along a cosine to 0"""
     weight_decay: float = Field(1e-2, ge=0)
+    """AdamW's pull of the weights towards 0"""
     ema_decay: float = Field(0.99, ge=0, lt=1)
     """validate and keep a running average of the weights with this decay per step; 0 = the weights themselves"""
 

@@ -56,7 +56,7 @@ class TrainGeneratorConfig(Config):
     seed: int = Field(0, ge=0)
     """first weights, order of scenes, holes and noise"""
     data: DataConfig = DataConfig()
-    steps: int = Field(5000, ge=1)
+    steps: int = Field(4000, ge=1)
     """optimizer steps of each network"""
     batch_size: int = Field(16, ge=1)
     """windows per step, over all processes"""

@@ -1,0 +1,63 @@
+"""Every shipped yaml loads; those named after a command hold exactly its defaults."""
+
+import importlib
+from pathlib import Path
+
+import pytest
+import yaml
+
+from marsgen.config import load_config
+from marsgen.scenes.classes import read_classes
+
+CONFIGS = Path(__file__).parent.parent / "configs"
+MODELS = {
+    "inspect": "marsgen.inspection:InspectConfig",
+    "train-generator": "marsgen.generators.train_pix2pix:TrainGeneratorConfig",
+    "synthesize": "marsgen.synthesis:SynthesizeConfig",
+    "segmenter": "segmenter.config:TrainConfig",
+    "predict": "segmenter.config:PredictConfig",
+    "evaluate": "segmenter.evaluate:EvaluateConfig",
+    "compare": "segmenter.compare:CompareConfig",
+    "report": "segmenter.report:ReportConfig",
+}
+RECIPES = {"unet_report": "segmenter", "baseline_report": "segmenter"}
+"""yaml files that are another recipe of a command"""
+
+
+def model_of(name: str):
+    module, _, attribute = MODELS[RECIPES.get(name, name)].partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def keys_of(content: dict, prefix: str = "") -> set[str]:
+    nested = [keys_of(v, f"{prefix}{k}.") if isinstance(v, dict) else {f"{prefix}{k}"} for k, v in content.items()]
+    return set().union(*nested)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_yaml_named_after_a_command_is_its_defaults_in_full(name):
+    path, model = CONFIGS / f"{name}.yaml", model_of(name)
+    assert load_config(model, path) == model()
+    assert keys_of(yaml.safe_load(path.read_text())) == keys_of(model().model_dump(mode="json"))
+
+
+def test_every_other_yaml_loads():
+    others = [p for p in CONFIGS.rglob("*.yaml") if p.parent != CONFIGS or p.stem not in MODELS]
+    assert len(others) >= 4
+    for path in others:
+        if path.stem == "classes_mars":
+            assert read_classes(path).rare == ("big_rock",)
+        else:
+            assert load_config(model_of(path.stem), path) != model_of(path.stem)(), f"{path} changes nothing"
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_setting_says_what_it_is(name):
+    def undocumented(model, prefix=""):
+        for key, field in model.model_fields.items():
+            if isinstance(field.annotation, type) and hasattr(field.annotation, "model_fields"):
+                yield from undocumented(field.annotation, f"{prefix}{key}.")
+            elif not field.description and key != "seed":
+                yield prefix + key
+
+    assert list(undocumented(model_of(name))) == []
