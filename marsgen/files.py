@@ -1,5 +1,6 @@
 """Atomic writes: a file is there whole or not at all, whatever is killed when."""
 
+import hashlib
 import io
 import json
 import os
@@ -75,6 +76,12 @@ def filling_text(path: Path) -> Iterator[TextIO]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def file_fingerprint(path: Path) -> str:
+    """16 hex digits that change when the file's content does."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=8, person=b"marsgen")).hexdigest()
 
 
 def plain(content: Any) -> Any:

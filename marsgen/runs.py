@@ -89,6 +89,8 @@ class Run:
                 )
         elif folder.exists() and any(p.name != ".lock" for p in folder.iterdir()):
             raise RunError(f"{folder} is not empty and is no run folder; choose another --out")
+        if run.finished:
+            return run  # nothing will be written, so nothing is locked
         folder.mkdir(parents=True, exist_ok=True)
         run._lock = _lock(folder)
         remove_leftovers(folder)

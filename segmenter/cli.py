@@ -173,17 +173,18 @@ def predict(
 ) -> None:
     """Label images: the course's CSV for its npz, PNG label maps for everything else."""
     from marsgen.config import load_config
+    from marsgen.files import file_fingerprint
     from marsgen.runs import Run
     from marsgen.scenes.sources import open_scenes
     from segmenter.config import PredictConfig
     from segmenter.predict import predict as label
 
     settings = load_config(PredictConfig, config, overrides or ())
-    trained = Run.load(run, "segmenter train")
+    Run.load(run, "segmenter train")
     scenes = open_scenes(data, classes=read_class_set(classes), labelled=False)
     inputs = {
         "run": str(run),
-        "best_score": trained.summary["best_score"],
+        "weights_fingerprint": file_fingerprint(run / "best.safetensors"),
         "data": {"location": data, "fingerprint": scenes.fingerprint(), "classes": classes and str(classes)},
     }
     folder = out or OUTPUTS / f"predictions-{run.name}"

@@ -36,6 +36,7 @@ def test_an_interrupted_run_goes_on_from_its_checkpoint(tmp_path):
     assert checkpoint.tensors["w"].tolist() == [0, 1, 2]
     assert [m["step"] for m in again.metrics()] == [1]
     again.finish({"loss": 1.0})
+    assert Run.start(tmp_path / "run", "train", Recipe(), {"data": "x.npz"}).finished
     assert Run.load(tmp_path / "run", "train").summary == {"loss": 1.0}
     assert sorted(p.name for p in (tmp_path / "run").iterdir()) == [
         "DONE",
