@@ -13,7 +13,6 @@ import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +22,7 @@ from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from marsgen.errors import RunError
+from marsgen.files import file_fingerprint
 from marsgen.generators import RECORD, DrawRequest
 from marsgen.generators.style import STYLE_NUMBERS, StyleTable, denormalise, fill_smoothly, normalise, visible_style
 from marsgen.runs import read_weights, without_prefix
@@ -321,9 +321,8 @@ class Pix2Pix:
                 f"{folder}: {RECORD} and {WEIGHTS} do not make a pix2pix generator ({str(problem).splitlines()[0]}); "
                 "train it again into another --out"
             ) from None
-        digest = blake2b((folder / WEIGHTS).read_bytes(), digest_size=8, person=b"pix2pix").hexdigest()
         network.to("cuda" if torch.cuda.is_available() else "cpu")
-        return cls(network, styles, classes, digest, trained_on, precision)
+        return cls(network, styles, classes, file_fingerprint(folder / WEIGHTS), trained_on, precision)
 
     @torch.inference_mode()
     def draw(self, request: DrawRequest) -> np.ndarray:
