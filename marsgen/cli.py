@@ -131,7 +131,7 @@ def synthesize(
     from marsgen.masks.regions import cut_regions
     from marsgen.runs import Run, latest_run
     from marsgen.scenes.dataset import open_dataset
-    from marsgen.synthesis import BATCH_SIZE, SynthesizeConfig, class_names
+    from marsgen.synthesis import BATCH_SIZE, SynthesizeConfig, class_names, join_team
     from marsgen.synthesis import synthesize as make
 
     given: list[str] = [f"classes=[{','.join(class_)}]"] if class_ else []
@@ -155,20 +155,33 @@ def synthesize(
     names = class_names(settings, dataset.scenes)
     library = cut_regions(dataset.scenes, dataset.split.train, names, settings.paste, dataset.survey.keys)
     inputs = _inputs(data, classes, dataset) | {"generator": {"name": drawer.name, "fingerprint": drawer.fingerprint}}
-    run = Run.start(out or OUTPUTS / "synth", "marsgen synthesize", settings, inputs, without_effect=(BATCH_SIZE,))
+    team = join_team()
+    folder = out or OUTPUTS / "synth"
+    with team.main_process_first():
+        run = Run.start(
+            folder,
+            "marsgen synthesize",
+            settings,
+            inputs,
+            without_effect=(BATCH_SIZE,),
+            writes=team.is_main_process,
+        )
     say(f"{drawer.name}: {where}" if trained else f"{drawer.name} of {data}")
     say_data(dataset)
     if not run.finished:
-        run.finish(make(settings, run, dataset, library, drawer))
+        make(settings, run, dataset, library, drawer, team)
+    team.wait_for_everyone()
     _say_finished(run)
 
 
 @app.command()
-def demo(out: Out = None) -> None:
+def demo(config: ConfigFile = None, overrides: Overrides = None, out: Out = None) -> None:
     """Run the whole flow on simulated scenes, small, and end with a report to open."""
-    from marsgen.demo import run_demo
+    from marsgen.config import load_config
+    from marsgen.demo import DemoConfig, run_demo
 
-    run_demo(out or OUTPUTS / "demo")
+    report = run_demo(load_config(DemoConfig, config, overrides or ()), out or OUTPUTS / "demo")
+    say(f"\nopen {report}")
 
 
 def _inputs(data: str, classes: Path | None, dataset: Any) -> dict[str, Any]:

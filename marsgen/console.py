@@ -1,6 +1,7 @@
 """What the two command lines share: common options, and errors as one line with exit code 2."""
 
 import errno
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -55,8 +56,9 @@ def read_class_set(classes: Path | None) -> "ClassSet | None":
 
 
 def say(text: str) -> None:
-    """Print a result line to standard output; progress bars use standard error."""
-    print(text, flush=True)
+    """Print a result line to standard output; progress bars use standard error. Of several processes, one speaks."""
+    if int(os.environ.get("RANK", "0")) == 0:
+        print(text, flush=True)
 
 
 def say_data(dataset: "Dataset") -> None:

@@ -10,12 +10,13 @@ import io
 import json
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from PIL import Image
@@ -83,6 +84,45 @@ class Window:
         return self.bottom - self.top, self.right - self.left
 
 
+class Team(Protocol):
+    """Processes that work together, as accelerate's PartialState tells it; torchrun starts them."""
+
+    process_index: int
+    num_processes: int
+
+    @property
+    def is_main_process(self) -> bool: ...
+
+    def wait_for_everyone(self) -> None: ...
+
+    def main_process_first(self) -> AbstractContextManager: ...
+
+
+class _Alone:
+    """A process of its own."""
+
+    process_index, num_processes, is_main_process = 0, 1, True
+
+    def wait_for_everyone(self) -> None:
+        pass
+
+    def main_process_first(self) -> AbstractContextManager:
+        return nullcontext()
+
+
+ALONE: Team = _Alone()
+
+
+def join_team() -> Team:
+    """The processes that torchrun started, or this one alone."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return ALONE
+    import torch
+    from accelerate import PartialState
+
+    return PartialState(cpu=not torch.cuda.is_available())
+
+
 @dataclass(eq=False)
 class _Draft:
     """A planned sample on its way: `image` becomes the synthetic picture."""
@@ -94,38 +134,49 @@ class _Draft:
 
 
 def synthesize(
-    config: SynthesizeConfig, run: Run, dataset: Dataset, library: RegionLibrary, generator: Generator
-) -> dict[str, Any]:
-    """Fill `run.folder` with config.n image/label pairs, going on where a killed run stopped.
+    config: SynthesizeConfig,
+    run: Run,
+    dataset: Dataset,
+    library: RegionLibrary,
+    generator: Generator,
+    team: Team = ALONE,
+) -> None:
+    """Fill `run.folder` with config.n image/label pairs, going on where a killed run stopped, and finish the run.
 
     Args:
         library: what is pasted, from `cut_regions` on the train part.
-
-    Returns:
-        the summary that DONE holds: pairs made, regions pasted per class.
+        team: the processes that call this together; each makes its share of the chunks, the main one writes the rest.
     """
     maker = _Maker(config, dataset, library, generator)
-    _write_head(run, config, dataset, generator, library.class_names)
+    manifest = run.folder / "manifest.jsonl"
+    if team.is_main_process:
+        _write_head(run, config, dataset, generator, library.class_names)
+        _cut_journals(run.folder, config.n)
+    team.wait_for_everyone()
+    if not manifest.exists():
+        done = _finished_chunks(run.folder, config.n)
+        team.wait_for_everyone()  # all have read the journals before the first writes one
+        _make_chunks(np.flatnonzero(~done)[team.process_index :: team.num_processes], config, run.folder, maker, team)
+    team.wait_for_everyone()
+    if team.is_main_process:
+        if not manifest.exists():
+            _merge_journals(run.folder)
+        for journal in _journals(run.folder):
+            journal.unlink()
+        write_preview(run.folder, dataset.scenes, config.n)
+        run.finish(_summarise(run.folder))
 
-    if not (run.folder / "manifest.jsonl").exists():
-        _make_missing_chunks(config, run.folder, maker)
-        _merge_journals(run.folder)
-    for journal in _journals(run.folder):
-        journal.unlink()
-    write_preview(run.folder, dataset.scenes, config.n)
-    return _summarise(run.folder)
 
-
-def _make_missing_chunks(config: SynthesizeConfig, folder: Path, maker: "_Maker") -> None:
-    done = _finished_chunks(folder, config.n)
-    missing = np.flatnonzero(~done)
+def _make_chunks(
+    chunks: np.ndarray, config: SynthesizeConfig, folder: Path, maker: "_Maker", team: Team = ALONE
+) -> None:
     per_batch = -(-config.batch_size // CHUNK)
-    made_before = min(config.n, int(done.sum()) * CHUNK)
-    bar = tqdm(total=config.n, initial=made_before, unit="pair", desc="synthesize", disable=None)
+    total = min(config.n, len(chunks) * CHUNK)
+    bar = tqdm(total=total, unit="pair", desc="synthesize", disable=None if team.is_main_process else True)
     # planning and compressing go on beside the network: numpy, zlib and torch all release the interpreter's lock
-    with _new_journal(folder).open("w", encoding="utf-8") as journal, ThreadPoolExecutor(2) as pool, bar:
-        for start in range(0, len(missing), per_batch):
-            batch = [int(chunk) for chunk in missing[start : start + per_batch]]
+    with _new_journal(folder, team).open("w", encoding="utf-8") as journal, ThreadPoolExecutor(2) as pool, bar:
+        for start in range(0, len(chunks), per_batch):
+            batch = [int(chunk) for chunk in chunks[start : start + per_batch]]
             for chunk, planned in zip(batch, [pool.submit(maker.plan, chunk) for chunk in batch], strict=True):
                 drafts = maker.draw(planned.result())[: config.n - chunk * CHUNK]
                 records = list(pool.map(lambda draft: maker.write(folder, draft), drafts))
@@ -292,25 +343,38 @@ def _journals(folder: Path) -> list[Path]:
     return sorted(folder.glob("journal-*.jsonl"))
 
 
-def _new_journal(folder: Path) -> Path:
-    return folder / f"journal-{len(_journals(folder)):04d}.jsonl"
+def _new_journal(folder: Path, team: Team) -> Path:
+    taken = [path.stem for path in _journals(folder)]
+    return next(
+        folder / f"{name}.jsonl" for k in count() if (name := f"journal-{team.process_index:03d}-{k:03d}") not in taken
+    )
+
+
+def _last_of_chunks(path: Path, n: int) -> Iterator[tuple[int, int]]:
+    """For every chunk that is in a journal whole: its number, and the byte at which its lines end."""
+    offset = 0
+    with path.open("rb") as file:
+        for line in file:
+            if not line.endswith(b"\n"):
+                return
+            offset += len(line)
+            index = json.loads(line)["index"]
+            if index % CHUNK == CHUNK - 1 or index == n - 1:
+                yield index // CHUNK, offset
+
+
+def _cut_journals(folder: Path, n: int) -> None:
+    """Cut off the lines of a chunk that a kill interrupted: it is made again."""
+    for path in _journals(folder):
+        os.truncate(path, max((end for _, end in _last_of_chunks(path, n)), default=0))
 
 
 def _finished_chunks(folder: Path, n: int) -> np.ndarray:
-    """(chunks,) bool: which are in a journal whole. A chunk that a kill cut short is cut off its journal."""
+    """(chunks,) bool: which are in a journal whole."""
     done = np.zeros(-(-n // CHUNK), bool)
     for path in _journals(folder):
-        whole_bytes = offset = 0
-        with path.open("rb") as file:
-            for line in file:
-                if not line.endswith(b"\n"):
-                    break
-                offset += len(line)
-                index = json.loads(line)["index"]
-                if index % CHUNK == CHUNK - 1 or index == n - 1:
-                    done[index // CHUNK] = True
-                    whole_bytes = offset
-        os.truncate(path, whole_bytes)
+        for chunk, _ in _last_of_chunks(path, n):
+            done[chunk] = True
     return done
 
 

@@ -11,6 +11,7 @@ from marsgen.scenes.classes import read_classes
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 MODELS = {
+    "demo": "marsgen.demo:DemoConfig",
     "inspect": "marsgen.inspection:InspectConfig",
     "train-generator": "marsgen.generators.train_pix2pix:TrainGeneratorConfig",
     "synthesize": "marsgen.synthesis:SynthesizeConfig",

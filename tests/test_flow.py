@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from marsgen.demo import demo_commands
+from marsgen.demo import DemoConfig, demo_commands
 
 ROOT = Path(__file__).parent.parent
 TINY = {
@@ -96,7 +96,7 @@ def test_every_command_of_the_readme_runs_in_its_order(workplace, monkeypatch, c
 def test_the_demo_runs_commands_that_exist_on_data_that_exist(capsys):
     from marsgen.scenes.sources import open_scenes
 
-    for command in demo_commands(Path("demo")):
+    for command in demo_commands(DemoConfig(), Path("demo")):
         assert call(command[0], command[1], "--help") == 0
         page = capsys.readouterr().out
         for word in command[2:]:

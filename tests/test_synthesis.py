@@ -51,7 +51,7 @@ def fill(folder: Path, dataset, **settings) -> Path:
     config = SynthesizeConfig.model_validate({"n": 20, "classes": ["big_rock"], **settings})
     library = cut(dataset, config)
     run = Run.start(folder, "marsgen synthesize", config, {}, without_effect=("batch_size",))
-    run.finish(synthesize(config, run, dataset, library, Inverter(dataset.scenes.classes)))
+    synthesize(config, run, dataset, library, Inverter(dataset.scenes.classes))
     return folder
 
 
@@ -133,7 +133,7 @@ def test_an_interrupted_set_goes_on_to_the_same_bytes(dataset, twenty, tmp_path)
     config = SynthesizeConfig(n=20, classes=("big_rock",))
     run = Run.start(tmp_path / "cut", "marsgen synthesize", config, {}, without_effect=("batch_size",))
     lines = (twenty / "manifest.jsonl").read_text().splitlines(keepends=True)
-    (run.folder / "journal-0000.jsonl").write_text("".join(lines[:CHUNK]) + lines[CHUNK] + lines[CHUNK + 1][:40])
+    (run.folder / "journal-000-000.jsonl").write_text("".join(lines[:CHUNK]) + lines[CHUNK] + lines[CHUNK + 1][:40])
     for kind in ("images", "labels"):
         (run.folder / kind).mkdir()
         for index in range(CHUNK):
@@ -143,7 +143,7 @@ def test_an_interrupted_set_goes_on_to_the_same_bytes(dataset, twenty, tmp_path)
     run.close()
     again = Run.start(tmp_path / "cut", "marsgen synthesize", config, {}, without_effect=("batch_size",))
     generator = Inverter(dataset.scenes.classes)
-    again.finish(synthesize(config, again, dataset, cut(dataset, config), generator))
+    synthesize(config, again, dataset, cut(dataset, config), generator)
     assert sum(shape[0] for shape in generator.shapes) < 2 * CHUNK * 2  # the finished chunk was not drawn again
     assert content(tmp_path / "cut") == content(twenty)
 
@@ -164,6 +164,20 @@ def test_kill_9_and_the_same_command_again_end_with_the_same_bytes(tiny_npz, tmp
     subprocess.run(command(tmp_path / "killed"), check=True, capture_output=True)
     subprocess.run(command(tmp_path / "whole"), check=True, capture_output=True)
     assert content(tmp_path / "killed") == content(tmp_path / "whole")
+
+
+@pytest.mark.timeout(120)
+def test_two_processes_make_the_bytes_of_one(tiny_npz, tmp_path):
+    def command(out: Path) -> list[str]:
+        # torchrun takes "--n" for one of its own options, wherever it stands
+        arguments = ["synthesize", "--class", "big_rock", "--set", "n=150", "--generator", "copy-paste"]
+        return ["-m", "marsgen.cli", *arguments, "--data", str(tiny_npz), "--out", str(out)]
+
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    both = subprocess.run([*torchrun, *command(tmp_path / "two")], capture_output=True, text=True, check=True)
+    assert both.stdout.count("wrote") == 1
+    subprocess.run([sys.executable, *command(tmp_path / "one")], check=True, capture_output=True)
+    assert content(tmp_path / "two") == content(tmp_path / "one")
 
 
 def test_classes_that_cannot_be_pasted_are_named(dataset, tmp_path):
