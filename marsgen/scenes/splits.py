@@ -181,10 +181,11 @@ def _deal_once(
         free = shuffled[dealt[shuffled] < 0]
         return free if class_index is None else free[shown[free, class_index] > 0]
 
-    # a class in fewer units than parts: all of it where something can be learnt from it
+    # a class in fewer units than parts: all of it where something can be learnt from it, but no part stays empty
     for class_index in np.flatnonzero(scarce):
         for unit in open_units(class_index):
-            give(unit, 0)
+            if np.count_nonzero(dealt < 0) >= len(shares):
+                give(unit, 0)
     rarest_first = np.argsort((shown > 0).sum(0), kind="stable")
     # one unit of every class for every part, the smallest part first, and small units so that shares stay as asked
     for class_index in [*rarest_first[~scarce[rarest_first]], None]:
@@ -221,7 +222,7 @@ def _sentences(
         if not lacking:
             continue
         units = int((shown[:, class_index] > 0).sum())
-        where = "all of it goes to train, " if scarce[class_index] else ""
+        where = "all of it goes to train, " if len(lacking) == len(shares) - 1 and "train" not in lacking else ""
         said.append(
             f"{class_names[int(class_index)]} is in {_groups(units)} of scenes only: {where}"
             f"none is in {' and '.join(lacking)}"

@@ -154,6 +154,13 @@ def test_disjoint_parts_pass():
     check_disjoint(Split((0, 2), (1,), ()), ["a", "b", "a"], ["g", "h", "g"])
 
 
+def test_no_part_stays_empty_for_the_sake_of_a_scarce_class():
+    shows = np.zeros((6, 4), bool)
+    shows[4:, 3] = True
+    parts = split(shows, groups=["a", "a", "a", "a", "b", "c"])
+    assert all(getattr(parts, part) for part in PARTS)
+
+
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
 def test_whatever_the_groups_nothing_is_shared_and_nothing_lost(data):
