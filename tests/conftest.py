@@ -3,11 +3,16 @@
 import os
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
 
 # tests run two at a time: one thread each, and the same bytes on every machine
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# the same examples at every run: a merge must not depend on luck
+hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None)
+hypothesis.settings.load_profile("repeatable")
 
 
 def simulated_npz(path: Path, scenes: int = 48, seed: int = 5, unlabelled: int = 6, rocks: float = 0.4) -> Path:
