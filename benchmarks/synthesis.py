@@ -35,14 +35,14 @@ def measure(where: str, data: str, n: int, peer: bool) -> dict[str, float]:
     library = cut_regions(dataset.scenes, dataset.split.train, config.classes, config.paste, dataset.survey.keys)
     with tempfile.TemporaryDirectory() as folder:
         run = Run.start(Path(folder) / "synth", "marsgen synthesize", config)
-        maker = synthesis._Maker(config, dataset, library, generator)
+        maker = synthesis.SceneMaker(config, dataset, library, generator)
         maker.draw(maker.plan(10_000_000))  # warm-up
         start = time.perf_counter()
         if peer:
             for index in range(n):
-                maker.write(run.folder, maker.draw([maker._draft(index)])[0])
+                maker.write(run.folder, maker.draw([maker.draft(index)])[0])
         else:
-            synthesis._make_chunks(np.arange(-(-n // synthesis.CHUNK)), config, run.folder, maker)
+            synthesis.make_chunks(np.arange(-(-n // synthesis.CHUNK)), config, run.folder, maker)
         seconds = time.perf_counter() - start
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return {"n": n, "pairs_per_s": n / seconds, "start_up_s": start - started, "peak_mb": peak_mb}

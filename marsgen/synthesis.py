@@ -147,7 +147,7 @@ def synthesize(
         library: what is pasted, from `cut_regions` on the train part.
         team: the processes that call this together; each makes its share of the chunks, the main one writes the rest.
     """
-    maker = _Maker(config, dataset, library, generator)
+    maker = SceneMaker(config, dataset, library, generator)
     manifest = run.folder / "manifest.jsonl"
     if team.is_main_process:
         _write_head(run, config, dataset, generator, library.class_names)
@@ -156,7 +156,7 @@ def synthesize(
     if not manifest.exists():
         done = _finished_chunks(run.folder, config.n)
         team.wait_for_everyone()  # all have read the journals before the first writes one
-        _make_chunks(np.flatnonzero(~done)[team.process_index :: team.num_processes], config, run.folder, maker, team)
+        make_chunks(np.flatnonzero(~done)[team.process_index :: team.num_processes], config, run.folder, maker, team)
     team.wait_for_everyone()
     if team.is_main_process:
         if not manifest.exists():
@@ -167,9 +167,10 @@ def synthesize(
         run.finish(_summarise(run.folder))
 
 
-def _make_chunks(
-    chunks: np.ndarray, config: SynthesizeConfig, folder: Path, maker: "_Maker", team: Team = ALONE
+def make_chunks(
+    chunks: np.ndarray, config: SynthesizeConfig, folder: Path, maker: "SceneMaker", team: Team = ALONE
 ) -> None:
+    """Make the samples of the given chunks and write a journal of them."""
     per_batch = -(-config.batch_size // CHUNK)
     total = min(config.n, len(chunks) * CHUNK)
     bar = tqdm(total=total, unit="pair", desc="synthesize", disable=None if team.is_main_process else True)
@@ -200,7 +201,7 @@ def class_names(config: SynthesizeConfig, scenes: SceneSource) -> tuple[str, ...
     return tuple(names)
 
 
-class _Maker:
+class SceneMaker:
     """The three steps from a sample's number to its files; holds what they share."""
 
     def __init__(
@@ -211,9 +212,10 @@ class _Maker:
 
     def plan(self, chunk: int) -> list[_Draft]:
         """Plan and paste the CHUNK samples of a chunk."""
-        return [self._draft(index) for index in range(chunk * CHUNK, (chunk + 1) * CHUNK)]
+        return [self.draft(index) for index in range(chunk * CHUNK, (chunk + 1) * CHUNK)]
 
-    def _draft(self, index: int) -> _Draft:
+    def draft(self, index: int) -> _Draft:
+        """Plan and paste one sample: everything but the drawing."""
         dataset, config = self.dataset, self.config
         plan = edit_sample(index, config.seed, dataset.scenes, self.library, config.paste, dataset.split.train)
         edit = plan.edited
