@@ -19,7 +19,7 @@ from marsgen.console import (
     say_data,
     show_version,
 )
-from marsgen.errors import RunError
+from marsgen.errors import RunError, nearest
 
 # stages are imported inside the commands: torch takes seconds, --help should not
 app = typer.Typer(
@@ -65,10 +65,11 @@ def inspect(
     from marsgen.inspection import InspectConfig, inspect_dataset
 
     settings = load_config(InspectConfig, config, overrides or ())
-    out = out or OUTPUTS / "inspect"
-    for line in inspect_dataset(data, settings, read_class_set(classes), out, against=against).lines:
+    folder, named = out or OUTPUTS / "inspect", out is not None
+    known = read_class_set(classes)
+    for line in inspect_dataset(data, settings, known, folder, against=against, replace=not named).lines:
         say(line)
-    say(f"wrote {out / 'inspect.html'}")
+    say(f"wrote {folder / 'inspect.html'}")
 
 
 @app.command("train-generator")
@@ -128,6 +129,7 @@ def synthesize(
     """Paste regions of a rare class into real scenes and draw the pictures that belong to the new label maps."""
     from marsgen.config import DataConfig, load_config
     from marsgen.generators import load_generator
+    from marsgen.masks.plan import edit_sample
     from marsgen.masks.regions import cut_regions
     from marsgen.runs import Run, latest_run
     from marsgen.scenes.dataset import open_dataset
@@ -140,6 +142,8 @@ def synthesize(
     settings = load_config(SynthesizeConfig, config, [*(overrides or ()), *given])
 
     where = generator or str(latest_run(OUTPUTS, "marsgen train-generator"))
+    if where != "copy-paste" and not Path(where).exists() and (hint := nearest(where, ["copy-paste"])):
+        raise RunError(f"--generator {where}: no such folder{hint}")
     trained = None if where == "copy-paste" else Run.load(Path(where), "marsgen train-generator")
     if data is None:
         if trained is None:
@@ -154,6 +158,7 @@ def synthesize(
     drawer = load_generator(where, dataset.scenes.classes, dataset.scenes.channels)
     names = class_names(settings, dataset.scenes)
     library = cut_regions(dataset.scenes, dataset.split.train, names, settings.paste, dataset.survey.keys)
+    edit_sample(0, settings.seed, dataset.scenes, library, settings.paste, dataset.split.train)  # fail before writing
     inputs = _inputs(data, classes, dataset) | {"generator": {"name": drawer.name, "fingerprint": drawer.fingerprint}}
     team = join_team()
     folder = out or OUTPUTS / "synth"

@@ -41,7 +41,7 @@ def load_config(model: type[ConfigT], path: Path | None = None, overrides: Seque
     content: dict[str, Any] = {}
     if path is not None:
         if not path.is_file():
-            known = sorted(p.stem for p in configs_folder().glob("*.yaml"))
+            known = sorted(p.stem for p in configs_folder().glob("*.yaml") if not p.stem.startswith("classes"))
             raise ConfigError(
                 f"--config {path}: no such file; shipped ones are {', '.join(known)} in {configs_folder().name}/"
             )

@@ -36,9 +36,7 @@ ConfigFile = Annotated[
 ]
 Overrides = Annotated[
     list[str] | None,
-    typer.Option(
-        "--set", help="Override one setting, dotted keys: --set paste.feather_px=2. Repeatable.", metavar="KEY=VALUE"
-    ),
+    typer.Option("--set", help="Override one setting, dotted keys: --set seed=1. Repeatable.", metavar="KEY=VALUE"),
 ]
 Out = Annotated[Path | None, typer.Option("--out", help="Folder to write into.", metavar="DIR")]
 
@@ -68,10 +66,14 @@ def say_data(dataset: "Dataset") -> None:
         say(f"note: {warning}")
 
 
-def run_app(app: typer.Typer, program: str) -> None:
-    """Run a command line. A user's mistake is one line on standard error and exit code 2; a bug is a traceback."""
+def run_app(app: typer.Typer, program: str, prepare: Callable[[list[str]], list[str]] = list) -> None:
+    """Run a command line. A user's mistake is one line on standard error and exit code 2; a bug is a traceback.
+
+    Args:
+        prepare: rewrites the arguments before they are parsed.
+    """
     try:
-        code = app(standalone_mode=False, prog_name=program)
+        code = app(prepare(sys.argv[1:]), standalone_mode=False, prog_name=program)
     except InputError as problem:
         _stop(str(problem))
     except UsageError as problem:

@@ -8,8 +8,9 @@ import numpy as np
 from pydantic import Field
 
 from marsgen.config import Config, DataConfig
-from marsgen.errors import DataError, RunError
+from marsgen.errors import DataError
 from marsgen.files import write_json, write_text
+from marsgen.runs import Run
 from marsgen.scenes.classes import ClassSet
 from marsgen.scenes.counts import ClassCount, count_classes, count_regions
 from marsgen.scenes.dataset import Dataset, divide, name_suspects
@@ -94,27 +95,40 @@ class Inspection:
 
 
 def inspect_dataset(
-    location: str, config: InspectConfig, classes: ClassSet | None, out: Path, *, against: str | None = None
+    location: str,
+    config: InspectConfig,
+    classes: ClassSet | None,
+    out: Path,
+    *,
+    against: str | None = None,
+    replace: bool = False,
 ) -> Inspection:
-    """Look through a data set and write out/inspect.html and out/inspect.json.
+    """Look through a data set and write out/inspect.html and out/inspect.json, in a run folder.
 
     Args:
         location: see `open_scenes`.
         classes: what the ids mean, where the data set does not say it.
         against: another data set; pictures that both hold are named.
+        replace: see `Run.start`.
     Raises:
         DataError: a data set cannot be used.
-        RunError: `out` is a file or the folder of a run.
+        RunError: `out` holds something else.
     """
     from marsgen.inspection_page import draw_page
 
-    _check_out(out)
     others = _open_others(against, classes) if against else None
     findings = find(location, config, classes, others)
     inspection = Inspection(tuple(_lines(findings)), _numbers(findings, config))
     page = draw_page(findings, inspection.lines, config.pictures, config.seed)
-    write_json(out / "inspect.json", inspection.numbers)
-    write_text(out / "inspect.html", page)
+    inputs = {
+        "data": {"location": location, "fingerprint": findings.dataset.scenes.fingerprint()},
+        "against": {"location": against, "fingerprint": others.fingerprint()} if others else None,
+    }
+    run = Run.start(out, "marsgen inspect", config, inputs, replace=replace)
+    if not run.finished:
+        write_json(out / "inspect.json", inspection.numbers)
+        write_text(out / "inspect.html", page)
+        run.finish({"scenes": len(findings.dataset.scenes), "suspects": len(findings.dataset.suspects)})
     return inspection
 
 
@@ -143,13 +157,6 @@ def find(location: str, config: InspectConfig, classes: ClassSet | None, others:
         others=others,
         overlap=_find_overlap(scenes, survey, others, config) if others else [],
     )
-
-
-def _check_out(out: Path) -> None:
-    if out.exists() and not out.is_dir():
-        raise RunError(f"{out} is a file; --out names a folder")
-    if (out / "config.yaml").exists():
-        raise RunError(f"{out} belongs to a run; choose another --out")
 
 
 def _open_others(location: str, classes: ClassSet | None) -> SceneSource:

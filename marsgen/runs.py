@@ -13,6 +13,9 @@ Nothing in the folder holds a time or a path of the run itself: the same inputs 
 import json
 import os
 import platform
+import shutil
+import sys
+import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
@@ -61,6 +64,7 @@ class Run:
         inputs: dict[str, Any] | None = None,
         *,
         without_effect: Sequence[str] = (),
+        replace: bool = False,
         writes: bool = True,
     ) -> "Run":
         """Open `folder` for this very run: new, interrupted or finished.
@@ -69,6 +73,8 @@ class Run:
             command: the command line's words, such as "marsgen synthesize".
             inputs: what the run reads, with fingerprints.
             without_effect: config keys that change no byte of the result; a run may go on with other values of them.
+            replace: a finished run of the same command may make room for this one; for results that are cheap to make
+                again, in a folder that the user did not name.
             writes: False on all but the first of several processes.
         Raises:
             RunError: the folder holds something else, belongs to another run, or another process is writing into it.
@@ -83,21 +89,37 @@ class Run:
             raise RunError(f"{folder} is a file; --out names a folder")
         if (folder / "config.yaml").exists():
             there = _read_identity(folder)
-            if difference := _first_difference(there, identity):
+            if replace and there != identity and there["command"] == command and run.finished:
+                shutil.rmtree(folder)
+            elif difference := _first_difference(there, identity):
                 raise RunError(
                     f"{folder} belongs to another run ({difference}); choose another --out or delete that folder"
                 )
-        elif folder.exists() and any(p.name != ".lock" for p in folder.iterdir()):
+        elif folder.exists() and not all(_is_beginning(path) for path in folder.iterdir()):
             raise RunError(f"{folder} is not empty and is no run folder; choose another --out")
-        if run.finished:
-            return run  # nothing will be written, so nothing is locked
-        folder.mkdir(parents=True, exist_ok=True)
+        _make_folder(folder)
         run._lock = _lock(folder)
+        weakref.finalize(run, _unlock, run._lock)  # also when an error ends the command
         remove_leftovers(folder)
+        if run.finished:
+            run._tidy()  # a kill may have come between DONE and this
+            return run
         if not (folder / "config.yaml").exists():
-            write_json(folder / "environment.json", _environment())
             write_text(folder / "config.yaml", yaml.safe_dump(identity, sort_keys=False, allow_unicode=True))
+        run._record_environment()
         return run
+
+    def _record_environment(self) -> None:
+        """Write environment.json; where an interrupted run goes on in another environment, say so."""
+        path, now = self.folder / "environment.json", _environment()
+        if not path.exists():
+            write_json(path, now)
+        elif difference := _first_difference(json.loads(path.read_text(encoding="utf-8")), now):
+            print(
+                f"note: {self.folder} goes on in another environment ({difference}); "
+                "its files may differ from those of an undisturbed run",
+                file=sys.stderr,
+            )
 
     @classmethod
     def load(cls, folder: Path, *commands: str, finished: bool = True) -> "Run":
@@ -127,20 +149,25 @@ class Run:
     @property
     def summary(self) -> dict[str, Any]:
         """What the run said when it finished."""
-        return json.loads((self.folder / "DONE").read_text(encoding="utf-8"))
+        try:
+            return json.loads((self.folder / "DONE").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            raise RunError(f"{self.folder}/DONE: damaged; delete it and repeat `{self.command}`") from None
 
     def finish(self, summary: dict[str, Any]) -> None:
         """Mark the run finished and drop what only an unfinished run needs."""
         if self.writes:
             write_json(self.folder / "DONE", summary)
-            (self.folder / "last.safetensors").unlink(missing_ok=True)
-            self.close()
+            self._tidy()
+
+    def _tidy(self) -> None:
+        (self.folder / "last.safetensors").unlink(missing_ok=True)
+        self.close()
 
     def close(self) -> None:
         """Release the folder (also happens when the process ends)."""
         if self._lock is not None:
-            (self.folder / ".lock").unlink(missing_ok=True)
-            self._lock.close()
+            _unlock(self._lock)
             self._lock = None
 
     # metrics
@@ -269,7 +296,23 @@ def _first_difference(there: Any, here: Any, where: str = "") -> str:
             if difference := _first_difference(there.get(key), here.get(key), f"{where}.{key}" if where else str(key)):
                 return difference
         return ""
-    return "" if there == here else f"{where} is {there!r} there and {here!r} here"
+    return "" if there == here else f"{where} is {_short(there)} there and {_short(here)} here"
+
+
+def _short(value: Any) -> str:
+    return repr(value) if len(repr(value)) < 80 else f"{repr(value)[:60]}... ({len(value)} long)"
+
+
+def _is_beginning(path: Path) -> bool:
+    """Whether a file can be what a run leaves that is killed before its config.yaml is there."""
+    return path.name == ".lock" or path.name.endswith(".partial")
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise RunError(f"{folder}: this folder cannot be made ({problem.strerror}); choose another --out") from None
 
 
 def _lock(folder: Path) -> Any:
@@ -284,6 +327,12 @@ def _lock(folder: Path) -> Any:
             f"{folder}: another process is writing into this run; wait for it or choose another --out"
         ) from None
     return file
+
+
+def _unlock(file: Any) -> None:
+    if not file.closed:
+        Path(file.name).unlink(missing_ok=True)
+        file.close()
 
 
 def _environment() -> dict[str, Any]:

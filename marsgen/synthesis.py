@@ -5,6 +5,7 @@ CHUNK samples at a time, the same CHUNK neighbours whatever --n, the batch size 
 convolution may round differently when the shape of its batch changes.
 """
 
+import hashlib
 import heapq
 import io
 import json
@@ -336,9 +337,17 @@ def _write_head(
         "n": config.n,
         "seed": config.seed,
         "data": run.inputs.get("data"),
+        "recipe": _fingerprint_recipe(config, generator, names),
         "trained_on": sorted(trained_on),
     }
     write_json(run.folder / "synth.json", head)
+
+
+def _fingerprint_recipe(config: SynthesizeConfig, generator: Generator, names: Sequence[str]) -> str:
+    """16 hex digits that two sets share when they differ by nothing but their seed: material of one kind."""
+    what = config.model_dump(mode="json", exclude={"seed", "n", BATCH_SIZE, "data"})
+    text = json.dumps([what, list(names), generator.name, generator.fingerprint], sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=8, person=b"marsgen").hexdigest()
 
 
 def _journals(folder: Path) -> list[Path]:

@@ -121,7 +121,7 @@ def group_arms(runs: Sequence[Run], evaluations: Sequence[Evaluation]) -> list[A
     """Runs that differ by their seed alone become one arm, in the order in which the arms were first named.
 
     Raises:
-        RunError: two runs are the same training twice.
+        RunError: two runs of one arm have the same seed.
     """
     members: dict[str, list[int]] = {}
     recipes: dict[str, dict[str, Any]] = {}
@@ -134,9 +134,9 @@ def group_arms(runs: Sequence[Run], evaluations: Sequence[Evaluation]) -> list[A
     for label, numbers in zip(labels, members.values(), strict=True):
         numbers = sorted(numbers, key=lambda n: runs[n].config["seed"])
         for a, b in itertools.pairwise(numbers):
-            if runs[a].config == runs[b].config and runs[a].inputs == runs[b].inputs:
+            if runs[a].config["seed"] == runs[b].config["seed"]:
                 raise RunError(
-                    f"{runs[a].folder} and {runs[b].folder} are the same training twice (settings, data, seed); "
+                    f"{runs[a].folder} and {runs[b].folder} are one recipe with seed {runs[a].config['seed']} twice; "
                     "name one of them, or train one with another --set seed=N"
                 )
         arms.append(Arm(label, tuple(runs[n] for n in numbers), tuple(evaluations[n] for n in numbers)))
@@ -146,7 +146,7 @@ def group_arms(runs: Sequence[Run], evaluations: Sequence[Evaluation]) -> list[A
 def _recipe(run: Run) -> dict[str, Any]:
     """What the runs of an arm have in common, flat: dotted key -> value."""
     extras = [
-        {"generator": e["generator"], "mode": e.get("mode"), "n": e.get("n")} if e.get("generator") else e
+        {key: e.get(key) for key in ("generator", "mode", "n", "recipe")} if e.get("generator") else e
         for e in run.inputs.get("extra") or ()
     ]
     config = {key: value for key, value in run.config.items() if key != "seed"}

@@ -20,6 +20,7 @@ from marsgen.console import (
     say_data,
     show_version,
 )
+from marsgen.errors import ConfigError
 
 # stages are imported inside the commands: torch takes seconds, --help should not
 app = typer.Typer(
@@ -63,12 +64,15 @@ def train(
     from marsgen.runs import Run
     from marsgen.scenes.dataset import open_dataset
     from segmenter.config import TrainConfig
-    from segmenter.mixing import describe_extra, open_extras
+    from segmenter.mixing import TrainingBatches, describe_extra, open_extras
+    from segmenter.train import check_best_metric
     from segmenter.train import train as fit
 
     settings = load_config(TrainConfig, config, overrides or ())
     dataset = open_dataset(data, settings.data, read_class_set(classes))
     extras = open_extras(extra or (), dataset)
+    check_best_metric(settings, dataset)
+    TrainingBatches(settings, dataset, extras)  # what cannot be trained on is refused before a folder exists
     folder = out or OUTPUTS / _run_name(extra or (), settings.seed)
     run = Run.start(
         folder,
@@ -144,7 +148,8 @@ def compare(runs: RunFolders, config: ConfigFile = None, overrides: Overrides = 
     from segmenter.compare import compare as measure
 
     folder = out or OUTPUTS / "compare"
-    for line in measure(runs, load_config(CompareConfig, config, overrides or ()), folder):
+    settings = load_config(CompareConfig, config, overrides or ())
+    for line in measure(runs, settings, folder, replace=out is None):
         say(line)
     say(f"wrote {folder}")
 
@@ -157,7 +162,7 @@ def report(runs: RunFolders, config: ConfigFile = None, overrides: Overrides = N
     from segmenter.report import report as write
 
     settings = load_config(ReportConfig, config, overrides or ())
-    say(f"wrote {write(runs, settings, out or OUTPUTS / 'report')}")
+    say(f"wrote {write(runs, settings, out or OUTPUTS / 'report', replace=out is None)}")
 
 
 @app.command()
@@ -177,17 +182,19 @@ def predict(
     from marsgen.runs import Run
     from marsgen.scenes.sources import open_scenes
     from segmenter.config import PredictConfig
+    from segmenter.predict import check_images
     from segmenter.predict import predict as label
 
     settings = load_config(PredictConfig, config, overrides or ())
     Run.load(run, "segmenter train")
     scenes = open_scenes(data, classes=read_class_set(classes), labelled=False)
+    check_images(settings, run, scenes)
     inputs = {
         "run": str(run),
         "weights_fingerprint": file_fingerprint(run / "best.safetensors"),
         "data": {"location": data, "fingerprint": scenes.fingerprint(), "classes": classes and str(classes)},
     }
-    folder = out or OUTPUTS / f"predictions-{run.name}"
+    folder = out or OUTPUTS / f"predictions-{run.name}-{Path(data).stem.replace(':', '-')}"
     result = label(settings, Run.start(folder, "segmenter predict", settings, inputs), run, scenes)
     say(f"{len(scenes)} images labelled")
     say(f"wrote {result}")
@@ -201,6 +208,8 @@ def _expand_extra(arguments: Sequence[str]) -> list[str]:
         if takes_more and not argument.startswith("-") and expanded[-1] != "--extra":
             expanded.append("--extra")
         elif argument.startswith("-"):
+            if expanded[-1:] == ["--extra"]:
+                raise ConfigError("--extra needs at least one folder of synthetic scenes")
             takes_more = argument == "--extra"
         expanded.append(argument)
     return expanded
@@ -208,9 +217,7 @@ def _expand_extra(arguments: Sequence[str]) -> list[str]:
 
 def main() -> None:
     """Entry point of the console script."""
-    if sys.argv[1:2] == ["train"]:
-        sys.argv[1:] = _expand_extra(sys.argv[1:])
-    run_app(app, "segmenter")
+    run_app(app, "segmenter", prepare=_expand_extra if sys.argv[1:2] == ["train"] else list)
 
 
 if __name__ == "__main__":

@@ -69,12 +69,16 @@ class Comparison:
     """how the intervals were made and what they do not know, a sentence each"""
 
 
-def compare(folders: Sequence[Path], config: CompareConfig, out: Path) -> list[str]:
-    """Compare finished and evaluated runs, write the result, and return it as lines of text; see `compare_runs`."""
+def compare(folders: Sequence[Path], config: CompareConfig, out: Path, *, replace: bool = False) -> list[str]:
+    """Compare finished and evaluated runs, write the result, and return it as lines of text; see `compare_runs`.
+
+    Args:
+        replace: see `Run.start`.
+    """
     comparison = compare_runs(folders, config)
     evaluation = comparison.arms[0].evaluations[0]
     inputs = {"runs": [str(f) for f in folders], "fingerprint": evaluation.record["data"]["fingerprint"]}
-    run = Run.start(out, "segmenter compare", config, inputs)
+    run = Run.start(out, "segmenter compare", config, inputs, replace=replace)
     write_comparison(comparison, out)
     run.finish({"verdicts": Counter(row["verdict"] for row in gain_rows(comparison))})
     return comparison_lines(comparison)

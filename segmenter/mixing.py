@@ -55,7 +55,7 @@ def _open_extra(location: str, dataset: Dataset) -> SceneSource:
 def describe_extra(extra: SceneSource) -> dict[str, object]:
     """What a run records of an extra source: where it lay, what was in it and, where known, what drew it."""
     head = _read_head(Path(extra.location))
-    drawn: dict[str, object] = {key: head[key] for key in ("generator", "mode", "n") if key in head}
+    drawn: dict[str, object] = {key: head[key] for key in ("generator", "mode", "n", "recipe") if key in head}
     return {"location": extra.location, "fingerprint": extra.fingerprint(), **drawn}
 
 
@@ -90,7 +90,7 @@ def _refuse_leaks(extra: SceneSource, dataset: Dataset, where: str) -> None:
         for i in indices
     }
     remedy = "make it again from this data with the same data settings (val_share, test_share, split_seed)"
-    for key in _trained_on(Path(extra.location)):
+    for key in trained_on(Path(extra.location)):
         if key in held_out:
             raise DataError(f"{where}: its generator was trained on {held_out[key]}; {remedy}")
     unknown = 0
@@ -112,7 +112,7 @@ def _refuse_leaks(extra: SceneSource, dataset: Dataset, where: str) -> None:
         )
 
 
-def _trained_on(folder: Path) -> list[str]:
+def trained_on(folder: Path) -> list[str]:
     """Keys of the scenes that a synthetic folder's generator was trained on; [] where the folder does not say."""
     return [str(key) for key in _read_head(folder).get("trained_on", [])]
 

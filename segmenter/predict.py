@@ -91,18 +91,32 @@ def predict(config: PredictConfig, run: Run, segmenter: Path, scenes: SceneSourc
         DataError: grey images for a network of RGB or the reverse, or a csv of images that differ in size.
         RunError: see `load_segmenter`.
     """
-    network, classes, record = load_segmenter(segmenter)
-    if scenes.channels != record["channels"]:
-        raise DataError(
-            f"{scenes.location}: images of {scenes.channels} channels; {segmenter} was trained on {record['channels']}"
-        )
-    as_csv = config.format == "csv" or (config.format == "auto" and is_course_file(scenes.location))
+    network, classes, _ = load_segmenter(segmenter)
+    check_images(config, segmenter, scenes)
+    as_csv = _wants_csv(config, scenes)
     result = run.folder / ("predictions.csv" if as_csv else "labels")
     if not run.finished:
         write = _write_csv if as_csv else _write_pngs
         write(result, scenes, network, classes, config)
         run.finish({"images": len(scenes), "format": "csv" if as_csv else "png", "wrote": result.name})
     return result
+
+
+def check_images(config: PredictConfig, segmenter: Path, scenes: SceneSource) -> None:
+    """Raise what `predict` would raise, before a folder is made for its result."""
+    _, _, record = load_segmenter(segmenter)
+    if scenes.channels != record["channels"]:
+        raise DataError(
+            f"{scenes.location}: images of {scenes.channels} channels; {segmenter} was trained on {record['channels']}"
+        )
+    if _wants_csv(config, scenes) and scenes.shape is None:
+        raise DataError(
+            f"{scenes.location}: images differ in size, and a csv needs the same columns for all; set format=png"
+        )
+
+
+def _wants_csv(config: PredictConfig, scenes: SceneSource) -> bool:
+    return config.format == "csv" or (config.format == "auto" and is_course_file(scenes.location))
 
 
 def is_course_file(location: str) -> bool:
@@ -114,10 +128,7 @@ def is_course_file(location: str) -> bool:
 
 
 def _write_csv(path: Path, scenes: SceneSource, network: nn.Module, classes: ClassSet, config: PredictConfig) -> None:
-    if scenes.shape is None:
-        raise DataError(
-            f"{scenes.location}: images differ in size, and a csv needs the same columns for all; set format=png"
-        )
+    assert scenes.shape is not None  # see check_images
     words = [str(number) for number in range(256)]
     with filling_text(path) as file:
         file.write(",".join(["id", *map(str, range(scenes.shape[0] * scenes.shape[1]))]) + "\n")

@@ -64,6 +64,7 @@ def report(
     config: ReportConfig,
     out: Path,
     *,
+    replace: bool = False,
     scenes_at: OpenScenes = open_scenes,
     predictor_of: OpenPredictor = open_predictor,
 ) -> Path:
@@ -71,6 +72,7 @@ def report(
 
     Args:
         folders: evaluated runs of `segmenter train`, at least two arms; see `compare_runs`.
+        replace: see `Run.start`.
         scenes_at: opens data by location; data that are no longer there, or have changed, are said to be missing.
         predictor_of: opens a run's network for the gallery.
     Returns:
@@ -80,7 +82,8 @@ def report(
     """
     comparison = compare_runs(folders, config.compare)
     fingerprint = comparison.arms[0].evaluations[0].record["data"]["fingerprint"]
-    run = Run.start(out, "segmenter report", config, {"runs": [str(f) for f in folders], "fingerprint": fingerprint})
+    inputs = {"runs": [str(f) for f in folders], "fingerprint": fingerprint}
+    run = Run.start(out, "segmenter report", config, inputs, replace=replace)
     page = out / "report.html"
     gallery, gallery_lacks = _gallery(comparison, config, scenes_at, predictor_of)
     samples = _samples(comparison, config, scenes_at)

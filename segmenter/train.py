@@ -29,7 +29,7 @@ from marsgen.scenes.scene import Scene, SceneSource
 from marsgen.scenes.tensors import image_tensor, label_tensor
 from segmenter.config import TrainConfig
 from segmenter.losses import SegmentationLoss, cap_class_weights
-from segmenter.mixing import TrainingBatches, iterate_batches
+from segmenter.mixing import TrainingBatches, iterate_batches, trained_on
 from segmenter.networks import build_network
 
 
@@ -115,6 +115,7 @@ def train(config: TrainConfig, run: Run, dataset: Dataset, extras: Sequence[Scen
             run.log(step, train_loss=train_loss, lr=learning_rate(config, step))
         if validates:
             scores = validate(average, loss_fn, read_scenes(dataset, dataset.split.val), accelerator)
+            refuse_broken_loss(scores["loss"], step, config)
             run.log(step, **scores)
             if progress.add(step, scores[config.best_metric], config.best_metric):
                 record = weights_record(config, dataset, step, scores)
@@ -277,12 +278,14 @@ def weights_record(config: TrainConfig, dataset: Dataset, step: int, scores: dic
 
 
 def write_split_keys(run: Run, dataset: Dataset, extras: Sequence[SceneSource]) -> None:
-    """split.json: content keys (`scene_key`) of the scenes of each part, and of those that the extras were grown from.
+    """split.json: content keys (`scene_key`) of the scenes of each part, and of those that the extras were grown from
+    (their parents and donors, and all that their generator was trained on).
 
     Later commands read it to tell a scene that this run has seen.
     """
     parts = {"train": dataset.split.train, "val": dataset.split.val, "test": dataset.split.test}
     ancestors = {key for extra in extras for index in range(len(extra)) for key in extra.origin(index).ancestors}
+    ancestors |= {key for extra in extras for key in trained_on(Path(extra.location))}
     if run.writes:
         keys = {part: [dataset.survey.keys[i] for i in indices] for part, indices in parts.items()}
         write_json(run.folder / "split.json", keys | {"extra": sorted(ancestors)})

@@ -115,6 +115,21 @@ def test_a_class_without_a_region_says_so(here, tiny_npz, capsys):
     assert "big_rock has no region of at least 8000 px" in line
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["segmenter", "train", "--set", "best_metric=iou_unicorn"], "best_metric"),
+        (["segmenter", "train", "--extra", "--out", "x"], "--extra needs at least one folder"),
+        (["marsgen", "synthesize", "--generator", "copy-past"], "did you mean 'copy-paste'"),
+        (["marsgen", "synthesize", "--generator", "copy-paste", "--set", "paste.ground_classes=[soill]"], "'soil'"),
+        (["marsgen", "inspect", "--classes", "."], "no such classes file"),
+    ],
+)
+def test_a_refused_command_leaves_no_folder(words, message, here, tiny_npz, capsys):
+    assert message in refused(capsys, *words, "--data", str(tiny_npz))
+    assert list(here.iterdir()) == []
+
+
 def test_an_output_folder_of_another_run_is_left_alone(here, tiny_npz, capsys):
     words = ["marsgen", "synthesize", "--generator", "copy-paste", "--data", str(tiny_npz), "--out", "synth"]
     assert call(*words, "--n", "4") == 0

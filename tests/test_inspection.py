@@ -60,7 +60,13 @@ def test_json_on_disk_is_what_was_returned(inspected):
     on_disk = json.loads((out / "inspect.json").read_text())
     assert on_disk["suspects"] == result.numbers["suspects"]
     assert on_disk["config"]["autoencoder_steps"] == 4
-    assert sorted(path.name for path in out.iterdir()) == ["inspect.html", "inspect.json"]
+    assert sorted(path.name for path in out.iterdir()) == [
+        "DONE",
+        "config.yaml",
+        "environment.json",
+        "inspect.html",
+        "inspect.json",
+    ]
 
 
 def test_the_page_needs_nothing_from_outside(inspected):
@@ -133,10 +139,10 @@ def test_bad_input_leaves_nothing_behind(tiny_npz, tmp_path):
     with pytest.raises(RunError, match="file is a file; --out names a folder"):
         inspect_dataset(str(tiny_npz), QUICK, None, tmp_path / "file")
     (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "config.yaml").write_text("command: x\n")
-    with pytest.raises(RunError, match="belongs to a run; choose another --out"):
+    (tmp_path / "run" / "cat.png").write_text("")
+    with pytest.raises(RunError, match="not empty and is no run folder; choose another --out"):
         inspect_dataset(str(tiny_npz), QUICK, None, tmp_path / "run")
-    assert sorted(path.name for path in tmp_path.rglob("*")) == ["config.yaml", "file", "run"]
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["cat.png", "file", "run"]
 
 
 def test_the_shipped_yaml_files_are_the_defaults_and_a_small_copy():

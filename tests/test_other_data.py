@@ -83,6 +83,6 @@ def test_the_whole_path_on_rgb_folders_with_two_rare_classes(table_top, tmp_path
     assert (pasted.sum(1) > 40).all()
     assert (pasted.sum(0) > 200).all()  # both classes were pasted
 
-    first = np.asarray(Image.open(next(Path("outputs/predictions-with/labels").glob("*.png"))))
+    first = np.asarray(Image.open(next(Path("outputs").glob("predictions-with-*/labels/*.png"))))
     assert first.shape == (HEIGHT, WIDTH)
     assert set(np.unique(first)) <= {7, 200, 9, 0}

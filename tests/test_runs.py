@@ -67,6 +67,52 @@ def test_other_peoples_folders_and_files_are_refused(tmp_path):
         Run.load(tmp_path / "photos", "train")
 
 
+@pytest.mark.parametrize("leftover", [".lock", ".config.yaml.123.partial"])
+def test_a_kill_before_the_first_file_leaves_nothing_in_the_way(tmp_path, leftover):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / leftover).write_text("")
+    Run.start(tmp_path / "run", "train", Recipe()).finish({})
+    assert sorted(p.name for p in (tmp_path / "run").iterdir()) == ["DONE", "config.yaml", "environment.json"]
+
+
+def test_a_kill_after_done_is_tidied_up_by_the_next_call(tmp_path):
+    Run.start(tmp_path / "run", "train", Recipe()).finish({})
+    for name in ("last.safetensors", ".lock"):
+        (tmp_path / "run" / name).write_text("")
+    Run.start(tmp_path / "run", "train", Recipe())
+    assert sorted(p.name for p in (tmp_path / "run").iterdir()) == ["DONE", "config.yaml", "environment.json"]
+
+
+def test_going_on_in_another_environment_is_said(tmp_path, capsys):
+    Run.start(tmp_path / "run", "train", Recipe()).close()
+    path = tmp_path / "run" / "environment.json"
+    path.write_text(path.read_text().replace('"threads": ', '"threads": 9'))
+    Run.start(tmp_path / "run", "train", Recipe()).close()
+    assert "goes on in another environment (threads is 9" in capsys.readouterr().err
+
+
+def test_a_cheap_result_makes_room_for_the_next_but_an_unfinished_or_foreign_run_does_not(tmp_path):
+    Run.start(tmp_path / "a", "compare", Recipe(steps=1)).finish({})
+    Run.start(tmp_path / "a", "compare", Recipe(steps=2), replace=True).close()
+    assert Run.load(tmp_path / "a", finished=False).config == {"steps": 2}
+    for command in ("compare", "report"):
+        with pytest.raises(RunError, match="belongs to another run"):
+            Run.start(tmp_path / "a", command, Recipe(steps=3), replace=True)
+
+
+def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError, match="cannot be made .*choose another --out"):
+        Run.start(tmp_path / "file" / "run", "train", Recipe())
+
+
+def test_a_damaged_summary_is_named(tmp_path):
+    Run.start(tmp_path / "run", "train", Recipe()).finish({})
+    (tmp_path / "run" / "DONE").write_text("")
+    with pytest.raises(RunError, match="DONE: damaged"):
+        _ = Run.load(tmp_path / "run").summary
+
+
 def test_two_processes_cannot_write_into_one_run(tmp_path):
     run = Run.start(tmp_path / "run", "train", Recipe())
     with pytest.raises(RunError, match="another process is writing"):

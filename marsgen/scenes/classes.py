@@ -132,9 +132,12 @@ class ClassSet:
                 raise DataError("'classes' is a list with name, id and colour for each class")
             return cls(
                 names=tuple(str(e["name"]) for e in entries),
-                ids=tuple(int(e["id"]) for e in entries),
-                colours=tuple(tuple(int(v) for v in e["colour"]) for e in entries),  # type: ignore[misc]
-                ignored=int(content["ignored"]),
+                ids=tuple(_whole(e["id"], f"the id of {e['name']}") for e in entries),
+                colours=tuple(
+                    tuple(_whole(v, f"a colour value of {e['name']}") for v in e["colour"])  # type: ignore[misc]
+                    for e in entries
+                ),
+                ignored=_whole(content["ignored"], "ignored"),
                 rare=tuple(content.get("rare") or ()),
             )
         except KeyError as missing:
@@ -145,6 +148,12 @@ class ClassSet:
             raise DataError(f"{where}: {problem}") from None
 
 
+def _whole(value: object, what: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise DataError(f"{what} is {value!r}; a whole number in 0..255 was expected")
+    return value
+
+
 def read_classes(path: Path) -> ClassSet:
     """Read a classes yaml file (see configs/classes_mars.yaml).
 
@@ -153,8 +162,8 @@ def read_classes(path: Path) -> ClassSet:
     """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such classes file; give one with --classes") from None
+    except (FileNotFoundError, IsADirectoryError):
+        raise DataError(f"{path}: no such classes file; --classes takes one like configs/classes_mars.yaml") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as problem:
         raise DataError(f"{path}: not a readable yaml file ({str(problem).splitlines()[0]})") from None
     return ClassSet.from_dict(content, str(path))

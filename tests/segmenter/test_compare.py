@@ -108,6 +108,14 @@ def test_arms_of_one_kind_are_told_apart_by_what_differs(tmp_path: Path, source:
     ]
 
 
+def test_material_made_another_way_is_another_arm(tmp_path: Path, source: ArrayScenes):
+    for seed, recipe in enumerate(("one way", "one way", "another way")):
+        run = write_run(tmp_path / f"{seed}", seed=seed, extra=[{**PIX2PIX, "recipe": recipe}])
+        evaluate_run(run, source, 0.5)
+    comparison = compare_runs([tmp_path / str(seed) for seed in range(3)], FAST)
+    assert [len(arm.runs) for arm in comparison.arms] == [2, 1]
+
+
 def test_an_extra_folder_that_names_no_generator_gives_its_own_name(tmp_path: Path, source: ArrayScenes):
     evaluate_run(write_run(tmp_path / "a"), source, 0.5)
     evaluate_run(write_run(tmp_path / "b", extra=[{"location": "data/more", "fingerprint": "e" * 16}]), source, 0.5)
@@ -212,7 +220,7 @@ def test_a_run_named_twice_is_refused(runs: dict[str, list[Path]]):
 
 def test_the_same_training_in_two_folders_is_refused(runs: dict[str, list[Path]], tmp_path: Path, source: ArrayScenes):
     evaluate_run(write_run(tmp_path / "again"), source, 0.5)
-    with pytest.raises(RunError, match=r"real0 and .*again are the same training twice"):
+    with pytest.raises(RunError, match=r"real0 and .*again are one recipe with seed 0 twice"):
         compare_runs([runs["real"][0], runs["copy"][0], tmp_path / "again"], FAST)
 
 

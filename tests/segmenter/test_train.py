@@ -125,10 +125,13 @@ def test_extra_scenes_join_training_and_not_validation(dataset, array_scenes, tm
 def test_split_json_names_every_scene_the_run_has_seen(dataset, array_scenes, tmp_path):
     grown = array_scenes(dataset.scenes.images[:2], dataset.scenes.labels[:2])
     grown.ancestors = {0: ("a", "b"), 1: ("b", "c")}
+    grown.location = str(tmp_path)
+    (tmp_path / "synth.json").write_text(json.dumps({"trained_on": ["c", "seen by the generator"]}))
     run = fit(tmp_path / "run", config_of(steps=1), dataset, (grown,))
     keys = json.loads((run.folder / "split.json").read_text())
     assert keys["train"] == list(dataset.survey.keys[:8])
-    assert (keys["val"], keys["test"], keys["extra"]) == (list(dataset.survey.keys[8:]), [], ["a", "b", "c"])
+    assert (keys["val"], keys["test"]) == (list(dataset.survey.keys[8:]), [])
+    assert keys["extra"] == ["a", "b", "c", "seen by the generator"]
 
 
 # going on
