@@ -38,7 +38,14 @@ Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", help="Override one setting, dotted keys: --set seed=1. Repeatable.", metavar="KEY=VALUE"),
 ]
-Out = Annotated[Path | None, typer.Option("--out", help="Folder to write into.", metavar="DIR")]
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        help="Folder to write into. Default: one under outputs/, named in the last line printed.",
+        metavar="DIR",
+    ),
+]
 
 OUTPUTS = Path("outputs")
 

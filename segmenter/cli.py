@@ -111,7 +111,14 @@ def evaluate(
     classes: Classes = None,
     config: ConfigFile = None,
     overrides: Overrides = None,
-    out: Out = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            help="Folder to write into. Default: in the run, where `segmenter compare` finds it.",
+            metavar="DIR",
+        ),
+    ] = None,
 ) -> None:
     """Score runs on labelled test scenes: IoU, precision and recall per class, and the share of regions found."""
     from functools import partial
@@ -137,7 +144,7 @@ def evaluate(
         say(f"{folder} on {data}")
         for line in evaluation_lines(evaluation):
             say(line)
-        say(f"wrote {out or evaluation_folder(run, source, chosen.part)}\n")
+        say(f"wrote {out or evaluation_folder(run, source, chosen.part, settings.flip)}\n")
 
 
 @app.command()

@@ -172,12 +172,12 @@ def _refuse_trained_on(scene: Scene, key: str, part: str, split: dict[str, froze
         )
 
 
-def evaluation_folder(run: Run, source: SceneSource, part: str) -> Path:
+def evaluation_folder(run: Run, source: SceneSource, part: str, flip: bool = False) -> Path:
     """Where the evaluation of `run` on this data is kept."""
     stem = source.location if source.location.startswith("sim:") else Path(source.location).stem
     safe = "".join(c if c.isalnum() or c in "._-" else "_" for c in stem) or "data"
     name = f"{safe[:60]}-{source.fingerprint()[:8]}"
-    return run.folder / "evaluations" / (name if part == "all" else f"{name}-{part}")
+    return run.folder / "evaluations" / (name + (f"-{part}" if part != "all" else "") + ("-flip" if flip else ""))
 
 
 def evaluate(
@@ -213,7 +213,7 @@ def evaluate(
         raise DataError(
             f"{source.location}: images of {source.channels} channels; {run.folder} was trained on {channels}"
         )
-    folder = out or evaluation_folder(run, source, chosen.part)
+    folder = out or evaluation_folder(run, source, chosen.part, config.flip)
     inputs = {"fingerprint": source.fingerprint(), "part": chosen.part, "scenes": len(chosen.indices)}
     # part=auto and the part it stands for are the same run: the inputs say which part it is
     record = Run.start(folder, "segmenter evaluate", config, inputs, without_effect=("part",))
