@@ -36,7 +36,11 @@ ConfigFile = Annotated[
 ]
 Overrides = Annotated[
     list[str] | None,
-    typer.Option("--set", help="Override one setting, dotted keys: --set seed=1. Repeatable.", metavar="KEY=VALUE"),
+    typer.Option(
+        "--set",
+        help="Override one setting (a.b=1 for nested ones); configs/ lists them. Repeatable.",
+        metavar="KEY=VALUE",
+    ),
 ]
 Out = Annotated[
     Path | None,
