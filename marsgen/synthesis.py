@@ -208,7 +208,7 @@ class SceneMaker:
     def __init__(
         self, config: SynthesizeConfig, dataset: Dataset, library: RegionLibrary, generator: Generator
     ) -> None:
-        self.config, self.dataset, self.library, self.generator = config, dataset, library, generator
+        self.config, self.dataset, self.regions, self.generator = config, dataset, library, generator
         self.classes = dataset.scenes.classes
 
     def plan(self, chunk: int) -> list[_Draft]:
@@ -218,7 +218,7 @@ class SceneMaker:
     def draft(self, index: int) -> _Draft:
         """Plan and paste one sample: everything but the drawing."""
         dataset, config = self.dataset, self.config
-        plan = edit_sample(index, config.seed, dataset.scenes, self.library, config.paste, dataset.split.train)
+        plan = edit_sample(index, config.seed, dataset.scenes, self.regions, config.paste, dataset.split.train)
         edit = plan.edited
         if config.mode == "scene":
             hole = np.ones(edit.labels.shape, np.float32)
