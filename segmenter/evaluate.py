@@ -11,7 +11,7 @@
 """
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -33,7 +33,7 @@ from marsgen.scenes.confusion import (
     precision_per_class,
     recall_per_class,
 )
-from marsgen.scenes.scene import Scene, SceneSource, scene_key
+from marsgen.scenes.scene import Scene, SceneSource, batches_of_one_shape, scene_key
 from segmenter.region_hits import REGION, false_alarms, true_regions
 
 Predict = Callable[[np.ndarray], np.ndarray]
@@ -236,7 +236,7 @@ def _score(
         filling_npy(folder / "counts.npy", shape, np.int32) as counts,
         tqdm(total=len(chosen.indices), desc="evaluating", unit="img") as progress,
     ):
-        for scenes in _batches(source, chosen.indices, config.batch_size):
+        for scenes in batches_of_one_shape((source[index] for index in chosen.indices), config.batch_size):
             for scene, predicted in zip(scenes, predict(np.stack([s.image for s in scenes])), strict=True):
                 truth = scene.indices
                 counts[number] = confusion_matrix(truth, predicted, len(classes))
@@ -252,19 +252,6 @@ def _score(
     groups = None if source.groups is None else [source.groups[i] for i in chosen.indices]
     names = {"names": [source.names[i] for i in chosen.indices], "groups": groups, "keys": list(chosen.keys)}
     write_json(folder / "names.json", names)
-
-
-def _batches(source: SceneSource, indices: Sequence[int], batch_size: int) -> Iterator[list[Scene]]:
-    """Neighbouring scenes of one shape, at most `batch_size` together."""
-    batch: list[Scene] = []
-    for index in indices:
-        scene = source[index]
-        if batch and (len(batch) == batch_size or scene.image.shape != batch[0].image.shape):
-            yield batch
-            batch = []
-        batch.append(scene)
-    if batch:
-        yield batch
 
 
 def _summarise(

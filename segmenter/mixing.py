@@ -4,7 +4,6 @@ import json
 import math
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from marsgen.scenes.classes import IGNORED_INDEX
 from marsgen.scenes.dataset import Dataset
 from marsgen.scenes.scene import SceneSource, scene_key
 from marsgen.scenes.sources import open_scenes
-from marsgen.scenes.tensors import image_tensor, label_tensor
+from marsgen.scenes.tensors import image_tensor, label_tensor, one_thread
 from segmenter.augment import augment, build_augmentation
 from segmenter.config import TrainConfig
 
@@ -44,6 +43,8 @@ def open_extras(locations: Sequence[str], dataset: Dataset) -> list[SceneSource]
 
 def _open_extra(location: str, dataset: Dataset) -> SceneSource:
     folder = Path(location)
+    if not folder.exists() and not location.startswith("sim:"):
+        raise DataError(f"--extra {location}: no such folder; name one that `marsgen synthesize` wrote")
     if (folder / "config.yaml").is_file():
         Run.load(folder, "marsgen synthesize")
     own_classes = (folder / "classes.yaml").is_file() or not folder.is_dir()
@@ -234,7 +235,7 @@ class TrainingBatches(TorchDataset[tuple[torch.Tensor, torch.Tensor]]):
         rng = np.random.default_rng([self.config.seed, step])
         pairs = [self._window(*member, rng) for member in self.plan(step)]
         seed = int(rng.integers(2**63))
-        with _one_thread():
+        with one_thread():
             images = torch.from_numpy(np.stack([image for image, _ in pairs])).movedim(-1, 1).contiguous()
             labels = torch.from_numpy(np.stack([indices for _, indices in pairs]))
             images, labels = augment(images, labels, self.augmentation, self.config.augment.shared_by, seed)
@@ -255,17 +256,6 @@ class TrainingBatches(TorchDataset[tuple[torch.Tensor, torch.Tensor]]):
         )
         inside = slice(row, row + self.window[0]), slice(column, column + self.window[1])
         return image[inside], indices[inside]
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Many small operations: on a busy machine, sharing each among threads takes ten times the processor time."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def iterate_batches(batches: TrainingBatches, first: int) -> Iterator[tuple[int, tuple[torch.Tensor, torch.Tensor]]]:

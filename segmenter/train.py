@@ -25,7 +25,7 @@ from marsgen.scenes.classes import ClassSet
 from marsgen.scenes.confusion import confusion_matrix, iou_per_class, mean_iou
 from marsgen.scenes.counts import class_weights
 from marsgen.scenes.dataset import Dataset
-from marsgen.scenes.scene import Scene, SceneSource
+from marsgen.scenes.scene import Scene, SceneSource, batches_of_one_shape
 from marsgen.scenes.tensors import image_tensor, label_tensor
 from segmenter.config import TrainConfig
 from segmenter.losses import SegmentationLoss, cap_class_weights
@@ -215,7 +215,7 @@ def validate(
     """
     network.eval()
     confusion, losses, classes = np.zeros(()), [], None
-    for batch in _batches_of_one_shape(scenes, batch_size):
+    for batch in batches_of_one_shape(scenes, batch_size):
         classes = batch[0].classes
         indices = np.stack([scene.indices for scene in batch])
         images = image_tensor(np.stack([scene.image for scene in batch])).to(accelerator.device)
@@ -226,17 +226,6 @@ def validate(
     network.train()
     assert classes is not None, "an empty validation part is refused before training"
     return named_scores(confusion, classes) | {"loss": float(np.mean(losses))}
-
-
-def _batches_of_one_shape(scenes: Iterator[Scene], batch_size: int) -> Iterator[list[Scene]]:
-    batch: list[Scene] = []
-    for scene in scenes:
-        if batch and (len(batch) == batch_size or scene.image.shape != batch[0].image.shape):
-            yield batch
-            batch = []
-        batch.append(scene)
-    if batch:
-        yield batch
 
 
 def named_scores(confusion: np.ndarray, classes: ClassSet) -> dict[str, float]:

@@ -120,6 +120,7 @@ def test_a_class_without_a_region_says_so(here, tiny_npz, capsys):
     [
         (["segmenter", "train", "--set", "best_metric=iou_unicorn"], "best_metric"),
         (["segmenter", "train", "--extra", "--out", "x"], "--extra needs at least one folder"),
+        (["segmenter", "train", "--extra", "nowhere"], "--extra nowhere: no such folder"),
         (["marsgen", "synthesize", "--generator", "copy-past"], "did you mean 'copy-paste'"),
         (["marsgen", "synthesize", "--generator", "copy-paste", "--set", "paste.ground_classes=[soill]"], "'soil'"),
         (["marsgen", "inspect", "--classes", "."], "no such classes file"),

@@ -6,9 +6,6 @@ hard shadows and of every other strong contrast, which is why training leaves ou
 (scenes/outliers.py), and this here is only shown beside them.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -18,6 +15,7 @@ from tqdm import tqdm
 from marsgen.errors import RunError
 from marsgen.scenes.scene import SceneSource
 from marsgen.scenes.survey import block_means
+from marsgen.scenes.tensors import one_thread
 
 PICTURE_SHAPE = (32, 64)
 _BATCH_SIZE = 64
@@ -71,7 +69,7 @@ def reconstruction_errors(pictures: np.ndarray, steps: int, seed: int) -> np.nda
         RunError: training diverged.
     """
     data = torch.from_numpy(pictures)[:, None].float().div(127.5).sub(1)
-    with torch.random.fork_rng(devices=[]), _one_thread():
+    with torch.random.fork_rng(devices=[]), one_thread():
         errors = _train_and_test(data, steps, seed)
     if not np.isfinite(errors).all():
         raise RunError("the autoencoder's loss became NaN; try another seed, or autoencoder_steps=0 to leave it out")
@@ -93,17 +91,6 @@ def _train_and_test(data: torch.Tensor, steps: int, seed: int) -> np.ndarray:
         schedule.step()
     with torch.no_grad():
         return torch.cat([(network(part) - part).square().mean((1, 2, 3)) for part in data.split(256)]).numpy()
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """So small a network gains nothing from a second thread, and loses much where the processors are busy."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def flag_errors(errors: np.ndarray, spreads: float) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -107,3 +107,15 @@ def scene_key(image: np.ndarray) -> str:
     digest = hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=8, person=b"marsgen")
     digest.update(repr(image.shape).encode())
     return digest.hexdigest()
+
+
+def batches_of_one_shape(scenes: Iterable[Scene], batch_size: int) -> Iterator[list[Scene]]:
+    """Neighbouring scenes of one height, width and number of channels, at most `batch_size` together."""
+    batch: list[Scene] = []
+    for scene in scenes:
+        if batch and (len(batch) == batch_size or scene.image.shape != batch[0].image.shape):
+            yield batch
+            batch = []
+        batch.append(scene)
+    if batch:
+        yield batch
