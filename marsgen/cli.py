@@ -133,8 +133,9 @@ def synthesize(
     from marsgen.masks.regions import cut_regions
     from marsgen.runs import Run, latest_run
     from marsgen.scenes.dataset import open_dataset
-    from marsgen.synthesis import BATCH_SIZE, SynthesizeConfig, class_names, join_team
+    from marsgen.synthesis import BATCH_SIZE, SynthesizeConfig, class_names
     from marsgen.synthesis import synthesize as make
+    from marsgen.team import join_team
 
     given: list[str] = [f"classes=[{','.join(class_)}]"] if class_ else []
     given += [f"n={n}"] if n else []

@@ -13,11 +13,11 @@ import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 from PIL import Image
@@ -37,6 +37,7 @@ from marsgen.scenes.dataset import Dataset
 from marsgen.scenes.folder import write_classes, write_pair
 from marsgen.scenes.pictures import read_image, read_label_map
 from marsgen.scenes.scene import SceneSource
+from marsgen.team import ALONE, Team
 
 CHUNK = 16
 """samples that go through the network together; part of what a sample is, so not a setting"""
@@ -83,45 +84,6 @@ class Window:
     @property
     def shape(self) -> tuple[int, int]:
         return self.bottom - self.top, self.right - self.left
-
-
-class Team(Protocol):
-    """Processes that work together, as accelerate's PartialState tells it; torchrun starts them."""
-
-    process_index: int
-    num_processes: int
-
-    @property
-    def is_main_process(self) -> bool: ...
-
-    def wait_for_everyone(self) -> None: ...
-
-    def main_process_first(self) -> AbstractContextManager: ...
-
-
-class _Alone:
-    """A process of its own."""
-
-    process_index, num_processes, is_main_process = 0, 1, True
-
-    def wait_for_everyone(self) -> None:
-        pass
-
-    def main_process_first(self) -> AbstractContextManager:
-        return nullcontext()
-
-
-ALONE: Team = _Alone()
-
-
-def join_team() -> Team:
-    """The processes that torchrun started, or this one alone."""
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        return ALONE
-    import torch
-    from accelerate import PartialState
-
-    return PartialState(cpu=not torch.cuda.is_available())
 
 
 @dataclass(eq=False)
