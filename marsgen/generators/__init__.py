@@ -1,23 +1,52 @@
 """Generators: a label map becomes a picture. One protocol, a table of those there are, the way to open a trained one.
 
-A new generator is one file with a class that has the members of `Generator`, and one line in `GENERATORS`.
+A new generator is one file with a class that has the members of `Generator`, and a line in `GENERATORS`; if it has to
+learn, another file with a config and `train`, and a line in `TRAININGS`.
 """
 
 import importlib
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
+from pydantic import ConfigDict, Field
 
-from marsgen.errors import RunError, nearest
+from marsgen.config import Config, load_config
+from marsgen.errors import ConfigError, RunError, nearest
 from marsgen.scenes.classes import ClassSet
 
-__all__ = ["GENERATORS", "RECORD", "DrawRequest", "Generator", "find_generator", "load_generator"]
+__all__ = [
+    "AS_IT_LIKES",
+    "GENERATORS",
+    "RECORD",
+    "DrawConfig",
+    "DrawRequest",
+    "Generator",
+    "find_generator",
+    "load_generator",
+    "load_training",
+]
 
 RECORD = "generator.json"
 """File of a training run that names the generator: what `load_generator` looks for."""
+
+
+class DrawConfig(Config):
+    """How a trained generator draws; the `draw` block of configs/synthesize.yaml. null = the generator's default."""
+
+    strength: float | None = Field(None, ge=0, le=1)
+    """from copy-paste (0) to imagination (1): how far the pasted pixels may change"""
+    guidance: float | None = Field(None, ge=0, le=20)
+    """diffusion: how much the label map is exaggerated; 1 = not at all, and twice as fast"""
+    sampling_steps: int | None = Field(None, ge=1, le=1000)
+    """diffusion: steps from pure noise to a picture; a smaller strength takes proportionally fewer"""
+
+
+AS_IT_LIKES = DrawConfig()
+"""nothing asked for"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +93,10 @@ class Generator(Protocol):
     def trained_on(self) -> tuple[str, ...]:
         """Scene keys of every picture that it has learned from; empty when nothing was learned."""
 
+    @property
+    def drawing(self) -> dict[str, Any]:
+        """The settings that it draws with, defaults filled in: keys of `DrawConfig`."""
+
     def draw(self, request: DrawRequest) -> np.ndarray:
         """(B, h, w, channels) uint8: drawn where hole = 1, the composite where hole = 0, a mix between."""
 
@@ -72,7 +105,34 @@ class Generator(Protocol):
 GENERATORS = {
     "copy-paste": "marsgen.generators.copy_paste:CopyPaste",
     "pix2pix": "marsgen.generators.pix2pix:Pix2Pix",
+    "diffusion": "marsgen.generators.diffusion:Diffusion",
 }
+
+TRAININGS = {
+    "pix2pix": "marsgen.generators.train_pix2pix:TrainPix2PixConfig",
+    "diffusion": "marsgen.generators.train_diffusion:TrainDiffusionConfig",
+}
+
+
+class _Kind(Config):
+    """What a training config has to be read for before it is known which one it is."""
+
+    model_config = ConfigDict(extra="ignore")
+    kind: str = "pix2pix"
+
+
+def load_training(path: Path | None, overrides: Sequence[str]) -> tuple[Any, Callable[..., dict[str, Any]]]:
+    """The config of a training, of the kind that it names itself, and the function that trains with it.
+
+    Raises:
+        ConfigError: see `load_config`; or no such kind.
+    """
+    kind = load_config(_Kind, path, overrides).kind
+    if kind not in TRAININGS:
+        raise ConfigError(f"kind is '{kind}'{nearest(kind, TRAININGS)}; there are {', '.join(TRAININGS)}")
+    module, _, model = TRAININGS[kind].partition(":")
+    training = importlib.import_module(module)
+    return load_config(getattr(training, model), path, overrides), training.train
 
 
 def find_generator(name: str) -> type:
@@ -87,18 +147,21 @@ def find_generator(name: str) -> type:
     return getattr(importlib.import_module(module), attribute)
 
 
-def load_generator(where: str, classes: ClassSet | None = None, channels: int | None = None) -> Generator:
+def load_generator(
+    where: str, classes: ClassSet | None = None, channels: int | None = None, draw: DrawConfig = AS_IT_LIKES
+) -> Generator:
     """Open a generator: "copy-paste", or the folder of a finished `marsgen train-generator` run.
 
     Args:
         classes, channels: what it will be asked to draw. Copy-paste needs both; of a trained generator, None = whatever
             it has learned.
+        draw: how it is to draw.
     Raises:
         RunError: no run there, an unfinished one, one of another command, a generator that this version does not know,
-            or one that has learned other classes or channels.
+            or one that has learned other classes or channels, or cannot draw as asked.
     """
     if where == "copy-paste":
-        return find_generator(where)(classes, channels)
+        return find_generator(where)(classes, channels, draw)
     from marsgen.runs import Run
 
     folder = Path(where)
@@ -109,7 +172,7 @@ def load_generator(where: str, classes: ClassSet | None = None, channels: int | 
         kind = json.loads((folder / RECORD).read_text(encoding="utf-8"))["generator"]
     except (OSError, ValueError, KeyError, TypeError):
         raise RunError(f"{folder / RECORD}: damaged; repeat `marsgen train-generator` into another --out") from None
-    generator: Generator = find_generator(kind).load(folder)  # type: ignore[attr-defined]
+    generator: Generator = find_generator(kind).load(folder, draw)  # type: ignore[attr-defined]
     _check_fits(generator, folder, classes, channels)
     return generator
 

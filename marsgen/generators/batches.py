@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import distance_transform_edt, label
 
+from marsgen.scenes.classes import IGNORED_INDEX
 from marsgen.scenes.scene import SceneSource
 
 
@@ -21,6 +22,8 @@ class HoleBatch:
     """(B, h, w) float32 in [0, 1], 1 = to be drawn"""
     seeds: np.ndarray
     """(B,) uint64 for the noise of each sample"""
+    labelled: np.ndarray
+    """(B,) bool: False where the picture comes without a label map, and `indices` are all 255"""
 
 
 @dataclass(frozen=True)
@@ -38,16 +41,19 @@ class HoleSampler:
     scene_share: float
     crop_px: int
     seed: int
+    unlabelled: Sequence[SceneSource] = ()
+    """more pictures, without label maps"""
+    unlabelled_share: float = 0.0
 
     def batch(self, step: int, samples: Sequence[int]) -> HoleBatch:
         """The samples of step `step` whose numbers are listed."""
         streams = [np.random.default_rng([self.seed, step, sample]) for sample in samples]
         scenes = [self._pick(rng) for rng in streams]
         # scenes may differ in size, windows of one batch may not
-        height, width = (min(self.crop_px, *(s.shape[axis] for _, s in scenes)) for axis in (0, 1))
+        height, width = (min(self.crop_px, *(s.shape[axis] for _, s, _ in scenes)) for axis in (0, 1))
         windows = [
             cut_window(image, indices, (height, width), self.rare, rng)
-            for (image, indices), rng in zip(scenes, streams, strict=True)
+            for (image, indices, _), rng in zip(scenes, streams, strict=True)
         ]
         holes = [
             np.ones((height, width), np.float32)
@@ -55,20 +61,37 @@ class HoleSampler:
             else soft_window(indices, self.rare, rng)
             for (_, indices), rng in zip(windows, streams, strict=True)
         ]
+        labelled = [found for _, _, found in scenes]
         seeds = [rng.integers(2**63) for rng in streams]
         return HoleBatch(
             np.stack([image for image, _ in windows]),
             np.stack([indices for _, indices in windows]),
             np.stack(holes),
             np.array(seeds, np.uint64),
+            np.array(labelled),
         )
 
-    def _pick(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    def _pick(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, bool]:
+        labelled = not (self.unlabelled and rng.random() < self.unlabelled_share)
+        image, indices = self._pick_labelled(rng) if labelled else self._pick_unlabelled(rng)
+        if rng.random() < 0.5:
+            image, indices = image[:, ::-1], indices[:, ::-1]
+        return image, indices, labelled
+
+    def _pick_unlabelled(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        number = int(rng.integers(sum(map(len, self.unlabelled))))
+        for source in self.unlabelled:
+            if number < len(source):
+                break
+            number -= len(source)
+        image, _ = source.read(number)
+        return image, np.full(image.shape[:2], IGNORED_INDEX, np.uint8)
+
+    def _pick_labelled(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         wants_rare = rng.random() < self.rare_share
         pool = self.rare_train if wants_rare and self.rare_train else self.train
         scene = self.scenes[pool[int(rng.integers(len(pool)))]]
-        image, indices = scene.image, scene.indices
-        return (image[:, ::-1], indices[:, ::-1]) if rng.random() < 0.5 else (image, indices)
+        return scene.image, scene.indices
 
 
 def cut_window(

@@ -1,10 +1,12 @@
 """copy-paste: no network at all, the blended pixels as they are; the baseline that every generator has to beat."""
 
 from hashlib import blake2b
+from typing import Any
 
 import numpy as np
 
-from marsgen.generators import DrawRequest
+from marsgen.errors import RunError
+from marsgen.generators import AS_IT_LIKES, DrawConfig, DrawRequest
 from marsgen.scenes.classes import ClassSet
 
 VERSION = 1
@@ -18,7 +20,12 @@ class CopyPaste:
     fingerprint = blake2b(f"copy-paste {VERSION}".encode(), digest_size=8).hexdigest()
     trained_on: tuple[str, ...] = ()
 
-    def __init__(self, classes: ClassSet, channels: int) -> None:
+    drawing: dict[str, Any] = {}  # noqa: RUF012 - never changed
+
+    def __init__(self, classes: ClassSet, channels: int, draw: DrawConfig = AS_IT_LIKES) -> None:
+        """Raises: RunError: a way to draw is asked for."""
+        if asked := [key for key, value in draw if value is not None]:
+            raise RunError(f"copy-paste draws nothing: draw.{asked[0]} is for trained generators; leave it out")
         self.classes = classes
         self.channels = channels
 

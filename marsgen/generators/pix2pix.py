@@ -14,6 +14,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,7 +24,8 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from marsgen.errors import RunError
 from marsgen.files import file_fingerprint
-from marsgen.generators import RECORD, DrawRequest
+from marsgen.generators import AS_IT_LIKES, RECORD, DrawConfig, DrawRequest
+from marsgen.generators.precision import arithmetic
 from marsgen.generators.style import STYLE_NUMBERS, StyleTable, denormalise, fill_smoothly, normalise, visible_style
 from marsgen.runs import read_weights, without_prefix
 from marsgen.scenes.classes import IGNORED_INDEX, ClassSet
@@ -262,24 +264,6 @@ def l1_loss(pictures: torch.Tensor, drawn: torch.Tensor, labels: torch.Tensor, h
 # the trained generator
 
 
-def arithmetic(precision: str, device: torch.device) -> torch.dtype:
-    """The number format of the heavy arithmetic.
-
-    Args:
-        precision: "fp32", "bf16", or "auto" = bf16 where the device has instructions for it.
-    """
-    if precision != "auto":
-        return {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
-    if device.type == "cuda":
-        fast = torch.cuda.is_bf16_supported(including_emulation=False)
-    elif device.type == "cpu":
-        # oneDNN emulates bf16 on other CPUs, slower than fp32
-        fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    else:
-        fast = False
-    return torch.bfloat16 if fast else torch.float32
-
-
 class Pix2Pix:
     """The trained generator, as `marsgen.generators.Generator` wants it."""
 
@@ -290,10 +274,16 @@ class Pix2Pix:
         network: GeneratorNetwork,
         styles: StyleTable,
         classes: ClassSet,
+        draw: DrawConfig = AS_IT_LIKES,
         fingerprint: str = "",
         trained_on: tuple[str, ...] = (),
         precision: str = "auto",
     ) -> None:
+        """Raises: RunError: `draw` asks for what only diffusion can do."""
+        for key in ("guidance", "sampling_steps"):
+            if getattr(draw, key) is not None:
+                raise RunError(f"pix2pix draws in one pass: draw.{key} is for a diffusion generator; leave it out")
+        self.strength = 1.0 if draw.strength is None else draw.strength
         self.network = network.eval()
         self.device = next(network.parameters()).device
         self.styles = StyleTable(styles.shares.to(self.device), styles.styles.to(self.device))
@@ -301,8 +291,13 @@ class Pix2Pix:
         self.fingerprint, self.trained_on = fingerprint, trained_on
         self.dtype = arithmetic(precision, self.device)
 
+    @property
+    def drawing(self) -> dict[str, Any]:
+        """See `Generator.drawing`."""
+        return {"strength": self.strength}
+
     @classmethod
-    def load(cls, folder: Path) -> "Pix2Pix":
+    def load(cls, folder: Path, draw: DrawConfig = AS_IT_LIKES) -> "Pix2Pix":
         """Open what `train_pix2pix.train` left in a run folder.
 
         Raises:
@@ -322,14 +317,20 @@ class Pix2Pix:
                 "train it again into another --out"
             ) from None
         network.to("cuda" if torch.cuda.is_available() else "cpu")
-        return cls(network, styles, classes, file_fingerprint(folder / WEIGHTS), trained_on, precision)
+        return cls(network, styles, classes, draw, file_fingerprint(folder / WEIGHTS), trained_on, precision)
 
     @torch.inference_mode()
     def draw(self, request: DrawRequest) -> np.ndarray:
-        """See `Generator.draw`. Equal requests give equal bytes, and no sample depends on the others in its batch."""
+        """See `Generator.draw`. Equal requests give equal bytes, and no sample depends on the others in its batch.
+
+        A strength below 1 shows the network that much of the composite, and keeps as much of it: what it has learned
+        from soft rims of holes.
+        """
+        if self.strength == 0:
+            return request.composites
         images = image_tensor(request.composites).to(self.device)
         labels = label_tensor(request.indices).to(self.device)
-        hole = torch.from_numpy(request.hole)[:, None].to(self.device)
+        hole = self.strength * torch.from_numpy(request.hole)[:, None].to(self.device)
         noise = draw_noise(request.seeds.tolist(), *request.indices.shape[1:]).to(self.device)
         style, unknown = visible_style(images, hole)
         if unknown.any():

@@ -1,31 +1,24 @@
 """Training pix2pix: it learns, it goes on after a kill as if nothing had happened, it says what is wrong."""
 
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from painted import CLASSES, Killed, Painted, painted_dataset
 from PIL import Image
 
 from marsgen.config import configs_folder, load_config
 from marsgen.errors import ConfigError, InputError, RunError
 from marsgen.generators import DrawRequest, load_generator
 from marsgen.generators.batches import HoleSampler, cut_window, soft_window
-from marsgen.generators.train_pix2pix import TrainGeneratorConfig, lr_factor, share_batch, train
+from marsgen.generators.train_pix2pix import TrainPix2PixConfig, train
+from marsgen.generators.training import lr_factor, share_batch
 from marsgen.runs import Checkpoint, Run, read_weights
-from marsgen.scenes.classes import ClassSet
-from marsgen.scenes.dataset import Dataset
-from marsgen.scenes.scene import SceneSource
-from marsgen.scenes.splits import Split
-from marsgen.scenes.survey import survey_scenes
 
-CLASSES = ClassSet(
-    ("sand", "slab", "rock"), (3, 5, 8), ((9, 9, 9), (99, 99, 99), (200, 0, 0)), ignored=0, rare=("rock",)
-)
-TINY = TrainGeneratorConfig(
+TINY = TrainPix2PixConfig(
     steps=6,
     batch_size=4,
     generator_width=4,
@@ -37,40 +30,7 @@ TINY = TrainGeneratorConfig(
 )
 
 
-class Painted(SceneSource):
-    """Sand above slab (dark above bright, both noisy), a very bright rock in every third scene; left rim ignored."""
-
-    location, classes = "painted", CLASSES
-
-    def __init__(self, count: int, shapes: tuple[tuple[int, int], ...] = ((32, 48),), channels: int = 1) -> None:
-        self.names = [f"scene {i}" for i in range(count)]
-        self.shapes, self.channels = shapes, channels
-        self.shape = shapes[0] if len(shapes) == 1 else None
-        self.before_read: Callable[[int], None] = lambda index: None
-
-    def read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        self.before_read(index)
-        rng = np.random.default_rng(index)
-        shape = self.shapes[index % len(self.shapes)]
-        labels = np.full(shape, 3, np.uint8)
-        labels[int(rng.integers(10, 22)) :] = 5
-        if index % 3 == 0:
-            labels[14:24, 20:34] = 8
-        light = np.select([labels == 3, labels == 5], [60.0, 140.0], 230.0)
-        labels[:, :3] = 0
-        image = (light + rng.normal(0, 6, shape)).clip(0, 255).astype(np.uint8)
-        return np.repeat(image[..., None], self.channels, 2), labels
-
-    def fingerprint(self) -> str:
-        return "0" * 16
-
-
-def painted_dataset(scenes: Painted, train_count: int) -> Dataset:
-    split = Split(train=tuple(range(train_count)), val=tuple(range(train_count, len(scenes))), test=())
-    return Dataset(scenes, survey_scenes(scenes), {}, split)
-
-
-def start(folder: Path, config: TrainGeneratorConfig) -> Run:
+def start(folder: Path, config: TrainPix2PixConfig) -> Run:
     return Run.start(folder, "marsgen train-generator", config, {"data": "painted"})
 
 
@@ -80,10 +40,6 @@ def trained(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("trained")
     train(TINY, start(folder, TINY), painted_dataset(Painted(8), 6))
     return folder
-
-
-class Killed(BaseException):
-    pass
 
 
 @pytest.mark.parametrize("killed_at_step", [2, 5])
@@ -333,9 +289,9 @@ def test_a_window_often_holds_a_rare_pixel_and_never_leaves_the_scene():
 
 
 def test_step_sizes_fall_at_the_end_only():
-    config = TrainGeneratorConfig(steps=100, decay_share=0.4)
-    assert [lr_factor(step, config) for step in (1, 60, 61, 81, 100)] == [1, 1, 1, 0.5, 0.025]
-    assert lr_factor(100, TrainGeneratorConfig(steps=100, decay_share=0)) == 1
+    assert [lr_factor(step, 100, 0.4) for step in (1, 60, 61, 81, 100)] == [1, 1, 1, 0.5, 0.025]
+    assert [lr_factor(step, 100, 0.4, warmup_steps=4) for step in (1, 2, 4, 5)] == [0.25, 0.5, 1, 1]
+    assert lr_factor(100, 100, 0) == 1
 
 
 def test_a_batch_has_to_divide_among_processes():
@@ -346,13 +302,13 @@ def test_a_batch_has_to_divide_among_processes():
 
 
 def test_the_shipped_settings_are_the_defaults_and_tiny_is_quick():
-    assert load_config(TrainGeneratorConfig, configs_folder() / "train-generator.yaml") == TrainGeneratorConfig()
-    tiny = load_config(TrainGeneratorConfig, configs_folder() / "tiny" / "train-generator.yaml")
+    assert load_config(TrainPix2PixConfig, configs_folder() / "train-generator.yaml") == TrainPix2PixConfig()
+    tiny = load_config(TrainPix2PixConfig, configs_folder() / "tiny" / "train-generator.yaml")
 
-    def work(config: TrainGeneratorConfig) -> int:
+    def work(config: TrainPix2PixConfig) -> int:
         return config.steps * config.batch_size * config.generator_width**2
 
-    assert work(tiny) < work(TrainGeneratorConfig()) / 10
+    assert work(tiny) < work(TrainPix2PixConfig()) / 10
 
 
 def test_training_leaves_the_global_random_numbers_alone(tmp_path):

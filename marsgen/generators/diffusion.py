@@ -1,0 +1,200 @@
+"""diffusion: pictures drawn from noise in a few steps, steered by the label map; or real pixels changed only so far.
+
+`strength` is the dial between copy-paste and imagination (SDEdit, Meng et al. 2022, arXiv 2108.01073): the composite is
+noised to that level and denoised under the edited label map. 0 hands the composite back, 1 draws the hole from nothing.
+After every step the pixels outside the hole are real ones at the noise level reached (RePaint, Lugmayr et al. 2022,
+arXiv 2201.09865). `guidance` moves each step away from what would be drawn without the label map (classifier-free
+guidance, Ho and Salimans 2022, arXiv 2207.12598). As in pix2pix.py, pictures are normalised by their style.
+"""
+
+import json
+import math
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
+
+from marsgen.errors import RunError
+from marsgen.files import file_fingerprint
+from marsgen.generators import AS_IT_LIKES, RECORD, DrawConfig, DrawRequest
+from marsgen.generators.denoiser import Condition, Denoiser
+from marsgen.generators.precision import arithmetic
+from marsgen.generators.style import StyleTable, denormalise, normalise, visible_style
+from marsgen.runs import read_weights
+from marsgen.scenes.classes import IGNORED_INDEX, ClassSet
+from marsgen.scenes.tensors import image_array, image_tensor, label_tensor, one_hot, pad_to_multiple
+
+DENOISER = "denoiser"
+"""folder of the network, as diffusers' save_pretrained writes it"""
+DENOISER_WEIGHTS = "diffusion_pytorch_model.safetensors"
+STYLES = "best.safetensors"
+STRENGTH, GUIDANCE, STEPS = 1.0, 1.5, 10
+"""what is used where nothing else is asked for"""
+TIMESTEPS = 1000
+"""diffusers counts noise levels in 0..1000; the network here sees them in 0..1"""
+
+
+class Diffusion:
+    """The trained generator, as `marsgen.generators.Generator` wants it."""
+
+    name = "diffusion"
+
+    def __init__(
+        self,
+        network: Denoiser,
+        styles: StyleTable,
+        classes: ClassSet,
+        draw: DrawConfig = AS_IT_LIKES,
+        fingerprint: str = "",
+        trained_on: tuple[str, ...] = (),
+        precision: str = "auto",
+        null_condition: bool = True,
+    ) -> None:
+        """Args:
+        draw: strength, guidance and steps.
+        null_condition: whether the network has learned to draw without a label map.
+
+        Raises:
+            RunError: guidance is asked of a network that has not.
+        """
+        self.network = network.eval()
+        self.device = next(network.parameters()).device
+        self.styles = StyleTable(styles.shares.to(self.device), styles.styles.to(self.device))
+        self.classes, self.channels = classes, network.channels
+        self.fingerprint, self.trained_on = fingerprint, trained_on
+        self.dtype = arithmetic(precision, self.device)
+        self.strength = STRENGTH if draw.strength is None else draw.strength
+        self.guidance = (GUIDANCE if null_condition else 1.0) if draw.guidance is None else draw.guidance
+        self.steps = draw.sampling_steps or STEPS
+        if self.guidance != 1 and not null_condition:
+            raise RunError(
+                f"guidance is {self.guidance:g}, but this generator was trained without a null condition "
+                "(label_dropout=0 and no unlabelled picture); set draw.guidance=1 or train it with label_dropout=0.1"
+            )
+
+    @property
+    def drawing(self) -> dict[str, Any]:
+        """See `Generator.drawing`."""
+        return {"strength": self.strength, "guidance": self.guidance, "sampling_steps": self.steps}
+
+    @classmethod
+    def load(cls, folder: Path, draw: DrawConfig = AS_IT_LIKES) -> "Diffusion":
+        """Open what `train_diffusion.train` left in a run folder.
+
+        Raises:
+            RunError: a file is missing or damaged, the weights are not of this generator, or it cannot draw as asked.
+        """
+        tables = read_weights(folder / STYLES).tensors
+        try:
+            record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+            classes = ClassSet.from_dict(record["classes"], str(folder / RECORD))
+            network = Denoiser.from_pretrained(folder / DENOISER, low_cpu_mem_usage=False, local_files_only=True)
+            styles = StyleTable(tables["styles.shares"], tables["styles.styles"])
+            trained_on, precision = tuple(record["trained_on"]), str(record["precision"])
+            null_condition = bool(record["null_condition"])
+            if (network.num_classes, network.channels) != (len(classes), record["channels"]):
+                raise ValueError(f"the network is for {network.num_classes} classes, {network.channels} channels")
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError) as problem:
+            raise RunError(
+                f"{folder}: {RECORD}, {STYLES} and {DENOISER}/ do not make a diffusion generator "
+                f"({str(problem).splitlines()[0]}); train it again into another --out"
+            ) from None
+        network.to("cuda" if torch.cuda.is_available() else "cpu", memory_format=torch.channels_last)
+        fingerprint = file_fingerprint(folder / DENOISER / DENOISER_WEIGHTS)
+        return cls(network, styles, classes, draw, fingerprint, trained_on, precision, null_condition)
+
+    @torch.inference_mode()
+    def draw(self, request: DrawRequest) -> np.ndarray:
+        """See `Generator.draw`. Equal requests give equal bytes, and no sample depends on the others in its batch."""
+        if self.strength == 0:
+            return request.composites
+        images = image_tensor(request.composites).to(self.device)
+        labels = label_tensor(request.indices).to(self.device)
+        hole = torch.from_numpy(request.hole)[:, None].to(self.device)
+        style, unknown = visible_style(images, hole)
+        padded = (side + -side % self.network.stride for side in images.shape[2:])
+        choice, noise = draw_noise(request.seeds.tolist(), (self.channels, *padded))
+        if unknown.any() and self.strength == 1:  # at less than full strength, the composite shows its own style
+            shares = one_hot(labels, len(self.classes)).mean(dim=(2, 3))
+            style = torch.where(unknown[:, None], self.styles.choose(shares, choice.to(self.device)), style)
+        inputs = pad_inputs(normalise(images, style), labels, hole, self.network.stride)
+        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+            drawn = self._denoise(*inputs, style, noise.to(self.device))
+        drawn = drawn[..., : images.shape[2], : images.shape[3]]
+        return image_array(images + hole * (denormalise(drawn, style).clamp(-1, 1) - images))
+
+    def _denoise(
+        self, pictures: torch.Tensor, labels: torch.Tensor, hole: torch.Tensor, style: torch.Tensor, noise: torch.Tensor
+    ) -> torch.Tensor:
+        """From pictures noised to `strength` back to pictures, the hole drawn anew; all (B, ., H, W)."""
+        known = torch.ones(len(labels), dtype=torch.bool, device=self.device)
+        condition = self.network.condition(labels, known, pictures, hole, style)
+        if self.guidance != 1:
+            condition = condition.joined(self.network.condition(labels, ~known, pictures, hole, style))
+        levels = noise_levels(self.strength, self.steps)
+        solver = flow_solver(levels)
+        x = torch.lerp(pictures, noise, levels[0])
+        for level, timestep in zip(levels[1:], solver.timesteps, strict=True):
+            velocity = self._velocity(x, timestep / TIMESTEPS, condition)
+            x = solver.step(velocity, timestep, x, return_dict=False)[0]
+            x = torch.lerp(torch.lerp(pictures, noise, level), x, hole)
+        return x
+
+    def _velocity(self, x: torch.Tensor, level: torch.Tensor, condition: Condition) -> torch.Tensor:
+        time = level.to(self.device).expand(len(x))
+        if self.guidance == 1:
+            return self.network(x, time, condition)
+        with_map, without = self.network(x.repeat(2, 1, 1, 1), time.repeat(2), condition).chunk(2)
+        return torch.lerp(without, with_map, self.guidance)
+
+
+def draw_noise(seeds: Iterable[int], shape: tuple[int, ...]) -> tuple[torch.Tensor, torch.Tensor]:
+    """(B,) in [0, 1) that chooses styles, (B, *shape) normal noise; sample b depends on seeds[b] and shape alone."""
+    streams = [np.random.Generator(np.random.Philox(key=int(seed))) for seed in seeds]
+    choice = torch.tensor([stream.random() for stream in streams], dtype=torch.float64)
+    return choice, torch.from_numpy(np.stack([stream.standard_normal(shape, np.float32) for stream in streams]))
+
+
+def pad_inputs(
+    pictures: torch.Tensor, labels: torch.Tensor, hole: torch.Tensor, multiple: int
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Extend (B, channels, H, W), (B, H, W), (B, 1, H, W) until both sides divide: unlabelled ground that is kept."""
+    height, width = labels.shape[1:]
+    margin = (0, -width % multiple, 0, -height % multiple)
+    pictures, _ = pad_to_multiple(pictures, multiple)
+    return pictures, F.pad(labels, margin, value=IGNORED_INDEX), F.pad(hole, margin)
+
+
+def noise_levels(strength: float, steps: int) -> torch.Tensor:
+    """Shares of noise from `strength` down to 0 in equal parts; fewer steps for less noise: ceil(steps * strength) + 1.
+
+    Full noise is 0.999: the solver divides by the share of the picture.
+    """
+    count = max(1, math.ceil(steps * strength))
+    return torch.linspace(min(strength, 1 - 1 / TIMESTEPS), 0, count + 1)
+
+
+def flow_solver(levels: torch.Tensor) -> DPMSolverMultistepScheduler:
+    """DPM-Solver++(2M) (Lu et al. 2022, arXiv 2211.01095) on the straight line between picture and noise."""
+    solver = DPMSolverMultistepScheduler(
+        num_train_timesteps=TIMESTEPS, use_flow_sigmas=True, prediction_type="flow_prediction", lower_order_final=True
+    )
+    solver.set_timesteps(len(levels) - 1)
+    # its own levels begin at full noise; these begin at `strength`
+    solver.sigmas, solver.timesteps = levels, levels[:-1] * TIMESTEPS
+    solver.set_begin_index(0)
+    return solver
+
+
+def save_denoiser(network: Denoiser, folder: Path) -> None:
+    """Write folder/denoiser/ (config.json, safetensors), whole or not at all."""
+    partial = folder / f".{DENOISER}.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    network.save_pretrained(partial)
+    shutil.rmtree(folder / DENOISER, ignore_errors=True)
+    partial.rename(folder / DENOISER)

@@ -1,0 +1,261 @@
+"""Training the diffusion generator: the loop, top to bottom."""
+
+import copy
+import functools
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from pydantic import Field, model_validator
+from tqdm import tqdm
+
+from marsgen.config import Config, DataConfig
+from marsgen.errors import DataError
+from marsgen.files import write_json
+from marsgen.generators import RECORD
+from marsgen.generators.batches import HoleSampler
+from marsgen.generators.denoiser import Denoiser
+from marsgen.generators.diffusion import STYLES, Diffusion, draw_noise, pad_inputs, save_denoiser
+from marsgen.generators.precision import arithmetic
+from marsgen.generators.style import normalise, visible_style
+from marsgen.generators.training import (
+    describe,
+    lr_factor,
+    rare_indices,
+    rare_scenes,
+    refuse_nan,
+    restore,
+    save,
+    set_lr,
+    share_batch,
+    survey_styles,
+    update_ema,
+    write_grid,
+)
+from marsgen.runs import Run
+from marsgen.scenes.dataset import Dataset
+from marsgen.scenes.scene import SceneSource, scene_key
+from marsgen.scenes.tensors import image_tensor, label_tensor
+
+
+class TrainDiffusionConfig(Config):
+    """`marsgen train-generator --kind diffusion`; configs/diffusion.yaml has the same keys."""
+
+    kind: Literal["diffusion"] = "diffusion"
+    """which generator to train"""
+    seed: int = Field(0, ge=0)
+    """first weights, order of scenes, holes, noise and its levels"""
+    data: DataConfig = DataConfig()
+    steps: int = Field(6000, ge=1)
+    """optimizer steps"""
+    batch_size: int = Field(32, ge=1)
+    """windows per step, over all processes"""
+    crop_px: int = Field(64, ge=32)
+    """longer sides of a scene are cut to this, somewhere new each time"""
+    rare_share: float = Field(0.3, ge=0, le=1)
+    """share of the labelled windows drawn from scenes that show a rare class; the rest from all scenes alike"""
+    scene_share: float = Field(0.5, ge=0, le=1)
+    """share of the windows drawn whole, from the label map alone; in the others the hole is a soft window"""
+    unlabelled_share: float = Field(0.2, ge=0, lt=1)
+    """share of the windows from pictures without labels, where there are any (an npz's test_set, --unlabelled)"""
+    label_dropout: float = Field(0.1, ge=0, lt=1)
+    """share of the labelled windows whose label map is hidden: the null condition that guidance needs"""
+    widths: tuple[int, ...] = Field((32, 64, 128), min_length=1)
+    """channels of each scale, finest first; each scale halves height and width"""
+    blocks: int = Field(2, ge=1)
+    """residual blocks per scale, on the way down and again on the way up"""
+    fold: Literal[1, 2, 4, 8] = 2
+    """side of the pixel squares that the finest scale folds into channels; 4 or 8 for scenes of 256 px and more"""
+    lr: float = Field(1e-3, gt=0)
+    """largest AdamW step size"""
+    warmup_steps: int = Field(200, ge=0)
+    """steps over which it rises to that"""
+    decay_share: float = Field(0.5, ge=0, le=1)
+    """it falls linearly to 0 over this last share of the steps"""
+    noise_mean: float = 0.0
+    """noise levels are drawn as sigmoid(normal), which weights the middle ones (Esser et al. 2024, arXiv 2403.03206):
+    mean of the normal; above 0 learns more about composition, below 0 more about grain"""
+    noise_spread: float = Field(1.0, gt=0)
+    """standard deviation of the normal"""
+    ema_decay: float = Field(0.999, ge=0, lt=1)
+    """the weights kept are a running mean over about 1 / (1 - ema_decay) steps"""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """auto = bf16 where the processor has instructions for it, else fp32"""
+    log_every: int = Field(50, ge=1)
+    """steps between lines in metrics.jsonl"""
+    sample_every: int = Field(1000, ge=1)
+    """steps between picture grids under samples/"""
+    checkpoint_every: int = Field(250, ge=1)
+    """steps between checkpoints; a killed run repeats at most this many"""
+
+    @model_validator(mode="after")
+    def _check_widths(self) -> "TrainDiffusionConfig":
+        if min(self.widths) < 4:
+            raise ValueError(f"widths {list(self.widths)}: at least 4 channels in every scale")
+        if self.fold * 2 ** (len(self.widths) - 1) > 32:
+            raise ValueError(
+                f"fold {self.fold} and {len(self.widths)} widths shrink a picture "
+                f"{self.fold * 2 ** (len(self.widths) - 1)} times; at most 32, the smallest side of a scene"
+            )
+        return self
+
+
+def train(
+    config: TrainDiffusionConfig, run: Run, dataset: Dataset, unlabelled: Sequence[SceneSource] = ()
+) -> dict[str, Any]:
+    """Fit the denoiser on the train part of the split and on pictures without labels.
+
+    Goes on where the run folder stands. Writes metrics.jsonl, samples/step_*.png, denoiser/ (running mean of the
+    weights), best.safetensors (styles) and generator.json.
+
+    Returns:
+        the summary that also ends up in the run's DONE file.
+    Raises:
+        RunError: the loss is not a number.
+        ConfigError: the batch does not divide among the processes.
+        DataError: unlabelled pictures of other channels.
+    """
+    if run.finished:
+        return run.summary
+    accelerator = Accelerator()
+    device = accelerator.device
+    mine = share_batch(config.batch_size, accelerator.process_index, accelerator.num_processes)
+    dtype = arithmetic(config.precision, device)
+    autocast = functools.partial(torch.autocast, device.type, dtype, enabled=dtype != torch.float32)
+
+    # data
+    sampler = sampler_of(dataset, config, unlabelled)
+    styles = survey_styles(dataset)
+    null_condition = config.label_dropout > 0 or sampler.unlabelled_share > 0
+    record = describe("diffusion", dataset, null_condition=null_condition, precision=config.precision)
+    record["trained_on"] += unlabelled_keys(sampler)
+
+    # network; forked, so that the caller's stream of random numbers stays untouched
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        network = Denoiser(
+            len(dataset.scenes.classes), dataset.scenes.channels, config.widths, config.blocks, config.fold
+        )
+    network = network.to(device, memory_format=torch.channels_last).train()
+    ema = copy.deepcopy(network).requires_grad_(False).eval()
+    optimizer = torch.optim.AdamW(network.parameters(), config.lr, betas=(0.9, 0.99), weight_decay=0.01)
+    networks, optimizers = {"network": network, "ema": ema}, {"optimizer": optimizer}
+    done = restore(run, networks, optimizers)
+    velocity_of = accelerator.prepare(Velocity(network))
+
+    steps = range(done + 1, config.steps + 1)
+    progress = tqdm(
+        steps, "diffusion", config.steps, initial=done, mininterval=1.0, disable=not accelerator.is_main_process
+    )
+    for step in progress:
+        set_lr(optimizer, config.lr * lr_factor(step, config.steps, config.decay_share, config.warmup_steps))
+
+        # a batch: pictures normalised by their style, some label maps hidden
+        batch = sampler.batch(step, mine)
+        images = image_tensor(batch.images).to(device)  # (B, channels, h, w) in [-1, 1]
+        labels = label_tensor(batch.indices).to(device)  # (B, h, w)
+        hole = torch.from_numpy(batch.hole)[:, None].to(device)  # (B, 1, h, w)
+        style, _ = visible_style(images, hole)
+        pictures, labels, hole = pad_inputs(normalise(images, style), labels, hole, network.stride)
+        dropped, levels = draw_levels(batch.seeds, config)
+        known = torch.from_numpy(batch.labelled & ~dropped).to(device)  # (B,)
+        time = torch.from_numpy(levels).to(device)  # (B,) share of noise
+        noise = draw_noise(batch.seeds.tolist(), tuple(pictures.shape[1:]))[1].to(device)
+
+        # somewhere on the straight line between picture and noise: which way does it run?
+        noisy = torch.lerp(pictures, noise, time[:, None, None, None])
+        with autocast():
+            velocity = velocity_of(noisy, time, labels, known, pictures, hole, style)
+        error = (velocity - (noise - pictures)).square()
+        loss = (error * hole).sum() / (hole.sum() * pictures.shape[1]).clamp_min(1)
+        accelerator.backward(loss)
+        accelerator.clip_grad_norm_(network.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        update_ema(ema, network, min(config.ema_decay, step / (step + 10)))
+
+        if step % config.log_every == 0 or step == config.steps:
+            value = loss.item()
+            refuse_nan({"denoising": value}, step, "lr")
+            run.log(step, denoising=value)
+            progress.set_postfix(denoising=f"{value:.3f}", refresh=False)
+        if step % config.sample_every == 0 or step == config.steps:
+            drawer = Diffusion(ema, styles, dataset.scenes.classes, null_condition=null_condition)
+            write_grid(run, step, drawer, dataset, 2 * config.crop_px, config.seed)
+        if step % config.checkpoint_every == 0 and step < config.steps:
+            refuse_nan({"denoising": loss.item()}, step, "lr")
+            save(run, step, networks, optimizers)
+
+    if run.writes:
+        write_json(run.folder / RECORD, record)
+        save_denoiser(ema, run.folder)
+    run.save_weights(STYLES, {"styles.shares": styles.shares, "styles.styles": styles.styles}, step=config.steps)
+    summary = {
+        "generator": "diffusion",
+        "steps": config.steps,
+        "scenes": len(sampler.train),
+        "rare_scenes": len(sampler.rare_train),
+        "unlabelled": sum(map(len, sampler.unlabelled)),
+        "losses": {"denoising": value},
+    }
+    run.finish(summary)
+    return summary
+
+
+class Velocity(torch.nn.Module):
+    """The denoiser and its condition in one forward pass, as training with several processes needs it."""
+
+    def __init__(self, network: Denoiser) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, noisy: torch.Tensor, time: torch.Tensor, *given: torch.Tensor) -> torch.Tensor:
+        """See `Denoiser.forward`; `given` are the arguments of `Denoiser.condition`."""
+        return self.network(noisy, time, self.network.condition(*given))
+
+
+def draw_levels(seeds: np.ndarray, config: TrainDiffusionConfig) -> tuple[np.ndarray, np.ndarray]:
+    """(B,) bool, whose label map is hidden; (B,) float32 noise levels in (0, 1). Sample b depends on seeds[b] alone."""
+    streams = [np.random.default_rng([int(seed), 1]) for seed in seeds]
+    dropped = np.array([stream.random() < config.label_dropout for stream in streams])
+    normal = np.array([stream.normal(config.noise_mean, config.noise_spread) for stream in streams])
+    return dropped, (1 / (1 + np.exp(-normal))).astype(np.float32)
+
+
+def sampler_of(dataset: Dataset, config: TrainDiffusionConfig, unlabelled: Sequence[SceneSource] = ()) -> HoleSampler:
+    """Windows of the train part and of pictures without labels; nothing else is ever learned from.
+
+    Raises:
+        DataError: pictures of other channels than the data's.
+    """
+    refuse_other_channels(unlabelled, dataset)
+    used = tuple(source for source in unlabelled if len(source)) if config.unlabelled_share else ()
+    return HoleSampler(
+        dataset.scenes,
+        train=dataset.split.train,
+        rare_train=rare_scenes(dataset),
+        rare=rare_indices(dataset),
+        rare_share=config.rare_share,
+        scene_share=config.scene_share,
+        crop_px=config.crop_px,
+        seed=config.seed,
+        unlabelled=used,
+        unlabelled_share=config.unlabelled_share if used else 0.0,
+    )
+
+
+def refuse_other_channels(unlabelled: Sequence[SceneSource], dataset: Dataset) -> None:
+    """Raise DataError where pictures without labels are RGB beside grey data, or the reverse."""
+    for source in unlabelled:
+        if source.channels != dataset.scenes.channels:
+            there, here = ({1: "grey", 3: "RGB"}[s.channels] for s in (source, dataset.scenes))
+            raise DataError(
+                f"--unlabelled {source.location}: {there} pictures beside {here} data; convert them, or leave them out"
+            )
+
+
+def unlabelled_keys(sampler: HoleSampler) -> list[str]:
+    """Content keys of the pictures without labels, so that none of them is ever taken for unseen."""
+    return [scene_key(source.read(i)[0]) for source in sampler.unlabelled for i in range(len(source))]

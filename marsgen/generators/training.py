@@ -1,0 +1,166 @@
+"""What the training loops of all generators share: who draws which sample, state to go on from, sample grids."""
+
+import io
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from marsgen.errors import ConfigError, RunError
+from marsgen.files import write_bytes
+from marsgen.generators import DrawRequest, Generator
+from marsgen.generators.batches import cut_window, soft_window
+from marsgen.generators.style import StyleTable, measure_style
+from marsgen.runs import Run, load_optimizer_tensors, optimizer_tensors, prefixed, without_prefix
+from marsgen.scenes.dataset import Dataset
+from marsgen.scenes.tensors import image_tensor
+
+STYLE_SCENES = 4096
+"""styles of at most this many training scenes are kept beside the weights"""
+GRID_SCENES = 6
+"""rows of a sample grid"""
+
+Networks = Mapping[str, torch.nn.Module]
+Optimizers = Mapping[str, torch.optim.Optimizer]
+
+
+# data
+
+
+def rare_indices(dataset: Dataset) -> tuple[int, ...]:
+    """Class indices of the rare classes."""
+    return tuple(dataset.scenes.classes.index(name) for name in dataset.scenes.classes.rare)
+
+
+def rare_scenes(dataset: Dataset) -> list[int]:
+    """Training scenes that show a rare class."""
+    shows_rare = dataset.survey.pixels[:, list(rare_indices(dataset))].sum(axis=1) > 0
+    return [i for i in dataset.split.train if shows_rare[i]]
+
+
+def survey_styles(dataset: Dataset) -> StyleTable:
+    """Style and class shares of the training scenes, evenly thinned out where they are very many."""
+    train = np.asarray(dataset.split.train)
+    chosen = train[np.linspace(0, len(train) - 1, min(len(train), STYLE_SCENES)).astype(int)]
+    styles = []
+    for index in chosen:
+        image = image_tensor(dataset.scenes[int(index)].image[None])
+        styles.append(measure_style(image, torch.ones_like(image[:, :1])))
+    counts = dataset.survey.pixels[chosen].astype(np.float32)
+    return StyleTable(torch.from_numpy(counts / counts.sum(axis=1, keepdims=True)), torch.cat(styles))
+
+
+def describe(kind: str, dataset: Dataset, **more: Any) -> dict[str, Any]:
+    """What it takes to rebuild a generator from its weights, and what it has seen."""
+    return {
+        "generator": kind,
+        "classes": dataset.scenes.classes.to_dict(),
+        "channels": dataset.scenes.channels,
+        **more,
+        "trained_on": [dataset.survey.keys[i] for i in dataset.split.train],
+    }
+
+
+def share_batch(batch_size: int, process: int, processes: int) -> range:
+    """The numbers of the samples in each batch that fall to one of several processes."""
+    if batch_size % processes:
+        raise ConfigError(f"batch_size is {batch_size}; it has to be a multiple of the {processes} processes")
+    return range(process, batch_size, processes)
+
+
+# state
+
+
+def save(run: Run, step: int, networks: Networks, optimizers: Optimizers) -> None:
+    """Checkpoint everything that the next step depends on."""
+    tensors: dict[str, torch.Tensor] = {}
+    for name, network in networks.items():
+        tensors |= prefixed(name, network.state_dict())
+    for name, optimizer in optimizers.items():
+        tensors |= optimizer_tensors(optimizer, name)
+    run.save_checkpoint(step, tensors)
+
+
+def restore(run: Run, networks: Networks, optimizers: Optimizers) -> int:
+    """Put back the last checkpoint of an interrupted run; the number of steps that are done (0 for a new run)."""
+    checkpoint = run.load_checkpoint()
+    if checkpoint is None:
+        return 0
+    for name, network in networks.items():
+        network.load_state_dict(without_prefix(name, checkpoint.tensors))
+    for name, optimizer in optimizers.items():
+        load_optimizer_tensors(optimizer, checkpoint.tensors, name)
+    return checkpoint.step
+
+
+def lr_factor(step: int, steps: int, decay_share: float, warmup_steps: int = 0) -> float:
+    """Rising linearly to 1 over `warmup_steps`, falling linearly over the last `decay_share`; step counts from 1."""
+    left = steps - step + 1
+    return min(1.0, step / max(1, warmup_steps), left / max(1.0, decay_share * steps))
+
+
+def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = lr
+
+
+@torch.no_grad()
+def update_ema(ema: torch.nn.Module, network: torch.nn.Module, decay: float) -> None:
+    """ema = decay * ema + (1 - decay) * network, parameter by parameter."""
+    for kept, new in zip(ema.parameters(), network.parameters(), strict=True):
+        kept.lerp_(new, 1 - decay)
+
+
+def refuse_nan(losses: dict[str, float], step: int, rates: str) -> None:
+    """Stop before broken weights reach a checkpoint; `rates` names the settings that may be too high."""
+    for name, value in losses.items():
+        if not math.isfinite(value):
+            raise RunError(
+                f"{name} loss is {value} at step {step}; lower {rates}, or set precision=fp32, and give a new --out"
+            )
+
+
+# sample grids
+
+
+def write_grid(run: Run, step: int, generator: Generator, dataset: Dataset, crop_px: int, seed: int) -> None:
+    """samples/step_*.png: mask | real | whole scene drawn | hole drawn, for a few validation scenes."""
+    if not run.writes:
+        return
+    rows = [np.hstack(_grid_row(i, generator, dataset, crop_px, seed)) for i in grid_scenes(dataset)]
+    if not rows:
+        return
+    width = max(row.shape[1] for row in rows)
+    grid = np.vstack([np.pad(row, ((0, 4), (0, width - row.shape[1]), (0, 0))) for row in rows])
+    scale = max(1, 192 // min(crop_px, rows[0].shape[0]))
+    picture = io.BytesIO()
+    Image.fromarray(grid.repeat(scale, axis=0).repeat(scale, axis=1)).save(picture, format="png")
+    write_bytes(run.folder / "samples" / f"step_{step:06d}.png", picture.getvalue())
+
+
+def grid_scenes(dataset: Dataset) -> list[int]:
+    """A few validation scenes: half of them with the most pixels of a rare class, the others as they come."""
+    val, rare = dataset.split.val, list(rare_indices(dataset))
+    rare_pixels = dataset.survey.pixels[:, rare].sum(axis=1)
+    rarest = sorted(val, key=lambda i: -rare_pixels[i])[: GRID_SCENES // 2]
+    return [*rarest, *(i for i in val if i not in rarest)][:GRID_SCENES]
+
+
+def _grid_row(index: int, generator: Generator, dataset: Dataset, crop_px: int, seed: int) -> list[np.ndarray]:
+    scene, classes = dataset.scenes[index], dataset.scenes.classes
+    rng = np.random.default_rng([seed, index])
+    rare = rare_indices(dataset)
+    height, width = (min(crop_px, side) for side in scene.labels.shape)
+    image, indices = cut_window(scene.image, scene.indices, (height, width), rare, rng)
+    window = soft_window(indices, rare, rng)
+    drawn = [
+        generator.draw(DrawRequest(image[None], indices[None], hole[None], np.array([index], np.uint64)))[0]
+        for hole in (np.ones_like(window), window)
+    ]
+    # the mask is dark where the last picture is real
+    mask = (classes.paint(classes.to_ids(indices)) * (0.4 + 0.6 * window[..., None])).astype(np.uint8)
+    pictures = [mask, *(np.broadcast_to(picture, (height, width, 3)) for picture in (image, *drawn))]
+    return [np.pad(picture, ((0, 0), (0, 4), (0, 0))) for picture in pictures]
