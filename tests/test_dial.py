@@ -1,0 +1,122 @@
+"""From copy-paste to imagination on the command line: the dial of a diffusion generator, its sheets, refusals."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from test_flow import ROOT, call
+
+TINY = ["--config", str(ROOT / "configs" / "tiny" / "diffusion.yaml")]
+
+
+def pictures(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted((folder / "images").iterdir())}
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory, tiny_npz) -> Path:
+    """A folder with outputs/generator, a diffusion model of six steps that has seen the npz's test_set too."""
+    folder = tmp_path_factory.mktemp("world")
+    words = ["marsgen", "train-generator", "--data", str(tiny_npz), *TINY, "--out", str(folder / "outputs/generator")]
+    assert call(*words) == 0
+    return folder
+
+
+@pytest.fixture
+def here(world, monkeypatch) -> Path:
+    monkeypatch.chdir(world)
+    return world
+
+
+def refused(capsys, *words: str) -> str:
+    capsys.readouterr()
+    assert call(*words) == 2
+    *progress, line = capsys.readouterr().err.strip().splitlines()
+    assert not any("Traceback" in words for words in progress)
+    return line
+
+
+def test_strength_0_is_copy_paste_byte_for_byte_and_1_is_not(here, tiny_npz):
+    assert call("marsgen", "synthesize", "--n", "6", "--strength", "0", "--out", "none") == 0
+    assert call("marsgen", "synthesize", "--n", "6", "--out", "full") == 0
+    paste = ["--generator", "copy-paste", "--data", str(tiny_npz)]
+    assert call("marsgen", "synthesize", "--n", "6", *paste, "--out", "paste") == 0
+    none, full, paste_only = (pictures(here / name) for name in ("none", "full", "paste"))
+    assert none == paste_only
+    assert all(full[name] != none[name] for name in none)
+
+
+@pytest.mark.parametrize("mode", ["region", "scene"])
+def test_any_batch_size_and_number_of_pairs_gives_the_same_bytes(here, mode):
+    common = ["marsgen", "synthesize", "--mode", mode, "--strength", "0.5", "--set", "draw.sampling_steps=3"]
+    assert call(*common, "--n", "20", "--set", "batch_size=64", "--out", f"{mode}-many") == 0
+    assert call(*common, "--n", "5", "--set", "batch_size=1", "--out", f"{mode}-few") == 0
+    many, few = pictures(here / f"{mode}-many"), pictures(here / f"{mode}-few")
+    assert few == {name: many[name] for name in few}
+
+
+def test_what_was_learned_from_and_how_it_was_drawn_is_on_record(here):
+    import json
+
+    assert call("marsgen", "synthesize", "--n", "1", "--guidance", "2", "--out", "record") == 0
+    head = json.loads((here / "record/synth.json").read_text())
+    assert head["drawing"] == {"strength": 1.0, "guidance": 2.0, "sampling_steps": 10}
+    learned = json.loads((here / "outputs/generator/generator.json").read_text())["trained_on"]
+    assert set(learned) <= set(head["trained_on"])
+    done = json.loads((here / "outputs/generator/DONE").read_text())
+    assert (done["unlabelled"], len(learned)) == (6, done["scenes"] + 6)
+
+
+def test_preview_draws_the_sheets_and_says_how_much_noise_matters(here, capsys):
+    small = ["rows=2", "strengths=[0,1]", "guidances=[1,3]", "variants=2"]
+    assert call("marsgen", "preview", *(word for setting in small for word in ("--set", setting))) == 0
+    said = capsys.readouterr().out
+    assert "same label map" in said
+    assert "real scenes" in said
+    folder = here / "outputs/preview-generator"
+    assert {"strength.png", "guidance.png", "scenes.png", "DONE"} <= {path.name for path in folder.iterdir()}
+    sheet = np.asarray(Image.open(folder / "strength.png"))
+    real, _, none, full = np.split(sheet, 4, axis=1)
+    assert (real != none).any()  # something was pasted
+    assert (none != full).any()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--strength", "1.5"], "--strength.*less than or equal to 1"),
+        (["--set", "draw.strength=-0.1"], "draw.strength is -0.1"),
+        (["--generator", "copy-paste", "--data", "DATA", "--strength", "0.5"], "copy-paste draws nothing"),
+        (["--data", "sim:12,channels=3"], r"draws grey \(1 channel\) images; the data are RGB"),
+        (
+            ["--classes", "CLASSES", "--data", "DATA"],
+            "has learned the classes soil, bedrock, sand, big_rock; the data have",
+        ),
+    ],
+)
+def test_a_way_to_draw_that_cannot_be_is_refused(words, message, here, tiny_npz, tmp_path, capsys):
+    import re
+
+    classes = tmp_path / "other.yaml"
+    rows = "".join(f"  - {{name: t{i}, id: {i}, colour: [{i}, 0, 0]}}\n" for i in range(1, 5))
+    classes.write_text(f"ignored: 0\nrare: [t4]\nclasses:\n{rows}")
+    given = [{"DATA": str(tiny_npz), "CLASSES": str(classes)}.get(word, word) for word in words]
+    line = refused(capsys, "marsgen", "synthesize", "--n", "2", *given, "--out", str(tmp_path / "no"))
+    assert re.search(message, line), line
+    assert not (tmp_path / "no").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--kind", "diffusion", "--unlabelled", "sim:4,channels=3"], "RGB pictures beside grey data"),
+        (["--unlabelled", "sim:4"], "pix2pix learns from labelled pictures only; try --kind diffusion"),
+        (["--kind", "difusion"], "difusion"),
+        (["--kind", "diffusion", "--set", "fold=3"], "fold is 3"),
+    ],
+)
+def test_a_training_that_cannot_be_is_refused(words, message, tiny_npz, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert message in refused(capsys, "marsgen", "train-generator", "--data", str(tiny_npz), *words)
+    assert list(tmp_path.iterdir()) == []
