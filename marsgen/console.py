@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from marsgen.errors import InputError
+from marsgen.team import first_to_say
 
 if TYPE_CHECKING:
     from marsgen.scenes.classes import ClassSet
@@ -66,8 +67,19 @@ def read_class_set(classes: Path | None) -> "ClassSet | None":
 
 def say(text: str) -> None:
     """Print a result line to standard output; progress bars use standard error. Of several processes, one speaks."""
-    if int(os.environ.get("RANK", "0")) == 0:
+    if is_first_process():
         print(text, flush=True)
+
+
+def say_note(text: str) -> None:
+    """Print what the user may want to know to standard error. Of several processes, one speaks."""
+    if is_first_process():
+        print(f"note: {text}", file=sys.stderr)
+
+
+def is_first_process() -> bool:
+    """Whether torchrun, if it started this process, calls it number 0."""
+    return int(os.environ.get("RANK", "0")) == 0
 
 
 def say_data(dataset: "Dataset") -> None:
@@ -83,6 +95,8 @@ def run_app(app: typer.Typer, program: str, prepare: Callable[[list[str]], list[
     Args:
         prepare: rewrites the arguments before they are parsed.
     """
+    if not is_first_process():
+        os.environ["TQDM_DISABLE"] = "1"  # tqdm's own switch, read when it is first imported: one process shows bars
     try:
         code = app(prepare(sys.argv[1:]), standalone_mode=False, prog_name=program)
     except InputError as problem:
@@ -92,7 +106,8 @@ def run_app(app: typer.Typer, program: str, prepare: Callable[[list[str]], list[
         words = getattr(problem, "format_message", problem.__str__)()
         _stop(f"{words.rstrip('.')}; see `{context.command_path if context else program} --help`")
     except (typer.Abort, KeyboardInterrupt):
-        print("stopped; the same command goes on where it was", file=sys.stderr)
+        if is_first_process():
+            print("stopped; the same command goes on where it was", file=sys.stderr)
         sys.exit(130)
     except OSError as problem:
         if problem.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM):
@@ -102,7 +117,9 @@ def run_app(app: typer.Typer, program: str, prepare: Callable[[list[str]], list[
 
 
 def _stop(sentence: str) -> None:
-    print(f"error: {' '.join(sentence.split())}", file=sys.stderr)
+    # most mistakes stop all processes alike, some only one of them, and that need not be the first
+    if first_to_say(sentence):
+        print(f"error: {' '.join(sentence.split())}", file=sys.stderr)
     sys.exit(2)
 
 

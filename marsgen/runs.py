@@ -132,11 +132,11 @@ class Run:
             RunError: no run there, one of another command, or one not finished.
         """
         if not (folder / "config.yaml").is_file():
-            made_by = f" made by `{' or '.join(commands)}`" if commands else ""
+            made_by = f" made by `{'` or `'.join(commands)}`" if commands else ""
             raise RunError(f"{folder}: no run folder here (config.yaml is missing); expected one{made_by}")
         there = _read_identity(folder)
         if commands and there["command"] not in commands:
-            raise RunError(f"{folder} was made by `{there['command']}`; expected a run of `{' or '.join(commands)}`")
+            raise RunError(f"{folder} was made by `{there['command']}`; expected a run of `{'` or `'.join(commands)}`")
         run = cls(folder, there["command"], there["config"], there["inputs"], writes=False)
         if finished and not run.finished:
             raise RunError(f"{folder}: this run has not finished; repeat its `{run.command}` command and it goes on")

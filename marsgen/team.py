@@ -1,10 +1,11 @@
 """Team: the processes that torchrun started for one command, or this one alone."""
 
+import hashlib
 import os
 from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
-__all__ = ["ALONE", "Team", "join_team"]
+__all__ = ["ALONE", "Team", "first_to_say", "join_team"]
 
 
 class Team(Protocol):
@@ -37,10 +38,38 @@ ALONE: Team = _Alone()
 
 
 def join_team() -> Team:
-    """The processes that torchrun started, or this one alone."""
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    """The processes that torchrun started, or this one alone.
+
+    Without a GPU they talk through gloo. (`accelerate launch --cpu --num_processes 2` starts only one process.)
+    """
+    if _count_started() == 1:
         return ALONE
     import torch
     from accelerate import PartialState
 
     return PartialState(cpu=not torch.cuda.is_available())
+
+
+def first_to_say(sentence: str) -> bool:
+    """Whether no other process of the team has said this; for what all may have to say, joined or not.
+
+    True as well where the others cannot be asked: better twice than not at all.
+    """
+    if _count_started() == 1:
+        return True
+    from datetime import timedelta
+
+    from torch.distributed import TCPStore
+
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    key = hashlib.blake2b(sentence.encode(), digest_size=8, person=b"marsgen").hexdigest()
+    try:  # the store at which torchrun lets its processes meet
+        where = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+        store = TCPStore(*where, is_master=False, wait_for_workers=False, timeout=timedelta(seconds=5))
+        return store.add(f"marsgen/said/{attempt}/{key}", 1) == 1
+    except (KeyError, ValueError, RuntimeError):
+        return True
+
+
+def _count_started() -> int:
+    return int(os.environ.get("WORLD_SIZE", "1"))

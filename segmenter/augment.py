@@ -29,7 +29,7 @@ def build_augmentation(config: AugmentConfig) -> v2.Transform:
 
 
 def augment(
-    images: torch.Tensor, labels: torch.Tensor, augmentation: v2.Transform, shared_by: int, seed: int
+    images: torch.Tensor, labels: torch.Tensor, augmentation: v2.Transform, shared_by: int, seed: int, first: int = 0
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Change a batch at random; the global random state of torch is left as it was.
 
@@ -38,6 +38,7 @@ def augment(
         labels: (B, H, W) uint8 class indices, 255 = ignored.
         shared_by: windows that share one draw; one by one is ten times slower.
         seed: fixes everything that is drawn.
+        first: the windows are number first, first + 1, ... of their batch, whose beginning is somewhere else.
     Returns:
         the changed images and labels, same shapes and types.
     """
@@ -45,8 +46,9 @@ def augment(
     # v2 draws from torch's global generator and takes no other
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        for first in range(0, len(images), shared_by):
-            part = slice(first, first + shared_by)
+        for start in range(-first, len(images), shared_by):
+            # empty for windows that are not here: their random numbers are drawn all the same
+            part = slice(max(start, 0), max(start + shared_by, 0))
             changed.append(augmentation(tv_tensors.Image(images[part]), tv_tensors.Mask(labels[part])))
     return (
         torch.cat([image.as_subclass(torch.Tensor) for image, _ in changed]),

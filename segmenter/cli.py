@@ -63,6 +63,7 @@ def train(
     from marsgen.config import load_config
     from marsgen.runs import Run
     from marsgen.scenes.dataset import open_dataset
+    from marsgen.team import join_team
     from segmenter.config import TrainConfig
     from segmenter.mixing import TrainingBatches, describe_extra, open_extras
     from segmenter.train import check_best_metric
@@ -72,22 +73,17 @@ def train(
     dataset = open_dataset(data, settings.data, read_class_set(classes))
     extras = open_extras(extra or (), dataset)
     check_best_metric(settings, dataset)
-    TrainingBatches(settings, dataset, extras)  # what cannot be trained on is refused before a folder exists
+    team = join_team()
+    TrainingBatches(settings, dataset, extras, team)  # what cannot be trained on is refused before a folder exists
     folder = out or OUTPUTS / _run_name(extra or (), settings.seed)
-    run = Run.start(
-        folder,
-        "segmenter train",
-        settings,
-        {
-            "data": {
-                "location": data,
-                "fingerprint": dataset.scenes.fingerprint(),
-                "classes": classes and str(classes),
-            },
-            "extra": [describe_extra(source) for source in extras],
-        },
-        without_effect=("workers",),
-    )
+    inputs = {
+        "data": {"location": data, "fingerprint": dataset.scenes.fingerprint(), "classes": classes and str(classes)},
+        "extra": [describe_extra(source) for source in extras],
+    }
+    with team.main_process_first():
+        run = Run.start(
+            folder, "segmenter train", settings, inputs, without_effect=("workers",), writes=team.is_main_process
+        )
     say_data(dataset)
     for source in extras:
         say(f"extra: {len(source)} scenes of {source.location}")

@@ -1,4 +1,7 @@
-"""`segmenter train`: the loop, top to bottom."""
+"""`segmenter train`: the loop, top to bottom.
+
+Started by torchrun, several processes share every batch; they compute what one process would, up to rounding.
+"""
 
 import copy
 from collections.abc import Iterator, Sequence
@@ -27,10 +30,12 @@ from marsgen.scenes.counts import class_weights
 from marsgen.scenes.dataset import Dataset
 from marsgen.scenes.scene import Scene, SceneSource, batches_of_one_shape
 from marsgen.scenes.tensors import image_tensor, label_tensor
+from marsgen.team import join_team
 from segmenter.config import TrainConfig
 from segmenter.losses import SegmentationLoss, cap_class_weights
 from segmenter.mixing import TrainingBatches, iterate_batches, trained_on
 from segmenter.networks import build_network
+from segmenter.sharing import share_batch_norm, sum_arrays, sum_over_processes
 
 
 @dataclass
@@ -60,7 +65,7 @@ def train(config: TrainConfig, run: Run, dataset: Dataset, extras: Sequence[Scen
     Returns:
         best.safetensors: the weights that did best on the real validation scenes.
     Raises:
-        ConfigError: best_metric names nothing that is measured.
+        ConfigError: best_metric names nothing that is measured, or the batch does not divide among the processes.
         DataError: nothing to train on, or best_metric cannot be measured on the validation scenes.
         RunError: the loss is no longer a number.
     """
@@ -73,10 +78,12 @@ def train(config: TrainConfig, run: Run, dataset: Dataset, extras: Sequence[Scen
     write_split_keys(run, dataset, extras)
 
     # data: extra scenes may join training, never validation
-    batches = TrainingBatches(config, dataset, extras)
+    batches = TrainingBatches(config, dataset, extras, accelerator)
 
     # model
     network = draw_network(config, dataset.scenes.channels, len(classes)).to(accelerator.device)
+    if accelerator.num_processes > 1:
+        share_batch_norm(network)
     average = copy.deepcopy(network) if config.ema_decay else network
     weights = class_weights(dataset.survey.pixels[list(dataset.split.train)], config.class_weight_power)
     loss_fn = SegmentationLoss(config.loss, cap_class_weights(weights, config.class_weight_max)).to(accelerator.device)
@@ -90,7 +97,14 @@ def train(config: TrainConfig, run: Run, dataset: Dataset, extras: Sequence[Scen
         load_optimizer_tensors(optimizer, checkpoint.tensors, "optimizer")
         progress, done = Progress(**checkpoint.record["progress"]), checkpoint.step
 
-    bar = tqdm(desc="train", unit=" images", total=config.steps * config.batch_size, initial=done * config.batch_size)
+    compute = accelerator.prepare(network)  # with gradients averaged over the processes; `network` has the weights
+    bar = tqdm(
+        desc="train",
+        unit=" images",
+        total=config.steps * config.batch_size,
+        initial=done * config.batch_size,
+        disable=not accelerator.is_main_process,
+    )
     for step, (images, labels) in iterate_batches(batches, first=done + 1):
         if config.patience and progress.since_best >= config.patience:
             break
@@ -98,9 +112,10 @@ def train(config: TrainConfig, run: Run, dataset: Dataset, extras: Sequence[Scen
             group["lr"] = learning_rate(config, step)
         images = images.to(accelerator.device, memory_format=torch.channels_last)  # (B, channels, H, W) in [-1, 1]
         with accelerator.autocast():
-            logits = network(images)  # (B, C, H, W)
-        loss = loss_fn(logits, labels.to(accelerator.device))  # labels (B, H, W) int64, 255 = ignored
-        accelerator.backward(loss)
+            logits = compute(images)  # (B, C, H, W)
+        # labels (B, H, W) int64, 255 = ignored; this process's part of the loss, the parts add up
+        loss = loss_fn(logits, labels.to(accelerator.device), sum_over_processes)
+        accelerator.backward(loss * accelerator.num_processes)  # the mean over processes becomes the sum of the parts
         optimizer.step()
         optimizer.zero_grad()
         if config.ema_decay:
@@ -110,11 +125,11 @@ def train(config: TrainConfig, run: Run, dataset: Dataset, extras: Sequence[Scen
 
         validates = step % config.validate_every == 0 or step == config.steps
         if step % config.log_every == 0 or validates:
-            train_loss = loss.item()  # waits for the GPU, so not every step
+            train_loss = sum_over_processes(loss.detach()).item()  # waits for the GPU, so not every step
             refuse_broken_loss(train_loss, step, config)
             run.log(step, train_loss=train_loss, lr=learning_rate(config, step))
         if validates:
-            scores = validate(average, loss_fn, read_scenes(dataset, dataset.split.val), accelerator)
+            scores = validate(average, loss_fn, dataset, accelerator)
             refuse_broken_loss(scores["loss"], step, config)
             run.log(step, **scores)
             if progress.add(step, scores[config.best_metric], config.best_metric):
@@ -128,6 +143,7 @@ def train(config: TrainConfig, run: Run, dataset: Dataset, extras: Sequence[Scen
     bar.close()
     precision = "bf16" if accelerator.mixed_precision == "bf16" else "fp32"
     run.finish(summary_of(run, config, dataset, extras, done, progress) | {"precision": precision})
+    accelerator.wait_for_everyone()  # the first process writes; the files are there for all
     return best_path
 
 
@@ -135,19 +151,14 @@ def train(config: TrainConfig, run: Run, dataset: Dataset, extras: Sequence[Scen
 
 
 def open_accelerator(precision: str) -> Accelerator:
-    """The device to train on, with autocast to bf16 where `precision` (auto, bf16, fp32) and the device say so.
-
-    Raises:
-        RunError: started as several processes; a step of this network is too short to be worth sharing.
-    """
+    """The device to train on, with autocast to bf16 where `precision` (auto, bf16, fp32) and the device say so."""
+    join_team()
     # the state is one per process and refuses another precision; commands of one process may differ in it
     AcceleratorState._reset_state()
     accelerator = Accelerator(mixed_precision="bf16" if precision == "bf16" else "no")
     if precision == "auto" and computes_in_bf16(accelerator.device):
         AcceleratorState._reset_state()
         accelerator = Accelerator(mixed_precision="bf16")
-    if accelerator.num_processes > 1:
-        raise RunError(f"segmenter train was started as {accelerator.num_processes} processes; start it as one")
     return accelerator
 
 
@@ -205,26 +216,30 @@ def read_scenes(dataset: Dataset, indices: Sequence[int]) -> Iterator[Scene]:
 
 @torch.inference_mode()
 def validate(
-    network: nn.Module, loss_fn: nn.Module, scenes: Iterator[Scene], accelerator: Accelerator, batch_size: int = 32
+    network: nn.Module, loss_fn: nn.Module, dataset: Dataset, accelerator: Accelerator, block: int = 32
 ) -> dict[str, float]:
-    """Scores on whole, unchanged scenes.
+    """Scores on the validation scenes, whole and unchanged; the processes take blocks of `block` scenes in turn.
 
     Returns:
         loss (mean over scenes), mean_iou and iou_NAME of each class in [0, 1]; NaN where a class is in neither the
         label maps nor the predictions.
     """
     network.eval()
-    confusion, losses, classes = np.zeros(()), [], None
-    for batch in batches_of_one_shape(scenes, batch_size):
-        classes = batch[0].classes
-        indices = np.stack([scene.indices for scene in batch])
-        images = image_tensor(np.stack([scene.image for scene in batch])).to(accelerator.device)
-        with accelerator.autocast():
-            logits = network(images.contiguous(memory_format=torch.channels_last))
-        losses += [loss_fn(logits, label_tensor(indices).to(accelerator.device)).item()] * len(batch)
-        confusion = confusion + confusion_matrix(indices, logits.argmax(1).cpu().numpy(), len(classes))
+    classes, val = dataset.scenes.classes, dataset.split.val
+    confusion = np.zeros((len(classes), len(classes)), np.int64)
+    losses = np.zeros(len(val))  # of each scene; 0 for those of other processes
+    for start in range(accelerator.process_index * block, len(val), accelerator.num_processes * block):
+        done = start
+        for batch in batches_of_one_shape(read_scenes(dataset, val[start : start + block]), block):
+            indices = np.stack([scene.indices for scene in batch])
+            images = image_tensor(np.stack([scene.image for scene in batch])).to(accelerator.device)
+            with accelerator.autocast():
+                logits = network(images.contiguous(memory_format=torch.channels_last))
+            losses[done : done + len(batch)] = loss_fn(logits, label_tensor(indices).to(accelerator.device)).item()
+            confusion += confusion_matrix(indices, logits.argmax(1).cpu().numpy(), len(classes))
+            done += len(batch)
     network.train()
-    assert classes is not None, "an empty validation part is refused before training"
+    confusion, losses = (sum_arrays(array, accelerator.device) for array in (confusion, losses))
     return named_scores(confusion, classes) | {"loss": float(np.mean(losses))}
 
 

@@ -1,0 +1,103 @@
+"""Pairs per second of `marsgen synthesize` under torchrun: one process beside two, one thread each.
+
+    python benchmarks/scaling.py --generator outputs/generator --data mars_for_students.npz --n 512
+
+One and two processes take turns, so that other work on the machine meets both. What is timed is the making: planning,
+drawing, and writing of all pairs, from the moment all processes are ready to the moment the last one is done. Start-up
+(imports, opening the data, cutting the regions) is not. `cores` is CPU time over wall time, all processes together: a
+process plans and compresses beside its network, so one can use more than a core; --pin gives each process one core.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+
+def measure(where: str, data: str, n: int, folder: str, pin: bool) -> dict[str, float]:
+    """Make this process's share of n pairs; return seconds until all are done and the CPU seconds of this process."""
+    if pin:
+        cores = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, {cores[int(os.environ["LOCAL_RANK"]) % len(cores)]})
+    import numpy as np
+
+    from marsgen import synthesis
+    from marsgen.config import DataConfig
+    from marsgen.generators import load_generator
+    from marsgen.masks.regions import cut_regions
+    from marsgen.scenes.dataset import open_dataset
+    from marsgen.team import join_team
+
+    team = join_team()
+    dataset = open_dataset(data, DataConfig())
+    generator = load_generator(where, dataset.scenes.classes, dataset.scenes.channels)
+    config = synthesis.SynthesizeConfig(n=n, classes=dataset.scenes.classes.rare)
+    library = cut_regions(dataset.scenes, dataset.split.train, config.classes, config.paste, dataset.survey.keys)
+    maker = synthesis.SceneMaker(config, dataset, library, generator)
+    maker.draw(maker.plan(10_000_000))  # warm-up
+    chunks = np.arange(-(-n // synthesis.CHUNK))[team.process_index :: team.num_processes]
+
+    team.wait_for_everyone()
+    start, cpu = time.perf_counter(), time.process_time()
+    synthesis.make_chunks(chunks, config, Path(folder), maker, team)
+    own, cpu = time.perf_counter() - start, time.process_time() - cpu
+    team.wait_for_everyone()
+    return {"seconds": time.perf_counter() - start, "own_seconds": own, "cpu_seconds": cpu}
+
+
+def measure_processes(processes: int, options: argparse.Namespace) -> dict[str, float]:
+    """Let torchrun start `processes` of `measure`."""
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
+    with tempfile.TemporaryDirectory() as folder:
+        # as one word: torchrun takes "--n" for one of its own options, wherever it stands
+        task = json.dumps([options.generator, options.data, options.n, folder, options.pin])
+        done = subprocess.run(
+            [*torchrun, __file__, task],
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            stdout=subprocess.PIPE,
+            stderr=None if options.verbose else subprocess.DEVNULL,
+            text=True,
+            check=True,
+        )
+    results = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    assert len(results) == processes
+    seconds = max(result["seconds"] for result in results)
+    return {
+        "pairs_per_s": options.n / seconds,
+        "cores": sum(result["cpu_seconds"] for result in results) / seconds,
+        "cpu_ms_per_pair": 1000 * sum(result["cpu_seconds"] for result in results) / options.n,
+        "waiting_share": 1 - sum(result["own_seconds"] for result in results) / (processes * seconds),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--generator", required=True, help="folder of `marsgen train-generator`, or copy-paste")
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--n", type=int, default=512)
+    parser.add_argument("--rounds", type=int, default=3, help="measurements of each; the median counts")
+    parser.add_argument("--pin", action="store_true", help="keep each process on one core of its own")
+    parser.add_argument("--verbose", action="store_true", help="show what the processes print")
+    options = parser.parse_args()
+    rates: dict[int, list[float]] = {1: [], 2: []}
+    for _ in range(options.rounds):
+        for processes in rates:
+            result: dict[str, Any] = measure_processes(processes, options)
+            rates[processes].append(result["pairs_per_s"])
+            print(f"{processes}: {json.dumps({name: round(value, 3) for name, value in result.items()})}", flush=True)
+    one, two = (statistics.median(rates[processes]) for processes in (1, 2))
+    print(f"two / one: {two / one:.2f} times the pairs/s ({two:.1f} / {one:.1f})")
+
+
+if __name__ == "__main__":
+    # torchrun hands its processes the task; a user hands options
+    if "LOCAL_RANK" in os.environ:
+        print(json.dumps(measure(*json.loads(sys.argv[1]))), flush=True)
+    else:
+        main()

@@ -1,0 +1,89 @@
+"""One training step shared by several processes: sums over all of them, and batch norm over the whole batch.
+
+Parameters, running averages and buffers stay equal in all processes, since each is moved by the same sums.
+"""
+
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import nn
+
+
+def count_processes() -> int:
+    """Processes that train together; 1 for a process of its own."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+class _Sum(torch.autograd.Function):
+    """Sum over processes. Each tensor is part of the sums that all processes get, so gradients are summed as well."""
+
+    @staticmethod
+    def forward(ctx: Any, tensor: torch.Tensor) -> torch.Tensor:
+        total = tensor.contiguous().clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+        return _Sum.forward(ctx, gradient)
+
+
+def sum_over_processes(tensor: torch.Tensor) -> torch.Tensor:
+    """The sum of the tensors that all processes bring, the same bits in each; differentiable.
+
+    All processes have to call it, with tensors of one shape. A process of its own gets its tensor back.
+    """
+    return _Sum.apply(tensor) if count_processes() > 1 else tensor  # type: ignore[no-untyped-call]
+
+
+def sum_arrays(array: np.ndarray, device: torch.device) -> np.ndarray:
+    """`sum_over_processes` of a numpy array; `device` is where the processes exchange tensors."""
+    if count_processes() == 1:
+        return array
+    return sum_over_processes(torch.from_numpy(array).to(device)).cpu().numpy()
+
+
+class SharedBatchNorm(nn.BatchNorm2d):
+    """Batch norm that normalises by mean and variance of the batch over all processes.
+
+    torch.nn.SyncBatchNorm does the same on a GPU and refuses a CPU; this one is the same code on both. Every process
+    has to bring equally many pixels.
+    """
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        """(B, C, H, W) of any float type -> the same shape and type."""
+        if not self.training:
+            return super().forward(input)
+        x = input.float()
+        own_var, own_mean = torch.var_mean(x, (0, 2, 3), correction=0)  # (C,)
+        # in float64, since the variance is a small difference of large numbers
+        moments = torch.stack([own_mean.double(), own_var.double() + own_mean.double() ** 2])
+        mean, square = sum_over_processes(moments) / count_processes()
+        var = (square - mean**2).float()
+        self._track(mean.float().detach(), var.detach(), count_processes() * x[:, 0].numel())
+        scale = self.weight * torch.rsqrt(var + self.eps)
+        return ((x - mean.float()[:, None, None]) * scale[:, None, None] + self.bias[:, None, None]).to(input.dtype)
+
+    @torch.no_grad()
+    def _track(self, mean: torch.Tensor, var: torch.Tensor, pixels: int) -> None:
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        assert self.num_batches_tracked is not None
+        assert self.momentum is not None
+        self.num_batches_tracked.add_(1)
+        self.running_mean.lerp_(mean, self.momentum)
+        self.running_var.lerp_(var * (pixels / max(pixels - 1, 1)), self.momentum)
+
+
+def share_batch_norm(network: nn.Module) -> nn.Module:
+    """Replace every BatchNorm2d inside `network` by a SharedBatchNorm of the same weights; returns `network`."""
+    for name, layer in network.named_children():
+        if type(layer) is nn.BatchNorm2d:
+            shared = SharedBatchNorm(layer.num_features, layer.eps, layer.momentum)
+            shared.load_state_dict(layer.state_dict())
+            setattr(network, name, shared)
+        else:
+            share_batch_norm(layer)
+    return network
