@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -57,6 +57,9 @@ class PasteConfig(Config):
     """largest rotation in degrees; regions cut off by the border of their scene are never rotated"""
     warp: float = Field(0.03, ge=0, le=0.1)
     """largest smooth shift of the outline as a share of the region's size"""
+    recombine: float = Field(0.0, ge=0, le=1)
+    """probability of a new outline, mixed from those of two regions of the class and bent at random; the pixels stay
+    the first one's, stretched to fill it"""
 
     # how it looks
     feather_px: float = Field(2.5, gt=0, le=20)
@@ -67,6 +70,9 @@ class PasteConfig(Config):
     """how far the brightness along the outline bends towards the ground beside it; 0 leaves rims of donor ground"""
 
     # where it may stand
+    placement: Literal["uniform", "class", "focus"] = "uniform"
+    """uniform: scenes and places alike; class: those where the class occurs in real scenes; focus: those where the
+    segmenter of --focus errs"""
     ground_classes: tuple[str, ...] = ()
     """classes that a region may stand on; empty means every class that is not pasted"""
     gap_px: int = Field(2, ge=0)
@@ -202,7 +208,7 @@ def shape_stamp(
         sharpen = min(max(2.75 * (tall / height - 0.75), 0.0), 1.2)
         layers = layers.copy()
         layers[..., :-1] += np.float32(sharpen) * region.detail
-    sampled = _sample(layers, rows, columns)
+    sampled = sample_bilinear(layers, rows, columns)
     cut = tuple({"left": "right", "right": "left"}.get(side, side) for side in region.cut) if flip else region.cut
     grown = tall / height
     # the centre of the last pixel lies half a pixel inside the stamp's edge
@@ -210,7 +216,7 @@ def shape_stamp(
     return Stamp(sampled[..., :-1], sampled[..., -1] * np.float32(grown), cut, reach)
 
 
-def _sample(layers: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+def sample_bilinear(layers: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
     """Bilinear values of (h, w, L) layers at float positions; positions outside take the nearest edge."""
     height, width = layers.shape[:2]
     rows, columns = np.clip(rows, 0, height - 1), np.clip(columns, 0, width - 1)

@@ -1,12 +1,14 @@
 """Which scene gets which region, where: a pure function of (inputs, seed, sample index)."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 
 from marsgen.errors import DataError
+from marsgen.masks.outlines import OutlineLender, recombine
 from marsgen.masks.paste import (
     MIN_DISTANCE,
     Box,
@@ -20,6 +22,7 @@ from marsgen.masks.paste import (
     paste,
     shape_stamp,
 )
+from marsgen.masks.placement import Placement, draw_from
 from marsgen.masks.regions import Region, RegionLibrary
 from marsgen.scenes.classes import ClassSet
 from marsgen.scenes.scene import SceneSource, scene_key
@@ -52,10 +55,12 @@ class Place:
     """degrees, counterclockwise"""
     gain: float
     """factor on the donor's brightness"""
+    lender: OutlineLender | None = None
+    """who shares in a mixed outline; None for the donor's own"""
 
     def record(self) -> dict:
         """The same content in json's types, as it stands in a manifest."""
-        return {
+        record = {
             "name": self.donor_name,
             "key": self.donor_key,
             "class": self.class_name,
@@ -68,6 +73,7 @@ class Place:
             "angle": round(self.angle, 3),
             "gain": round(self.gain, 4),
         }
+        return record | {"outline": self.lender.record()} if self.lender else record
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,8 +90,9 @@ class PlannedSample:
 
     @property
     def ancestors(self) -> tuple[str, ...]:
-        """Content keys of the parent and of every donor, each once: what Origin.ancestors holds."""
-        return tuple(dict.fromkeys([self.parent_key, *(place.donor_key for place in self.places)]))
+        """Content keys of the parent, every donor and every lender of an outline, each once, for Origin.ancestors."""
+        lenders = [place.lender.key for place in self.places if place.lender]
+        return tuple(dict.fromkeys([self.parent_key, *(place.donor_key for place in self.places), *lenders]))
 
     def record(self) -> dict:
         """Everything but the arrays in json's types: keys `index`, `seed`, `parent`, `donors` of a manifest line."""
@@ -98,33 +105,46 @@ class PlannedSample:
 
 
 def edit_sample(
-    index: int, seed: int, scenes: SceneSource, library: RegionLibrary, config: PasteConfig, parents: Sequence[int]
+    index: int,
+    seed: int,
+    scenes: SceneSource,
+    library: RegionLibrary,
+    config: PasteConfig,
+    parents: Sequence[int],
+    *,
+    placement: Placement | None = None,
+    attempt: int = 0,
 ) -> PlannedSample:
     """Draw a parent scene and paste regions of the library into it.
 
     Args:
-        index: number of the sample; together with `seed` and the other inputs it decides everything.
+        index: number of the sample; together with `seed`, `attempt` and the other inputs it decides everything.
         parents: scenes that may be edited: the train part, nothing else.
+        placement: odds of `parents`, in their order, and of places in them; None = all alike.
+        attempt: 0, or how many other plans of this sample were turned down.
     Raises:
         DataError: no parents, a scene whose channels differ from the regions', or no place found in many parents.
     """
     if not len(parents):
         raise DataError("no scene to paste into; the train part is empty")
-    rng = np.random.default_rng([seed, index])
+    rng = np.random.default_rng([seed, index, attempt] if attempt else [seed, index])
     ground = _ground_table(library, config)
     fewest, most = config.regions_per_scene
     pasted = _table(library.classes, library.class_names)
     for _ in range(config.max_parents):
-        parent_index = int(parents[int(rng.integers(len(parents)))])
+        position = placement.draw_parent(rng) if placement else int(rng.integers(len(parents)))
+        parent_index = int(parents[position])
         scene = scenes[parent_index]
         if scene.image.shape[2] != library.channels:
             raise DataError(f"{scene.name}: {scene.image.shape[2]} channels, but the regions have {library.channels}")
         horizon = horizon_row(scene.labels, scene.classes.ignored, config)
-        canvas = _Canvas(EditedMask.of(scene.image, scene.labels), ground, pasted, scene.classes.ignored, horizon)
+        feet = partial(placement.feet, parent_index) if placement else None
+        edited = EditedMask.of(scene.image, scene.labels)
+        canvas = _Canvas(edited, ground, pasted, scene.classes.ignored, horizon, feet)
         places = _fill(canvas, library, int(rng.integers(fewest, most + 1)), config, rng)
         if len(places) >= fewest:
             key = scene_key(scene.image)
-            edited = replace(canvas.edited, boxes=tuple(place.box for place in places))
+            edited = replace(edited, boxes=tuple(place.box for place in places))
             return PlannedSample(index, seed, parent_index, scene.name, key, tuple(places), edited)
     raise DataError(
         f"sample {index}: no place for {fewest} regions of {', '.join(library.class_names)} in "
@@ -144,6 +164,15 @@ class _Canvas:
     """(256,) bool: ids that a region must not touch"""
     ignored: int
     horizon: float
+    feet: Callable[[str], np.ndarray] | None = None
+    """class name -> (H, W) odds of a foot at each pixel; None = all alike"""
+    odds: dict[str, np.ndarray] = field(default_factory=dict)
+    """what `feet` gave, once per class; 0 off the ground"""
+
+    def odds_of(self, class_name: str) -> np.ndarray | None:
+        if self.feet is not None and class_name not in self.odds:
+            self.odds[class_name] = self.feet(class_name) * self.ground[self.edited.labels]
+        return self.odds.get(class_name)
 
 
 def _ground_table(library: RegionLibrary, config: PasteConfig) -> np.ndarray:
@@ -173,7 +202,7 @@ def _fill(
     for _ in range(config.tries):
         name = library.class_names[int(rng.integers(len(library.class_names)))]
         region = library.regions[name][int(rng.integers(len(library.regions[name])))]
-        place = _try_place(canvas, region, config, rng)
+        place = _try_place(canvas, region, library, config, rng)
         if place is not None:
             places.append(place)
         if len(places) == count:
@@ -181,22 +210,42 @@ def _fill(
     return places
 
 
-def _try_place(canvas: _Canvas, region: Region, config: PasteConfig, rng: np.random.Generator) -> Place | None:
+def _try_place(
+    canvas: _Canvas, region: Region, library: RegionLibrary, config: PasteConfig, rng: np.random.Generator
+) -> Place | None:
     """Draw one place for a region and paste it there if it fits."""
     labels = canvas.edited.labels
     flip = bool(rng.random() < config.flip)
-    row, column = _draw_foot(region, flip, labels.shape, rng)
+    odds = canvas.odds_of(region.class_name)
+    if odds is None:
+        row, column = _draw_foot(region, flip, labels.shape, rng)
+    else:
+        drawn = _draw_by_odds(region, flip, odds, rng)
+        if drawn is None:
+            return None
+        row, column = drawn
     if not canvas.ground[labels[min(row, labels.shape[0] - 1), column]]:
         return None
     scale = _scale_at(row, region, canvas.horizon, labels.shape[0], config, rng)
     # a turned or bent region would leave the border that cuts it off
     angle = 0.0 if region.cut else float(rng.uniform(-config.max_angle, config.max_angle))
     warp = (0.0, 0.0, 0.0) if region.cut else (*rng.uniform(-config.warp, config.warp, 2), rng.uniform(0, 2 * math.pi))
-    stamp = shape_stamp(region, scale=scale, flip=flip, angle=angle, warp=warp)
-    foot = stamp.foot
-    top, left = _push_to_border(stamp, row - foot[0], column - foot[1], labels.shape, rng)
+    shape = partial(shape_stamp, scale=scale, flip=flip, angle=angle, warp=warp)
+    stamp, lender = shape(region), None
+    top, left = _push_to_border(stamp, row - stamp.foot[0], column - stamp.foot[1], labels.shape, rng)
     if not _fits(stamp, top, left, canvas, config):
         return None
+    # only now: most places are turned down, and a new outline takes longer than all of the above
+    if config.recombine and rng.random() < config.recombine:
+        mixed = recombine(region, library.regions[region.class_name], rng)
+        if mixed is not None:
+            (region, lender), foot = mixed, stamp.foot
+            stamp = shape(region)
+            # the new foot stands where the old one stood; a cut side stays on its border
+            top += 0 if {"top", "bottom"} & set(stamp.cut) else foot[0] - stamp.foot[0]
+            left += 0 if {"left", "right"} & set(stamp.cut) else foot[1] - stamp.foot[1]
+            if not _fits(stamp, top, left, canvas, config):
+                return None
     gain, gains = match_brightness(stamp, top, left, canvas.ground, region, canvas.edited, config)
     box = paste(stamp, top, left, region.class_id, gains, canvas.edited, config)
     return Place(
@@ -205,12 +254,13 @@ def _try_place(canvas: _Canvas, region: Region, config: PasteConfig, rng: np.ran
         class_name=region.class_name,
         donor_box=region.box,
         box=box,
-        row=top + foot[0],
-        column=left + foot[1],
+        row=top + stamp.foot[0],
+        column=left + stamp.foot[1],
         scale=scale,
         flip=flip,
         angle=angle,
         gain=gain,
+        lender=lender,
     )
 
 
@@ -219,6 +269,26 @@ def _draw_foot(region: Region, flip: bool, shape: tuple[int, ...], rng: np.rando
     height, width = shape
     # a foot below the picture makes a region that the lower border cuts off, as often happens in real scenes
     row, column = int(rng.integers(height + height // 8)), int(rng.integers(width))
+    fixed_row, fixed_column = _fixed_foot(region, flip, shape)
+    return row if fixed_row is None else fixed_row, column if fixed_column is None else fixed_column
+
+
+def _draw_by_odds(region: Region, flip: bool, odds: np.ndarray, rng: np.random.Generator) -> tuple[int, int] | None:
+    """The same by (H, W) odds; None where they leave no place."""
+    row, column = _fixed_foot(region, flip, odds.shape)
+    rows = slice(None) if row is None else slice(row, row + 1)
+    columns = slice(None) if column is None else slice(column, column + 1)
+    allowed = odds[rows, columns]
+    if not allowed.any():
+        return None
+    down, across = divmod(draw_from(allowed.ravel(), rng), allowed.shape[1])
+    return down + (row or 0), across + (column or 0)
+
+
+def _fixed_foot(region: Region, flip: bool, shape: tuple[int, ...]) -> tuple[int | None, int | None]:
+    """Row and column that a cut side leaves no choice of; None = anywhere."""
+    height, width = shape
+    row = column = None
     if "bottom" in region.cut:
         row = height - 1
     elif "top" in region.cut:

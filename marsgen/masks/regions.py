@@ -53,6 +53,11 @@ class Region:
     """(h, w, channels) float32: pixels minus their blurred selves; added where sampling would blur them"""
 
     @property
+    def pixels(self) -> np.ndarray:
+        """(h, w, channels) float32 in [0, 255]."""
+        return self.layers[..., :-1]
+
+    @property
     def depth(self) -> np.ndarray:
         """(h, w) float32 distance to the outline in px, positive inside."""
         return self.layers[..., -1]
@@ -108,7 +113,7 @@ def cut_regions(
         for name, class_id in ids.items():
             for found in regionprops(label(scene.labels == class_id, connectivity=2)):
                 areas[name].append(int(found.area))
-                cut = _cut_sides(found.bbox, scene.labels.shape)
+                cut = cut_sides(found.bbox, scene.labels.shape)
                 if _is_fit(found, cut, scene.labels.size, config):
                     key = keys[index] if keys is not None else scene_key(scene.image)
                     kept[name].append(_cut_one(scene, found, cut, name, list(ids.values()), key, config))
@@ -133,7 +138,7 @@ def _no_region(name: str, areas: Sequence[int], scenes: int, config: PasteConfig
     )
 
 
-def _cut_sides(box: tuple[int, int, int, int], shape: tuple[int, ...]) -> tuple[str, ...]:
+def cut_sides(box: tuple[int, int, int, int], shape: tuple[int, ...]) -> tuple[str, ...]:
     to_border = (box[0], box[1], shape[0] - box[2], shape[1] - box[3])
     return tuple(side for side, distance in zip(SIDES, to_border, strict=True) if distance <= BORDER_PX)
 
@@ -143,7 +148,7 @@ def _is_fit(found: Any, cut: tuple[str, ...], scene_px: int, config: PasteConfig
         return False
     if {"left", "right"} <= set(cut) or {"top", "bottom"} <= set(cut):
         return False  # wider or taller than its scene: there is no place for it anywhere else
-    thickness = _depth(found.image, cut, 1).max() / np.sqrt(found.area)
+    thickness = signed_depth(found.image, cut, 1).max() / np.sqrt(found.area)
     return found.solidity >= config.min_solidity and thickness >= config.min_thickness
 
 
@@ -152,7 +157,7 @@ def _margins(cut: tuple[str, ...], margin: int) -> list[tuple[int, int]]:
     return [(top, bottom), (left, right)]
 
 
-def _depth(image: np.ndarray, cut: tuple[str, ...], margin: int) -> np.ndarray:
+def signed_depth(image: np.ndarray, cut: tuple[str, ...], margin: int) -> np.ndarray:
     """Signed distance to the outline of a (h, w) bool mask, extended by `margin` on sides that are not cut off.
 
     Across a cut side the region is taken to go on, so that its outline does not run along the border.
@@ -176,7 +181,7 @@ def _cut_one(
     height = scene.labels.shape[0]
     box = Box(*(int(side) for side in found.bbox))
     margin = config.margin_px
-    depth = _depth(found.image, cut, margin)
+    depth = signed_depth(found.image, cut, margin)
     pixels = _with_margin(scene.image, box, cut, margin)
     labels = _with_margin(scene.labels, box, cut, margin)
     around = (depth < 0) & ~np.isin(labels, pasted_ids)
