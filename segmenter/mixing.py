@@ -2,7 +2,6 @@
 
 import json
 import math
-import sys
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -13,13 +12,15 @@ import torch
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from marsgen.errors import DataError
+from marsgen.console import say_note
+from marsgen.errors import ConfigError, DataError
 from marsgen.runs import Run
 from marsgen.scenes.classes import IGNORED_INDEX
 from marsgen.scenes.dataset import Dataset
 from marsgen.scenes.scene import SceneSource, scene_key
 from marsgen.scenes.sources import open_scenes
 from marsgen.scenes.tensors import image_tensor, label_tensor, one_thread
+from marsgen.team import ALONE, Team
 from segmenter.augment import augment, build_augmentation
 from segmenter.config import TrainConfig
 
@@ -46,7 +47,7 @@ def _open_extra(location: str, dataset: Dataset) -> SceneSource:
     if not folder.exists() and not location.startswith("sim:"):
         raise DataError(f"--extra {location}: no such folder; name one that `marsgen synthesize` wrote")
     if (folder / "config.yaml").is_file():
-        Run.load(folder, "marsgen synthesize")
+        Run.load(folder, "marsgen synthesize", "marsgen export")
     own_classes = (folder / "classes.yaml").is_file() or not folder.is_dir()
     extra = open_scenes(location, classes=None if own_classes else dataset.scenes.classes)
     check_extra(extra, dataset)
@@ -106,10 +107,9 @@ def _refuse_leaks(extra: SceneSource, dataset: Dataset, where: str) -> None:
             if key in held_out:
                 raise DataError(f"{where}: scene {name} {relation} {held_out[key]}; {remedy}")
     if unknown:
-        print(
-            f"note: {where}: nothing says what {unknown} of its {len(extra)} scenes were made from; none of them is "
-            "a validation scene, but an altered copy of one would not be noticed",
-            file=sys.stderr,
+        say_note(
+            f"{where}: nothing says what {unknown} of its {len(extra)} scenes were made from; none of them is "
+            "a validation scene, but an altered copy of one would not be noticed"
         )
 
 
@@ -169,7 +169,9 @@ def _shuffled(length: int, *entropy: int) -> np.ndarray:
 
 
 class TrainingBatches(TorchDataset[tuple[torch.Tensor, torch.Tensor]]):
-    """Item s is the whole batch of step s (1..steps), a pure function of (config, scenes, s).
+    """Item s is the batch of step s (1..steps), a pure function of (config, scenes, s), or one process's share of it.
+
+    The shares of all processes, one after the other, are the batch that one process would get.
 
     Scenes are read when they are needed, so memory does not grow with their number.
 
@@ -177,12 +179,17 @@ class TrainingBatches(TorchDataset[tuple[torch.Tensor, torch.Tensor]]):
         config: batch_size, extra_share, rare_share, crop, augment and seed are read.
         dataset: real scenes; only those of the train part of its split are ever drawn.
         extras: checked sources (`open_extras`) that share `extra_share` of each batch.
+        team: the processes that share each batch.
     Raises:
+        ConfigError: the batch does not divide among the processes.
         DataError: no scene to train on, or rare_share without a rare class in any training scene.
     """
 
-    def __init__(self, config: TrainConfig, dataset: Dataset, extras: Sequence[SceneSource] = ()) -> None:
+    def __init__(
+        self, config: TrainConfig, dataset: Dataset, extras: Sequence[SceneSource] = (), team: Team = ALONE
+    ) -> None:
         self.config = config
+        self.mine = share_batch(config.batch_size, team)
         self.sources: list[SceneSource] = [dataset.scenes, *extras]
         self.window = config.crop
         if self.window is None and dataset.scenes.shape is None:
@@ -233,17 +240,32 @@ class TrainingBatches(TorchDataset[tuple[torch.Tensor, torch.Tensor]]):
     def __getitem__(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Images (B, channels, H, W) float32 in [-1, 1] and labels (B, H, W) int64, 255 = ignored."""
         rng = np.random.default_rng([self.config.seed, step])
-        pairs = [self._window(*member, rng) for member in self.plan(step)]
+        # random numbers are drawn for the whole batch: each window has its own, whoever takes it
+        windows = [self._window(*member, rng, place in self.mine) for place, member in enumerate(self.plan(step))]
+        pairs = [window for window in windows if window is not None]
         seed = int(rng.integers(2**63))
         with one_thread():
             images = torch.from_numpy(np.stack([image for image, _ in pairs])).movedim(-1, 1).contiguous()
             labels = torch.from_numpy(np.stack([indices for _, indices in pairs]))
-            images, labels = augment(images, labels, self.augmentation, self.config.augment.shared_by, seed)
+            shared_by = self.config.augment.shared_by
+            images, labels = augment(images, labels, self.augmentation, shared_by, seed, self.mine.start)
             return image_tensor(images.movedim(1, -1).numpy()), label_tensor(labels.numpy())
 
-    def _window(self, source: int, index: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """One scene, or a random window of it: (H, W, channels) uint8 image and (H, W) uint8 class indices."""
-        scene = self.sources[source][index]
+    def _window(
+        self, source: int, index: int, rng: np.random.Generator, mine: bool
+    ) -> tuple[np.ndarray, np.ndarray] | None:
+        """One scene, or a random window of it: (H, W, channels) uint8 image and (H, W) uint8 class indices.
+
+        None where it is another process's; such a scene is read only if nothing else tells its size.
+        """
+        scenes = self.sources[source]
+        scene = scenes[index] if mine or scenes.shape is None else None
+        if self.window is not None:
+            size = scene.labels.shape if scene else scenes.shape
+            assert size is not None
+            corner = [int(rng.integers(max(have - want, 0) + 1)) for want, have in zip(self.window, size, strict=True)]
+        if scene is None or not mine:
+            return None
         image, indices = scene.image, scene.indices
         if self.window is None:
             return image, indices
@@ -251,11 +273,21 @@ class TrainingBatches(TorchDataset[tuple[torch.Tensor, torch.Tensor]]):
         # a scene smaller than the window: the rim repeats the edge and is ignored
         image = np.pad(image, ((0, short[0]), (0, short[1]), (0, 0)), mode="edge")
         indices = np.pad(indices, ((0, short[0]), (0, short[1])), constant_values=IGNORED_INDEX)
-        row, column = (
-            int(rng.integers(have - want + 1)) for want, have in zip(self.window, indices.shape, strict=True)
-        )
-        inside = slice(row, row + self.window[0]), slice(column, column + self.window[1])
+        (top, left), (height, width) = corner, self.window
+        inside = slice(top, top + height), slice(left, left + width)
         return image[inside], indices[inside]
+
+
+def share_batch(batch_size: int, team: Team) -> range:
+    """The places in each batch that fall to this process; neighbours stay together, as they share augmentation.
+
+    Raises:
+        ConfigError: the batch does not divide among the processes.
+    """
+    share, rest = divmod(batch_size, team.num_processes)
+    if rest:
+        raise ConfigError(f"batch_size is {batch_size}; it has to be a multiple of the {team.num_processes} processes")
+    return range(share * team.process_index, share * (team.process_index + 1))
 
 
 def iterate_batches(batches: TrainingBatches, first: int) -> Iterator[tuple[int, tuple[torch.Tensor, torch.Tensor]]]:

@@ -8,7 +8,9 @@ manifest.jsonl      synthetic scenes only, one json per scene: name, parent {nam
 
 import hashlib
 import json
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ import yaml
 from marsgen.errors import DataError
 from marsgen.files import write_bytes, write_text
 from marsgen.scenes.classes import ClassSet, read_classes
+from marsgen.scenes.manifest import MANIFEST_FILE, Manifest, is_plain
 from marsgen.scenes.pictures import (
     LABEL_SUFFIXES,
     check_all,
@@ -31,7 +34,8 @@ from marsgen.scenes.pictures import (
 from marsgen.scenes.scene import MIN_SIDE_PX, Origin, Scene, SceneSource
 
 CLASSES_FILE = "classes.yaml"
-MANIFEST_FILE = "manifest.jsonl"
+HEAD_FILE = "synth.json"
+_PIECE_BYTES = 4 * 2**20
 
 
 def write_pair(folder: Path, name: str, image: np.ndarray, labels: np.ndarray, classes: ClassSet) -> None:
@@ -45,7 +49,7 @@ def write_pair(folder: Path, name: str, image: np.ndarray, labels: np.ndarray, c
         DataError: the arrays are no possible scene of `classes`.
         ValueError: `name` is no plain file name.
     """
-    if not _is_plain(name):
+    if not is_plain(name):
         raise ValueError(f"{name!r} is no plain file name")
     scene = Scene(name, image, labels, classes)
     write_bytes(folder / "labels" / f"{name}.png", encode_label_map(scene.labels, classes))
@@ -86,7 +90,8 @@ class SceneFolder(SceneSource):
         self._images, self._labels = _find_pictures(folder, labelled)
         self.names = tuple(self._images)
         self.shape, self.channels = self._check_pictures()
-        self._ancestors = self._read_manifest() if (folder / MANIFEST_FILE).exists() else {}
+        self._rows: dict[str, int] = {}
+        self._manifest = self._read_manifest() if (folder / MANIFEST_FILE).exists() else None
         self._fingerprint = ""
 
     def read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
@@ -106,9 +111,15 @@ class SceneFolder(SceneSource):
 
     def origin(self, index: int) -> Origin:
         """Synthetic with its ancestors where the folder has a manifest, else real."""
-        if not self._ancestors:
+        if self._manifest is None:
             return Origin()
-        return Origin("synthetic", self._ancestors[self.names[index]])
+        return Origin("synthetic", self._manifest.ancestors(self._rows[self.names[index]]))
+
+    def record(self, index: int) -> dict[str, Any]:
+        """See `SceneSource.record`; the manifest's line where the folder has one."""
+        if self._manifest is None:
+            return super().record(index)
+        return self._manifest.record(self._rows[self.names[index]])
 
     def _check_pictures(self) -> tuple[tuple[int, int] | None, int]:
         found = check_all(self._check_pair, self.names, "label maps")
@@ -129,17 +140,118 @@ class SceneFolder(SceneSource):
             check_same_size(self._images[name], (height, width), self._labels[name], labels.shape)
         return height, width, channels
 
-    def _read_manifest(self) -> dict[str, tuple[str, ...]]:
+    def _read_manifest(self) -> Manifest:
         path = self._folder / MANIFEST_FILE
         self._used_files.append(path)
-        ancestors = _read_ancestors(path)
-        if absent := sorted(self._images.keys() - ancestors.keys()):
+        manifest = Manifest(path)
+        self._rows = {name: row for row, name in enumerate(manifest.names)}
+        if absent := sorted(self._images.keys() - self._rows.keys()):
             raise DataError(
                 f"{path}: no line for {self._images[absent[0]].name}; its parents are unknown, remove the picture"
             )
-        if absent := sorted(ancestors.keys() - self._images.keys()):
+        if absent := sorted(self._rows.keys() - self._images.keys()):
             raise DataError(f"{path}: names {absent[0]!r}, which is not in {self._folder}/images; remove the line")
-        return ancestors
+        return manifest
+
+
+class MadeScenes(SceneSource):
+    """Scenes as a finished run of `marsgen synthesize` left them, in about 40 bytes of memory each.
+
+    What the run wrote about them (manifest.jsonl, synth.json) is believed; a scene is checked when it is read.
+    """
+
+    def __init__(
+        self, folder: Path, classes: ClassSet | None = None, *, labelled: bool = True, location: str | None = None
+    ) -> None:
+        """Open `folder`; arguments as for `SceneFolder`.
+
+        Raises:
+            DataError: no classes, or a malformed manifest.
+        """
+        self.location = location or str(folder)
+        self._folder, self._labelled = folder, labelled
+        self._own_classes = classes is None
+        self.classes = classes or read_classes(folder / CLASSES_FILE)
+        self._manifest = Manifest(folder / MANIFEST_FILE)
+        self.names = self._manifest.names
+        self._fingerprint = ""
+
+    def origin(self, index: int) -> Origin:
+        """Synthetic, with its ancestors."""
+        return Origin("synthetic", self._manifest.ancestors(range(len(self))[index]))
+
+    def record(self, index: int) -> dict[str, Any]:
+        """See `SceneSource.record`; the manifest's line."""
+        return self._manifest.record(range(len(self))[index])
+
+
+class MadeFolder(MadeScenes):
+    """The pictures of a finished run, one PNG pair per scene.
+
+    No picture is read on opening; those added or taken away since are noticed by their number.
+    """
+
+    def __init__(
+        self, folder: Path, classes: ClassSet | None = None, *, labelled: bool = True, location: str | None = None
+    ) -> None:
+        """Open `folder`; arguments as for `SceneFolder`.
+
+        Raises:
+            DataError: see `MadeScenes`; more or fewer pictures than lines in the manifest, or lines out of order.
+        """
+        super().__init__(folder, classes, labelled=labelled, location=location)
+        for part in ("images", "labels") if labelled else ("images",):
+            if (there := _count_png(folder / part)) != len(self):
+                raise DataError(f"{folder}/{part}: {there} pictures for {len(self)} lines in {MANIFEST_FILE}")
+        if not len(self) or not self._manifest.in_order:
+            raise DataError(f"{folder}/{MANIFEST_FILE}: no lines, or lines that are not in the order of their names")
+        self.shape, self.channels = _read_format(folder, self.names)
+
+    def read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """See `SceneSource.read`.
+
+        Raises:
+            DataError: a picture that is gone or damaged, or that is not of the size and kind that synth.json states.
+        """
+        name = self.names[index]
+        path = self._folder / "images" / f"{name}.png"
+        image = read_image(path)
+        stated = (*(self.shape or image.shape[:2]), self.channels)
+        if image.shape != stated:
+            raise DataError(f"{path}: {_size(image.shape)}; the others are {_size(stated)}, make the set again")
+        if not self._labelled:
+            return image, np.full(image.shape[:2], self.classes.ignored, np.uint8)
+        label_path = self._folder / "labels" / f"{name}.png"
+        labels = read_label_map(label_path, self.classes)
+        check_same_size(path, stated[:2], label_path, labels.shape)
+        return image, labels
+
+    def fingerprint(self) -> str:
+        """See `SceneSource.fingerprint`; that of the same files in a `SceneFolder`."""
+        if not self._fingerprint:
+            self._fingerprint = fingerprint_sorted((name, self._folder / name) for name in self._used_files())
+        return self._fingerprint
+
+    def _used_files(self) -> Iterator[str]:
+        """Relative to the folder, sorted."""
+        if self._own_classes:
+            yield CLASSES_FILE
+        for part in ("images", "labels") if self._labelled else ("images",):
+            yield from (f"{part}/{name}.png" for name in self.names)
+        yield MANIFEST_FILE
+
+
+def open_folder(folder: Path, classes: ClassSet | None, *, labelled: bool, location: str) -> SceneSource:
+    """Scenes of a folder of pictures; what a finished run left is not looked through first.
+
+    Raises:
+        DataError: see `SceneFolder`.
+    """
+    if all((folder / name).is_file() for name in ("DONE", "config.yaml", MANIFEST_FILE)):
+        # a set that somebody changed since is looked through like any other, which finds words for what is wrong
+        with suppress(DataError):
+            return MadeFolder(folder, classes, labelled=labelled, location=location)
+    return SceneFolder(folder, classes, labelled=labelled, location=location)
 
 
 def check_side(path: Path, height: int, width: int) -> None:
@@ -159,11 +271,24 @@ def check_same_size(image: Path, size: tuple[int, int], other: Path, other_size:
 
 def fingerprint_files(folder: Path, files: Iterable[Path]) -> str:
     """16 hex digits over the names (relative to `folder`) and contents of files."""
+    return fingerprint_sorted(sorted((p.relative_to(folder).as_posix(), p) for p in files))
+
+
+def fingerprint_sorted(files: Iterable[tuple[str, Path]]) -> str:
+    """`fingerprint_files` of (name, path) pairs that come sorted by name, so that no list of them is needed.
+
+    Raises:
+        DataError: a file is gone.
+    """
     digest = hashlib.blake2b(digest_size=8, person=b"marsgen")
-    for name, path in sorted((p.relative_to(folder).as_posix(), p) for p in files):
-        content = path.read_bytes()
-        digest.update(f"{name}\0{len(content)}\0".encode())
-        digest.update(content)
+    for name, path in files:
+        try:
+            with path.open("rb") as file:
+                digest.update(f"{name}\0{os.fstat(file.fileno()).st_size}\0".encode())
+                while piece := file.read(_PIECE_BYTES):
+                    digest.update(piece)
+        except FileNotFoundError:
+            raise DataError(f"{path}: the file is gone; was the data set moved while it was read?") from None
     return digest.hexdigest()
 
 
@@ -191,45 +316,32 @@ def _find_pictures(folder: Path, labelled: bool) -> tuple[dict[str, Path], dict[
     return images, labels
 
 
+def _count_png(folder: Path) -> int:
+    """How many .png files lie in a folder, leftovers of a killed writer not counted; 0 for no folder."""
+    if not folder.is_dir():
+        return 0
+    with os.scandir(folder) as entries:
+        return sum(entry.name.endswith(".png") and not entry.name.startswith(".") for entry in entries)
+
+
+def _read_format(folder: Path, names: Sequence[str]) -> tuple[tuple[int, int] | None, int]:
+    """Shape and channels of the images: as synth.json states them, else from every header."""
+    try:
+        head = json.loads((folder / HEAD_FILE).read_text(encoding="utf-8"))
+        shape, channels = head["shape"], int(head["channels"])
+        return (None if shape is None else (int(shape[0]), int(shape[1]))), channels
+    except (OSError, ValueError, KeyError, TypeError, IndexError):
+        sizes = {probe_image(folder / "images" / f"{name}.png") for name in names}
+    shapes, kinds = {size[:2] for size in sizes}, {size[2] for size in sizes}
+    if len(kinds) > 1:
+        raise DataError(f"{folder}: grey and RGB images")
+    return (shapes.pop() if len(shapes) == 1 else None), kinds.pop()
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return f"{shape[0]} x {shape[1]} pixels in {'grey' if shape[2] == 1 else 'RGB'}"
+
+
 def and_more(alone: list[str]) -> str:
     """Words for the rest of a list of which a message names the first."""
     return f" (the same for {len(alone) - 1} more)" if len(alone) > 1 else ""
-
-
-def _read_ancestors(path: Path) -> dict[str, tuple[str, ...]]:
-    """{scene name: content keys of the real scenes it was grown from}, from a manifest."""
-    ancestors: dict[str, tuple[str, ...]] = {}
-    try:
-        lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
-    except (OSError, UnicodeDecodeError) as problem:
-        raise DataError(f"{path}: not a readable text file ({problem}); make the synthetic scenes again") from None
-    for number, line in enumerate(lines, start=1):
-        where = f"{path}: line {number}"
-        name, keys = _parse_line(line, where)
-        if name in ancestors:
-            raise DataError(f"{where}: {name!r} has a line already; keep one of the two")
-        ancestors[name] = keys
-    return ancestors
-
-
-def _parse_line(line: str, where: str) -> tuple[str, tuple[str, ...]]:
-    try:
-        content = json.loads(line)
-        name, keys = content["name"], [content["parent"]["key"], *(donor["key"] for donor in content["donors"])]
-    except (ValueError, KeyError, TypeError):
-        raise DataError(
-            f"{where}: not a json with name, parent {{name, key}} and donors [{{name, key}}, ...]; "
-            "make the synthetic scenes again"
-        ) from None
-    if not _is_plain(name):
-        raise DataError(f"{where}: name {name!r} is no plain file name; scenes lie in this folder's images/")
-    if not all(isinstance(key, str) and key for key in keys):
-        raise DataError(
-            f"{where}: keys of parent and donors are {keys}; expected texts, make the synthetic scenes again"
-        )
-    return name, tuple(dict.fromkeys(keys))
-
-
-def _is_plain(name: Any) -> bool:
-    """A file name that cannot point elsewhere, and that `list_pictures` finds again."""
-    return isinstance(name, str) and bool(name) and not name.startswith(".") and not set(name) & set("/\\:\0")

@@ -4,7 +4,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -100,6 +100,10 @@ class SceneSource(ABC):
 
     def origin(self, index: int) -> Origin:
         return Origin()
+
+    def record(self, index: int) -> dict[str, Any]:
+        """What is known about scene i in json's types: its manifest line, else name and origin."""
+        return {"name": self.names[index], "origin": self.origin(index).kind}
 
 
 def scene_key(image: np.ndarray) -> str:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import zipfile
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import cache
@@ -15,9 +16,10 @@ from marsgen.config import configs_folder
 from marsgen.errors import DataError, nearest
 from marsgen.scenes.ai4mars import Ai4MarsScenes, find_navcam
 from marsgen.scenes.classes import ClassSet, read_classes
-from marsgen.scenes.folder import CLASSES_FILE, SceneFolder
+from marsgen.scenes.folder import CLASSES_FILE, open_folder
 from marsgen.scenes.npz import NpzScenes
 from marsgen.scenes.scene import SceneSource
+from marsgen.scenes.shards import SHARDS_FOLDER, ShardScenes
 
 SIMULATED = "sim:"
 _SIMULATED_EXAMPLE = "sim:400,seed=3,size=64x128,channels=3,rocks=0.1,outliers=0,noise=1"
@@ -29,13 +31,15 @@ def open_scenes(location: str, *, classes: ClassSet | None = None, labelled: boo
     """Open a data set, whatever it is.
 
     Args:
-        location: an .npz file, a folder (AI4Mars release, or images/ and labels/ with classes.yaml), or sim:N with
-            options such as sim:400,seed=3,size=64x128,channels=3,rocks=0.1,outliers=0,noise=1.
+        location: an .npz file, a folder (AI4Mars release, images/ and labels/ with classes.yaml, or what `marsgen
+            synthesize` made), or sim:N with options such as
+            sim:400,seed=3,size=64x128,channels=3,rocks=0.1,outliers=0,noise=1.
         classes: what the ids mean; default: the folder's classes.yaml, else the terrains of configs/classes_mars.yaml.
         labelled: False gives the images to predict (npz: test_set if it is there; folders need no labels); all their
             pixels are ignored.
     Returns:
         Scenes read one at a time; label maps have been checked, so that a wrong id shows here and not hours later.
+        Those of a finished synthesis have not: there may be millions, and whoever wrote them checked them.
     Raises:
         DataError: the data set cannot be used; the message names the file and what is wrong with it.
     """
@@ -54,6 +58,16 @@ def open_scenes(location: str, *, classes: ClassSet | None = None, labelled: boo
     return NpzScenes(path, classes or mars_classes(), labelled=labelled, location=location)
 
 
+def open_test_set(location: str, classes: ClassSet) -> SceneSource | None:
+    """The pictures without labels that an .npz brings along (key test_set), or None."""
+    if not zipfile.is_zipfile(location):
+        return None
+    with zipfile.ZipFile(location) as file:
+        if "test_set.npy" not in file.namelist():
+            return None
+    return open_scenes(location, classes=classes, labelled=False)
+
+
 @cache
 def mars_classes() -> ClassSet:
     """The terrains of configs/classes_mars.yaml, the meaning of ids where a data set does not state its own."""
@@ -66,9 +80,11 @@ def _open_folder(folder: Path, location: str, classes: ClassSet | None, labelled
     if (folder / "config.yaml").exists() and (folder / "environment.json").exists() and not (folder / "DONE").exists():
         # its scenes are synthetic, but the manifest that says so may not be there yet
         raise DataError(f"{location}: a run that has not finished; repeat its command and it goes on")
+    if (folder / SHARDS_FOLDER).is_dir():
+        return ShardScenes(folder, classes, labelled=labelled, location=location)
     if classes is None and not labelled and not (folder / CLASSES_FILE).exists():
         classes = mars_classes()
-    return SceneFolder(folder, classes, labelled=labelled, location=location)
+    return open_folder(folder, classes, labelled=labelled, location=location)
 
 
 # the simulator
