@@ -1,5 +1,6 @@
 """The `marsgen` command: parse, open the run, call one stage, print the summary."""
 
+import json
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,9 +18,10 @@ from marsgen.console import (
     run_app,
     say,
     say_data,
+    say_note,
     show_version,
 )
-from marsgen.errors import RunError, nearest
+from marsgen.errors import ConfigError, RunError, nearest
 
 # stages are imported inside the commands: torch takes seconds, --help should not
 app = typer.Typer(
@@ -37,6 +39,28 @@ class Mode(StrEnum):
 
     region = "region"
     scene = "scene"
+
+
+class Format(StrEnum):
+    """How a set of pairs is stored."""
+
+    png = "png"
+    shards = "shards"
+
+
+class Target(StrEnum):
+    """What a data set is turned into."""
+
+    png = "png"
+    webdataset = "webdataset"
+    parquet = "parquet"
+
+
+class Kind(StrEnum):
+    """The generators that can be trained."""
+
+    pix2pix = "pix2pix"
+    diffusion = "diffusion"
 
 
 @app.callback()
@@ -74,21 +98,53 @@ def inspect(
 
 @app.command("train-generator")
 def train_generator(
-    data: Data, classes: Classes = None, config: ConfigFile = None, overrides: Overrides = None, out: Out = None
+    data: Data,
+    kind: Annotated[
+        Kind | None, typer.Option("--kind", help="Which generator to train.", show_default="pix2pix")
+    ] = None,
+    unlabelled: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--unlabelled",
+            help="Pictures without labels to learn from too (diffusion); repeatable. An .npz brings its own test_set.",
+            metavar="WHERE",
+        ),
+    ] = None,
+    classes: Classes = None,
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+    out: Out = None,
 ) -> None:
-    """Train a network that draws pictures from label maps (pix2pix); a repeated command goes on where it was."""
-    from marsgen.config import load_config
-    from marsgen.generators.train_pix2pix import TrainGeneratorConfig, train
+    """Train a network that draws pictures from label maps; a repeated command goes on where it was."""
+    from marsgen.generators import load_training
     from marsgen.runs import Run
     from marsgen.scenes.dataset import open_dataset
+    from marsgen.scenes.sources import open_scenes, open_test_set
+    from marsgen.team import join_team
 
-    settings = load_config(TrainGeneratorConfig, config, overrides or ())
+    settings, train = load_training(config, [*(overrides or ()), *([f"kind={kind.value}"] if kind else [])])
     dataset = open_dataset(data, settings.data, read_class_set(classes))
-    folder = out or OUTPUTS / "generator"
-    run = Run.start(folder, "marsgen train-generator", settings, _inputs(data, classes, dataset))
+    inputs, more = _inputs(data, classes, dataset), {}
+    if settings.kind == "diffusion":
+        from marsgen.generators.train_diffusion import refuse_other_channels
+
+        known = dataset.scenes.classes
+        pictures = [open_scenes(where, classes=known, labelled=False) for where in unlabelled or ()]
+        own = open_test_set(data, known)
+        more["unlabelled"] = [*([own] if own else []), *pictures]
+        refuse_other_channels(more["unlabelled"], dataset)
+        inputs["unlabelled"] = [{"location": s.location, "fingerprint": s.fingerprint()} for s in more["unlabelled"]]
+    elif unlabelled:
+        raise ConfigError(f"--unlabelled: {settings.kind} learns from labelled pictures only; try --kind diffusion")
+    team = join_team()
+    with team.main_process_first():
+        run = Run.start(
+            out or OUTPUTS / "generator", "marsgen train-generator", settings, inputs, writes=team.is_main_process
+        )
     say_data(dataset)
     if not run.finished:
-        train(settings, run, dataset)
+        train(settings, run, dataset, **more)
+    team.wait_for_everyone()
     _say_finished(run)
 
 
@@ -115,6 +171,57 @@ def synthesize(
             "--mode", help="region: draw only around what is pasted; scene: the whole picture.", show_default="region"
         ),
     ] = None,
+    format_: Annotated[
+        Format | None,
+        typer.Option(
+            "--format", help="png: two files a pair; shards: large .npy files, for millions.", show_default="png"
+        ),
+    ] = None,
+    strength: Annotated[
+        float | None,
+        typer.Option(
+            "--strength",
+            help="0: pasted pixels stay as they are; 1: the generator draws them from nothing.",
+            min=0,
+            max=1,
+            show_default="the generator's",
+        ),
+    ] = None,
+    guidance: Annotated[
+        float | None,
+        typer.Option(
+            "--guidance",
+            help="How much a diffusion generator exaggerates the label map; 1: not at all.",
+            min=0,
+            max=20,
+            show_default="the generator's",
+        ),
+    ] = None,
+    judge: Annotated[
+        str | None,
+        typer.Option(
+            "--judge",
+            help="Run of `segmenter train` on real scenes: keep only samples in which it finds what was pasted.",
+            metavar="RUN",
+        ),
+    ] = None,
+    focus: Annotated[
+        str | None,
+        typer.Option(
+            "--focus",
+            help="Run of `segmenter train` on real scenes: paste where it still errs.",
+            metavar="RUN",
+        ),
+    ] = None,
+    keep: Annotated[
+        float | None, typer.Option("--keep", help="With --judge: share of the samples drawn to keep.", metavar="SHARE")
+    ] = None,
+    min_agreement: Annotated[
+        float | None,
+        typer.Option(
+            "--min-agreement", help="With --judge, instead of --keep: least IoU with what was asked for.", metavar="IOU"
+        ),
+    ] = None,
     data: Annotated[
         str | None,
         typer.Option(
@@ -128,18 +235,28 @@ def synthesize(
 ) -> None:
     """Paste regions of a rare class into real scenes and draw the pictures that belong to the new label maps."""
     from marsgen.config import DataConfig, load_config
+    from marsgen.focus import find_placement, open_focus
     from marsgen.generators import load_generator
     from marsgen.masks.plan import edit_sample
     from marsgen.masks.regions import cut_regions
+    from marsgen.quality.select import build_selector, open_fitting_judge
     from marsgen.runs import Run, latest_run
     from marsgen.scenes.dataset import open_dataset
-    from marsgen.synthesis import BATCH_SIZE, SynthesizeConfig, class_names
+    from marsgen.scenes.shards import refuse_mixed_sizes
+    from marsgen.synthesis import BATCH_SIZE, SceneMaker, SynthesizeConfig, class_names, pilot
     from marsgen.synthesis import synthesize as make
     from marsgen.team import join_team
 
     given: list[str] = [f"classes=[{','.join(class_)}]"] if class_ else []
     given += [f"n={n}"] if n else []
     given += [f"mode={mode.value}"] if mode else []
+    given += [f"draw.strength={strength}"] if strength is not None else []
+    given += [f"draw.guidance={guidance}"] if guidance is not None else []
+    given += [f"format={format_.value}"] if format_ else []
+    given += [f"select.judge={json.dumps(judge)}"] if judge is not None else []
+    given += ["paste.placement=focus"] if focus is not None else []
+    given += [f"select.keep={keep}"] if keep is not None else []
+    given += [f"select.min_agreement={min_agreement}"] if min_agreement is not None else []
     settings = load_config(SynthesizeConfig, config, [*(overrides or ()), *given])
 
     where = generator or str(latest_run(OUTPUTS, "marsgen train-generator"))
@@ -156,13 +273,28 @@ def synthesize(
     assert settings.data is not None
 
     dataset = open_dataset(data, settings.data, read_class_set(classes))
-    drawer = load_generator(where, dataset.scenes.classes, dataset.scenes.channels)
+    drawer = load_generator(where, dataset.scenes.classes, dataset.scenes.channels, settings.draw)
     names = class_names(settings, dataset.scenes)
+    if settings.format == "shards":
+        refuse_mixed_sizes(dataset.scenes)
     library = cut_regions(dataset.scenes, dataset.split.train, names, settings.paste, dataset.survey.keys)
     edit_sample(0, settings.seed, dataset.scenes, library, settings.paste, dataset.split.train)  # fail before writing
     inputs = _inputs(data, classes, dataset) | {"generator": {"name": drawer.name, "fingerprint": drawer.fingerprint}}
     team = join_team()
     folder = out or OUTPUTS / "synth"
+    critic = open_focus(focus, settings.paste, dataset)
+    if critic is not None:
+        inputs["focus"] = {"location": focus, "fingerprint": critic.fingerprint}
+    unfinished = not (folder / "DONE").exists()
+    placement = find_placement(settings.paste, dataset, names, critic, team) if unfinished else None
+    selector = None
+    if referee := open_fitting_judge(settings.select, dataset):
+        inputs["judge"] = {"fingerprint": referee.fingerprint}
+        if referee.saw_synthetic:
+            say_note(f"{settings.select.judge} has seen synthetic scenes; it favours their like")
+        if unfinished:  # before writing: a judge that sees nothing is refused
+            first = pilot(SceneMaker(settings, dataset, library, drawer, placement=placement), team)
+            selector = build_selector(settings.select, referee, dataset, first)
     with team.main_process_first():
         run = Run.start(
             folder,
@@ -175,9 +307,127 @@ def synthesize(
     say(f"{drawer.name}: {where}" if trained else f"{drawer.name} of {data}")
     say_data(dataset)
     if not run.finished:
-        make(settings, run, dataset, library, drawer, team)
+        make(settings, run, dataset, library, drawer, team, selector, placement)
     team.wait_for_everyone()
     _say_finished(run)
+
+
+@app.command()
+def preview(
+    generator: Annotated[
+        str | None,
+        typer.Argument(
+            help="Folder of `marsgen train-generator`. Default: the last trained one.",
+            metavar="DIR",
+            show_default=False,
+        ),
+    ] = None,
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+    out: Out = None,
+) -> None:
+    """Show what a trained generator draws: sheets of strengths, guidance and noise, for scenes that it has not seen."""
+    from marsgen.config import DataConfig, load_config
+    from marsgen.generators import load_generator
+    from marsgen.preview import PreviewConfig
+    from marsgen.preview import preview as show
+    from marsgen.runs import Run, latest_run
+    from marsgen.scenes.dataset import open_dataset
+
+    settings = load_config(PreviewConfig, config, overrides or ())
+    where = generator or str(latest_run(OUTPUTS, "marsgen train-generator"))
+    trained = Run.load(Path(where), "marsgen train-generator")
+    data, classes = trained.inputs["data"]["location"], _path(trained.inputs["data"]["classes"])
+    split = settings.data or DataConfig.model_validate(trained.config["data"])
+    dataset = open_dataset(data, split, read_class_set(classes))
+    drawer = load_generator(where, dataset.scenes.classes, dataset.scenes.channels)
+    inputs = _inputs(data, classes, dataset) | {"generator": {"name": drawer.name, "fingerprint": drawer.fingerprint}}
+    run = Run.start(
+        out or OUTPUTS / f"preview-{Path(where).name}", "marsgen preview", settings, inputs, replace=out is None
+    )
+    if not run.finished:
+        show(settings, run, dataset, where)
+    _say_finished(run)
+
+
+@app.command()
+def export(
+    data: Annotated[
+        str,
+        typer.Argument(
+            help="Folder of `marsgen synthesize`, or any other data set.", metavar="WHERE", show_default=False
+        ),
+    ],
+    to: Annotated[
+        Target | None, typer.Option("--to", help="What to write: PNG pairs, tars or tables.", show_default="png")
+    ] = None,
+    classes: Classes = None,
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+    out: Out = None,
+) -> None:
+    """Write a data set in another format: PNG folder, WebDataset tars or Parquet."""
+    from marsgen.config import load_config
+    from marsgen.export import ExportConfig, check_writable
+    from marsgen.export import export as write
+    from marsgen.runs import Run
+    from marsgen.scenes.sources import open_scenes
+
+    settings = load_config(ExportConfig, config, [*(overrides or ()), *([f"to={to.value}"] if to else [])])
+    check_writable(settings)
+    scenes = open_scenes(data, classes=read_class_set(classes))
+    name = Path(data).name.removesuffix(".npz").replace(":", "-")
+    inputs = {"data": {"location": data, "fingerprint": scenes.fingerprint(), "classes": classes and str(classes)}}
+    run = Run.start(out or OUTPUTS / f"{name}-{settings.to}", "marsgen export", settings, inputs)
+    if not run.finished:
+        write(settings, run, scenes)
+    _say_finished(run)
+
+
+@app.command()
+def score(
+    folder: Annotated[Path, typer.Argument(help="What `marsgen synthesize` wrote.", metavar="DIR")],
+    judge: Annotated[
+        Path | None,
+        typer.Option("--judge", help="Folder of `segmenter train`: does it see what was asked for?", metavar="RUN"),
+    ] = None,
+    features: Annotated[
+        str | None,
+        typer.Option(
+            "--features",
+            help="What pictures are compared by: judge, imagenet, or a safetensors file of resnet18 or resnet50. "
+            "Default: the judge if there is one, else imagenet.",
+            metavar="judge|imagenet|FILE",
+        ),
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option("--data", help="Real scenes it was grown from. Default: where they were then.", metavar="WHERE"),
+    ] = None,
+    reference: Annotated[
+        str | None,
+        typer.Option(
+            "--reference",
+            help="Other real scenes to stand for reality. Default: the train part of the real scenes.",
+            metavar="WHERE",
+        ),
+    ] = None,
+    classes: Classes = None,
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+    out: Out = None,
+) -> None:
+    """Measure a synthetic set: realism, variety, agreement with a judge, near-copies; write a page with pictures."""
+    from marsgen.config import load_config
+    from marsgen.score import ScoreConfig, score_set
+
+    settings = load_config(ScoreConfig, config, overrides or ())
+    target = out or OUTPUTS / "score" / folder.resolve().name
+    given = {"judge": judge, "features": features, "data": data, "reference": reference}
+    known = read_class_set(classes)
+    for line in score_set(folder, settings, target, **given, classes=known, replace=out is None):  # type: ignore[arg-type]
+        say(line)
+    say(f"wrote {target / 'gallery.html'}")
 
 
 @app.command()

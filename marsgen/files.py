@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, BinaryIO, TextIO
 
 import numpy as np
 
@@ -58,6 +58,20 @@ def filling_npy(path: Path, shape: tuple[int, ...], dtype: Any) -> Iterator[np.n
         array = np.lib.format.open_memmap(temporary, mode="w+", dtype=dtype, shape=shape)
         yield array
         array.flush()
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def filling_bytes(path: Path) -> Iterator[BinaryIO]:
+    """`filling_text` for bytes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with temporary.open("wb") as file:
+            yield file
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)

@@ -113,7 +113,7 @@ def write_sheet(
     # Martian tiles use a tenth of the grey range; the last column decides, it shows what was drawn
     gains = [235 / max(np.percentile(picture, 99.5), 30) for picture in columns[-1][1]]
     for title, pictures in columns:
-        shown = [p if boxes is None else p[box] for p, box in zip(pictures, boxes or pictures, strict=True)]
+        shown = list(pictures) if boxes is None else [p[box] for p, box in zip(pictures, boxes, strict=True)]
         if title != LABEL_MAP:
             shown = [(cell * gain).clip(0, 255).astype(np.uint8) for cell, gain in zip(shown, gains, strict=True)]
         cells = [_framed(np.broadcast_to(cell, (*cell.shape[:2], 3))) for cell in shown]

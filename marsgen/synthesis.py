@@ -28,15 +28,18 @@ from tqdm import tqdm
 from marsgen.config import Config, DataConfig
 from marsgen.errors import DataError
 from marsgen.files import plain, write_bytes, write_json
-from marsgen.generators import DrawRequest, Generator
+from marsgen.generators import DrawConfig, DrawRequest, Generator
 from marsgen.masks.paste import PasteConfig
+from marsgen.masks.placement import Placement
 from marsgen.masks.plan import PlannedSample, edit_sample
 from marsgen.masks.regions import RegionLibrary
+from marsgen.quality.select import PILOT_SIZE, SelectConfig, Selector, Tally
 from marsgen.runs import Run
 from marsgen.scenes.dataset import Dataset
 from marsgen.scenes.folder import write_classes, write_pair
 from marsgen.scenes.pictures import read_image, read_label_map
 from marsgen.scenes.scene import SceneSource
+from marsgen.scenes.shards import SHARDS_FOLDER, allocate_shards, read_slot, refuse_mixed_sizes, write_slot
 from marsgen.team import ALONE, Team
 
 CHUNK = 16
@@ -55,6 +58,8 @@ class SynthesizeConfig(Config):
     """classes whose regions are pasted; empty = the rare classes of the data"""
     mode: Literal["region", "scene"] = "region"
     """region: real pixels stay, the generator draws the pasted region only; scene: it draws the whole picture"""
+    format: Literal["png", "shards"] = "png"
+    """png: two files a pair; shards: large .npy files, which millions of pairs are read from several times faster"""
     seed: int = Field(0, ge=0)
     """seed of plans and noise"""
     batch_size: int = Field(64, ge=1)
@@ -63,7 +68,9 @@ class SynthesizeConfig(Config):
     """region mode: real ground that the generator sees on each side of a pasted region"""
     soft_edge_px: float = Field(3.0, ge=0)
     """region mode: width of the border in which drawn pixels fade into real ones"""
+    draw: DrawConfig = DrawConfig()
     paste: PasteConfig = PasteConfig()
+    select: SelectConfig = SelectConfig()
     data: DataConfig | None = None
     """cleaning and split of the data; null = as the generator was trained"""
 
@@ -94,6 +101,23 @@ class _Draft:
     image: np.ndarray
     indices: np.ndarray
     hole: np.ndarray
+    windows: list[Window]
+    """what the generator is given to draw in"""
+    attempt: int = 0
+    selection: dict[str, Any] | None = None
+
+    @property
+    def drawn(self) -> np.ndarray:
+        """(H, W) bool: inside a window."""
+        drawn = np.zeros(self.indices.shape, bool)
+        for window in self.windows:
+            drawn[window.slices] = True
+        return drawn
+
+    @property
+    def pasted(self) -> tuple[str, ...]:
+        """Names of the pasted classes, each once."""
+        return tuple(dict.fromkeys(place.class_name for place in self.plan.places))
 
 
 def synthesize(
@@ -103,17 +127,21 @@ def synthesize(
     library: RegionLibrary,
     generator: Generator,
     team: Team = ALONE,
+    selector: Selector | None = None,
+    placement: Placement | None = None,
 ) -> None:
     """Fill `run.folder` with config.n image/label pairs, going on where a killed run stopped, and finish the run.
 
     Args:
         library: what is pasted, from `cut_regions` on the train part.
         team: the processes that call this together; each makes its share of the chunks, the main one writes the rest.
+        selector: from `build_selector` of a `pilot`; None = every sample is kept as it is drawn first.
+        placement: odds of scenes and places, from `find_placement`; None = all alike.
     """
-    maker = SceneMaker(config, dataset, library, generator)
+    maker = SceneMaker(config, dataset, library, generator, selector, placement)
     manifest = run.folder / "manifest.jsonl"
     if team.is_main_process:
-        _write_head(run, config, dataset, generator, library.class_names)
+        _write_head(run, config, dataset, generator, library.class_names, selector, placement)
         _cut_journals(run.folder, config.n)
     team.wait_for_everyone()
     if not manifest.exists():
@@ -127,7 +155,13 @@ def synthesize(
         for journal in _journals(run.folder):
             journal.unlink()
         write_preview(run.folder, dataset.scenes, config.n)
-        run.finish(_summarise(run.folder))
+        run.finish(_summarise(run.folder, selector))
+
+
+def pilot(maker: "SceneMaker", team: Team = ALONE) -> Iterator[Sequence[_Draft]]:
+    """The first candidates of the first samples, drawn, kept in memory a chunk at a time; the same in every process."""
+    chunks = tqdm(range(PILOT_SIZE // CHUNK), desc="pilot", disable=None if team.is_main_process else True)
+    return (maker.draw(maker.plan(chunk)) for chunk in chunks)
 
 
 def make_chunks(
@@ -142,7 +176,7 @@ def make_chunks(
         for start in range(0, len(chunks), per_batch):
             batch = [int(chunk) for chunk in chunks[start : start + per_batch]]
             for chunk, planned in zip(batch, [pool.submit(maker.plan, chunk) for chunk in batch], strict=True):
-                drafts = maker.draw(planned.result())[: config.n - chunk * CHUNK]
+                drafts = maker.make(planned.result())[: config.n - chunk * CHUNK]
                 records = list(pool.map(lambda draft: maker.write(folder, draft), drafts))
                 # after its pictures: a chunk whose lines are all there is made, any other is made again
                 journal.write("".join(json.dumps(plain(record)) + "\n" for record in records))
@@ -168,49 +202,84 @@ class SceneMaker:
     """The three steps from a sample's number to its files; holds what they share."""
 
     def __init__(
-        self, config: SynthesizeConfig, dataset: Dataset, library: RegionLibrary, generator: Generator
+        self,
+        config: SynthesizeConfig,
+        dataset: Dataset,
+        library: RegionLibrary,
+        generator: Generator,
+        selector: Selector | None = None,
+        placement: Placement | None = None,
     ) -> None:
         self.config, self.dataset, self.regions, self.generator = config, dataset, library, generator
+        self.selector, self.placement = selector, placement
         self.classes = dataset.scenes.classes
 
     def plan(self, chunk: int) -> list[_Draft]:
         """Plan and paste the CHUNK samples of a chunk."""
         return [self.draft(index) for index in range(chunk * CHUNK, (chunk + 1) * CHUNK)]
 
-    def draft(self, index: int) -> _Draft:
+    def draft(self, index: int, attempt: int = 0) -> _Draft:
         """Plan and paste one sample: everything but the drawing."""
         dataset, config = self.dataset, self.config
-        plan = edit_sample(index, config.seed, dataset.scenes, self.regions, config.paste, dataset.split.train)
+        plan = edit_sample(
+            index,
+            config.seed,
+            dataset.scenes,
+            self.regions,
+            config.paste,
+            dataset.split.train,
+            placement=self.placement,
+            attempt=attempt,
+        )
         edit = plan.edited
         if config.mode == "scene":
             hole = np.ones(edit.labels.shape, np.float32)
         else:
             hole = soft_hole(edit.changed, config.soft_edge_px)
-        return _Draft(plan, edit.image.copy(), self.classes.to_indices(edit.labels), hole)
+        windows = self._windows(hole)
+        return _Draft(plan, edit.image.copy(), self.classes.to_indices(edit.labels), hole, windows, attempt)
+
+    def make(self, drafts: Sequence[_Draft]) -> Sequence[_Draft]:
+        """Draw a chunk; with a selector, plan and draw again those of its samples that the judge does not agree with.
+
+        The samples of the whole chunk take part, those beyond config.n too, so that none depends on n.
+        """
+        if self.selector is None:
+            return self.draw(drafts)
+
+        def candidates(slots: list[int], attempt: int) -> Sequence[_Draft]:
+            if attempt == 0:
+                return self.draw(drafts)
+            return self.draw([self.draft(drafts[slot].plan.index, attempt) for slot in slots])
+
+        choices = self.selector.choose(len(drafts), candidates)
+        for choice in choices:
+            choice.candidate.selection = choice.record()
+            choice.candidate.indices = choice.indices
+        return [choice.candidate for choice in choices]
 
     def draw(self, drafts: Sequence[_Draft]) -> Sequence[_Draft]:
         """Let the generator draw every window of the chunk into the drafts' images, windows of one size together."""
         by_shape: dict[tuple[int, int], list[tuple[int, int, Window]]] = defaultdict(list)
         for position, draft in enumerate(drafts):
-            for number, window in enumerate(self._windows(draft)):
+            for number, window in enumerate(draft.windows):
                 by_shape[window.shape].append((position, number, window))
         for shape in sorted(by_shape):
             for start in range(0, len(by_shape[shape]), CHUNK):
                 self._draw_windows(drafts, by_shape[shape][start : start + CHUNK])
         return drafts
 
-    def _windows(self, draft: _Draft) -> list[Window]:
-        height, width = draft.hole.shape
+    def _windows(self, hole: np.ndarray) -> list[Window]:
         if self.config.mode == "scene":
-            return [Window(0, 0, height, width)]
-        return windows_around(draft.hole > 0, self.config.context_px)
+            return [Window(0, 0, *hole.shape)]
+        return windows_around(hole > 0, self.config.context_px)
 
     def _draw_windows(self, drafts: Sequence[_Draft], jobs: list[tuple[int, int, Window]]) -> None:
         request = DrawRequest(
             composites=np.stack([drafts[p].image[w.slices] for p, _, w in jobs]),
             indices=np.stack([drafts[p].indices[w.slices] for p, _, w in jobs]),
             hole=np.stack([drafts[p].hole[w.slices] for p, _, w in jobs]),
-            seeds=np.array([_noise_seed(self.config.seed, drafts[p].plan.index, n) for p, n, _ in jobs], np.uint64),
+            seeds=np.array([_noise_seed(drafts[p], n) for p, n, _ in jobs], np.uint64),
         )
         for (position, _, window), drawn in zip(jobs, self.generator.draw(request), strict=True):
             inside = drafts[position].hole[window.slices][..., None] > 0
@@ -219,9 +288,13 @@ class SceneMaker:
 
     def write(self, folder: Path, draft: _Draft) -> dict[str, Any]:
         """Write one pair; return its manifest line."""
-        name = f"{draft.plan.index:07d}"
-        write_pair(folder, name, draft.image, draft.plan.edited.labels, self.classes)
-        return {"name": name, "index": draft.plan.index, **draft.plan.record()}
+        name, labels = f"{draft.plan.index:07d}", self.classes.to_ids(draft.indices)
+        if self.config.format == "shards":
+            write_slot(folder, draft.plan.index, draft.image, labels, self.classes)
+        else:
+            write_pair(folder, name, draft.image, labels, self.classes)
+        selection = {} if draft.selection is None else {"selection": draft.selection}
+        return {"name": name, "index": draft.plan.index, **draft.plan.record(), **selection}
 
 
 def soft_hole(changed: np.ndarray, soft_edge_px: float) -> np.ndarray:
@@ -279,36 +352,66 @@ def _overlapping(windows: Sequence[Window]) -> tuple[int, int] | None:
     return None
 
 
-def _noise_seed(seed: int, index: int, number: int) -> int:
-    return int(np.random.SeedSequence([seed, index, number]).generate_state(1, np.uint64)[0])
+def _noise_seed(draft: _Draft, number: int) -> int:
+    """Seed of the noise in window `number`."""
+    entropy = [draft.plan.seed, draft.plan.index, number, *([draft.attempt] if draft.attempt else [])]
+    return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0])
 
 
 # the folder: head (classes.yaml, synth.json), journals of finished chunks, manifest
 
 
 def _write_head(
-    run: Run, config: SynthesizeConfig, dataset: Dataset, generator: Generator, names: Sequence[str]
+    run: Run,
+    config: SynthesizeConfig,
+    dataset: Dataset,
+    generator: Generator,
+    names: Sequence[str],
+    selector: Selector | None,
+    placement: Placement | None,
 ) -> None:
-    write_classes(run.folder, dataset.scenes.classes)
+    scenes = dataset.scenes
+    write_classes(run.folder, scenes.classes)
+    if config.format == "shards":
+        refuse_mixed_sizes(scenes)
+        assert scenes.shape is not None
+        allocate_shards(run.folder, config.n, scenes.shape, scenes.channels)
     trained_on = {dataset.survey.keys[i] for i in dataset.split.train} | set(generator.trained_on)
+    if selector is not None:
+        trained_on |= set(selector.judge.trained_on)
+    if placement is not None:
+        trained_on |= set(placement.trained_on)
     head = {
         "generator": generator.name,
         "generator_fingerprint": generator.fingerprint,
+        "drawing": generator.drawing,
         "mode": config.mode,
         "classes": list(names),
         "n": config.n,
         "seed": config.seed,
+        "shape": scenes.shape,
+        "channels": scenes.channels,
         "data": run.inputs.get("data"),
-        "recipe": _fingerprint_recipe(config, generator, names),
+        "selection": None if selector is None else selector.record(),
+        "recipe": _fingerprint_recipe(config, generator, names, selector, placement),
         "trained_on": sorted(trained_on),
     }
     write_json(run.folder / "synth.json", head)
 
 
-def _fingerprint_recipe(config: SynthesizeConfig, generator: Generator, names: Sequence[str]) -> str:
+def _fingerprint_recipe(
+    config: SynthesizeConfig,
+    generator: Generator,
+    names: Sequence[str],
+    selector: Selector | None,
+    placement: Placement | None,
+) -> str:
     """16 hex digits that two sets share when they differ by nothing but their seed: material of one kind."""
-    what = config.model_dump(mode="json", exclude={"seed", "n", BATCH_SIZE, "data"})
-    text = json.dumps([what, list(names), generator.name, generator.fingerprint], sort_keys=True)
+    what = config.model_dump(mode="json", exclude={"seed", "n", BATCH_SIZE, "data", "format", "select"})
+    selection = [] if selector is None else [selector.recipe()]
+    drawn_by = [generator.name, generator.fingerprint, generator.drawing]
+    placed_by = [{"focus": placement.fingerprint}] if placement is not None and placement.fingerprint else []
+    text = json.dumps([what, list(names), *drawn_by, *selection, *placed_by], sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=8, person=b"marsgen").hexdigest()
 
 
@@ -360,14 +463,20 @@ def _merge_journals(folder: Path) -> None:
     os.replace(temporary, folder / "manifest.jsonl")
 
 
-def _summarise(folder: Path) -> dict[str, Any]:
+def _summarise(folder: Path, selector: Selector | None = None) -> dict[str, Any]:
     regions: Counter[str] = Counter()
-    pairs = 0
+    pairs, tally = 0, Tally()
     with (folder / "manifest.jsonl").open(encoding="utf-8") as manifest:
         for line in manifest:
             pairs += 1
-            regions.update(donor["class"] for donor in json.loads(line)["donors"])
-    return {"pairs": pairs, "regions": dict(sorted(regions.items()))}
+            record = json.loads(line)
+            regions.update(donor["class"] for donor in record["donors"])
+            if selection := record.get("selection"):
+                tally.add(selection)
+    summary: dict[str, Any] = {"pairs": pairs, "regions": dict(sorted(regions.items()))}
+    if selector is not None:
+        summary["selection"] = tally.describe(selector)
+    return summary
 
 
 def write_preview(folder: Path, scenes: SceneSource, n: int, rows: int = 12, zoom: int = 2) -> None:
@@ -380,8 +489,11 @@ def write_preview(folder: Path, scenes: SceneSource, n: int, rows: int = 12, zoo
             if index in chosen:
                 record = json.loads(line)
                 parent = scenes[position[record["parent"]["name"]]].image
-                labels = read_label_map(folder / "labels" / f"{record['name']}.png", scenes.classes)
-                made = read_image(folder / "images" / f"{record['name']}.png")
+                if (folder / SHARDS_FOLDER).is_dir():
+                    made, labels = read_slot(folder, index)
+                else:
+                    labels = read_label_map(folder / "labels" / f"{record['name']}.png", scenes.classes)
+                    made = read_image(folder / "images" / f"{record['name']}.png")
                 panels = [_rgb(parent), scenes.classes.paint(labels), _rgb(made)]
                 framed = [np.pad(p, ((2, 2), (2, 2), (0, 0)), constant_values=255) for p in panels]
                 strips.append(np.concatenate(framed, axis=1))

@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-SHARED = ("marsgen.scenes", "marsgen.runs", "marsgen.config", "marsgen.errors", "marsgen.files", "marsgen.console")
+SHARED = ("marsgen.scenes", "marsgen.runs", "marsgen.config", "marsgen.errors", "marsgen.files")
+SHARED += ("marsgen.console", "marsgen.team")
 STATIONS = {
     "marsgen.scenes": ("marsgen.masks", "marsgen.generators", "marsgen.synthesis", "marsgen.inspection"),
     "marsgen.masks": ("marsgen.generators", "marsgen.synthesis", "marsgen.inspection"),

@@ -13,8 +13,12 @@ CONFIGS = Path(__file__).parent.parent / "configs"
 MODELS = {
     "demo": "marsgen.demo:DemoConfig",
     "inspect": "marsgen.inspection:InspectConfig",
-    "train-generator": "marsgen.generators.train_pix2pix:TrainGeneratorConfig",
+    "train-generator": "marsgen.generators.train_pix2pix:TrainPix2PixConfig",
+    "diffusion": "marsgen.generators.train_diffusion:TrainDiffusionConfig",
     "synthesize": "marsgen.synthesis:SynthesizeConfig",
+    "preview": "marsgen.preview:PreviewConfig",
+    "export": "marsgen.export:ExportConfig",
+    "score": "marsgen.score:ScoreConfig",
     "segmenter": "segmenter.config:TrainConfig",
     "predict": "segmenter.config:PredictConfig",
     "evaluate": "segmenter.evaluate:EvaluateConfig",

@@ -55,6 +55,15 @@ class GuidedBlock(nn.Module):
         return x + self.conv2(F.silu(self.norm2(y)))
 
 
+class GuidedStack(nn.ModuleList):
+    """Blocks of one scale, one after the other."""
+
+    def forward(self, x: torch.Tensor, mix: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
+        for block in self:
+            x = block(x, mix, features)
+        return x
+
+
 class MapEncoder(nn.Module):
     """Label map and hole -> features at every scale; one pass serves all steps of a drawing."""
 
@@ -73,7 +82,7 @@ class MapEncoder(nn.Module):
         return features
 
 
-class Denoiser(ModelMixin, ConfigMixin):
+class Denoiser(ModelMixin, ConfigMixin):  # type: ignore[misc]
     """U-Net over folded pixels; `save_pretrained` and `from_pretrained` are diffusers' own.
 
     Predicts the velocity v = noise - picture on the straight line x = (1 - t) picture + t noise between the two
@@ -110,8 +119,8 @@ class Denoiser(ModelMixin, ConfigMixin):
         self.first = nn.Conv2d(3 * channels + 1, FINE_WIDTH, 3, padding=1)
         self.stem = nn.Conv2d(fold * fold * FINE_WIDTH, widths[0], 3, padding=1)
 
-        def stack(width: int) -> nn.ModuleList:
-            return nn.ModuleList(GuidedBlock(width, mixed) for _ in range(blocks))
+        def stack(width: int) -> "GuidedStack":
+            return GuidedStack(GuidedBlock(width, mixed) for _ in range(blocks))
 
         self.encode = nn.ModuleList(stack(width) for width in widths)
         self.down = nn.ModuleList(nn.Conv2d(fine, coarse, 3, stride=2, padding=1) for fine, coarse in pairwise(widths))
@@ -154,15 +163,13 @@ class Denoiser(ModelMixin, ConfigMixin):
         x = self.first(torch.cat([noisy, condition.around], dim=1).contiguous(memory_format=torch.channels_last))
         x = self.stem(F.pixel_unshuffle(x, self.fold).contiguous(memory_format=torch.channels_last))
         skips = []
-        for scale, blocks in enumerate(self.encode):
+        for scale in range(len(self.encode)):
             x = self.down[scale - 1](x) if scale else x
-            for block in blocks:
-                x = block(x, mix, condition.features[scale])
+            x = self.encode[scale](x, mix, condition.features[scale])
             skips.append(x)  # (B, W, H / f / 2^scale, W / f / 2^scale)
         for scale in reversed(range(len(self.decode))):
             x = skips[scale] + F.interpolate(self.up[scale](x), scale_factor=2.0)
-            for block in self.decode[scale]:
-                x = block(x, mix, condition.features[scale])
+            x = self.decode[scale](x, mix, condition.features[scale])
         x = F.pixel_shuffle(self.head(F.silu(self.norm(x))), self.fold)  # (B, FINE_WIDTH, H, W)
         x = torch.cat([F.silu(x), noisy.to(x.dtype)], dim=1)
         return self.last(x.contiguous(memory_format=torch.channels_last)).float()

@@ -169,7 +169,9 @@ def train(
         with autocast():
             velocity = velocity_of(noisy, time, labels, known, pictures, hole, style)
         error = (velocity - (noise - pictures)).square()
-        loss = (error * hole).sum() / (hole.sum() * pictures.shape[1]).clamp_min(1)
+        # over the holes of all processes, so that several learn what one would
+        drawn_px = accelerator.reduce(hole.sum(), "mean").clamp_min(1)
+        loss = (error * hole).sum() / (drawn_px * pictures.shape[1])
         accelerator.backward(loss)
         accelerator.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()

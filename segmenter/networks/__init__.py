@@ -1,5 +1,7 @@
 """Networks: (B, channels, H, W) float images in [-1, 1] -> (B, C, H, W) logits, for any H and W.
 
+Each also has features(images) -> (B, F): what its deepest layer sees, averaged over the picture.
+
 NETWORKS    the table of them by name
 """
 

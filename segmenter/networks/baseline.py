@@ -14,3 +14,7 @@ class Baseline(nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """(B, channels, H, W) in [-1, 1] -> (B, C, H, W) logits."""
         return self.layer(images)
+
+    def features(self, images: torch.Tensor) -> torch.Tensor:
+        """(B, channels, H, W) in [-1, 1] -> (B, C): its logits averaged over the picture; it has nothing deeper."""
+        return self.layer(images).mean((2, 3))

@@ -52,11 +52,19 @@ class UNet(nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """(B, channels, H, W) in [-1, 1] -> (B, C, H, W) logits; any H, W (padded to `multiple`, cut back)."""
         padded, (height, width) = pad_to_multiple(images, self.multiple)
-        x = F.pixel_unshuffle(padded, self.stem)  # (B, channels * s * s, h, w), h = padded height / s
-        skip1 = self.down1(x)  # (B, w, h, w)
-        skip2 = self.down2(F.max_pool2d(skip1, 2))  # (B, 2w, h/2, w/2)
-        x = self.bottleneck(F.max_pool2d(skip2, 2))  # (B, 4w, h/4, w/4)
+        skip1, skip2, x = self.encode(padded)
         x = self.up2(torch.cat([skip2, self.widen2(x)], 1))  # (B, 2w, h/2, w/2)
         x = self.up1(torch.cat([skip1, self.widen1(x)], 1))  # (B, w, h, w)
         logits = F.pixel_shuffle(self.head(x), self.stem)  # (B, C, padded H, padded W)
         return logits[..., :height, :width]
+
+    def encode(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """(B, channels, H, W) in [-1, 1], sides divisible by `multiple` -> the two blocks down and the bottleneck."""
+        x = F.pixel_unshuffle(images, self.stem)  # (B, channels * s * s, h, w), h = H / s
+        skip1 = self.down1(x)  # (B, w, h, w)
+        skip2 = self.down2(F.max_pool2d(skip1, 2))  # (B, 2w, h/2, w/2)
+        return skip1, skip2, self.bottleneck(F.max_pool2d(skip2, 2))  # (B, 4w, h/4, w/4)
+
+    def features(self, images: torch.Tensor) -> torch.Tensor:
+        """(B, channels, H, W) in [-1, 1] -> (B, 4w): the bottleneck averaged over the picture."""
+        return self.encode(pad_to_multiple(images, self.multiple)[0])[-1].mean((2, 3))
