@@ -4,9 +4,13 @@ Data flow one way, and the folders are named after the stations:
 
     scenes/         what both packages speak: Scene, ClassSet, data sources, cleaning, splits, confusion
     masks/          cut regions of a class out of real scenes and paste them into others
-    generators/     label map -> picture: copy_paste (no network), pix2pix
-    synthesis.py    edited masks through a generator into a folder of image/label pairs
-    inspection.py   what is in a data set and what is wrong with it, as a page
+    generators/     label map -> picture: copy_paste (no network), pix2pix, diffusion
+    synthesis.py    edited masks through a generator into a folder of image/label pairs; focus.py says where to paste
+    quality/        synthetic pictures beside real ones: realism, variety, agreement with a judge, near-copies
+    judges.py       how a trained segmenter is asked, without importing one
+    inspection.py, preview.py, score.py, export.py    commands: data looked through, a generator's sheets, a set
+                    measured, a set in another format
+    team.py         the processes that torchrun started
     config.py, runs.py, files.py, errors.py    typed configs, resumable run folders, atomic writes, sentences for users
     cli.py          the `marsgen` command; `segmenter` trains on what comes out
 """

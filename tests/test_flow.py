@@ -16,6 +16,8 @@ ROOT = Path(__file__).parent.parent
 TINY = {
     "inspect": ["--config", str(ROOT / "configs/tiny/inspect.yaml"), "--set", "autoencoder_steps=5"],
     "train-generator": ["--config", str(ROOT / "configs/tiny/train-generator.yaml"), "--set", "steps=4"],
+    "preview": ["--set", "rows=2", "--set", "variants=2"],
+    "score": ["--features", "judge", "--set", "resamples=50", "--set", "splits=2"],
     "synthesize": ["--set", "n=24"],
     "train": ["--config", str(ROOT / "configs/tiny/segmenter.yaml"), "--set", "steps=20"],
     "compare": ["--set", "resamples=200"],
@@ -70,6 +72,8 @@ def shortened(command: str) -> list[str]:
     if words[1] == "synthesize":
         words = [w for i, w in enumerate(words) if w != "--n" and words[i - 1] != "--n"]
     extra = TINY.get(words[1], [])
+    if "diffusion" in words:
+        extra = ["--config", str(ROOT / "configs/tiny/diffusion.yaml")]
     if "--config" in words:
         extra = [w for i, w in enumerate(extra) if w != "--config" and extra[i - 1] != "--config"]
     return words + extra
@@ -81,7 +85,7 @@ def test_every_command_of_the_readme_runs_in_its_order(workplace, monkeypatch, c
     commands = readme_commands()
     used = {tuple(c.split()[:2]) for c in commands}
     assert used >= {
-        *(("marsgen", c) for c in ("inspect", "train-generator", "synthesize")),
+        *(("marsgen", c) for c in ("inspect", "train-generator", "preview", "synthesize", "score", "export")),
         *(("segmenter", c) for c in ("train", "evaluate", "compare", "report", "predict")),
     }
     for command in commands:
