@@ -25,7 +25,7 @@ MODELS = {
     "compare": "segmenter.compare:CompareConfig",
     "report": "segmenter.report:ReportConfig",
 }
-RECIPES = {"unet_report": "segmenter", "baseline_report": "segmenter"}
+RECIPES = {"unet_report": "segmenter", "baseline_report": "segmenter", "pix2pix": "train-generator"}
 """yaml files that are another recipe of a command"""
 
 

@@ -199,14 +199,18 @@ class DiscriminatorNetwork(nn.Module):
         grain = pictures - F.avg_pool2d(pictures, 3, stride=1, padding=1, count_include_pad=False)
         seen = torch.cat([pictures, 2 * grain, condition], dim=1)
         x = F.pixel_unshuffle(seen, 2).contiguous(memory_format=torch.channels_last)
-        x1 = _leaky(self.stem(x))  # (B, W, H/2, W/2)
-        x2 = _leaky(self.down1(x1))  # (B, 2W, H/4, W/4)
-        x3 = _leaky(self.down2(x2))  # (B, 4W, H/8, W/8)
-        x4 = _leaky(self.deep(x3))
+        x1 = leaky(self.stem(x))  # (B, W, H/2, W/2)
+        x2 = leaky(self.down1(x1))  # (B, 2W, H/4, W/4)
+        x3 = leaky(self.down2(x2))  # (B, 4W, H/8, W/8)
+        x4 = leaky(self.deep(x3))
         return [self.small(x2).float(), self.large(x4).float()], [x1, x2, x3, x4]
 
+    def features(self, seen: torch.Tensor) -> list[torch.Tensor]:
+        """The features alone."""
+        return self(seen)[1]
 
-def _leaky(x: torch.Tensor) -> torch.Tensor:
+
+def leaky(x: torch.Tensor) -> torch.Tensor:
     """Leaky ReLU that keeps the size of its input, which spectral norm would otherwise shrink layer by layer."""
     return F.leaky_relu(x, 0.2) * math.sqrt(2)
 
@@ -245,6 +249,26 @@ def discriminator_loss(
 def adversarial_loss(fake: Sequence[torch.Tensor], weights: Sequence[torch.Tensor]) -> torch.Tensor:
     """What the generator pays for patches that look fake, mean over the scales."""
     return torch.stack([-weighted_mean(f, w) for f, w in zip(fake, weights, strict=True)]).mean()
+
+
+class Patches:
+    """How `DiscriminatorNetwork` is asked and what its verdicts cost."""
+
+    def join(
+        self, real: torch.Tensor, fake: torch.Tensor, condition: torch.Tensor, seeds: Iterable[int]
+    ) -> torch.Tensor:
+        """What the discriminator sees in its step: real and fake, (2B, channels + C + 2, H, W)."""
+        return torch.cat([real, fake])
+
+    def discriminator_loss(
+        self, logits: list[torch.Tensor], condition: torch.Tensor, seeds: Iterable[int]
+    ) -> torch.Tensor:
+        """Of the logits for what `join` gave, under the augmented `condition` (B, C + 2, H, W)."""
+        real, fake = zip(*(scale.chunk(2) for scale in logits), strict=True)
+        return discriminator_loss(real, fake, patch_weights(condition[:, -1:], real))
+
+    def adversarial_loss(self, logits: list[torch.Tensor], condition: torch.Tensor) -> torch.Tensor:
+        return adversarial_loss(logits, patch_weights(condition[:, -1:], logits))
 
 
 def feature_matching_loss(real: Sequence[torch.Tensor], fake: Sequence[torch.Tensor]) -> torch.Tensor:

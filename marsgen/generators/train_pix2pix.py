@@ -4,6 +4,7 @@ import copy
 import functools
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from pydantic import Field
@@ -14,18 +15,17 @@ from marsgen.files import write_json
 from marsgen.generators import RECORD
 from marsgen.generators.augment import draw_augmentation
 from marsgen.generators.batches import HoleSampler
+from marsgen.generators.oasis import SegmentationDiscriminator, Segments, balance_classes
 from marsgen.generators.pix2pix import (
     WEIGHTS,
     DiscriminatorNetwork,
     GeneratorNetwork,
+    Patches,
     Pix2Pix,
-    adversarial_loss,
     blend,
-    discriminator_loss,
     draw_noise,
     feature_matching_loss,
     l1_loss,
-    patch_weights,
 )
 from marsgen.generators.precision import arithmetic
 from marsgen.generators.style import normalise, visible_style
@@ -56,7 +56,7 @@ class TrainPix2PixConfig(Config):
     seed: int = Field(0, ge=0)
     """first weights, order of scenes, holes and noise"""
     data: DataConfig = DataConfig()
-    steps: int = Field(4000, ge=1)
+    steps: int = Field(1200, ge=1)
     """optimizer steps of each network"""
     batch_size: int = Field(16, ge=1)
     """windows per step, over all processes"""
@@ -66,9 +66,11 @@ class TrainPix2PixConfig(Config):
     """share of the windows drawn from scenes that show a rare class; the rest from all scenes alike"""
     scene_share: float = Field(0.5, ge=0, le=1)
     """share of the windows drawn whole, from the label map alone; in the others the hole is a soft window"""
+    discriminator: Literal["segmentation", "patch"] = "segmentation"
+    """what judges: the class of each real pixel or "fake" (OASIS), or real or fake patch by patch (PatchGAN)"""
     generator_width: int = Field(32, ge=4)
     """channels of the generator at its finest scale"""
-    discriminator_width: int = Field(32, ge=4)
+    discriminator_width: int = Field(20, ge=4)
     """channels of the discriminator at its finest scale"""
     generator_lr: float = Field(3e-4, gt=0)
     """Adam step size of the generator"""
@@ -127,7 +129,11 @@ def train(config: TrainPix2PixConfig, run: Run, dataset: Dataset) -> dict[str, A
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         generator = GeneratorNetwork(num_classes, channels, config.generator_width).to(device)
-        discriminator = DiscriminatorNetwork(num_classes, channels, config.discriminator_width).to(device)
+        judge = SegmentationDiscriminator if config.discriminator == "segmentation" else DiscriminatorNetwork
+        discriminator = judge(num_classes, channels, config.discriminator_width).to(device)
+    judging: Patches | Segments = Patches()
+    if config.discriminator == "segmentation":
+        judging = Segments(balance_classes(expected_pixels(dataset, sampler)).to(device))
     ema = copy.deepcopy(generator).requires_grad_(False)
     g_optimizer = torch.optim.Adam(generator.parameters(), config.generator_lr, betas=(0.0, config.beta2))
     d_optimizer = torch.optim.Adam(discriminator.parameters(), config.discriminator_lr, betas=(0.0, config.beta2))
@@ -162,10 +168,9 @@ def train(config: TrainPix2PixConfig, run: Run, dataset: Dataset) -> dict[str, A
             drawn = draw_with(labels, pictures, hole, style, noise)
             fake = blend(pictures, drawn, hole)
             seen_fake = augmentation.apply(fake, condition)
-            logits, _ = judge_with(torch.cat([seen_real, seen_fake.detach()]))
-            real_logits, fake_logits = zip(*(scale.chunk(2) for scale in logits), strict=True)
-            weights = patch_weights(augmentation.move(hole), real_logits)
-            d_loss = discriminator_loss(real_logits, fake_logits, weights)
+            moved = seen_real[:, channels:]  # the condition as augmented
+            logits, _ = judge_with(judging.join(seen_real, seen_fake.detach(), moved, batch.seeds))
+            d_loss = judging.discriminator_loss(logits, moved, batch.seeds)
         accelerator.backward(d_loss)
         d_optimizer.step()
         d_optimizer.zero_grad()
@@ -174,9 +179,9 @@ def train(config: TrainPix2PixConfig, run: Run, dataset: Dataset) -> dict[str, A
         discriminator.requires_grad_(False)
         with autocast():
             with torch.no_grad():
-                _, real_features = discriminator(seen_real)
+                real_features = discriminator.features(seen_real)
             fake_logits, fake_features = discriminator(seen_fake)
-            adversarial = adversarial_loss(fake_logits, weights)
+            adversarial = judging.adversarial_loss(fake_logits, moved)
             features = feature_matching_loss(real_features, fake_features)
             l1 = l1_loss(pictures, drawn, labels, hole)
             g_loss = config.adversarial_weight * adversarial + config.feature_weight * features + config.l1_weight * l1
@@ -224,3 +229,12 @@ def sampler_of(dataset: Dataset, config: TrainPix2PixConfig) -> HoleSampler:
         crop_px=config.crop_px,
         seed=config.seed,
     )
+
+
+def expected_pixels(dataset: Dataset, sampler: HoleSampler) -> np.ndarray:
+    """(C + 1,) expected pixels per scene of each class in what `sampler` draws; last = ignored."""
+    pixels = dataset.survey.pixels
+    everywhere = pixels[list(sampler.train)].mean(axis=0)
+    if not sampler.rare_train:
+        return everywhere
+    return (1 - sampler.rare_share) * everywhere + sampler.rare_share * pixels[list(sampler.rare_train)].mean(axis=0)

@@ -36,7 +36,7 @@ def start(folder: Path, config: TrainPix2PixConfig) -> Run:
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory) -> Path:
-    """An undisturbed run of six steps."""
+    """An undisturbed run of six steps, with the discriminator that segments."""
     folder = tmp_path_factory.mktemp("trained")
     train(TINY, start(folder, TINY), painted_dataset(Painted(8), 6))
     return folder
@@ -192,10 +192,12 @@ def test_colour_scenes_of_several_sizes_without_a_rare_class_are_trained_on(tmp_
     assert load_generator(str(tmp_path)).channels == 3
 
 
-def test_four_scenes_can_be_learned_by_heart(tmp_path):
+@pytest.mark.parametrize("discriminator", ["segmentation", "patch"])
+def test_four_scenes_can_be_learned_by_heart(tmp_path, discriminator):
     """What is dark and what is bright is learned from the label map, not only the mean."""
     config = TINY.model_copy(
         update={
+            "discriminator": discriminator,
             "steps": 60,
             "generator_lr": 4e-3,
             "discriminator_lr": 2e-3,
