@@ -163,12 +163,14 @@ def _flatten(content: Any, where: str = "") -> dict[str, Any]:
 
 
 def _label(run: Run) -> str:
-    """An arm in words: "real only", "+ copy-paste", "+ pix2pix (region)", or the extra folder's name."""
+    """An arm in words: "real only", "+ copy-paste", "+ diffusion (region, strength 0.6)", or an extra folder's name."""
     words = []
     for extra in run.inputs.get("extra") or ():
         name = extra.get("generator") or Path(extra["location"]).name
-        mode = extra.get("mode")
-        words.append(f"+ {name} ({mode})" if mode and name != "copy-paste" else f"+ {name}")
+        strength = (extra.get("drawing") or {}).get("strength", 1)
+        how = [extra["mode"]] if extra.get("mode") and name != "copy-paste" else []
+        how += [f"strength {strength:g}"] if strength != 1 else []
+        words.append(f"+ {name} ({', '.join(how)})" if how else f"+ {name}")
     return " ".join(words) or "real only"
 
 

@@ -57,7 +57,8 @@ def _open_extra(location: str, dataset: Dataset) -> SceneSource:
 def describe_extra(extra: SceneSource) -> dict[str, object]:
     """What a run records of an extra source: where it lay, what was in it and, where known, what drew it."""
     head = _read_head(Path(extra.location))
-    drawn: dict[str, object] = {key: head[key] for key in ("generator", "mode", "n", "recipe") if key in head}
+    keys = ("generator", "mode", "drawing", "n", "recipe")
+    drawn: dict[str, object] = {key: head[key] for key in keys if key in head}
     return {"location": extra.location, "fingerprint": extra.fingerprint(), **drawn}
 
 

@@ -96,6 +96,7 @@ def test_arms_of_one_kind_are_told_apart_by_what_differs(tmp_path: Path, source:
         "b": {"extra": [PIX2PIX]},
         "c": {"extra": [PIX2PIX], "extra_share": 0.5},
         "d": {"extra": [{**PIX2PIX, "n": 9}]},
+        "e": {"extra": [{**PIX2PIX, "recipe": "e" * 16, "drawing": {"strength": 0.6}}]},
     }
     for name, recipe in recipes.items():
         evaluate_run(write_run(tmp_path / name, **recipe), source, 0.5)
@@ -105,6 +106,7 @@ def test_arms_of_one_kind_are_told_apart_by_what_differs(tmp_path: Path, source:
         "+ pix2pix (region), extra.0.n=50, extra_share=0.25",
         "+ pix2pix (region), extra.0.n=50, extra_share=0.5",
         "+ pix2pix (region), extra.0.n=9, extra_share=0.25",
+        "+ pix2pix (region, strength 0.6)",
     ]
 
 
