@@ -74,7 +74,7 @@ def pasted(rocky_npz, tmp_path_factory):
 @pytest.fixture(scope="module")
 def rocky_npz(tmp_path_factory):
     """60 simulated scenes, nine of ten with a rock."""
-    from conftest import simulated_npz
+    from simulated import simulated_npz
 
     return simulated_npz(tmp_path_factory.mktemp("rocky") / "rocky.npz", scenes=60, rocks=0.9, unlabelled=1)
 
@@ -181,7 +181,7 @@ def test_an_interrupted_scoring_takes_its_features_from_the_folder(scored, paste
 def test_a_reference_stands_for_reality_and_known_pictures_of_it_are_left_out(
     pasted, judge, rocky_npz, tmp_path, capsys
 ):
-    from conftest import simulated_npz
+    from simulated import simulated_npz
 
     other = simulated_npz(tmp_path / "other.npz", scenes=40, seed=9, rocks=0.9, unlabelled=1)
     pairs = np.load(other)["training_set"]
