@@ -81,7 +81,7 @@ def main() -> None:
     parser.add_argument("--generator", required=True, help="folder of `marsgen train-generator --kind diffusion`")
     parser.add_argument("--n", type=int, default=128)
     parser.add_argument("--steps", type=int, default=50, help="of the peer")
-    parser.add_argument("--our-steps", type=int, help="of ours at full strength; default: the generator's")
+    parser.add_argument("--our-steps", type=int, default=5, help="of ours at full strength")
     parser.add_argument("--strength", type=float, default=1.0, help="of ours; 1 draws the region from noise")
     options = parser.parse_args()
     trained = Run.load(Path(options.generator), "marsgen train-generator")
