@@ -65,7 +65,8 @@ def measure_processes(processes: int, options: argparse.Namespace) -> dict[str, 
             text=True,
             check=True,
         )
-    results = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    # two processes may write into one line
+    results = [json.loads(text + "}") for text in done.stdout.replace("\n", "").split("}") if "{" in text]
     assert len(results) == processes
     seconds = max(result["seconds"] for result in results)
     return {
