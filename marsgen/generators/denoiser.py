@@ -18,6 +18,7 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from torch import nn
 
+from marsgen.generators.norm import ChannelNorm
 from marsgen.generators.style import COARSE, STYLE_NUMBERS, fill_smoothly
 from marsgen.scenes.tensors import one_hot
 
@@ -27,13 +28,6 @@ FREQUENCIES = 16
 """sine and cosine each of the noise level"""
 MAP_WIDTH = 32
 """channels of the label map's features at each scale"""
-
-
-class ChannelNorm(nn.LayerNorm):
-    """Layer norm over the channels of each pixel by itself."""
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
 class GuidedBlock(nn.Module):

@@ -25,6 +25,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 from marsgen.errors import RunError
 from marsgen.files import file_fingerprint
 from marsgen.generators import AS_IT_LIKES, RECORD, DrawConfig, DrawRequest
+from marsgen.generators.norm import ChannelNorm
 from marsgen.generators.precision import arithmetic
 from marsgen.generators.style import STYLE_NUMBERS, StyleTable, denormalise, fill_smoothly, normalise, visible_style
 from marsgen.runs import read_weights, without_prefix
@@ -73,13 +74,6 @@ def draw_noise(seeds: Iterable[int], height: int, width: int) -> Noise:
 
 
 # networks
-
-
-class ChannelNorm(nn.LayerNorm):
-    """Layer norm over the channels of each pixel by itself."""
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
 class NoisyBlock(nn.Module):
