@@ -12,6 +12,7 @@ from marsgen.console import (
     Classes,
     ConfigFile,
     Data,
+    DryRun,
     Out,
     Overrides,
     read_class_set,
@@ -19,6 +20,7 @@ from marsgen.console import (
     say,
     say_data,
     say_note,
+    say_settings,
     show_version,
 )
 from marsgen.errors import ConfigError, RunError, nearest
@@ -114,6 +116,7 @@ def train_generator(
     config: ConfigFile = None,
     overrides: Overrides = None,
     out: Out = None,
+    dry_run: DryRun = False,
 ) -> None:
     """Train a network that draws pictures from label maps; a repeated command goes on where it was."""
     from marsgen.generators import load_training
@@ -123,6 +126,8 @@ def train_generator(
     from marsgen.team import join_team
 
     settings, train = load_training(config, [*(overrides or ()), *([f"kind={kind.value}"] if kind else [])])
+    if dry_run:
+        return say_settings(settings)
     dataset = open_dataset(data, settings.data, read_class_set(classes))
     inputs, more = _inputs(data, classes, dataset), {}
     if settings.kind == "diffusion":
@@ -232,6 +237,7 @@ def synthesize(
     config: ConfigFile = None,
     overrides: Overrides = None,
     out: Out = None,
+    dry_run: DryRun = False,
 ) -> None:
     """Paste regions of a rare class into real scenes and draw the pictures that belong to the new label maps."""
     from marsgen.config import DataConfig, load_config
@@ -258,6 +264,8 @@ def synthesize(
     given += [f"select.keep={keep}"] if keep is not None else []
     given += [f"select.min_agreement={min_agreement}"] if min_agreement is not None else []
     settings = load_config(SynthesizeConfig, config, [*(overrides or ()), *given])
+    if dry_run:
+        return say_settings(settings)
 
     where = generator or str(latest_run(OUTPUTS, "marsgen train-generator"))
     if where != "copy-paste" and not Path(where).exists() and (hint := nearest(where, ["copy-paste"])):

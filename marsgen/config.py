@@ -6,7 +6,7 @@ name under configs/ (a test holds the two together).
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -58,12 +58,23 @@ def load_config(model: type[ConfigT], path: Path | None = None, overrides: Seque
     try:
         merged = OmegaConf.merge(content, OmegaConf.from_dotlist(list(overrides)))
         content = OmegaConf.to_container(merged, resolve=False)  # type: ignore[assignment]
-        return model.model_validate(content)
-    except ValidationError as problem:
-        where = f"--config {path}" if path is not None and not overrides else "config"
-        raise ConfigError(f"{where}: " + "; ".join(_sentence(model, e) for e in problem.errors())) from None
     except (OmegaConfBaseException, yaml.YAMLError, ValueError, TypeError) as problem:
         raise ConfigError(f"--set {' '.join(overrides)}: {str(problem).splitlines()[0]}") from None
+    return build_config(model, content, f"--config {path}" if path is not None and not overrides else "config")
+
+
+def build_config(model: type[ConfigT], content: Any, where: str) -> ConfigT:
+    """A config from plain values, checked.
+
+    Args:
+        where: what the values stand in, for the message.
+    Raises:
+        ConfigError: unknown key (the nearest real one is offered), value of the wrong type or range.
+    """
+    try:
+        return model.model_validate(content)
+    except ValidationError as problem:
+        raise ConfigError(f"{where}: " + "; ".join(_sentence(model, e) for e in problem.errors())) from None
 
 
 def _sentence(model: type[BaseModel], error: Any) -> str:
@@ -77,9 +88,11 @@ def _sentence(model: type[BaseModel], error: Any) -> str:
 
 def _fields_at(model: type[BaseModel], keys: Sequence[str]) -> list[str]:
     for key in keys:
-        annotation = model.model_fields[key].annotation if key in model.model_fields else None
-        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-            model = annotation
+        annotation: Any = model.model_fields[key].annotation if key in model.model_fields else None
+        # a block of its own, or one of the values of a mapping or a list, whose key is passed over
+        for block in (annotation, *get_args(annotation)):
+            if isinstance(block, type) and issubclass(block, BaseModel):
+                model = block
     return list(model.model_fields)
 
 

@@ -13,6 +13,7 @@ from marsgen.errors import InputError
 from marsgen.team import first_to_say
 
 if TYPE_CHECKING:
+    from marsgen.config import Config
     from marsgen.scenes.classes import ClassSet
     from marsgen.scenes.dataset import Dataset
 
@@ -52,6 +53,8 @@ Out = Annotated[
     ),
 ]
 
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the settings that the command would use, and stop.")]
+
 OUTPUTS = Path("outputs")
 
 # typer carries a click of its own in some versions and imports the public one in others; this is the one in use
@@ -80,6 +83,13 @@ def say_note(text: str) -> None:
 def is_first_process() -> bool:
     """Whether torchrun, if it started this process, calls it number 0."""
     return int(os.environ.get("RANK", "0")) == 0
+
+
+def say_settings(settings: "Config") -> None:
+    """Print a config as the yaml file that says the same."""
+    import yaml
+
+    say(yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True).rstrip())
 
 
 def say_data(dataset: "Dataset") -> None:

@@ -69,8 +69,9 @@ class TrainConfig(Config):
     crop: tuple[int, int] | None = None
     """height and width in pixels of training windows; null = whole scenes, or 128 x 128 where sizes differ. A scene
     that is smaller is extended, and the extension ignored"""
-    extra_share: float = Field(0.25, gt=0, lt=1)
-    """share of each batch that comes from the --extra folders; each of their scenes is drawn equally often"""
+    extra_share: float = Field(0.25, gt=0, le=1)
+    """share of each batch that comes from the --extra folders; each of their scenes is drawn equally often. At 1, real
+    scenes choose the checkpoint alone"""
     rare_share: float = Field(0.0, ge=0, lt=1)
     """share of each batch drawn only from real scenes that show a rare class; the rest is drawn from all real scenes"""
     augment: AugmentConfig = AugmentConfig()
@@ -96,6 +97,9 @@ class TrainConfig(Config):
     """steps between validations; the state to go on from after a kill is saved then too"""
     best_metric: str = "mean_iou"
     """what chooses the kept weights on the validation scenes: mean_iou, loss, or iou_NAME of one class"""
+    calibrate: bool = False
+    """after training, shift the logit of each rare class by what gives it the best IoU on the validation scenes: undoes
+    that oversampling and pasting make a network name it too readily"""
     patience: int = Field(0, ge=0)
     """stop after this many validations in a row without a better best_metric; 0 = never"""
 

@@ -19,6 +19,7 @@ from marsgen.scenes.folder import write_classes
 from marsgen.scenes.pictures import encode_label_map
 from marsgen.scenes.scene import SceneSource
 from marsgen.scenes.tensors import image_tensor
+from segmenter.calibration import Calibrated
 from segmenter.config import PredictConfig, TrainConfig
 from segmenter.networks import build_network
 
@@ -40,6 +41,8 @@ def load_segmenter(folder: Path) -> tuple[nn.Module, ClassSet, dict[str, Any]]:
         config = TrainConfig.model_validate(checkpoint.record["network"])
         network = build_network(config, checkpoint.record["channels"], len(classes))
         network.load_state_dict(checkpoint.tensors)
+        if "logit_shift" in checkpoint.record:
+            network = Calibrated(network, checkpoint.record["logit_shift"])
     except (InputError, KeyError, ValueError, RuntimeError) as problem:
         reason = str(problem).splitlines()[0]
         raise RunError(f"{path}: not the weights of a segmenter ({reason}); train it again") from None

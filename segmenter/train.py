@@ -22,6 +22,7 @@ from marsgen.runs import (
     load_optimizer_tensors,
     optimizer_tensors,
     prefixed,
+    read_weights,
     without_prefix,
 )
 from marsgen.scenes.classes import ClassSet
@@ -31,6 +32,7 @@ from marsgen.scenes.dataset import Dataset
 from marsgen.scenes.scene import Scene, SceneSource, batches_of_one_shape
 from marsgen.scenes.tensors import image_tensor, label_tensor
 from marsgen.team import join_team
+from segmenter.calibration import find_shifts
 from segmenter.config import TrainConfig
 from segmenter.losses import SegmentationLoss, cap_class_weights
 from segmenter.mixing import TrainingBatches, iterate_batches, trained_on
@@ -141,8 +143,11 @@ def train(config: TrainConfig, run: Run, dataset: Dataset, extras: Sequence[Scen
                 tensors |= prefixed("average", average.state_dict())
             run.save_checkpoint(step, tensors, progress=asdict(progress))
     bar.close()
-    precision = "bf16" if accelerator.mixed_precision == "bf16" else "fp32"
-    run.finish(summary_of(run, config, dataset, extras, done, progress) | {"precision": precision})
+    summary = summary_of(run, config, dataset, extras, done, progress)
+    summary["precision"] = "bf16" if accelerator.mixed_precision == "bf16" else "fp32"
+    if config.calibrate and accelerator.is_main_process:
+        summary["logit_shift"] = shift_rare_logits(run, average, dataset, accelerator)
+    run.finish(summary)
     accelerator.wait_for_everyone()  # the first process writes; the files are there for all
     return best_path
 
@@ -243,6 +248,31 @@ def validate(
     return named_scores(confusion, classes) | {"loss": float(np.mean(losses))}
 
 
+@torch.inference_mode()
+def shift_rare_logits(
+    run: Run, network: nn.Module, dataset: Dataset, accelerator: Accelerator, block: int = 32
+) -> dict[str, float]:
+    """Find on the validation scenes how readily each class should be named; kept in the record of the best weights.
+
+    Returns:
+        class name -> shift of its logit; 0 for classes that are not rare.
+    """
+    best = read_weights(run.folder / "best.safetensors")
+    network.load_state_dict(best.tensors)
+    network.eval()
+    classes = dataset.scenes.classes
+
+    def batches() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for batch in batches_of_one_shape(read_scenes(dataset, dataset.split.val), block):
+            images = image_tensor(np.stack([scene.image for scene in batch])).to(accelerator.device)
+            logits = network(images.contiguous(memory_format=torch.channels_last))
+            yield logits.float().cpu().numpy(), np.stack([scene.indices for scene in batch])
+
+    shift = find_shifts(batches(), len(classes), [classes.index(name) for name in classes.rare])
+    run.save_weights("best.safetensors", best.tensors, **best.record | {"logit_shift": shift})
+    return dict(zip(classes.names, shift, strict=True))
+
+
 def named_scores(confusion: np.ndarray, classes: ClassSet) -> dict[str, float]:
     """(C, C) pixel counts -> {"mean_iou": ..., "iou_soil": ..., ...}; NaN where a class cannot be scored."""
     ious = {f"iou_{name}": float(v) for name, v in zip(classes.names, iou_per_class(confusion), strict=True)}
@@ -256,6 +286,11 @@ def check_best_metric(config: TrainConfig, dataset: Dataset) -> None:
     if config.best_metric not in known:
         hint = nearest(config.best_metric, known)
         raise ConfigError(f"best_metric is '{config.best_metric}'{hint}; measured are {', '.join(known)}")
+    if config.calibrate and not classes.rare:
+        raise ConfigError(
+            f"calibrate is true, but {dataset.scenes.location} names no rare class; name one under `rare` in its "
+            "classes file, or leave calibrate false"
+        )
     labelled = dataset.survey.pixels[list(dataset.split.val), : len(classes)].sum(0)
     if config.best_metric.startswith("iou_"):
         labelled = labelled[[classes.index(config.best_metric.removeprefix("iou_"))]]
