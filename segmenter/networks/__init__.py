@@ -9,9 +9,10 @@ from torch import nn
 
 from segmenter.config import TrainConfig
 from segmenter.networks.baseline import Baseline
+from segmenter.networks.encoder import EncoderUNet
 from segmenter.networks.unet import UNet
 
-NETWORKS: dict[str, type[nn.Module]] = {"unet": UNet, "baseline": Baseline}
+NETWORKS: dict[str, type[nn.Module]] = {"unet": UNet, "encoder": EncoderUNet, "baseline": Baseline}
 
 
 def build_network(config: TrainConfig, channels: int, num_classes: int) -> nn.Module:
@@ -20,4 +21,4 @@ def build_network(config: TrainConfig, channels: int, num_classes: int) -> nn.Mo
     return NETWORKS[config.network](channels, num_classes, **(settings.model_dump() if settings else {}))
 
 
-__all__ = ["NETWORKS", "Baseline", "UNet", "build_network"]
+__all__ = ["NETWORKS", "Baseline", "EncoderUNet", "UNet", "build_network"]

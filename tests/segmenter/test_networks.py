@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from segmenter.config import TrainConfig, UNetConfig
-from segmenter.networks import NETWORKS, Baseline, UNet, build_network
+from segmenter.networks import NETWORKS, Baseline, EncoderUNet, UNet, build_network
 
 
 @pytest.mark.parametrize("stem", [1, 2])
@@ -18,6 +18,7 @@ def test_logits_have_the_size_of_the_images_whatever_it_is(stem, channels, num_c
 def test_every_name_in_the_table_builds_what_it_says():
     assert {name: type(build_network(TrainConfig(network=name), 3, 5)) for name in NETWORKS} == {
         "unet": UNet,
+        "encoder": EncoderUNet,
         "baseline": Baseline,
     }
     built = build_network(TrainConfig(unet=UNetConfig(width=8, stem=1)), 1, 4)
