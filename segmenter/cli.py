@@ -12,12 +12,14 @@ from marsgen.console import (
     Classes,
     ConfigFile,
     Data,
+    DryRun,
     Out,
     Overrides,
     read_class_set,
     run_app,
     say,
     say_data,
+    say_settings,
     show_version,
 )
 from marsgen.errors import ConfigError
@@ -58,6 +60,7 @@ def train(
     config: ConfigFile = None,
     overrides: Overrides = None,
     out: Out = None,
+    dry_run: DryRun = False,
 ) -> None:
     """Train a segmenter on real scenes, and on synthetic ones where given; a repeated command goes on where it was."""
     from marsgen.config import load_config
@@ -70,6 +73,8 @@ def train(
     from segmenter.train import train as fit
 
     settings = load_config(TrainConfig, config, overrides or ())
+    if dry_run:
+        return say_settings(settings)
     dataset = open_dataset(data, settings.data, read_class_set(classes))
     extras = open_extras(extra or (), dataset)
     check_best_metric(settings, dataset)
@@ -169,6 +174,51 @@ def report(runs: RunFolders, config: ConfigFile = None, overrides: Overrides = N
 
     settings = load_config(ReportConfig, config, overrides or ())
     say(f"wrote {write(runs, settings, out or OUTPUTS / 'report', replace=out is None)}")
+
+
+@app.command()
+def study(
+    config: Annotated[
+        Path,
+        typer.Argument(
+            help="Yaml of arms, seeds and sets, such as configs/studies/rare_class.yaml.",
+            metavar="STUDY.yaml",
+            show_default=False,
+        ),
+    ],
+    data: Data,
+    test: Annotated[
+        str | None,
+        typer.Option(
+            "--test",
+            help="Labelled scenes to score on. Default: the test part or the folds of --data.",
+            metavar="WHERE",
+        ),
+    ] = None,
+    folds: Annotated[
+        int | None,
+        typer.Option("--folds", help="Test every scene of --data once, in one of so many folds.", min=2, metavar="K"),
+    ] = None,
+    classes: Classes = None,
+    overrides: Overrides = None,
+    out: Out = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Train every arm of a study with every seed, and say what each gained; a repeated command goes on where it was."""
+    from marsgen.config import load_config
+    from marsgen.team import join_team
+    from segmenter.study import Study, StudyConfig, open_study, run_study
+
+    settings = load_config(StudyConfig, config, [*(overrides or ()), *([f"folds={folds}"] if folds else [])])
+    study = Study(
+        settings, out or OUTPUTS / f"study-{config.stem}", data, test, None if classes is None else str(classes)
+    )
+    if dry_run:
+        return say_settings(settings)
+    team = join_team()
+    run = open_study(study, team)
+    page = run_study(study, run, team)
+    say(f"open {page}")
 
 
 @app.command()

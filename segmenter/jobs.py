@@ -3,7 +3,7 @@
     <folder>/jobs/<name>.json    written when a job is finished: its commands, what they cost; it is never run again
     <folder>/jobs/<name>.log     what its commands printed
     <folder>/jobs/<name>.failed  its last line, where it failed; the next start tries it again
-    <folder>/jobs/<name>.lock    held while it runs, by the worker and by its child: an orphan is waited for, not doubled
+    <folder>/jobs/<name>.lock    held while it runs, by worker and child: an orphan is waited for, not doubled
 
 Workers meet in the folder alone, so they may be the processes of one torchrun, or of several machines that share it.
 """
