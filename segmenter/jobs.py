@@ -59,10 +59,10 @@ class Job:
     needs: tuple[str, ...] = ()
     action: Callable[[], None] | None = None
 
-    @property
-    def identity(self) -> dict[str, Any]:
-        """What makes it this job and no other."""
-        return {"commands": [list(command) for command in self.commands], "config": self.config}
+    def identity(self, folder: Path) -> dict[str, Any]:
+        """What makes it this job and no other, wherever `folder` lies and however it is written."""
+        words = [[word.replace(str(folder), ".", 1) for word in command] for command in self.commands]
+        return {"commands": words, "config": self.config}
 
 
 def config_path(folder: Path, name: str) -> Path:
@@ -79,7 +79,7 @@ def is_finished(folder: Path, job: Job) -> bool:
     cost = read_cost(folder, job.name)
     if cost is None:
         return False
-    if cost["job"] != job.identity:
+    if cost["job"] != job.identity(folder):
         raise RunError(
             f"{folder}/jobs/{job.name}.json: finished with other settings than it has now; give what has changed "
             "another name, or choose another --out"
@@ -208,7 +208,7 @@ def _run(job: Job, folder: Path, lock: IO[str]) -> None:
             write_text(folder / "jobs" / f"{job.name}.failed", _last_line(log_path) or f"exit code {code}")
             return
     cost["seconds"] = time.monotonic() - started
-    write_json(folder / "jobs" / f"{job.name}.json", {"job": job.identity, **cost})
+    write_json(folder / "jobs" / f"{job.name}.json", {"job": job.identity(folder), **cost})
 
 
 def _run_command(command: Sequence[str], log: IO[str], lock: IO[str]) -> tuple[int, Any]:

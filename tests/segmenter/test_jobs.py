@@ -57,6 +57,13 @@ def test_a_job_that_was_finished_with_other_settings_is_refused(tmp_path):
         work_off([Job("a", (VERSION,), "n: 2\n")], tmp_path, ALONE)
 
 
+def test_a_folder_of_finished_jobs_may_be_moved(tmp_path):
+    here, there = tmp_path / "here", tmp_path / "there"
+    work_off([Job("a", (("marsgen", "inspect", "--help", "--out", str(here / "a")),))], here, ALONE)
+    here.rename(there)
+    assert is_finished(there, Job("a", (("marsgen", "inspect", "--help", "--out", str(there / "a")),)))
+
+
 def test_a_damaged_record_is_named(tmp_path):
     work_off([acting([], "a")], tmp_path, ALONE)
     (tmp_path / "jobs/a.json").write_text("{")
