@@ -87,12 +87,22 @@ class DataConfig(Config):
     """Which scenes of a data set are used, and for what; the `data` block of every training config."""
 
     val_share: float = Field(0.15, gt=0, lt=1)
-    """share of the scenes that choose the checkpoint; always real, never trained on"""
+    """share of the scenes that choose the checkpoint (with folds: of those outside the test part); always real, never
+    trained on"""
     test_share: float = Field(0.0, ge=0, lt=1)
     """share kept aside for `segmenter evaluate` on this same data; 0 when the test set is a file of its own.
     Without effect where the data set itself says which scenes are for testing"""
+    folds: int = Field(0, ge=0)
+    """0 = test_share decides; otherwise the scenes are dealt into this many folds and fold number `fold` is the test
+    part, so that over all folds each scene is tested once"""
+    fold: int = Field(0, ge=0)
+    """which fold is the test part, counted from 0"""
+    rare_scenes: int | None = Field(None, ge=1)
+    """at most this many training scenes that show a rare class are used, the others are left out; null = all of them.
+    Nested: 10 are among the 20. Validation and test part stay whole"""
     split_seed: int = Field(0, ge=0)
-    """seed of the split; separate from `seed`, so that runs of several seeds share one split"""
+    """seed of the split and of the choice of rare_scenes; separate from `seed`, so that runs of several seeds share
+    one split"""
     keep_suspects: bool = False
     """train on scenes that look like mistakes too (see `marsgen inspect`)"""
     near_duplicate_similarity: float = Field(0.75, gt=0, le=1)
@@ -106,4 +116,17 @@ class DataConfig(Config):
                 f"val_share {self.val_share:g} and test_share {self.test_share:g} leave no scene to train on; "
                 "their sum has to be below 1"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _names_a_fold_that_exists(self) -> "DataConfig":
+        if self.folds == 1:
+            raise ValueError("folds is 1, which leaves no scene to train on; give 2 or more, or 0 for no folds")
+        if self.folds and self.test_share > 0:
+            raise ValueError(
+                f"folds {self.folds} and test_share {self.test_share:g} both choose the test part; set one of them to 0"
+            )
+        if self.fold >= max(self.folds, 1):
+            there = f"fold has to be one of 0..{self.folds - 1}" if self.folds else "say how many there are with folds"
+            raise ValueError(f"fold is {self.fold} and folds is {self.folds}; {there}")
         return self

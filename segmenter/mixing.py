@@ -92,7 +92,14 @@ def _refuse_leaks(extra: SceneSource, dataset: Dataset, where: str) -> None:
         for part, indices in (("validation", dataset.split.val), ("test", dataset.split.test))
         for i in indices
     }
-    remedy = "make it again from this data with the same data settings (val_share, test_share, split_seed)"
+    # scenes beyond the limit come back in by this door too; an exact copy of one may be a training scene
+    train = {dataset.survey.keys[i] for i in dataset.split.train}
+    held_out |= {
+        dataset.survey.keys[i]: f"{dataset.scenes.names[i]}, a scene beyond data.rare_scenes of this run"
+        for i in dataset.split.beyond_limit
+        if dataset.survey.keys[i] not in train
+    }
+    remedy = "make it again from this data with the same data settings (val_share, folds, split_seed and so on)"
     for key in trained_on(Path(extra.location)):
         if key in held_out:
             raise DataError(f"{where}: its generator was trained on {held_out[key]}; {remedy}")

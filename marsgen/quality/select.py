@@ -258,7 +258,7 @@ def refuse_leaks(judge: Judge, where: str, dataset: Dataset) -> None:
         example = next((names[key] for key in strange if key in names), "")
         raise RunError(
             f"{where} was trained on {len(strange)} scenes outside the train part of these data{example}; train it on "
-            "the same data with the same data settings (val_share, test_share, split_seed)"
+            "the same data with the same data settings (val_share, folds, split_seed and so on)"
         )
 
 

@@ -38,8 +38,10 @@ class Dataset:
             parts.append(f"{len(doubtful)} left out ({why})")
         elif self.suspects:
             parts.append(f"{len(self.suspects)} suspects kept ({why})")
-        if left_out > len(doubtful):
-            parts.append(f"{left_out - len(doubtful)} left out (too close to the test part)")
+        if close := left_out - len(doubtful) - len(self.split.beyond_limit):
+            parts.append(f"{close} left out (too close to the test part)")
+        if self.split.beyond_limit:
+            parts.append(f"{len(self.split.beyond_limit)} left out (beyond the limit on rare scenes)")
         return f"{len(self.scenes)} scenes: {', '.join([*parts, counts])}"
 
 
@@ -84,6 +86,7 @@ def divide(
             parts=scenes.parts,
             copies=copies if scenes.groups is None else (),
             left_out=left_out,
+            rare=scenes.classes.rare,
         )
     except DataError as problem:
         hint = f"; {len(left_out)} suspects are left out, data.keep_suspects=true keeps them" if left_out else ""

@@ -4,6 +4,7 @@ Scenes are dealt out in units that must not be torn apart: the data set's own gr
 near copies; exact copies always. The dealing is iterative stratification (Sechidis et al. 2011,
 doi:10.1007/978-3-642-23808-6_10): the rarest class first, each unit to the part that lacks most of it. Before that,
 every part is given one unit with each class, since the plain method leaves a class of three scenes to the largest part.
+Folds are dealt in the same way, as parts of equal share; the scenes outside the test fold then become train and val.
 """
 
 from collections.abc import Iterable, Sequence
@@ -29,6 +30,8 @@ class Split:
     test: tuple[int, ...]
     warnings: tuple[str, ...] = ()
     """what could not be had, one sentence each, for the caller to print"""
+    beyond_limit: tuple[int, ...] = ()
+    """training scenes that show a rare class and are in no part, because `rare_scenes` are enough"""
 
 
 def split_scenes(
@@ -40,6 +43,7 @@ def split_scenes(
     parts: Sequence[str] | None = None,
     copies: Iterable[Sequence[int]] = (),
     left_out: Iterable[int] = (),
+    rare: Sequence[str] = (),
 ) -> Split:
     """Divide scenes; a pure function of its arguments.
 
@@ -49,21 +53,27 @@ def split_scenes(
             training scenes that share a group or a picture with a test scene are left out.
         copies: lists of scenes that have to stay together beside groups and exact copies.
         left_out: scenes that go to no part.
+        rare: names of the classes that `config.rare_scenes` counts.
     Raises:
-        DataError: fewer units than parts, or nothing to train on.
+        DataError: fewer units than parts or folds; folds of data whose test part is fixed; a limit on rare scenes of
+            data without a rare class.
     """
     kept = sorted(set(range(len(survey))) - set(left_out))
     units = _join_units(survey, groups, copies, kept)
     warnings: list[str] = []
     test: tuple[int, ...] = ()
     shares = {"train": 1 - config.val_share - config.test_share, "val": config.val_share, "test": config.test_share}
-    if parts is not None and "test" in parts:
-        test = tuple(scene for scene in kept if parts[scene] == "test")
-        units, lost = _without_test(units, parts)
-        if lost:
-            warnings.append(
-                f"{lost} training scene{'s' * (lost != 1)} left out: of the same group or picture as a test scene"
-            )
+    if config.folds or (parts is not None and "test" in parts):
+        if config.folds:
+            test, units = _take_fold(survey, units, config, class_names, parts, warnings)
+        else:
+            assert parts is not None
+            test = tuple(scene for scene in kept if parts[scene] == "test")
+            units, lost = _without_test(units, parts)
+            if lost:
+                warnings.append(
+                    f"{lost} training scene{'s' * (lost != 1)} left out: of the same group or picture as a test scene"
+                )
         shares = {"train": 1 - config.val_share, "val": config.val_share}
     shares = {part: share for part, share in shares.items() if share > 0}
     if len(units) < len(shares):
@@ -71,15 +81,17 @@ def split_scenes(
             f"{sum(map(len, units))} scenes to split, in {_groups(len(units))} of the same ground; "
             f"{' and '.join(shares)} need one group each, so give more scenes"
         )
-    shown = np.array([survey.shows[list(unit)].sum(0) for unit in units])  # (units, C) scenes that show a class
-    dealt, said = _deal_units(shown, np.array([len(unit) for unit in units]), shares, config.split_seed, class_names)
-    chosen = {
-        part: tuple(
-            sorted(scene for unit, place in zip(units, dealt, strict=True) if place == number for scene in unit)
-        )
-        for number, part in enumerate(shares)
-    }
-    split = Split(chosen["train"], chosen["val"], test or chosen.get("test", ()), (*warnings, *said))
+    shown, sizes = _count_units(survey, units)
+    units_with = (shown > 0).sum(0)
+    scarce = (units_with > 0) & (units_with < len(shares))
+    dealt = _deal_units(shown, sizes, np.array(list(shares.values())), scarce, config.split_seed)
+    warnings += _sentences(dealt, shown, sizes, shares, scarce, class_names)
+    chosen = {part: _scenes_of(units, dealt, number) for number, part in enumerate(shares)}
+    train = chosen["train"]
+    beyond: tuple[int, ...] = ()
+    if config.rare_scenes is not None:
+        train, beyond = _limit_rare(survey, train, config, [class_names.index(name) for name in rare], warnings)
+    split = Split(train, chosen["val"], test or chosen.get("test", ()), tuple(warnings), beyond)
     check_disjoint(split, survey.keys, groups)
     return split
 
@@ -125,34 +137,100 @@ def _without_test(units: list[tuple[int, ...]], parts: Sequence[str]) -> tuple[l
     return [unit for unit in units if unit not in gone], lost
 
 
-def _deal_units(
-    shown: np.ndarray, sizes: np.ndarray, shares: dict[str, float], seed: int, class_names: Sequence[str]
-) -> tuple[np.ndarray, list[str]]:
+def _take_fold(
+    survey: Survey,
+    units: list[tuple[int, ...]],
+    config: DataConfig,
+    class_names: Sequence[str],
+    parts: Sequence[str] | None,
+    warnings: list[str],
+) -> tuple[tuple[int, ...], list[tuple[int, ...]]]:
+    """The scenes of the test fold and the units of the other folds; what could not be had is added to `warnings`.
+
+    The dealing does not depend on which fold is asked for, so the folds are disjoint and together hold every scene.
+    """
+    folds, fold = config.folds, config.fold
+    if parts is not None and "test" in parts:
+        raise DataError(
+            f"the data set itself says which scenes are for testing, so {folds} folds cannot be dealt; set data.folds=0"
+        )
+    if len(units) < folds:
+        raise DataError(
+            f"{sum(map(len, units))} scenes to deal into {folds} folds, in {_groups(len(units))} of the same ground; "
+            "every fold needs one group, so ask for fewer folds or give more scenes"
+        )
+    shown, sizes = _count_units(survey, units)
+    # no class is scarce here: one of fewer groups than folds still has to be tested, each group in a fold of its own
+    dealt = _deal_units(shown, sizes, np.full(folds, 1 / folds), np.zeros(shown.shape[1], bool), config.split_seed)
+    missing = _missing(dealt, shown, folds)
+    for class_index in np.flatnonzero((shown > 0).any(0)):
+        name, with_class = class_names[int(class_index)], _groups(int((shown[:, class_index] > 0).sum()))
+        lacking = [str(number) for number in np.flatnonzero(missing[:, class_index])]
+        if lacking:
+            which = f"fold{'s' * (len(lacking) != 1)} {' and '.join(lacking)}"
+            warnings.append(f"{name} is in {with_class} of scenes only: none is in the test part of {which}")
+        if len(lacking) == folds - 1 and not missing[fold, class_index]:
+            warnings.append(f"all scenes of {name} are in the test part of fold {fold}: nothing of it to train on")
+    warnings += _share_sentence(f"the test part of fold {fold}", sizes[dealt == fold].sum(), sizes.sum(), 1 / folds)
+    rest = [unit for unit, place in zip(units, dealt, strict=True) if place != fold]
+    return _scenes_of(units, dealt, fold), rest
+
+
+def _limit_rare(
+    survey: Survey, train: tuple[int, ...], config: DataConfig, rare: list[int], warnings: list[str]
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """(training scenes with at most `rare_scenes` that show a rare class, those left out for it)."""
+    limit = config.rare_scenes
+    if not rare:
+        raise DataError(
+            f"rare_scenes is {limit}, but the class set names no rare class; name one there, or leave "
+            "data.rare_scenes at null"
+        )
+    # a rank for every scene, in a part or not: the same for every limit, so that smaller choices lie within larger ones
+    rank = np.random.default_rng([config.split_seed, _ATTEMPTS]).permutation(len(survey))
+    showing = [scene for scene in train if survey.shows[scene, rare].any()]
+    beyond = tuple(sorted(sorted(showing, key=lambda scene: rank[scene])[limit:]))
+    if not beyond and len(showing) != limit:
+        warnings.append(
+            f"rare_scenes is {limit}, but only {len(showing)} training scenes show a rare class: all are used"
+        )
+    return tuple(sorted(set(train) - set(beyond))), beyond
+
+
+def _count_units(survey: Survey, units: Sequence[tuple[int, ...]]) -> tuple[np.ndarray, np.ndarray]:
+    """(U, C) scenes of each unit that show each class, and (U,) scenes of each unit."""
+    return np.array([survey.shows[list(unit)].sum(0) for unit in units]), np.array([len(unit) for unit in units])
+
+
+def _scenes_of(units: Sequence[tuple[int, ...]], dealt: np.ndarray, number: int) -> tuple[int, ...]:
+    return tuple(sorted(scene for unit, place in zip(units, dealt, strict=True) if place == number for scene in unit))
+
+
+def _deal_units(shown: np.ndarray, sizes: np.ndarray, shares: np.ndarray, scarce: np.ndarray, seed: int) -> np.ndarray:
     """Choose a part for every unit.
 
     Args:
         shown: (U, C) scenes of each unit that show each class.
         sizes: (U,) scenes of each unit.
-        shares: part -> share of the scenes; the sum is 1, train comes first.
+        shares: (parts,) share of the scenes; the sum is 1.
+        scarce: (C,) bool, classes that go to the first part as a whole.
     Returns:
-        (U,) int, position in `shares`, and sentences on what could not be had.
+        (U,) int, position in `shares`.
     """
     units_with = (shown > 0).sum(0)
-    scarce = (units_with > 0) & (units_with < len(shares))
+    counted = (units_with > 0) & ~scarce
+    fewest = np.maximum(len(shares) - units_with, 0)[counted].sum()  # parts that have to go without a class
     best: tuple[int, np.ndarray] | None = None
     for attempt in range(_ATTEMPTS):
-        dealt = _deal_once(
-            shown, sizes, np.array(list(shares.values())), scarce, np.random.default_rng([seed, attempt])
-        )
-        missing = _missing(dealt, shown, len(shares)) & ((units_with > 0) & ~scarce)[None]
+        dealt = _deal_once(shown, sizes, shares, scarce, np.random.default_rng([seed, attempt]))
+        missing = _missing(dealt, shown, len(shares))[:, counted].sum() - fewest
         empty = len(shares) - len(np.unique(dealt))
-        if best is None or missing.sum() + 1000 * empty < best[0]:
-            best = int(missing.sum() + 1000 * empty), dealt
+        if best is None or missing + 1000 * empty < best[0]:
+            best = int(missing + 1000 * empty), dealt
         if best[0] == 0:
             break
     assert best is not None
-    dealt = best[1]
-    return dealt, _sentences(dealt, shown, sizes, shares, scarce, class_names)
+    return best[1]
 
 
 def _groups(count: int) -> str:
@@ -228,7 +306,12 @@ def _sentences(
             f"none is in {' and '.join(lacking)}"
         )
     for number, (part, share) in enumerate(shares.items()):
-        got = sizes[dealt == number].sum() / sizes.sum()
-        if part != "train" and abs(got - share) > max(0.5 * share, 1 / sizes.sum()):
-            said.append(f"{part} holds {got:.0%} of the scenes instead of {share:.0%}: groups cannot be torn apart")
+        if part != "train":
+            said += _share_sentence(part, sizes[dealt == number].sum(), sizes.sum(), share)
     return said
+
+
+def _share_sentence(part: str, got: int, scenes: int, share: float) -> list[str]:
+    if abs(got / scenes - share) <= max(0.5 * share, 1 / scenes):
+        return []
+    return [f"{part} holds {got / scenes:.0%} of the scenes instead of {share:.0%}: groups cannot be torn apart"]

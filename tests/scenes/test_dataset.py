@@ -83,6 +83,21 @@ def test_a_data_set_of_mistakes_is_an_error_that_says_so(tmp_path, tiny_npz):
         open_dataset(str(tmp_path / "aliens.npz"), DataConfig())
 
 
+def test_rare_scenes_beyond_the_limit_are_in_no_part_and_named(tiny, tiny_npz):
+    limited = open_dataset(str(tiny_npz), DataConfig(val_share=0.25, rare_scenes=2))
+    assert limited.survey.shows[list(limited.split.train), 3].sum() == 2
+    assert limited.split.val == tiny.split.val
+    beyond = len(tiny.split.train) - len(limited.split.train)
+    assert len(limited.split.beyond_limit) == beyond >= 4
+    assert f", {beyond} left out (beyond the limit on rare scenes), " in limited.describe()
+    assert "too close" not in limited.describe()
+
+
+def test_a_data_set_in_folds_is_tested_once_as_a_whole(tiny, tiny_npz):
+    tested = [open_dataset(str(tiny_npz), DataConfig(folds=3, fold=fold)).split.test for fold in range(3)]
+    assert sorted(scene for test in tested for scene in test) == sorted(tiny.split.train + tiny.split.val)
+
+
 @pytest.mark.real_data
 def test_the_course_file(real_data):
     dataset = open_dataset(str(real_data / "mars_for_students.npz"), DataConfig(test_share=0.1))

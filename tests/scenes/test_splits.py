@@ -176,6 +176,8 @@ def test_whatever_the_groups_nothing_is_shared_and_nothing_lost(data):
     assert all(getattr(parts, part) for part in PARTS)
     part_of = {scene: part for part in PARTS for scene in getattr(parts, part)}
     assert len({(group, part_of[scene]) for scene, group in enumerate(groups)}) == len(set(groups))
+    tested = [split(shows, DataConfig(folds=3, fold=fold), groups=groups).test for fold in range(3)]
+    assert sorted(scene for test in tested for scene in test) == list(range(count))
     for class_index, name in enumerate(TERRAINS.names):
         reached = {part_of[scene] for scene in np.flatnonzero(shows[:, class_index])}
         assert not reached or len(reached) == 3 or any(text.startswith(f"{name} is in") for text in parts.warnings)
@@ -188,3 +190,112 @@ def test_a_class_in_a_few_large_groups_still_reaches_every_part():
     parts = split(shows, groups=groups)
     assert parts.warnings == ()
     assert Counter(part for part in PARTS for scene in getattr(parts, part) if shows[scene, 3]).keys() == set(PARTS)
+
+
+# folds
+
+
+def folds_of(shows: np.ndarray, folds: int, **given) -> list[Split]:
+    return [split(shows, DataConfig(val_share=0.2, folds=folds, fold=fold), **given) for fold in range(folds)]
+
+
+def test_each_scene_is_tested_in_exactly_one_fold_and_each_fold_tests_the_rare_class():
+    shows = terrain(200, rocks=12)
+    parts = folds_of(shows, 5)
+    assert sorted(scene for one in parts for scene in one.test) == list(range(200))
+    for one in parts:
+        assert one.warnings == ()
+        assert sorted(one.train + one.val + one.test) == list(range(200))
+        assert len(one.test) == pytest.approx(40, abs=4)
+        assert len(one.val) == pytest.approx(0.2 * (200 - len(one.test)), abs=3)
+        rocks = [sum(scene < 12 for scene in getattr(one, part)) for part in PARTS]
+        assert rocks[2] in (2, 3)
+        assert min(rocks) >= 1
+    again = split(shows, DataConfig(val_share=0.2, folds=5, fold=0, split_seed=1))
+    assert again.test != parts[0].test
+
+
+def test_folds_tear_no_group_and_no_copies_apart():
+    rng = np.random.default_rng(1)
+    groups = [f"stop-{number}" for number in rng.integers(0, 30, 200)]
+    keys = [f"key-{number}" for number in range(200)]
+    keys[100] = keys[0]
+    parts = folds_of(terrain(200, rocks=40), 4, groups=groups, keys=keys, copies=[(3, 77, 150)])
+    fold_of = {scene: fold for fold, one in enumerate(parts) for scene in one.test}
+    assert len({(group, fold_of[scene]) for scene, group in enumerate(groups)}) == len(set(groups))
+    assert fold_of[0] == fold_of[100]
+    assert fold_of[3] == fold_of[77] == fold_of[150]  # and within a fold `split_scenes` checks its parts itself
+
+
+def test_a_class_in_fewer_groups_than_folds_is_spread_and_reported():
+    parts = folds_of(terrain(60, rocks=3), 5)
+    said = "big_rock is in 3 groups of scenes only: none is in the test part of folds 3 and 4"
+    assert [sum(scene < 3 for scene in one.test) for one in parts] == [1, 1, 1, 0, 0]
+    assert all(said in one.warnings for one in parts)
+
+
+def test_a_fold_that_tests_all_of_a_class_says_that_nothing_is_left_to_learn_it_from():
+    first, second = folds_of(terrain(60, rocks=1), 2)
+    assert first.test[0] == 0
+    assert "all scenes of big_rock are in the test part of fold 0: nothing of it to train on" in first.warnings
+    assert second.warnings == (
+        "big_rock is in 1 group of scenes only: none is in the test part of fold 1",
+        "big_rock is in 1 group of scenes only: all of it goes to train, none is in val",
+    )
+
+
+def test_a_fold_spoilt_by_a_large_group_is_reported():
+    parts = folds_of(terrain(100, rocks=0), 4, groups=["a"] * 60 + [f"g{number}" for number in range(40)])
+    large = next(fold for fold, one in enumerate(parts) if 0 in one.test)
+    said = f"the test part of fold {large} holds {len(parts[large].test)}% of the scenes instead of 25%: groups"
+    assert len(parts[large].test) < 65
+    assert any(text.startswith(said) for text in parts[large].warnings)
+
+
+def test_folds_that_cannot_be_dealt_are_refused():
+    with pytest.raises(
+        DataError, match=r"4 scenes to deal into 5 folds, in 4 groups .*; every fold needs one group, so"
+    ):
+        split(terrain(4, rocks=0), DataConfig(folds=5))
+    with pytest.raises(DataError, match="the data set itself says which scenes are for testing, so 2 folds cannot be"):
+        split(terrain(10, rocks=0), DataConfig(folds=2), parts=["train"] * 8 + ["test"] * 2)
+    with pytest.raises(DataError, match="1 scenes to split, in 1 group of the same ground; train and val need"):
+        split(terrain(2, rocks=0), DataConfig(folds=2))
+
+
+# a limit on rare scenes
+
+
+def test_a_limit_on_rare_scenes_is_nested_and_leaves_the_rest_alone():
+    shows = terrain(300, rocks=90)
+
+    def limited(limit, seed=0):
+        return split(
+            shows, DataConfig(val_share=0.2, test_share=0.2, rare_scenes=limit, split_seed=seed), rare=["big_rock"]
+        )
+
+    whole, ten, twenty = limited(None), limited(10), limited(20)
+    assert whole.beyond_limit == ()
+    rocks = {one: {scene for scene in one.train if scene < 90} for one in (whole, ten, twenty)}
+    assert (len(rocks[ten]), len(rocks[twenty])) == (10, 20)
+    assert rocks[ten] < rocks[twenty] < rocks[whole]
+    for one in (ten, twenty):
+        assert (one.val, one.test, one.warnings) == (whole.val, whole.test, ())
+        assert set(one.train) - rocks[one] == set(whole.train) - rocks[whole]
+        assert sorted(one.train + one.beyond_limit) == list(whole.train)
+    assert {scene for scene in limited(10, seed=1).train if scene < 90} != rocks[ten]
+
+
+def test_a_limit_that_is_never_reached_or_counts_nothing_says_so():
+    parts = split(terrain(100, rocks=10), DataConfig(val_share=0.2, rare_scenes=50), rare=["big_rock"])
+    assert parts.warnings == ("rare_scenes is 50, but only 8 training scenes show a rare class: all are used",)
+    with pytest.raises(DataError, match="rare_scenes is 5, but the class set names no rare class; name one there, or"):
+        split(terrain(100, rocks=10), DataConfig(rare_scenes=5))
+
+
+def test_the_limit_works_within_a_fold():
+    shows = terrain(200, rocks=50)
+    config = DataConfig(val_share=0.2, folds=5, fold=3, rare_scenes=7)
+    limited, whole = split(shows, config, rare=["big_rock"]), folds_of(shows, 5)[3]
+    assert limited.test == whole.test
+    assert sum(scene < 50 for scene in limited.train) == 7

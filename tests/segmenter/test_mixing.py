@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -228,6 +229,13 @@ def test_a_scene_grown_from_a_held_out_one_is_refused_by_name(dataset, tmp_path,
     folder = write_synthetic(tmp_path / "synth", ["elsewhere", key_of(dataset, index)])
     with pytest.raises(DataError, match=f"scene drawn1 was grown from scene{index}, a {part} scene of this run; make"):
         open_extras([str(folder)], dataset)
+
+
+def test_rare_scenes_beyond_the_limit_do_not_come_back_as_material(dataset, tmp_path):
+    folder = write_synthetic(tmp_path / "synth", [key_of(dataset, 12), key_of(dataset, 13)])
+    split = replace(dataset.split, train=dataset.split.train[:-1], beyond_limit=dataset.split.train[-1:])
+    with pytest.raises(DataError, match=r"was grown from scene13, a scene beyond data\.rare_scenes of this run; make"):
+        open_extras([str(folder)], replace(dataset, split=split))
 
 
 def test_a_generator_trained_on_a_held_out_scene_is_refused(dataset, tmp_path):
