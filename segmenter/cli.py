@@ -176,6 +176,28 @@ def report(runs: RunFolders, config: ConfigFile = None, overrides: Overrides = N
     say(f"wrote {write(runs, settings, out or OUTPUTS / 'report', replace=out is None)}")
 
 
+@app.command("study-report")
+def study_report(
+    study: Annotated[
+        Path,
+        typer.Argument(
+            help="Folder of a finished study, or only its folder of raw counts.", metavar="DIR", show_default=False
+        ),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="Folder to write into. Default: results/ beside the counts.", metavar="DIR"),
+    ] = None,
+) -> None:
+    """Write a study's page and tables again from its raw counts: no data, no weights and no training are needed."""
+    from segmenter.study_page import report_study
+
+    lines, page = report_study(study, out)
+    for line in lines:
+        say(line)
+    say(f"wrote {page}")
+
+
 @app.command()
 def study(
     config: Annotated[

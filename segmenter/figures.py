@@ -1,11 +1,11 @@
-"""Figures of the report as inline SVG: gains with intervals, training curves, confusion matrices.
+"""Figures of the pages as inline SVG: gains with intervals, training curves, confusion matrices, dose curves.
 
 Text takes the colour of the page around it (currentColor), so that figures are readable on light and dark ground.
 """
 
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +17,14 @@ from matplotlib.figure import Figure
 
 ARM_COLOURS = ("#3b82f6", "#f59e0b", "#10b981", "#ec4899", "#8b5cf6", "#94a3b8")
 """One per arm, in order; told apart on white and on near-black, by the colour-blind too. They repeat after six."""
+VERDICT_COLOURS = {
+    "helps": "#10b981",
+    "may help": "#10b981",
+    "cannot tell": "#94a3b8",
+    "may hurt": "#ef4444",
+    "hurts": "#ef4444",
+}
+"""Colour of a gain; where it is clear of 0 only when taken alone (may help, may hurt), its dot is white."""
 _TEXT = "#010203"  # stands for the page's text colour until the svg is written
 _MOST_CLASSES_IN_WORDS = 12
 _STYLE: Any = {
@@ -97,6 +105,96 @@ def draw_curves(panels: Sequence[tuple[str, Sequence[Curve]]], arms: Sequence[st
             if number == 1:
                 _legend(axes, 0.9)
     return _svg(figure, "Training curves")
+
+
+def draw_forest(rows: Sequence[dict[str, Any]], title: str) -> str:
+    """Gains of all arms in one score: a dot, its interval (thick) and the one corrected for its family (thin).
+
+    Args:
+        rows: `StudyResults.gains_in`, one per arm, top to bottom.
+    """
+    with _figure(5.4, 0.95 + 0.27 * len(rows)) as figure:
+        axes = figure.add_subplot()
+        axes.axvline(0, color=_TEXT, linewidth=1)
+        for place, row in enumerate(rows):
+            colour = VERDICT_COLOURS[row["verdict"]]
+            for low, high, width in (("family_low", "family_high", 1.2), ("low", "high", 3.6)):
+                axes.plot([100 * row[low], 100 * row[high]], [place, place], color=colour, linewidth=width)
+            inside = "white" if row["verdict"].startswith("may") else colour
+            axes.plot(100 * row["gain"], place, "o", color=colour, markerfacecolor=inside, markersize=6)
+        axes.set_yticks(range(len(rows)), [_shorten(row["title"], 34) for row in rows])
+        axes.set_ylim(len(rows) - 0.4, -0.6)
+        axes.set_title(title, loc="left")
+        axes.set_xlabel("gain, percentage points")
+        axes.grid(axis="x")
+    return _svg(figure, f"Gains in {title} with their intervals")
+
+
+def draw_doses(lines: Mapping[str, Sequence[dict[str, Any]]], title: str, x_title: str, chosen: float | None) -> str:
+    """Gain by dose: a line with its interval per score.
+
+    Args:
+        lines: name of each score, and its rows of `StudyResults.curves`, by growing x.
+        chosen: the recommended dose, marked; None = none.
+    """
+    with _figure(5.4, 3.1) as figure:
+        axes = figure.add_subplot()
+        axes.axhline(0, color=_TEXT, linewidth=1)
+        doses = sorted({row["x"] for rows in lines.values() for row in rows})
+        if chosen is not None:
+            axes.axvline(chosen, color=_TEXT, linewidth=1, linestyle=":")
+            beside = ("left", 4) if chosen < max(doses) else ("right", -4)
+            at: Any = {"xytext": (beside[1], -2), "textcoords": "offset points", "ha": beside[0], "va": "top"}
+            axes.annotate("recommended", (chosen, 1), xycoords=("data", "axes fraction"), fontsize=8, **at)
+        for number, (name, rows) in enumerate(lines.items()):
+            x = [row["x"] for row in rows]
+            low, gain, high = ([100 * row[key] for row in rows] for key in ("low", "gain", "high"))
+            axes.fill_between(x, low, high, color=_colour(number), alpha=0.18, linewidth=0)
+            axes.plot(x, gain, "o-", color=_colour(number), linewidth=1.6, markersize=4.5, label=name)
+        if doses[0] > 0 and doses[-1] > 20 * doses[0]:
+            axes.set_xscale("log")
+        axes.set_xticks(doses, [f"{dose:g}" for dose in doses])
+        axes.minorticks_off()
+        axes.set_title(title, loc="left")
+        axes.set_xlabel(x_title)
+        axes.set_ylabel("gain, percentage points")
+        axes.grid()
+        _legend(axes, 0.9)
+    return _svg(figure, f"{title}: gain by dose")
+
+
+def draw_found(rows: Sequence[dict[str, Any]], title: str) -> str:
+    """Share of regions found in each bin, a colour per arm, with intervals.
+
+    Args:
+        rows: `StudyResults.failures` of one class and kind, of few arms.
+    """
+    bins = list(dict.fromkeys(row["bin"] for row in rows))
+    arms = list(dict.fromkeys(row["title"] for row in rows))
+    with _figure(5.4, 2.9) as figure:
+        axes = figure.add_subplot()
+        for number, arm in enumerate(arms):
+            of_arm = [row for row in rows if row["title"] == arm]
+            x = [bins.index(row["bin"]) + 0.7 * ((number + 0.5) / len(arms) - 0.5) for row in of_arm]
+            for place, row in zip(x, of_arm, strict=True):
+                axes.plot([place, place], [100 * row["low"], 100 * row["high"]], color=_colour(number), linewidth=2.2)
+            shares = [100 * row["share"] for row in of_arm]
+            axes.plot(x, shares, "o", color=_colour(number), markersize=5, label=_shorten(arm, 34))
+        numbers = {row["bin"]: row["regions"] for row in rows}
+        axes.set_xticks(
+            range(len(bins)), [f"{name.replace(' (', chr(10) + '(')}\nn = {numbers[name]}" for name in bins]
+        )
+        axes.tick_params(axis="x", labelsize=8)
+        axes.set_ylim(0, 100)
+        axes.set_title(title, loc="left")
+        axes.set_ylabel("found, %")
+        axes.grid(axis="y")
+        figure.legend(frameon=False, fontsize=8, loc="outside lower center", ncols=2)
+    return _svg(figure, title)
+
+
+def _shorten(words: str, most: int) -> str:
+    return words if len(words) <= most else words[: most - 1].rstrip() + "…"
 
 
 def draw_confusion(confusion: np.ndarray, names: Sequence[str], title: str) -> str:

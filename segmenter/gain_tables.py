@@ -24,7 +24,7 @@ def verdict(low: float, high: float) -> str:
     return "hurts" if high < 0 else "cannot tell"
 
 
-def _score_names(classes: ClassSet) -> list[tuple[str, str]]:
+def score_names(classes: ClassSet) -> list[tuple[str, str]]:
     """(score, class) of each of the K scores; scores that are not reported have an empty name."""
     counted = region_classes(classes)
     found = [("regions found" if c in counted else "", name) for c, name in enumerate(classes.names)]
@@ -35,7 +35,7 @@ def gain_rows(comparison: "Comparison") -> list[dict[str, Any]]:
     """One flat record per gain; shares in [0, 1], NaN where there is nothing to score or too little for an interval."""
     rows = []
     for number, gain in enumerate(comparison.gains, start=1):
-        for k, (score, name) in enumerate(_score_names(comparison.classes)):
+        for k, (score, name) in enumerate(score_names(comparison.classes)):
             if score and not np.isnan(comparison.scores[0].estimate[k]):
                 low, high = float(gain.intervals.low[k]), float(gain.intervals.high[k])
                 rows.append(
@@ -68,7 +68,7 @@ def score_rows(comparison: "Comparison") -> list[dict[str, Any]]:
             "high": float(scores.high[k]),
         }
         for arm, scores in zip(comparison.arms, comparison.scores, strict=True)
-        for k, (score, name) in enumerate(_score_names(comparison.classes))
+        for k, (score, name) in enumerate(score_names(comparison.classes))
         if score and not np.isnan(scores.estimate[k])
     ]
 
@@ -99,11 +99,12 @@ def write_comparison(comparison: "Comparison", out: Path) -> None:
         "notes": comparison.notes,
     }
     write_json(out / "compare.json", content)
-    write_text(out / "compare.csv", _csv(gain_rows(comparison)))
+    write_text(out / "compare.csv", csv_text(gain_rows(comparison)))
     write_text(out / "compare.md", "\n".join(markdown_lines(comparison)) + "\n")
 
 
-def _csv(rows: list[dict[str, Any]]) -> str:
+def csv_text(rows: Sequence[dict[str, Any]]) -> str:
+    """Flat records of the same keys as csv, a line each below a line of the keys; None and NaN are left empty."""
     text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     writer.writeheader()
@@ -151,22 +152,24 @@ def markdown_lines(comparison: "Comparison") -> list[str]:
     lines = [
         f"Scores in % with {level} intervals",
         "",
-        _row(["score", *labels]),
-        _row(["---", *["---:"] * len(labels)]),
+        markdown_row(["score", *labels]),
+        markdown_row(["---", *["---:"] * len(labels)]),
     ]
     for name in dict.fromkeys(score_text(row) for row in scores):
         of_arm = {row["arm"]: row for row in scores if score_text(row) == name}
-        lines.append(_row([name, *(value_text(of_arm.get(label)) for label in labels)]))
+        lines.append(markdown_row([name, *(value_text(of_arm.get(label)) for label in labels)]))
     for c in region_classes(comparison.classes):
         alarms = [f"{false_alarms_per_class(arm, c):.1f}" for arm in comparison.arms]
-        lines.append(_row([f"false alarms {comparison.classes.names[c]} (number)", *alarms]))
+        lines.append(markdown_row([f"false alarms {comparison.classes.names[c]} (number)", *alarms]))
     lines += ["", f"Gains over {labels[0]}, in percentage points", ""]
     lines += [
-        _row(["arm", "score", "gain", f"{level} interval", "verdict"]),
-        _row(["---", "---", "---:", "---:", "---"]),
+        markdown_row(["arm", "score", "gain", f"{level} interval", "verdict"]),
+        markdown_row(["---", "---", "---:", "---:", "---"]),
     ]
     for row in gain_rows(comparison):
-        lines.append(_row([row["arm"], score_text(row), points(row["gain"]), interval_text(row), row["verdict"]]))
+        lines.append(
+            markdown_row([row["arm"], score_text(row), points(row["gain"]), interval_text(row), row["verdict"]])
+        )
     return [*lines, "", *(f"- {note}" for note in comparison.notes)]
 
 
@@ -178,5 +181,6 @@ def value_text(row: dict[str, Any] | None) -> str:
     return percent(row["value"]) + interval
 
 
-def _row(cells: Sequence[str]) -> str:
+def markdown_row(cells: Sequence[str]) -> str:
+    """One line of a markdown table."""
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

@@ -58,32 +58,45 @@ def choose_images(arms: Sequence[Arm], class_index: int, each: int) -> list[Choi
     Args:
         each: at most this many of every kind; an image is taken once.
     """
-    balances = [_balance(arm.evaluations[0], class_index) for arm in arms]
-    regions = arms[0].evaluations[0].regions
+    first = [arm.evaluations[0] for arm in arms]
+    return choose_by_counts([arm.label for arm in arms], [e.counts for e in first], first[0].regions, class_index, each)
+
+
+def choose_by_counts(
+    labels: Sequence[str], counts: Sequence[np.ndarray], regions: np.ndarray, class_index: int, each: int
+) -> list[Choice]:
+    """`choose_images` from what it reads of the arms' first runs.
+
+    Args:
+        labels: of the arms, the baseline first.
+        counts: (N, C, C) of each arm's first run.
+        regions: (R,) REGION, the true regions.
+    """
+    balances = [_balance(of_arm, class_index) for of_arm in counts]
     regions = regions[regions["class_index"] == class_index]
     by_size = regions[np.argsort(-regions["area_px"], kind="stable")]
     chosen: dict[int, str] = {}
     for region in by_size:
         if len(chosen) < each:
             chosen.setdefault(int(region["image"]), f"among the largest ({region['area_px']} px)")
-    for arm, balance in zip(arms[1:], balances[1:], strict=True):
+    for label, balance in zip(labels[1:], balances[1:], strict=True):
         gained = balance - balances[0]
         for sign, word in ((1, "most won"), (-1, "most lost")):
             order = [int(i) for i in np.argsort(-sign * gained, kind="stable") if sign * gained[i] > 0]
             for image in [i for i in order if i not in chosen][:each]:
-                chosen[image] = f"{word} by {arm.label} ({gained[image]:+d} px)"
+                chosen[image] = f"{word} by {label} ({gained[image]:+d} px)"
     return [Choice(image, reason) for image, reason in chosen.items()]
 
 
-def _balance(evaluation: Evaluation, class_index: int) -> np.ndarray:
+def _balance(counts: np.ndarray, class_index: int) -> np.ndarray:
     """(N,) right pixels of the class less false ones."""
-    hit = evaluation.counts[:, class_index, class_index].astype(np.int64)
-    return 2 * hit - evaluation.counts[:, :, class_index].sum(1, dtype=np.int64)
+    hit = counts[:, class_index, class_index].astype(np.int64)
+    return 2 * hit - counts[:, :, class_index].sum(1, dtype=np.int64)
 
 
 def gallery_rows(
     choices: Sequence[Choice],
-    evaluation: Evaluation,
+    keys: Sequence[str],
     source: SceneSource,
     class_index: int,
     predictors: Sequence[tuple[str, Predict]],
@@ -91,8 +104,11 @@ def gallery_rows(
     """Real image | label map | one prediction per arm, for each chosen image.
 
     The outline of the class in the label map is drawn into all of them, so that hits and misses are seen at once.
+
+    Args:
+        keys: content key of each evaluated image; the source holds all that were chosen.
     """
-    wanted = {evaluation.keys[choice.image]: choice for choice in choices}
+    wanted = {keys[choice.image]: choice for choice in choices}
     scenes = {wanted[key].image: scene for key, scene in _scenes_by_key(source, wanted)}
     rows = []
     for choice in choices:

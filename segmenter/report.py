@@ -226,7 +226,7 @@ def _gallery(
     shown = gallery_class(comparison.classes, evaluation)
     flip = evaluation.record["settings"]["flip"]
     predictors = [(arm.label, predictor_of(arm.runs[0].folder, flip)) for arm in arms]
-    return gallery_rows(choose_images(arms, shown, config.gallery), evaluation, source, shown, predictors), ""
+    return gallery_rows(choose_images(arms, shown, config.gallery), evaluation.keys, source, shown, predictors), ""
 
 
 def _samples(comparison: Comparison, config: ReportConfig, scenes_at: OpenScenes) -> list[dict[str, Any]]:

@@ -1,0 +1,85 @@
+"""Studies without training: raw counts of arms whose skill at rocks is known."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from painted_runs import CLASSES
+
+from segmenter.study_counts import (
+    SEED_REGION,
+    ArmCard,
+    ArmCounts,
+    ImageList,
+    StudyCard,
+    StudyCounts,
+)
+
+ROCK = 2
+
+
+def paint_arm(card: ArmCard, skill: float, images: int, false_px: float = 10, seed: int = 0) -> ArmCounts:
+    """An arm that sees each rock with probability `skill`; the rocks are the same whatever the arm."""
+    truth = np.random.default_rng(7)
+    soil, bedrock = truth.integers(300, 900, images), truth.integers(200, 800, images)
+    area = np.where(truth.random(images) < 0.7, np.exp(truth.uniform(np.log(20), np.log(2000), images)), 0).astype(int)
+    foot = truth.integers(5, 60, images)
+    counts = np.zeros((len(card.seeds), images, 3, 3), np.int64)
+    regions, alarms = [], []
+    for s, of_seed in enumerate(card.seeds):
+        rng = np.random.default_rng([seed, of_seed, int(1000 * skill)])
+        chance = np.clip(skill + 0.12 * (np.log(area + 1) - 5), 0.02, 0.98)
+        hit = np.where(np.random.default_rng(of_seed).random(images) < chance, (0.9 * area).astype(int), area // 10)
+        wrong = rng.poisson(false_px, images)
+        counts[s, :, 0, 0], counts[s, :, 0, 1], counts[s, :, 0, ROCK] = soil - 60 - wrong, 60, wrong
+        counts[s, :, 1, 1], counts[s, :, 1, 0] = bedrock - 50, 50
+        counts[s, :, ROCK, ROCK], counts[s, :, ROCK, 0] = hit, area - hit
+        there = np.flatnonzero(area >= 16)
+        rows = np.zeros(len(there), SEED_REGION)
+        rows["image"], rows["class_index"], rows["seed_index"] = there, ROCK, s
+        rows["area_px"], rows["hit_px"], rows["foot_row"] = area[there], hit[there], foot[there]
+        regions.append(rows)
+        false = np.zeros(rng.poisson(4), SEED_REGION)
+        false["image"], false["class_index"], false["seed_index"] = rng.integers(0, images, len(false)), ROCK, s
+        alarms.append(false)
+    return ArmCounts(
+        card, counts.astype(np.min_scalar_type(counts.max())), np.concatenate(regions), np.concatenate(alarms)
+    )
+
+
+def study_of(arms: Sequence[ArmCounts], baseline: str, images: ImageList | None = None, **more: Any) -> StudyCounts:
+    """A study of these arms; `more` are fields of StudyCard."""
+    number = arms[0].counts.shape[1]
+    names = tuple(f"scene{i}" for i in range(number))
+    images = images or ImageList(names, None, None, tuple(f"{i:016x}" for i in range(number)))
+    fields: dict[str, Any] = {
+        "title": "Do more rocks help?",
+        "baseline": baseline,
+        "classes": CLASSES.to_dict(),
+        "test": {"location": "test.npz", "fingerprint": "f" * 16, "part": "all", "images": number},
+        "scoring": {"found_share": 0.25, "min_region_px": 16, "flip": False},
+        "statistics": {"resamples": 400},
+        "arms": [arm.card.model_dump() for arm in arms],
+        **more,
+    }
+    return StudyCounts(StudyCard.model_validate(fields), images, tuple(arms))
+
+
+def paint_study(
+    skills: Mapping[str, tuple[str | None, float]], images: int = 80, seeds: int = 3, **more: Any
+) -> StudyCounts:
+    """Arms by name: (baseline, skill); the first one is the study's baseline."""
+    arms = []
+    for name, (baseline, skill) in skills.items():
+        card = ArmCard(
+            name=name,
+            title=name.replace("-", " "),
+            baseline=baseline,
+            seeds=tuple(range(seeds)),
+            synthetic=baseline is not None,
+            train_minutes=(4.0,) * seeds,
+            peak_memory_mb=(900.0,) * seeds,
+            set_minutes=None if baseline is None else 1.5,
+        )
+        arms.append(paint_arm(card, skill, images))
+    return study_of(arms, next(iter(skills)), **more)
