@@ -71,7 +71,7 @@ class MarginCounts:
         return hit / np.maximum(self.true.sum() + wrong, 1)
 
     def best_shift(self) -> float:
-        """The shift whose neighbourhood has the best mean IoU; 0 where the class is not there; ties go to the smaller."""
+        """The shift with the best mean IoU around it; 0 where the class is not there; ties go to the smaller."""
         if not self.true.sum():
             return 0.0
         width = 2 * _NEIGHBOURS + 1

@@ -240,7 +240,7 @@ def study(
     team = join_team()
     run = open_study(study, team)
     page = run_study(study, run, team)
-    say(f"open {page}")
+    say(f"wrote {page}")
 
 
 @app.command()

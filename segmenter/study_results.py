@@ -471,7 +471,9 @@ def _notes(study: StudyCounts, sums: np.ndarray, headline: str) -> list[str]:
         "Distance is read off the lowest row of a rock in the picture, in thirds of all rocks: right for flat ground "
         "and one camera, rough otherwise."
     )
-    notes.append("All of this can be made again from the raw counts alone, without training, with segmenter study-report.")
+    notes.append(
+        "All of this can be made again from the raw counts alone, without training, with segmenter study-report."
+    )
     return notes
 
 

@@ -1,0 +1,511 @@
+"""STUDY: arms x seeds (x folds) as one resumable job, from generator to verdict.
+
+<out>/generators/<name>/        `marsgen train-generator`
+<out>/sets/<name>/              `marsgen synthesize`
+<out>/cells/<arm>-seed<s>/      `segmenter train`, with its evaluation inside
+<out>/jobs/                     what each of them was asked, said and cost (segmenter/jobs.py)
+<out>/power.json                the smallest detectable gain, from the baseline's cells, before any other arm is trained
+<out>/counts/                   what every cell counted in every image, small enough to commit (study_counts.py)
+<out>/results/                  tables and the page, made from the counts alone (study_results.py, study_page.py)
+
+With folds, each name ends in -fold<k>: generator, regions and segmenter never see the scenes that they are scored on.
+The generators belong to marsgen and are reached through its command line alone.
+"""
+
+import json
+import subprocess
+import sys
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import Field, model_validator
+
+from marsgen.config import Config, DataConfig, build_config
+from marsgen.console import say
+from marsgen.errors import ConfigError, DataError, RunError, nearest
+from marsgen.files import write_json, write_text
+from marsgen.runs import Run
+from marsgen.scenes.classes import read_classes
+from marsgen.scenes.dataset import open_dataset
+from marsgen.scenes.sources import open_scenes
+from marsgen.team import Team
+from segmenter.arms import find_evaluations
+from segmenter.config import TrainConfig
+from segmenter.evaluate import EvaluateConfig, Evaluation
+from segmenter.families import smallest_detectable_gain
+from segmenter.jobs import Job, config_path, is_finished, read_cost, work_off
+from segmenter.study_counts import (
+    ArmCard,
+    DoseCurve,
+    Power,
+    ScoringSettings,
+    StatisticsSettings,
+    StudyCard,
+    StudyCounts,
+    TestPart,
+    arm_of_evaluations,
+    describe_power,
+    images_of_evaluations,
+    write_counts,
+)
+from segmenter.study_gallery import Gallery, study_gallery, write_gallery
+from segmenter.study_page import report_study
+
+GALLERY_ARMS = 3
+"""columns of pictures beside the baseline's, where the study names none"""
+COPY_PASTE = "copy-paste"
+"""the generator that needs no training"""
+
+
+class SetConfig(Config):
+    """A set of synthetic scenes."""
+
+    generator: str = COPY_PASTE
+    """copy-paste, or one of the study's generators"""
+    judge: str | None = None
+    """an arm without extra scenes whose first run says what is kept (`marsgen synthesize --judge`)"""
+    focus: str | None = None
+    """an arm without extra scenes whose first run says where it errs (`marsgen synthesize --focus`)"""
+    settings: dict[str, Any] = Field(default_factory=dict)
+    """what configs/synthesize.yaml holds"""
+
+
+class ArmConfig(Config):
+    """A recipe that is trained once per seed (and fold)."""
+
+    title: str = ""
+    """its name in tables and figures; empty = its key"""
+    extra: tuple[str, ...] = ()
+    """the study's sets that join training"""
+    train: dict[str, Any] = Field(default_factory=dict)
+    """what it changes in the study's `train`"""
+    baseline: str | None = None
+    """arm that its gain is measured against; null = the study's baseline"""
+
+
+class StudyConfig(Config):
+    """`segmenter study`: which recipes, how often, measured against which."""
+
+    title: str
+    """heading of the page"""
+    seeds: tuple[int, ...] = Field((0, 1, 2), min_length=1)
+    """each arm is trained once with each; arms are compared seed by seed"""
+    baseline: str
+    """the arm that the others are measured against"""
+    folds: int = Field(0, ge=0)
+    """0 = there are test data (--test, or data.test_share); otherwise each scene is tested once, in one of the folds"""
+    train: dict[str, Any] = Field(default_factory=dict)
+    """what all arms change in configs/segmenter.yaml; the same steps for all"""
+    evaluate: EvaluateConfig = EvaluateConfig()
+    """how a trained network is scored"""
+    generators: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """name -> what configs/train-generator.yaml or configs/diffusion.yaml holds"""
+    sets: dict[str, SetConfig] = Field(default_factory=dict)
+    """name -> a set of synthetic scenes"""
+    arms: dict[str, ArmConfig] = Field(min_length=2)
+    """name -> a recipe"""
+    curves: tuple[DoseCurve, ...] = ()
+    """gains against a dose, such as the number of synthetic pairs"""
+    statistics: StatisticsSettings = StatisticsSettings()
+    """how intervals are made"""
+    gallery: tuple[str, ...] = ()
+    """arms whose pictures are shown beside the baseline's; empty = the first three that learn from synthetic scenes"""
+    power: float = Field(0.8, gt=0.5, lt=1)
+    """how often the smallest detectable gain would be found"""
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> "StudyConfig":
+        for name in [*self.generators, *self.sets, *self.arms]:
+            if not name.replace("-", "").replace("_", "").isalnum() or not name.isascii():
+                raise ValueError(f"'{name}' is to be a folder's name; use letters, digits, - and _")
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(f"seeds {list(self.seeds)}: each may stand there once")
+        if self.folds == 1:
+            raise ValueError("folds is 1; it has to be 0 or at least 2")
+        if COPY_PASTE in self.generators:
+            raise ValueError("a generator cannot be called copy-paste: that one needs no training")
+        _refuse_unknown("baseline", [self.baseline], self.arms, "arm")
+        for name, made in self.sets.items():
+            _refuse_unknown(f"sets.{name}.generator", [made.generator], [COPY_PASTE, *self.generators], "generator")
+            critics = [critic for critic in (made.judge, made.focus) if critic is not None]
+            _refuse_unknown(f"sets.{name}", critics, self.arms, "arm")
+            for critic in critics:
+                if self.arms[critic].extra:
+                    raise ValueError(f"sets.{name}: arm '{critic}' learns from synthetic scenes; name a real one")
+        for name, arm in self.arms.items():
+            _refuse_unknown(f"arms.{name}.extra", arm.extra, self.sets, "set")
+            _refuse_unknown(f"arms.{name}.baseline", [arm.baseline or self.baseline], self.arms, "arm")
+            if {"seed"} & set(arm.train):
+                raise ValueError(f"arms.{name}.train.seed: the study's `seeds` say it")
+            if "steps" in arm.train:
+                raise ValueError(f"arms.{name}.train.steps: every arm gets the same; set `train.steps`")
+        _refuse_unknown("gallery", self.gallery, self.arms, "arm")
+        for curve in self.curves:
+            _refuse_unknown(f"curve {curve.name}", [point.arm for point in curve.points], self.arms, "arm")
+        return self
+
+    @property
+    def critics(self) -> set[str]:
+        """Arms that judge sets, or say where they should paste."""
+        return {critic for made in self.sets.values() for critic in (made.judge, made.focus) if critic}
+
+    def recipe(self, arm: str) -> dict[str, Any]:
+        """The training settings of an arm, without seed and fold."""
+        return _merge(self.train, self.arms[arm].train)
+
+    def baseline_of(self, arm: str) -> str:
+        """The arm that `arm` is measured against."""
+        return self.arms[arm].baseline or self.baseline
+
+    def title_of(self, arm: str) -> str:
+        """The name of an arm in tables."""
+        return self.arms[arm].title or arm
+
+
+def _refuse_unknown(where: str, names: Sequence[str], known: Any, what: str) -> None:
+    for name in names:
+        if name not in known:
+            raise ValueError(f"{where}: no {what} '{name}'{nearest(name, known)}; there are {', '.join(known)}")
+
+
+def _merge(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in change.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _merge(merged[key], value) if both else value
+    return merged
+
+
+@dataclass(frozen=True)
+class Study:
+    """What is studied, on which data."""
+
+    config: StudyConfig
+    folder: Path
+    data: str
+    """real scenes to train on, as --data takes them"""
+    test: str | None
+    """labelled scenes to score on; None = the test part, or the folds, of `data`"""
+    classes: str | None
+    """yaml of the classes, where the data do not say it"""
+
+    @property
+    def folds(self) -> tuple[int | None, ...]:
+        return tuple(range(self.config.folds)) or (None,)
+
+    def path(self, kind: str, name: str, fold: int | None) -> Path:
+        """Folder of a generator, set or cell."""
+        return self.folder / _job_name(kind, name, fold)
+
+
+def _job_name(kind: str, name: str, fold: int | None) -> str:
+    return f"{kind}/{name}" + ("" if fold is None else f"-fold{fold}")
+
+
+def _cell_name(arm: str, seed: int, fold: int | None) -> str:
+    return _job_name("cells", f"{arm}-seed{seed}", fold)
+
+
+# what has to be done
+
+
+def plan_jobs(study: Study) -> list[Job]:
+    """Every job of the study, needs first; checked against the configs of `segmenter train`.
+
+    Generators come first, since they take longest; then the baseline, which says what this study can detect; then the
+    arms that judge synthetic sets, the sets, and the other cells, seed by seed, so that a study that is stopped early
+    has looked at every arm.
+    """
+    config = study.config
+    used = dict.fromkeys(name for arm in config.arms.values() for name in arm.extra)
+    baseline = [_cell_job(study, config.baseline, seed, fold) for seed in config.seeds for fold in study.folds]
+    power = Job("power", action=lambda: _write_power(study), needs=tuple(job.name for job in baseline))
+    first, jobs = config.seeds[0], []
+    for name in dict.fromkeys(config.sets[name].generator for name in used):
+        if name != COPY_PASTE:
+            jobs += [_generator_job(study, name, fold) for fold in study.folds]
+    jobs += [*baseline, power]
+    for arm in (name for name in config.arms if name in config.critics and name != config.baseline):
+        jobs += [_cell_job(study, arm, first, fold) for fold in study.folds]
+    jobs += [_set_job(study, name, fold) for name in used for fold in study.folds]
+    planned = {job.name for job in jobs}
+    for seed in config.seeds:
+        for arm in config.arms:
+            cells = [_cell_job(study, arm, seed, fold) for fold in study.folds]
+            jobs += [job for job in cells if job.name not in planned]
+    return jobs
+
+
+def _data_settings(study: Study, fold: int | None) -> dict[str, Any]:
+    """The `data` block of every command: one split for generators, regions and segmenters."""
+    settings = dict(study.config.train.get("data") or {})
+    return settings | ({} if fold is None else {"folds": study.config.folds, "fold": fold})
+
+
+def _words(study: Study, job_name: str, out: Path) -> list[str]:
+    classes = ["--classes", study.classes] if study.classes else []
+    return ["--data", study.data, *classes, "--config", str(config_path(study.folder, job_name)), "--out", str(out)]
+
+
+def _generator_job(study: Study, name: str, fold: int | None) -> Job:
+    job = _job_name("generators", name, fold)
+    settings = _merge(study.config.generators[name], {"data": _data_settings(study, fold)})
+    command = ("marsgen", "train-generator", *_words(study, job, study.folder / job))
+    return Job(job, (command,), _yaml(settings))
+
+
+def _set_job(study: Study, name: str, fold: int | None) -> Job:
+    job, made = _job_name("sets", name, fold), study.config.sets[name]
+    trained = made.generator != COPY_PASTE
+    data = DataConfig.model_validate(_data_settings(study, fold)).model_dump(mode="json")
+    settings = _merge({"data": data}, made.settings)
+    generator = str(study.path("generators", made.generator, fold)) if trained else COPY_PASTE
+    command = ["marsgen", "synthesize", "--generator", generator, *_words(study, job, study.folder / job)]
+    needs = [_job_name("generators", made.generator, fold)] if trained else []
+    for option, arm in (("--judge", made.judge), ("--focus", made.focus)):
+        if arm is not None:
+            cell = _cell_name(arm, study.config.seeds[0], fold)
+            command += [option, str(study.folder / cell)]
+            needs.append(cell)
+    return Job(job, (tuple(command),), _yaml(settings), tuple(dict.fromkeys(needs)))
+
+
+def _cell_job(study: Study, arm: str, seed: int, fold: int | None) -> Job:
+    config, job = study.config, _cell_name(arm, seed, fold)
+    recipe = _merge(config.recipe(arm), {"seed": seed, "data": _data_settings(study, fold)})
+    settings = build_config(TrainConfig, recipe, f"arms.{arm}")  # a mistake is found before anything is trained
+    for name in config.arms[arm].extra:
+        _refuse_other_split(study, arm, settings.data, name, fold)
+    extras = [part for name in config.arms[arm].extra for part in ("--extra", str(study.path("sets", name, fold)))]
+    out = study.folder / job
+    train = ["segmenter", "train", *extras, *_words(study, job, out)]
+    evaluate = ["segmenter", "evaluate", str(out), "--data", study.test or study.data]
+    evaluate += ["--classes", study.classes] if study.classes else []
+    changed = config.evaluate.model_dump(mode="json", exclude_defaults=True)
+    evaluate += [word for key, value in changed.items() for word in ("--set", f"{key}={json.dumps(value)}")]
+    needs = [_job_name("sets", name, fold) for name in config.arms[arm].extra]
+    if arm != config.baseline and arm not in config.critics:
+        needs.append("power")  # what can be detected is said before anybody knows what was
+    return Job(job, (tuple(train), tuple(evaluate)), _yaml(recipe), tuple(needs))
+
+
+def _refuse_other_split(study: Study, arm: str, data: DataConfig, name: str, fold: int | None) -> None:
+    """A set whose regions or generator know more real scenes than the arm does would flatter it."""
+    made, base = study.config.sets[name], {"data": _data_settings(study, fold)}
+    sources = {f"sets.{name}": made.settings}
+    if made.generator != COPY_PASTE:
+        sources[f"generators.{made.generator}"] = study.config.generators[made.generator]
+    for where, settings in sources.items():
+        theirs = build_config(DataConfig, _merge(base, settings)["data"], f"{where}.settings.data")
+        if theirs != data:
+            raise ConfigError(
+                f"arms.{arm} and {where} use other parts of the data ({data.model_dump()} and {theirs.model_dump()}); "
+                "give both the same `data`, or the arm learns from scenes that it should not know"
+            )
+
+
+def _yaml(settings: dict[str, Any]) -> str:
+    return yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
+
+
+# doing it
+
+GROWING = ("title", "seeds", "baseline", "generators", "sets", "arms", "curves", "gallery", "statistics", "power")
+"""what may change between two starts of one study: finished jobs guard their own settings"""
+
+
+def open_study(study: Study, team: Team) -> Run:
+    """Open the study's folder, after everything was checked that can be checked without training.
+
+    Raises:
+        ConfigError, DataError: settings or data that cannot be used; nothing to score on.
+        RunError: the folder holds something else, or jobs that were finished with other settings.
+    """
+    known = None if study.classes is None else read_classes(Path(study.classes))
+    if study.test is not None and study.config.folds:
+        raise ConfigError("folds test every scene of --data once; leave out --test, or the folds")
+    dataset = open_dataset(
+        study.data, build_config(DataConfig, _data_settings(study, study.folds[0]), "train.data"), known
+    )
+    inputs = {"data": {"location": study.data, "fingerprint": dataset.scenes.fingerprint(), "classes": study.classes}}
+    if study.test is not None:
+        scored = open_scenes(study.test, classes=known)
+        inputs["test"] = {"location": study.test, "fingerprint": scored.fingerprint()}
+    elif not dataset.split.test:
+        raise DataError(
+            f"{study.data}: nothing to score on; give labelled scenes with --test, or keep some aside with --folds 5 or "
+            "train.data.test_share=0.2"
+        )
+    jobs = plan_jobs(study)
+    run = Run.start(
+        study.folder,
+        "segmenter study",
+        study.config,
+        inputs,
+        without_effect=GROWING,
+        writes=team.is_main_process,
+    )
+    if team.is_main_process:
+        (study.folder / "DONE").unlink(missing_ok=True)  # arms may have been added
+        write_text(study.folder / "study.yaml", _yaml(study.config.model_dump(mode="json")))
+        _check_settings(jobs, study.folder)
+    team.wait_for_everyone()
+    return run
+
+
+def _check_settings(jobs: Sequence[Job], folder: Path) -> None:
+    """Ask marsgen whether it understands what it will be told, before hours of training."""
+    asked: set[str] = set()
+    for job in jobs:
+        if job.commands and not is_finished(folder, job):
+            write_text(config_path(folder, job.name), job.config)
+            if job.commands[0][0] == "marsgen" and job.config not in asked:
+                asked.add(job.config)
+                command = [sys.executable, "-m", "marsgen.cli", *job.commands[0][1:], "--dry-run"]
+                done = subprocess.run(command, capture_output=True, text=True, check=False)
+                if done.returncode:
+                    said = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+                    raise ConfigError(f"{job.name}: {said.removeprefix('error: ')}")
+
+
+def run_study(study: Study, run: Run, team: Team) -> Path:
+    """Do what is not done yet, then write tables and page; see the module's docstring.
+
+    Args:
+        run: from `open_study`.
+        team: the processes that share the cells.
+    Returns:
+        the page.
+    Raises:
+        RunError: jobs failed; what is finished stays.
+    """
+    work_off(plan_jobs(study), study.folder, team, counted="cells/")
+    page = study.folder / "results" / "study.html"
+    if team.is_main_process:
+        counts = collect_counts(study)
+        write_counts(study.folder / "counts", counts)
+        write_gallery(study.folder / "results" / "gallery.json", _draw_gallery(study, counts))
+        lines, page = report_study(study.folder)
+        for line in lines:
+            say(line)
+        run.finish({"arms": len(study.config.arms), "seeds": len(study.config.seeds), "folds": len(study.folds)})
+    team.wait_for_everyone()
+    return page
+
+
+# what came out
+
+
+def read_cells(study: Study, arm: str) -> list[list[Evaluation]]:
+    """The evaluations of an arm: per seed, those of all folds."""
+    found: list[list[Evaluation]] = [[] for _ in study.config.seeds]
+    for fold in study.folds:
+        runs = [Run.load(study.folder / _cell_name(arm, seed, fold), "segmenter train") for seed in study.config.seeds]
+        for evaluations, evaluation in zip(found, find_evaluations(runs), strict=True):
+            evaluations.append(evaluation)
+    return found
+
+
+def collect_counts(study: Study) -> StudyCounts:
+    """What the finished cells counted, and what they cost."""
+    config = study.config
+    cells = {arm: read_cells(study, arm) for arm in config.arms}
+    first = cells[config.baseline][0][0].record
+    card = StudyCard(
+        title=config.title,
+        baseline=config.baseline,
+        classes=first["classes"],
+        test=TestPart(
+            location=first["data"]["location"],
+            fingerprint=first["data"]["fingerprint"],
+            part=first["part"],
+            images=sum(len(evaluation.names) for evaluation in cells[config.baseline][0]),
+        ),
+        scoring=ScoringSettings.model_validate(
+            {key: first["settings"][key] for key in ("found_share", "min_region_px", "flip")}
+        ),
+        statistics=config.statistics,
+        arms=tuple(_card(study, arm) for arm in config.arms),
+        curves=config.curves,
+        power=Power.model_validate(json.loads((study.folder / "power.json").read_text(encoding="utf-8"))),
+    )
+    arms = tuple(arm_of_evaluations(c, cells[c.name]) for c in card.arms)
+    return StudyCounts(card, images_of_evaluations(cells[config.baseline][0]), arms)
+
+
+def _card(study: Study, arm: str) -> ArmCard:
+    config = study.config
+    costs = [[_cost(study, _cell_name(arm, s, fold)) for fold in study.folds] for s in config.seeds]
+    sets = config.arms[arm].extra
+    generators = {config.sets[name].generator for name in sets} - {COPY_PASTE}
+    return ArmCard(
+        name=arm,
+        title=config.title_of(arm),
+        baseline=None if arm == config.baseline else config.baseline_of(arm),
+        seeds=config.seeds,
+        synthetic=bool(sets),
+        train_minutes=tuple(sum(cost["seconds"] for cost in folds) / 60 for folds in costs),
+        peak_memory_mb=tuple(max(cost["peak_mb"] for cost in folds) for folds in costs),
+        generator_minutes=_minutes(study, "generators", generators),
+        set_minutes=_minutes(study, "sets", sets),
+        settings={key: value for key, value in _flat(config.arms[arm].train) if not isinstance(value, (list, tuple))},
+    )
+
+
+def _minutes(study: Study, kind: str, names: Collection[str]) -> float | None:
+    jobs = [_job_name(kind, name, fold) for name in names for fold in study.folds]
+    return sum(_cost(study, job)["seconds"] for job in jobs) / 60 if jobs else None
+
+
+def _cost(study: Study, job: str) -> dict[str, Any]:
+    cost = read_cost(study.folder, job)
+    if cost is None:
+        raise RunError(f"{study.folder}/jobs/{job}.json is gone; repeat the command, and the job is gone through again")
+    return cost
+
+
+def _draw_gallery(study: Study, counts: StudyCounts) -> Gallery:
+    config = study.config
+    shown = config.gallery or [name for name, arm in config.arms.items() if arm.extra][:GALLERY_ARMS]
+    first = config.seeds[0]
+    runs = {
+        arm: [study.folder / _cell_name(arm, first, fold) for fold in study.folds]
+        for arm in dict.fromkeys([config.baseline, *shown])
+    }
+    known = None if study.classes is None else read_classes(Path(study.classes))
+    return study_gallery(counts, runs, open_scenes(study.test or study.data, classes=known))
+
+
+def _flat(settings: dict[str, Any], where: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in settings.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{where}{key}.")
+        else:
+            yield where + key, value
+
+
+def _write_power(study: Study) -> None:
+    """power.json, and in words: what this test set and this number of seeds can show, before anything else is known."""
+    config = study.config
+    evaluations = read_cells(study, config.baseline)
+    card = _card(study, config.baseline)
+    arm = arm_of_evaluations(card, evaluations)
+    first = evaluations[0][0]
+    sums = arm.unit_sums(first.record["settings"]["found_share"], images_of_evaluations(evaluations[0]).groups)
+    gains = smallest_detectable_gain(
+        sums,
+        seeds=len(config.seeds),
+        arms=len(config.arms) - 1,
+        confidence=config.statistics.confidence,
+        power=config.power,
+    )
+    power = describe_power(
+        first.classes, gains, seeds=len(config.seeds), confidence=config.statistics.confidence, power=config.power
+    )
+    write_json(study.folder / "power.json", power.model_dump(mode="json"))
+    for score, gain in power.smallest_gain.items():
+        if gain is not None:
+            say(f"smallest gain found with {config.power:.0%} certainty: {score} {100 * gain:.1f} points")
