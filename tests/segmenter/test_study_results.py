@@ -163,6 +163,21 @@ def test_share_of_bins_adds_up_to_all_regions(study: StudyCounts, results: Study
         np.testing.assert_allclose(found / there, value)
 
 
+def test_a_bin_that_holds_every_rock_has_the_interval_of_all_rocks(study: StudyCounts):
+    arms = []
+    for arm in study.arms[:2]:
+        regions = arm.regions.copy()
+        regions["area_px"], regions["hit_px"] = 100, np.where(arm.found(0.25), 100, 0)
+        arms.append(replace(arm, regions=regions))
+    groups = tuple(f"g{i * i % 17}" for i in range(100))
+    results = summarise(study_of(arms, "real", replace(study.images, groups=groups)))
+    for name in ("real", "copy-1"):
+        one = pick(results.failures, arm=name, by="size")
+        every = pick(results.scores, arm=name, score="regions found")
+        assert one["low"] < one["share"] < one["high"]
+        assert [one["share"], one["low"], one["high"]] == pytest.approx([every[k] for k in ("value", "low", "high")])
+
+
 # words
 
 
