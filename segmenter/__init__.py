@@ -9,6 +9,8 @@
     evaluate.py      EVALUATION: a confusion matrix per image, kept on disk; region_hits.py: which rocks were found
     compare.py       arms (arms.py) beside each other: paired gains (intervals.py) as tables (gain_tables.py)
     report.py        REPORT: one page from finished runs, with figures.py and gallery.py
+    study_counts.py  a study's raw counts, small enough to commit: study_results.py makes every number of them,
+                     study_tables.py the files, study_page.py the page, study_gallery.py its pictures
 
 Of marsgen it imports scenes, runs, config, errors and files, nothing else; marsgen never imports segmenter.
 """

@@ -123,6 +123,8 @@ class Power(Config):
 
     seeds: int = Field(ge=1)
     """training seeds per arm"""
+    arms: int = Field(1, ge=1)
+    """compared at once; 1 = each taken alone"""
     confidence: float = Field(gt=0.5, lt=1)
     """of the interval that has to lie clear of 0"""
     power: float = Field(gt=0, lt=1)
@@ -357,15 +359,15 @@ def _seed_regions(seed_index: int, folds: Sequence[Evaluation], what: str) -> np
 
 
 def describe_power(
-    classes: ClassSet, smallest_gain: np.ndarray, *, seeds: int, confidence: float, power: float
+    classes: ClassSet, smallest_gain: np.ndarray, *, seeds: int, arms: int = 1, confidence: float, power: float
 ) -> Power:
-    """A Power from the (K,) smallest detectable gains, K as in segmenter/intervals.py; NaN = cannot be said."""
+    """A Power from the (K,) result of `families.smallest_detectable_gain`; NaN = cannot be said."""
     named = {
         score_text({"score": score, "class": name}): None if np.isnan(gain) else float(gain)
         for (score, name), gain in zip(score_names(classes), smallest_gain, strict=True)
         if score
     }
-    return Power(seeds=seeds, confidence=confidence, power=power, smallest_gain=named)
+    return Power(seeds=seeds, arms=arms, confidence=confidence, power=power, smallest_gain=named)
 
 
 # on disk

@@ -118,10 +118,11 @@ def _heads(results: StudyResults) -> list[dict[str, Any]]:
 
 
 def _forests(results: StudyResults, against: str) -> Iterator[str]:
-    """A figure per score: what the study is about first, then the mean, then the rest."""
+    """A figure per score: what the study is about, the mean, then the rest; of COMMON gains those first three alone."""
     scores = list(dict.fromkeys((row["score"], row["class"]) for row in results.gains if row["against"] == against))
     first = [("IoU", results.headline), ("mean IoU", ""), ("regions found", results.headline)]
-    for score, name in sorted(scores, key=lambda s: first.index(s) if s in first else len(first)):
+    shown = scores if against == OWN else [s for s in scores if s in first]
+    for score, name in sorted(shown, key=lambda s: first.index(s) if s in first else len(first)):
         rows = results.gains_in(score, name, against)
         yield draw_forest(rows, score_text(rows[0]))
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from marsgen.scenes.classes import ClassSet
 from segmenter.evaluate import CAUTION, region_classes
-from segmenter.families import family_gains
+from segmenter.families import gains_of_family
 from segmenter.gain_tables import points, score_names, score_text, verdict
 from segmenter.intervals import SUMS, ArmScores, gain_intervals, resample_arms, score_intervals
 from segmenter.study_counts import ArmCounts, DoseCurve, StudyCard, StudyCounts
@@ -24,7 +24,7 @@ Rows = list[dict[str, Any]]
 OWN, COMMON = "own baseline", "study baseline"
 """what a gain is measured against"""
 VERDICTS = {
-    "helps": "the interval lies above 0, also after correction for every score and arm of its family",
+    "helps": "the interval lies above 0, also after correction for all arms with the same baseline",
     "may help": "the interval lies above 0 only when taken alone; among so many, one such may be luck",
     "cannot tell": "the interval holds 0, or too few images show the class for an interval",
     "may hurt": "the interval lies below 0 only when taken alone",
@@ -83,7 +83,7 @@ def summarise(study: StudyCounts) -> StudyResults:
     card = study.card
     sums = {a.card.name: a.unit_sums(card.scoring.found_share, study.images.groups) for a in study.arms}
     scores = _resample(sums, study)
-    gains = _gains(study, sums, scores)
+    gains = _gains(study, scores)
     shares = [*_rare_shares(study), *_bins(study)]
     share_sums = {arm.card.name: _share_sums(arm, shares, study) for arm in study.arms}
     share_scores = _resample(share_sums, study)
@@ -140,7 +140,8 @@ def _score_rows(
             intervals = score_intervals(of_arm, statistics.confidence, statistics.seed)
             for k, score, name in columns:
                 interval = (intervals.estimate[k], intervals.low[k], intervals.high[k])
-                rows.append(_score_row(arm, score, name, "share", *interval, of_arm.per_seed[:, k]))
+                if not np.isnan(interval[0]):
+                    rows.append(_score_row(arm, score, name, "share", *interval, of_arm.per_seed[:, k]))
         for c in region_classes(study.classes):
             of_class = arm.false_alarms[arm.false_alarms["class_index"] == c]["seed_index"]
             number = np.bincount(of_class, minlength=len(arm.card.seeds)).astype(np.float64)
@@ -160,34 +161,32 @@ def _score_row(
 # gains
 
 
-def _gains(study: StudyCounts, sums: Mapping[str, np.ndarray], scores: Mapping[str, ArmScores]) -> Rows:
+def _gains(study: StudyCounts, scores: Mapping[str, ArmScores]) -> Rows:
     """Arms that share a baseline are one family; then all arms against the study's baseline, where that is new."""
     common = study.card.baseline
     families: dict[str, list[str]] = {}
     for card in study.card.arms:
         if card.baseline is not None:
             families.setdefault(card.baseline, []).append(card.name)
-    rows = [row for baseline, arms in families.items() for row in _family(study, sums, scores, baseline, arms, OWN)]
+    rows = [row for baseline, arms in families.items() for row in _family(study, scores, baseline, arms, OWN)]
     order = [card.name for card in study.card.arms]
     rows.sort(key=lambda row: order.index(row["arm"]))  # stable: scores keep their order
     others = [name for name in order if name != common]
-    return rows if families == {common: others} else rows + _family(study, sums, scores, common, others, COMMON)
+    return rows if families == {common: others} else rows + _family(study, scores, common, others, COMMON)
 
 
 def _family(
     study: StudyCounts,
-    sums: Mapping[str, np.ndarray],
     scores: Mapping[str, ArmScores],
     baseline: str,
     arms: Sequence[str],
     against: str,
 ) -> Rows:
     statistics, rows = study.card.statistics, []
-    gains = family_gains(
-        sums[baseline],
-        [sums[name] for name in arms],
+    gains = gains_of_family(
+        scores[baseline],
+        [scores[name] for name in arms],
         paired=[_paired(study, baseline, name) for name in arms],
-        resamples=statistics.resamples,
         confidence=statistics.confidence,
         seed=statistics.seed,
     )
@@ -290,8 +289,8 @@ def _recommend(
         )
     else:
         words = (
-            f"{point.x:g}. It is the smallest dose whose gain in IoU {headline}, {points(gain)} points, cannot be told from "
-            f"the best one, {points(peak['gain'])} points at {best.x:g}."
+            f"{point.x:g}. It is the smallest dose whose gain in IoU {headline}, {points(gain)} points, cannot be told "
+            f"from the best one, {points(peak['gain'])} points at {best.x:g}."
         )
     if own.get(point.arm, _NOTHING_GAINED)["verdict"] != "helps":
         words += " Taken by itself it is not clear of 0."
@@ -454,9 +453,9 @@ def _notes(study: StudyCounts, sums: np.ndarray, headline: str) -> list[str]:
     sizes = sorted({sum(a.baseline == b.baseline for a in card.arms) for b in card.arms if b.baseline})
     arms = " or ".join(str(size) for size in sizes) or "0"
     notes.append(
-        "Corrected (thin) intervals hold for a whole family at once: all scores of all arms with one baseline, "
-        f"{arms} {'arm' if arms == '1' else 'arms'} here. Intervals of scores, of rocks by size and distance, and the "
-        "choice of a dose are not corrected."
+        "Corrected (thin) intervals hold together for all arms with one baseline, "
+        f"{arms} {'arm' if arms == '1' else 'arms'} here, in one score. Looking at several scores, at rocks by size "
+        "and distance, and the choice of a dose are not corrected for."
     )
     showing = np.count_nonzero(sums[:, SUMS.index("true_px")], axis=0)
     if few := [f"{n} ({k})" for n, k in zip(study.classes.names, showing, strict=True) if 0 < k < _FEW_UNITS]:
@@ -500,6 +499,6 @@ def _power_notes(card: StudyCard, headline: str) -> list[str]:
         return ["How small a gain could be detected cannot be said from this baseline."]
     return [
         f"Computed from the baseline before other arms were looked at: with {power.seeds} seeds, gains of at least "
-        f"{' and '.join(said)} are detected in {power.power:.0%} of such studies, each taken alone at "
-        f"{power.confidence:.0%}."
+        f"{' and '.join(said)} are detected in {power.power:.0%} of such studies, at {power.confidence:.0%} "
+        + (f"corrected for {power.arms} arms." if power.arms > 1 else "and each arm taken alone.")
     ]

@@ -22,7 +22,7 @@ def paint_arm(card: ArmCard, skill: float, images: int, false_px: float = 10, se
     """An arm that sees each rock with probability `skill`; the rocks are the same whatever the arm."""
     truth = np.random.default_rng(7)
     soil, bedrock = truth.integers(300, 900, images), truth.integers(200, 800, images)
-    area = np.where(truth.random(images) < 0.7, np.exp(truth.uniform(np.log(20), np.log(2000), images)), 0).astype(int)
+    area = np.where(truth.random(images) < 0.7, np.exp(truth.uniform(np.log(20), np.log(600), images)), 0).astype(int)
     foot = truth.integers(5, 60, images)
     counts = np.zeros((len(card.seeds), images, 3, 3), np.int64)
     regions, alarms = [], []
