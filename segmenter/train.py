@@ -5,6 +5,7 @@ Started by torchrun, several processes share every batch; they compute what one 
 
 import copy
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -114,7 +115,7 @@ def train(config: TrainConfig, run: Run, dataset: Dataset, extras: Sequence[Scen
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(config, step) * group["lr_factor"]
         images = images.to(accelerator.device, memory_format=torch.channels_last)  # (B, channels, H, W) in [-1, 1]
-        with accelerator.autocast():
+        with accelerator.autocast(), drawn_from(config.seed, step):
             logits = compute(images)  # (B, C, H, W)
         # labels (B, H, W) int64, 255 = ignored; this process's part of the loss, the parts add up
         loss = loss_fn(logits, labels.to(accelerator.device), sum_over_processes)
@@ -198,6 +199,14 @@ def group_parameters(network: nn.Module, config: TrainConfig) -> list[dict[str, 
     if not network.freeze:
         groups.append({"params": list(network.encoder.parameters()), "lr_factor": config.encoder.lr_factor})
     return groups
+
+
+@contextmanager
+def drawn_from(seed: int, step: int) -> Iterator[None]:
+    """What dropout draws inside depends on seed and step alone; torch's global random state is left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(int(np.random.default_rng([seed, step, 1]).integers(2**63)))
+        yield
 
 
 def learning_rate(config: TrainConfig, step: int) -> float:

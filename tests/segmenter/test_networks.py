@@ -6,6 +6,8 @@ from torch import nn
 
 from segmenter.config import TrainConfig, UNetConfig
 from segmenter.networks import NETWORKS, Baseline, EncoderUNet, UNet, build_network
+from segmenter.networks.unet import ResidualBlock
+from segmenter.sharing import SharedDropout
 
 
 @pytest.mark.parametrize("stem", [1, 2])
@@ -33,6 +35,45 @@ def test_the_unet_is_the_reports():
         block.register_forward_hook(lambda module, inputs, output: sizes.append(tuple(output.shape[1:])))
     network(torch.zeros(1, 1, 64, 128))
     assert sizes == [(32, 64, 128), (64, 32, 64), (128, 16, 32), (64, 32, 64), (32, 64, 128)]
+
+
+@pytest.mark.parametrize("blocks", ["plain", "residual"])
+@pytest.mark.parametrize(("depth", "norm"), [(1, "batch"), (4, "group")])
+def test_depth_counts_the_halvings_and_each_doubles_the_channels(blocks, depth, norm):
+    network = UNet(3, 5, width=4, stem=2, depth=depth, blocks=blocks, norm=norm)
+    sizes = [tuple(x.shape) for x in network.encode(torch.zeros(1, 3, 64, 128))]
+    assert sizes == [(1, 4 * 2**i, 32 // 2**i, 64 // 2**i) for i in range(depth + 1)]
+    assert network(torch.zeros(1, 3, 33, 50)).shape == (1, 5, 33, 50)
+    assert network.features(torch.zeros(2, 3, 64, 64)).shape == (2, 4 * 2**depth)
+    norms = {type(layer) for layer in network.modules() if "Norm" in type(layer).__name__}
+    assert norms == {nn.BatchNorm2d if norm == "batch" else nn.GroupNorm}
+
+
+def test_a_residual_block_without_branch_is_its_input():
+    block = ResidualBlock(6, 6).eval()
+    nn.init.zeros_(block.branch[-1].weight)
+    x = torch.randn(2, 6, 5, 4, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(block(x), x.clamp_min(0))
+
+
+def test_group_norm_knows_no_other_picture_of_the_batch():
+    images = torch.randn(3, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+    for norm, alone in (("group", True), ("batch", False)):
+        network = UNet(1, 3, width=4, norm=norm)
+        assert torch.allclose(network(images)[:2], network(images[:2]), atol=1e-5) == alone
+
+
+def test_dropout_drops_whole_channels_in_training_alone():
+    dropout = SharedDropout(0.25)
+    x = torch.full((16, 50, 3, 2), 3.0)
+    torch.manual_seed(0)
+    dropped = dropout(x)
+    assert set(dropped.unique().tolist()) == {0.0, 4.0}
+    assert (dropped == dropped[..., :1, :1]).all()
+    assert (dropped == 0).float().mean().item() == pytest.approx(0.25, abs=0.05)
+    assert dropout.eval()(x) is x
+    layers = [layer for layer in UNet(1, 3, width=4, dropout=0.5).modules() if isinstance(layer, SharedDropout)]
+    assert len(layers) == 5
 
 
 @pytest.mark.parametrize("stem", [1, 2])

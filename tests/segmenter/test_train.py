@@ -141,7 +141,10 @@ class Killed(Exception):
     """Stands for the end of the process."""
 
 
-@pytest.mark.parametrize("settings", [{"ema_decay": 0.0}, {"ema_decay": 0.9, "loss": LossConfig(dice=1.0)}])
+@pytest.mark.parametrize(
+    "settings",
+    [{"ema_decay": 0.0, "unet": UNetConfig(width=4, dropout=0.5)}, {"ema_decay": 0.9, "loss": LossConfig(dice=1.0)}],
+)
 def test_a_killed_run_ends_with_the_bytes_of_an_undisturbed_one(
     dataset, array_scenes, make_dataset, tmp_path, settings
 ):
