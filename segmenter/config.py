@@ -47,6 +47,17 @@ class EncoderConfig(Config):
         return self
 
 
+class MarsSegConfig(Config):
+    """Size of MarsSeg; read when `network` is marsseg."""
+
+    width: int = Field(32, ge=8, multiple_of=4)
+    """channels of the first block; the blocks below have twice and four times as many"""
+    stem: Literal[1, 2] = 2
+    """as in the U-Net: 2 folds 2 x 2 pixels into channels first"""
+    deep_supervision: float = Field(0.4, ge=0)
+    """weight of the loss on each of the two deeper maps beside that on the logits; 0 = none"""
+
+
 class LossConfig(Config):
     """Weight of each term in the training loss; at least one is above 0."""
 
@@ -88,10 +99,12 @@ class TrainConfig(Config):
     """weights, order of scenes and augmentation"""
     data: DataConfig = DataConfig()
 
-    network: Literal["unet", "encoder", "baseline"] = "unet"
-    """unet; encoder = a U-Net on a ready-made encoder; baseline = one 3 x 3 convolution"""
+    network: Literal["unet", "encoder", "marsseg", "baseline"] = "unet"
+    """unet; encoder = a U-Net on a ready-made encoder; marsseg = arXiv:2404.04155 at small size;
+    baseline = one 3 x 3 convolution"""
     unet: UNetConfig = UNetConfig()
     encoder: EncoderConfig = EncoderConfig()
+    marsseg: MarsSegConfig = MarsSegConfig()
 
     steps: int = Field(1600, ge=1)
     """training steps; the same number with and without extra scenes"""
@@ -137,7 +150,7 @@ class TrainConfig(Config):
 
     @model_validator(mode="after")
     def _possible(self) -> "TrainConfig":
-        for name, block in (("unet", self.unet), ("encoder", self.encoder)):
+        for name, block in (("unet", self.unet), ("encoder", self.encoder), ("marsseg", self.marsseg)):
             if self.network != name and block != type(block)():
                 changed = next(key for key, value in block if value != type(block).model_fields[key].default)
                 raise ValueError(f"{name}.{changed} is set, but network is {self.network}, which does not read it")

@@ -116,9 +116,14 @@ def train(config: TrainConfig, run: Run, dataset: Dataset, extras: Sequence[Scen
             group["lr"] = learning_rate(config, step) * group["lr_factor"]
         images = images.to(accelerator.device, memory_format=torch.channels_last)  # (B, channels, H, W) in [-1, 1]
         with accelerator.autocast(), drawn_from(config.seed, step):
-            logits = compute(images)  # (B, C, H, W)
-        # labels (B, H, W) int64, 255 = ignored; this process's part of the loss, the parts add up
-        loss = loss_fn(logits, labels.to(accelerator.device), sum_over_processes)
+            found = compute(images)  # (B, C, H, W)
+        logits, *deeper = found if isinstance(found, list) else [found]
+        # (B, H, W) int64, 255 = ignored
+        labels = labels.to(accelerator.device)
+        # this process's part of the loss, the parts add up
+        loss = loss_fn(logits, labels, sum_over_processes)
+        for of_deeper_map in deeper:
+            loss = loss + network.deep_supervision * loss_fn(of_deeper_map, labels, sum_over_processes)
         accelerator.backward(loss * accelerator.num_processes)  # the mean over processes becomes the sum of the parts
         optimizer.step()
         optimizer.zero_grad()

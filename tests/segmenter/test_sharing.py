@@ -13,7 +13,7 @@ from segmenter.config import LossConfig, TrainConfig
 from segmenter.losses import SegmentationLoss, dice_loss
 from segmenter.mixing import TrainingBatches, share_batch
 from segmenter.networks import UNet
-from segmenter.sharing import SharedBatchNorm, share_batch_norm
+from segmenter.sharing import SharedBatchNorm, SharedDropout, share_batch_norm
 
 WEIGHTS = np.array([0.5, 1.0, 3.0], np.float32)
 
@@ -116,7 +116,21 @@ def test_dice_is_that_of_segmentation_models_pytorch():
     assert dice_loss(logits, labels).item() == pytest.approx(expected.item(), rel=1e-5)
 
 
-# batch norm
+# dropout and batch norm
+
+
+def test_processes_drop_what_one_would(monkeypatch):
+    x = torch.ones(6, 5, 2, 2)
+
+    def drop(part: torch.Tensor, rank: int, processes: int) -> torch.Tensor:
+        monkeypatch.setattr("segmenter.sharing.count_processes", lambda: processes)
+        monkeypatch.setattr("segmenter.sharing.dist.get_rank", lambda: rank)
+        torch.manual_seed(0)
+        return SharedDropout(0.5)(part)
+
+    whole = drop(x, 0, 1)
+    assert torch.equal(torch.cat([drop(part, rank, 3) for rank, part in enumerate(x.split(2))]), whole)
+    assert 0 < (whole == 0).float().mean() < 1
 
 
 def test_shared_batch_norm_of_one_process_is_batch_norm():

@@ -292,7 +292,7 @@ def test_the_other_recipes_load(name, network, stem, power):
         (["network=baseline", "unet.width=8"], "unet.width is set, but network is baseline, which does not read it"),
         (["extra_share=0.6", "rare_share=0.5"], "more than a batch"),
         (["crop=[16,64]"], r"crop \[16, 64\]: each side needs at least 32 pixels"),
-        (["network=unett"], "network is 'unett': Input should be 'unet', 'encoder' or 'baseline'"),
+        (["network=unett"], "network is 'unett': Input should be 'unet', 'encoder', 'marsseg' or 'baseline'"),
     ],
 )
 def test_settings_that_contradict_are_refused(override, message):
