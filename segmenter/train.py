@@ -90,7 +90,13 @@ def train(config: TrainConfig, run: Run, dataset: Dataset, extras: Sequence[Scen
         share_batch_norm(network)
     average = copy.deepcopy(network) if config.ema_decay else network
     weights = class_weights(dataset.survey.pixels[list(dataset.split.train)], config.class_weight_power)
-    loss_fn = SegmentationLoss(config.loss, cap_class_weights(weights, config.class_weight_max)).to(accelerator.device)
+    follows_iou = config.class_weights == "iou"
+    loss_fn = SegmentationLoss(
+        config.loss,
+        cap_class_weights(weights, config.class_weight_max),
+        config.class_weight_offset if follows_iou else None,
+        config.class_weight_max,
+    ).to(accelerator.device)
     optimizer = torch.optim.AdamW(group_parameters(network, config), lr=config.lr, weight_decay=config.weight_decay)
 
     # where an interrupted run stopped
@@ -99,6 +105,8 @@ def train(config: TrainConfig, run: Run, dataset: Dataset, extras: Sequence[Scen
         network.load_state_dict(without_prefix("network", checkpoint.tensors))
         average.load_state_dict(without_prefix("average", checkpoint.tensors) or network.state_dict())
         load_optimizer_tensors(optimizer, checkpoint.tensors, "optimizer")
+        if follows_iou:
+            loss_fn.load_state_dict(without_prefix("loss", checkpoint.tensors))
         progress, done = Progress(**checkpoint.record["progress"]), checkpoint.step
 
     compute = accelerator.prepare(network)  # with gradients averaged over the processes; `network` has the weights
@@ -125,6 +133,7 @@ def train(config: TrainConfig, run: Run, dataset: Dataset, extras: Sequence[Scen
         for of_deeper_map in deeper:
             loss = loss + network.deep_supervision * loss_fn(of_deeper_map, labels, sum_over_processes)
         accelerator.backward(loss * accelerator.num_processes)  # the mean over processes becomes the sum of the parts
+        loss_fn.follow(logits.detach(), labels, sum_over_processes)  # not earlier: backward reads the weights
         optimizer.step()
         optimizer.zero_grad()
         if config.ema_decay:
@@ -148,6 +157,8 @@ def train(config: TrainConfig, run: Run, dataset: Dataset, extras: Sequence[Scen
             tensors = {**prefixed("network", network.state_dict()), **optimizer_tensors(optimizer, "optimizer")}
             if config.ema_decay:
                 tensors |= prefixed("average", average.state_dict())
+            if follows_iou:
+                tensors |= prefixed("loss", loss_fn.state_dict())
             run.save_checkpoint(step, tensors, progress=asdict(progress))
     bar.close()
     precision = "bf16" if accelerator.mixed_precision == "bf16" else "fp32"

@@ -89,7 +89,7 @@ def together(loss_fn, logits: torch.Tensor, labels: torch.Tensor, sizes: tuple[i
     return parts
 
 
-@pytest.mark.parametrize("term", ["cross_entropy", "dice", "focal"])
+@pytest.mark.parametrize("term", ["cross_entropy", "bce", "dice", "focal", "weighted"])
 def test_the_parts_of_a_loss_add_up_to_the_loss_of_the_batch(term):
     rng = np.random.default_rng(0)
     logits = torch.from_numpy(rng.normal(size=(6, 3, 8, 8)).astype(np.float32))
@@ -97,9 +97,8 @@ def test_the_parts_of_a_loss_add_up_to_the_loss_of_the_batch(term):
     labels[0, :4] = 2  # the heavy class, in one share only
     labels[1, 2:] = 255
     labels[4:] = 255  # the last share has no label at all
-    loss_fn = SegmentationLoss(
-        LossConfig(**{**dict.fromkeys(["cross_entropy", "dice", "focal"], 0.0), term: 2}), WEIGHTS
-    )
+    terms = {"dice": 2, "focal": 2, "weighted": ("dice", "focal")} if term == "weighted" else {term: 2}
+    loss_fn = SegmentationLoss(LossConfig(**{"cross_entropy": 0.0, **terms}), WEIGHTS)
     whole = loss_fn(logits, labels).item()
     parts = together(loss_fn, logits, labels, (2, 2, 2))
     assert sum(parts) == pytest.approx(whole, rel=1e-5)
