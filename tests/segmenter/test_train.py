@@ -279,7 +279,11 @@ def test_the_shipped_recipe_says_what_the_defaults_are():
 
 @pytest.mark.parametrize(
     ("name", "network", "stem", "power"),
-    [("unet_report", "unet", 1, 1), ("baseline_report", "baseline", 2, 1), ("tiny/segmenter", "unet", 2, None)],
+    [
+        ("seed_report/final_unet", "unet", 1, 1),
+        ("seed_report/single_convolution", "baseline", 2, 1),
+        ("tiny/segmenter", "unet", 2, None),
+    ],
 )
 def test_the_other_recipes_load(name, network, stem, power):
     config = load_config(TrainConfig, configs_folder() / f"{name}.yaml")
