@@ -1,7 +1,7 @@
 """segmenter: which terrain is at every pixel, how well that is known, and whether extra scenes helped.
 
-    networks/        the U-Net, a U-Net on a ready-made encoder, and the single-layer baseline
-    losses.py        weighted cross-entropy, Dice, focal, and sums of them; ignored pixels left out
+    networks/        U-Net, U-Net on a ready-made encoder, MarsSeg, and the single-layer baseline
+    losses.py        cross-entropy, Dice, focal, and sums of them, by class weights; ignored pixels left out
     mixing.py        real and synthetic scenes in one training stream, at a stated share
     augment.py       flips, brightness, contrast, small scale and shift
     train.py         the loop; validation scenes are always real

@@ -12,9 +12,17 @@ class UNetConfig(Config):
     """Size of the U-Net; read when `network` is unet."""
 
     width: int = Field(32, ge=4)
-    """channels of the first block; the blocks below have twice and four times as many"""
+    """channels of the first block; each block below has twice as many as the one above"""
     stem: Literal[1, 2] = 2
     """1 works on every pixel; 2 folds 2 x 2 pixels into channels first, which is 4 to 5 times faster on a CPU"""
+    depth: int = Field(2, ge=1, le=5)
+    """times that the picture is halved on the way down"""
+    blocks: Literal["plain", "residual"] = "plain"
+    """plain = two convolutions; residual = the same, and their input added to what comes out"""
+    norm: Literal["batch", "group"] = "batch"
+    """group = group norm, which looks at one picture at a time"""
+    dropout: float = Field(0.0, ge=0, lt=1)
+    """probability that a channel is dropped after each block"""
 
 
 class EncoderConfig(Config):
@@ -39,20 +47,38 @@ class EncoderConfig(Config):
         return self
 
 
+class MarsSegConfig(Config):
+    """Size of MarsSeg; read when `network` is marsseg."""
+
+    width: int = Field(32, ge=8, multiple_of=4)
+    """channels of the first block; the blocks below have twice and four times as many"""
+    stem: Literal[1, 2] = 2
+    """as in the U-Net: 2 folds 2 x 2 pixels into channels first"""
+    deep_supervision: float = Field(0.4, ge=0)
+    """weight of the loss on each of the two deeper maps beside that on the logits; 0 = none"""
+
+
 class LossConfig(Config):
     """Weight of each term in the training loss; at least one is above 0."""
 
     cross_entropy: float = Field(1.0, ge=0)
-    """cross-entropy, each class weighted by its inverse frequency (see class_weight_power)"""
+    """cross-entropy, each class with its weight (see class_weights)"""
+    bce: float = Field(0.0, ge=0)
+    """binary cross-entropy of each class against the rest, the classes averaged by their weights"""
     dice: float = Field(0.0, ge=0)
     """1 - Dice coefficient over the batch, mean over classes"""
     focal: float = Field(0.0, ge=0)
     """focal loss (gamma 2) of each class against the rest, mean over classes"""
+    weighted: tuple[Literal["dice", "focal"], ...] = ()
+    """which of dice and focal average the classes by their weights too; cross_entropy and bce always do"""
 
     @model_validator(mode="after")
     def _some_term(self) -> "LossConfig":
-        if self.cross_entropy + self.dice + self.focal <= 0:
-            raise ValueError("all three terms are 0; at least one of cross_entropy, dice, focal has to be above 0")
+        if self.cross_entropy + self.bce + self.dice + self.focal <= 0:
+            raise ValueError("all four terms are 0; at least one of cross_entropy, bce, dice, focal has to be above 0")
+        for term in self.weighted:
+            if not getattr(self, term):
+                raise ValueError(f"weighted names {term}, which is 0; give {term} a weight or take it out")
         return self
 
 
@@ -80,10 +106,12 @@ class TrainConfig(Config):
     """weights, order of scenes and augmentation"""
     data: DataConfig = DataConfig()
 
-    network: Literal["unet", "encoder", "baseline"] = "unet"
-    """unet; encoder = a U-Net on a ready-made encoder; baseline = one 3 x 3 convolution"""
+    network: Literal["unet", "encoder", "marsseg", "baseline"] = "unet"
+    """unet; encoder = a U-Net on a ready-made encoder; marsseg = arXiv:2404.04155 at small size;
+    baseline = one 3 x 3 convolution"""
     unet: UNetConfig = UNetConfig()
     encoder: EncoderConfig = EncoderConfig()
+    marsseg: MarsSegConfig = MarsSegConfig()
 
     steps: int = Field(1600, ge=1)
     """training steps; the same number with and without extra scenes"""
@@ -100,8 +128,13 @@ class TrainConfig(Config):
     augment: AugmentConfig = AugmentConfig()
 
     loss: LossConfig = LossConfig()
+    class_weights: Literal["frequency", "iou"] = "frequency"
+    """frequency = fixed, from pixels of the training scenes; iou = 1 / (IoU + class_weight_offset), where the IoU of
+    each class is that of the last hundred or so training batches"""
     class_weight_power: float = Field(0.5, ge=0, le=2)
-    """class weights of cross-entropy are (1 / frequency) to this power: 1 = inverse frequency, 0 = all equal"""
+    """by frequency, class weights are (1 / frequency) to this power: 1 = inverse frequency, 0 = all equal"""
+    class_weight_offset: float = Field(0.1, gt=0)
+    """by iou, the smaller it is, the more a class counts that is not found at all"""
     class_weight_max: float = Field(0.0, ge=0)
     """no class weighs more than this many times the most frequent class; 0 = no bound"""
 
@@ -133,10 +166,13 @@ class TrainConfig(Config):
 
     @model_validator(mode="after")
     def _possible(self) -> "TrainConfig":
-        for name, block in (("unet", self.unet), ("encoder", self.encoder)):
+        for name, block in (("unet", self.unet), ("encoder", self.encoder), ("marsseg", self.marsseg)):
             if self.network != name and block != type(block)():
                 changed = next(key for key, value in block if value != type(block).model_fields[key].default)
                 raise ValueError(f"{name}.{changed} is set, but network is {self.network}, which does not read it")
+        unread = "class_weight_offset" if self.class_weights == "frequency" else "class_weight_power"
+        if getattr(self, unread) != type(self).model_fields[unread].default:
+            raise ValueError(f"{unread} is set, but class_weights is {self.class_weights}, which does not read it")
         if self.extra_share + self.rare_share > 1:
             raise ValueError(f"extra_share {self.extra_share} and rare_share {self.rare_share} are more than a batch")
         if self.crop is not None and min(self.crop) < MIN_SIDE_PX:

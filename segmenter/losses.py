@@ -1,4 +1,4 @@
-"""Losses on logits and label maps: weighted cross-entropy, Dice, focal, and sums of them; ignored pixels left out.
+"""Losses on logits and label maps: cross-entropy, Dice, focal, and sums of them; ignored pixels left out.
 
 Where several processes share a batch, a loss is this process's part of the batch's loss: the parts add up to what one
 process would have computed. `add_up` sums a tensor over the processes.
@@ -15,6 +15,9 @@ from marsgen.scenes.classes import IGNORED_INDEX
 from segmenter.config import LossConfig
 
 AddUp = Callable[[torch.Tensor], torch.Tensor]
+
+_CONFUSION_DECAY = 0.99
+"""per step; older batches fade over about a hundred"""
 
 
 def alone(tensor: torch.Tensor) -> torch.Tensor:
@@ -39,49 +42,92 @@ def weighted_cross_entropy(
     return total / counted.clamp_min(torch.finfo(torch.float32).tiny)
 
 
-def dice_loss(logits: torch.Tensor, labels: torch.Tensor, add_up: AddUp = alone) -> torch.Tensor:
+def binary_cross_entropy(
+    logits: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor, add_up: AddUp = alone, focus: float = 0.0
+) -> torch.Tensor:
+    """Each class against the rest as a yes-or-no question of its own, averaged over labelled pixels and classes.
+
+    Args:
+        logits: (B, C, H, W) float32.
+        labels: (B, H, W) int64 indices; 255 = ignored.
+        weights: (C,) float32, not negative: what each class counts in the average over classes.
+        focus: gamma of the focal loss; an answer of probability p counts (1 - p)^gamma. 0 = plain cross-entropy.
+    Returns:
+        () float32; 0 where no pixel counts.
+    Source: focal, Lin et al. 2017, arXiv:1708.02002.
+    """
+    truth, labelled = _yes_or_no(labels, logits.shape[1])
+    loss = F.binary_cross_entropy_with_logits(logits, truth.float(), reduction="none")  # (B, C, H, W)
+    if focus:
+        loss = loss * (1 - torch.exp(-loss)) ** focus  # exp(-loss) is the probability of the right answer
+    total = ((loss * labelled).sum((0, 2, 3)) * weights).sum()
+    counted = add_up(labelled.sum()) * weights.sum()
+    return total / counted.clamp_min(torch.finfo(torch.float32).tiny)
+
+
+def dice_loss(
+    logits: torch.Tensor, labels: torch.Tensor, add_up: AddUp = alone, weights: torch.Tensor | None = None
+) -> torch.Tensor:
     """1 - Dice coefficient of each class over the whole batch, 0 for a class that is not in it; mean over classes.
 
     Args:
         logits: (B, C, H, W) float32.
         labels: (B, H, W) int64 indices; 255 = ignored.
+        weights: (C,) float32, not negative: what each class counts in that mean; None = all the same.
     Returns:
         () float32, the loss of the whole batch in every process.
     Source: Milletari et al. 2016, arXiv:1606.04797 (V-Net).
     """
-    labelled = (labels != IGNORED_INDEX)[:, None]
-    truth = F.one_hot(labels * labelled[:, 0], logits.shape[1]).movedim(-1, 1) * labelled  # (B, C, H, W)
+    truth, labelled = _yes_or_no(labels, logits.shape[1])
     probs = logits.softmax(1) * labelled
     sums = [(probs * truth).sum((0, 2, 3)), probs.sum((0, 2, 3)), truth.sum((0, 2, 3)).float()]
     overlap, predicted, true = add_up(torch.stack(sums))  # (C,) each
     dice = 2 * overlap / (predicted + true).clamp_min(1e-7)
-    return ((1 - dice) * (true > 0)).mean()
+    loss = (1 - dice) * (true > 0)
+    return loss.mean() if weights is None else (loss * weights).sum() / weights.sum()
+
+
+def _yes_or_no(labels: torch.Tensor, num_classes: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """(B, H, W) indices -> (B, C, H, W) 1 where a pixel is of the class, (B, 1, H, W) True where it has a label."""
+    labelled = (labels != IGNORED_INDEX)[:, None]
+    return F.one_hot(labels * labelled[:, 0], num_classes).movedim(-1, 1) * labelled, labelled
 
 
 class SegmentationLoss(nn.Module):
     """Weighted sum of the terms that `config` turns on.
 
-    Only cross-entropy uses the class weights. Dice and focal average over classes already; with inverse frequencies on
-    top, the rarest class would be nearly all of their sum.
+    Dice and focal average over classes already; with inverse frequencies on top, the rarest class would be nearly all
+    of their sum. They use the class weights only where `config.weighted` says so.
 
     Args:
         config: weight of each term.
-        class_weights: (C,) weights of the classes in cross-entropy.
-    Source: focal, Lin et al. 2017, arXiv:1708.02002, as in segmentation_models_pytorch, where it treats each class as
-        a yes-or-no question of its own.
+        class_weights: (C,) weights of the classes.
+        iou_offset: a, where the class weights follow the training: 1 / (IoU + a); None = they stay as given.
+        largest_ratio: bound on such weights, see `cap_class_weights`.
+    Source: weights from the IoU, Li et al. 2024, arXiv:2404.04155 (MarsSeg); that they follow a running confusion
+        matrix is ours.
     """
 
     class_weights: torch.Tensor
+    confusion: torch.Tensor
+    """(C, C) float32 pixels of the last batches, weighted by age; row = truth. Moves only with `follow`"""
 
-    def __init__(self, config: LossConfig, class_weights: np.ndarray) -> None:
+    def __init__(
+        self,
+        config: LossConfig,
+        class_weights: np.ndarray,
+        iou_offset: float | None = None,
+        largest_ratio: float = 0.0,
+    ) -> None:
         super().__init__()
-        self.config = config
-        self.register_buffer("class_weights", torch.from_numpy(np.asarray(class_weights, np.float32)))
-        self.focal = _focal_loss() if config.focal else None
+        self.config, self.iou_offset, self.largest_ratio = config, iou_offset, largest_ratio
+        weights = torch.from_numpy(np.asarray(class_weights, np.float32))
+        self.register_buffer("class_weights", torch.ones_like(weights) if iou_offset else weights)
+        self.register_buffer("confusion", torch.zeros(len(weights), len(weights)))
 
     def forward(self, logits: torch.Tensor, labels: torch.Tensor, add_up: AddUp = alone) -> torch.Tensor:
         """(B, C, H, W) logits of any float type, (B, H, W) int64 labels (255 = ignored) -> () float32."""
-        logits = logits.float()
+        logits, config = logits.float(), self.config
         # 0, but attached to every logit: a broken network is noticed even where no pixel is labelled
         loss = 0.0 * logits.sum()
         labelled = (labels != IGNORED_INDEX).sum()
@@ -89,20 +135,38 @@ class SegmentationLoss(nn.Module):
         if not in_batch:
             return loss
         share = labelled / in_batch  # of the labelled pixels; the shares of all processes add up to 1
-        if self.config.cross_entropy:
-            loss = loss + self.config.cross_entropy * weighted_cross_entropy(logits, labels, self.class_weights, add_up)
-        if self.config.dice:
-            loss = loss + self.config.dice * share * dice_loss(logits, labels, add_up)
-        if self.focal is not None and labelled:  # a mean over the labelled pixels: NaN without any
-            loss = loss + self.config.focal * share * self.focal(logits, labels)
+        weights, equal = self.class_weights, torch.ones_like(self.class_weights)
+        if config.cross_entropy:
+            loss = loss + config.cross_entropy * weighted_cross_entropy(logits, labels, weights, add_up)
+        if config.bce:
+            loss = loss + config.bce * binary_cross_entropy(logits, labels, weights, add_up)
+        if config.dice:
+            dice = dice_loss(logits, labels, add_up, weights if "dice" in config.weighted else None)
+            loss = loss + config.dice * share * dice
+        if config.focal:
+            of_focal = weights if "focal" in config.weighted else equal
+            loss = loss + config.focal * binary_cross_entropy(logits, labels, of_focal, add_up, focus=2.0)
         return loss
 
+    @torch.no_grad()
+    def follow(self, logits: torch.Tensor, labels: torch.Tensor, add_up: AddUp = alone) -> None:
+        """Move the class weights to 1 / (IoU + a) of the last batches, where they are to follow the training.
 
-def _focal_loss() -> nn.Module:
-    # takes seconds to import, and most runs do not need it
-    from segmentation_models_pytorch.losses import MULTICLASS_MODE, FocalLoss
-
-    return FocalLoss(MULTICLASS_MODE, gamma=2.0, ignore_index=IGNORED_INDEX)
+        Args:
+            logits: (B, C, H, W) of a training batch.
+            labels: (B, H, W) int64 indices; 255 = ignored.
+        """
+        if self.iou_offset is None:
+            return
+        num_classes, kept = logits.shape[1], labels != IGNORED_INDEX
+        pairs = labels[kept] * num_classes + logits.argmax(1)[kept]
+        found = torch.bincount(pairs, minlength=num_classes**2).reshape(num_classes, num_classes)
+        self.confusion.mul_(_CONFUSION_DECAY).add_(add_up(found))
+        hits = self.confusion.diagonal()
+        union = self.confusion.sum(0) + self.confusion.sum(1) - hits
+        iou = hits / union.clamp_min(1e-9)  # 0 for a class not met yet: it counts as not found
+        weights = cap_class_weights((1 / (iou + self.iou_offset)).cpu().numpy(), self.largest_ratio)
+        self.class_weights.copy_(torch.from_numpy(weights))
 
 
 def cap_class_weights(weights: np.ndarray, largest_ratio: float) -> np.ndarray:

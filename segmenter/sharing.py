@@ -1,4 +1,4 @@
-"""One training step shared by several processes: sums over all of them, and batch norm over the whole batch.
+"""One training step shared by several processes: sums over all, batch norm and dropout over the whole batch.
 
 Parameters, running averages and buffers stay equal in all processes, since each is moved by the same sums.
 """
@@ -45,6 +45,31 @@ def sum_arrays(array: np.ndarray, device: torch.device) -> np.ndarray:
     if count_processes() == 1:
         return array
     return sum_over_processes(torch.from_numpy(array).to(device)).cpu().numpy()
+
+
+class SharedDropout(nn.Module):
+    """Dropout of whole channels, drawn for the batch of all processes, of which each takes its part.
+
+    It draws from torch's CPU generator, which has to stand at the same place in all processes. Every process has to
+    bring equally many pictures.
+
+    Args:
+        p: probability that a channel of a picture is set to 0; the others are divided by 1 - p.
+    Source: Tompson et al. 2015, arXiv:1411.4280 (torch.nn.Dropout2d).
+    """
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        self.p = p
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        """(B, C, H, W) -> the same shape; unchanged in eval mode."""
+        if not self.training or not self.p:
+            return input
+        batch, channels = input.shape[:2]
+        rank = dist.get_rank() if count_processes() > 1 else 0
+        kept = torch.rand(count_processes() * batch, channels)[rank * batch : (rank + 1) * batch] >= self.p
+        return input * (kept / (1 - self.p)).to(input)[:, :, None, None]
 
 
 class SharedBatchNorm(nn.BatchNorm2d):

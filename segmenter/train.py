@@ -5,6 +5,7 @@ Started by torchrun, several processes share every batch; they compute what one 
 
 import copy
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -91,7 +92,13 @@ def train(config: TrainConfig, run: Run, dataset: Dataset, extras: Sequence[Scen
         share_batch_norm(network)
     average = copy.deepcopy(network) if config.ema_decay else network
     weights = class_weights(dataset.survey.pixels[list(dataset.split.train)], config.class_weight_power)
-    loss_fn = SegmentationLoss(config.loss, cap_class_weights(weights, config.class_weight_max)).to(accelerator.device)
+    follows_iou = config.class_weights == "iou"
+    loss_fn = SegmentationLoss(
+        config.loss,
+        cap_class_weights(weights, config.class_weight_max),
+        config.class_weight_offset if follows_iou else None,
+        config.class_weight_max,
+    ).to(accelerator.device)
     optimizer = torch.optim.AdamW(group_parameters(network, config), lr=config.lr, weight_decay=config.weight_decay)
 
     # where an interrupted run stopped
@@ -100,6 +107,8 @@ def train(config: TrainConfig, run: Run, dataset: Dataset, extras: Sequence[Scen
         network.load_state_dict(without_prefix("network", checkpoint.tensors))
         average.load_state_dict(without_prefix("average", checkpoint.tensors) or network.state_dict())
         load_optimizer_tensors(optimizer, checkpoint.tensors, "optimizer")
+        if follows_iou:
+            loss_fn.load_state_dict(without_prefix("loss", checkpoint.tensors))
         progress, done = Progress(**checkpoint.record["progress"]), checkpoint.step
 
     compute = accelerator.prepare(network)  # with gradients averaged over the processes; `network` has the weights
@@ -116,11 +125,17 @@ def train(config: TrainConfig, run: Run, dataset: Dataset, extras: Sequence[Scen
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(config, step) * group["lr_factor"]
         images = images.to(accelerator.device, memory_format=torch.channels_last)  # (B, channels, H, W) in [-1, 1]
-        with accelerator.autocast():
-            logits = compute(images)  # (B, C, H, W)
-        # labels (B, H, W) int64, 255 = ignored; this process's part of the loss, the parts add up
-        loss = loss_fn(logits, labels.to(accelerator.device), sum_over_processes)
+        with accelerator.autocast(), drawn_from(config.seed, step):
+            found = compute(images)  # (B, C, H, W)
+        logits, *deeper = found if isinstance(found, list) else [found]
+        # (B, H, W) int64, 255 = ignored
+        labels = labels.to(accelerator.device)
+        # this process's part of the loss, the parts add up
+        loss = loss_fn(logits, labels, sum_over_processes)
+        for of_deeper_map in deeper:
+            loss = loss + network.deep_supervision * loss_fn(of_deeper_map, labels, sum_over_processes)
         accelerator.backward(loss * accelerator.num_processes)  # the mean over processes becomes the sum of the parts
+        loss_fn.follow(logits.detach(), labels, sum_over_processes)  # not earlier: backward reads the weights
         optimizer.step()
         optimizer.zero_grad()
         if config.ema_decay:
@@ -144,6 +159,8 @@ def train(config: TrainConfig, run: Run, dataset: Dataset, extras: Sequence[Scen
             tensors = {**prefixed("network", network.state_dict()), **optimizer_tensors(optimizer, "optimizer")}
             if config.ema_decay:
                 tensors |= prefixed("average", average.state_dict())
+            if follows_iou:
+                tensors |= prefixed("loss", loss_fn.state_dict())
             run.save_checkpoint(step, tensors, progress=asdict(progress))
     bar.close()
     summary = summary_of(run, config, dataset, extras, done, progress)
@@ -203,6 +220,14 @@ def group_parameters(network: nn.Module, config: TrainConfig) -> list[dict[str, 
     if not network.freeze:
         groups.append({"params": list(network.encoder.parameters()), "lr_factor": config.encoder.lr_factor})
     return groups
+
+
+@contextmanager
+def drawn_from(seed: int, step: int) -> Iterator[None]:
+    """What dropout draws inside depends on seed and step alone; torch's global random state is left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(int(np.random.default_rng([seed, step, 1]).integers(2**63)))
+        yield
 
 
 def learning_rate(config: TrainConfig, step: int) -> float:

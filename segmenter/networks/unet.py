@@ -1,27 +1,64 @@
-"""The U-Net of the report: two blocks down, a bottleneck, two blocks up, skips joined by concatenation."""
+"""The U-Net of the report: blocks down, a bottleneck, blocks up, skips joined by concatenation."""
+
+import math
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from marsgen.scenes.tensors import pad_to_multiple
-
-_DOWNSAMPLINGS = 2
+from segmenter.sharing import SharedDropout
 
 
 class ConvBlock(nn.Sequential):
-    """Twice: 3 x 3 convolution, batch norm, ReLU. (B, inside, h, w) -> (B, outside, h, w)."""
+    """Twice: 3 x 3 convolution, norm, ReLU; then dropout. (B, inside, h, w) -> (B, outside, h, w)."""
 
-    def __init__(self, inside: int, outside: int) -> None:
+    def __init__(self, inside: int, outside: int, norm: str = "batch", dropout: float = 0.0) -> None:
         super().__init__(
             # no bias: batch norm subtracts it again
             nn.Conv2d(inside, outside, 3, padding=1, bias=False),
-            nn.BatchNorm2d(outside),
+            build_norm(norm, outside),
             nn.ReLU(inplace=True),
             nn.Conv2d(outside, outside, 3, padding=1, bias=False),
-            nn.BatchNorm2d(outside),
+            build_norm(norm, outside),
             nn.ReLU(inplace=True),
+            *([SharedDropout(dropout)] if dropout else []),
         )
+
+
+class ResidualBlock(nn.Module):
+    """ConvBlock with its input added before the last ReLU, through a 1 x 1 convolution where the channels differ.
+
+    Source: He et al. 2015, arXiv:1512.03385; in a U-Net as in Zhang et al. 2018, arXiv:1711.10684, there with norm and
+    ReLU before each convolution.
+    """
+
+    def __init__(self, inside: int, outside: int, norm: str = "batch", dropout: float = 0.0) -> None:
+        super().__init__()
+        self.branch = nn.Sequential(
+            nn.Conv2d(inside, outside, 3, padding=1, bias=False),
+            build_norm(norm, outside),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(outside, outside, 3, padding=1, bias=False),
+            build_norm(norm, outside),
+        )
+        self.shortcut = nn.Conv2d(inside, outside, 1) if inside != outside else nn.Identity()
+        self.dropout = SharedDropout(dropout)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, inside, h, w) -> (B, outside, h, w)."""
+        return self.dropout(F.relu(self.branch(x) + self.shortcut(x)))
+
+
+BLOCKS: dict[str, type[nn.Module]] = {"plain": ConvBlock, "residual": ResidualBlock}
+
+
+def build_norm(kind: str, channels: int) -> nn.Module:
+    """Batch norm, or group norm of 8 groups (fewer where the channels do not divide; Wu & He 2018, arXiv:1803.08494).
+
+    Group norm looks at one picture at a time, so small batches do not disturb it.
+    """
+    return nn.BatchNorm2d(channels) if kind == "batch" else nn.GroupNorm(math.gcd(8, channels), channels)
 
 
 class UNet(nn.Module):
@@ -30,41 +67,64 @@ class UNet(nn.Module):
     Args:
         channels: 1 = grey, 3 = RGB.
         num_classes: C.
-        width: channels w of the first block; the blocks below have 2w and 4w.
+        width: channels w of the first block; each block below has twice as many as the one above.
         stem: s; s x s pixels are folded into channels before the first block and unfolded after the last
             (pixel unshuffle and shuffle, Shi et al. 2016, arXiv:1609.05158), so that no pixel is averaged away.
+        depth: D, times that the picture is halved; 2 in the report.
+        blocks: "plain" (ConvBlock) or "residual" (ResidualBlock).
+        norm: see `build_norm`.
+        dropout: probability that a channel is dropped after each block.
     Source: Ronneberger et al. 2015, arXiv:1505.04597; batch norm after each convolution as in the report.
     """
 
-    def __init__(self, channels: int, num_classes: int, width: int = 32, stem: int = 2) -> None:
+    def __init__(
+        self,
+        channels: int,
+        num_classes: int,
+        width: int = 32,
+        stem: int = 2,
+        depth: int = 2,
+        blocks: str = "plain",
+        norm: str = "batch",
+        dropout: float = 0.0,
+    ) -> None:
         super().__init__()
-        self.stem = stem
-        self.multiple = stem * 2**_DOWNSAMPLINGS
-        self.down1 = ConvBlock(channels * stem**2, width)
-        self.down2 = ConvBlock(width, 2 * width)
-        self.bottleneck = ConvBlock(2 * width, 4 * width)
-        self.widen2 = nn.ConvTranspose2d(4 * width, 2 * width, 2, stride=2)
-        self.up2 = ConvBlock(4 * width, 2 * width)
-        self.widen1 = nn.ConvTranspose2d(2 * width, width, 2, stride=2)
-        self.up1 = ConvBlock(2 * width, width)
+        self.stem, self.depth = stem, depth
+        self.multiple = stem * 2**depth
+        widths = [width * 2**level for level in range(depth + 1)]  # w, 2w, ...; the last is the bottleneck's
+
+        def block(inside: int, outside: int) -> nn.Module:
+            return BLOCKS[blocks](inside, outside, norm, dropout)
+
+        # attributes, not lists: the names in weights of earlier versions
+        for level, inside in enumerate([channels * stem**2, *widths[: depth - 1]], start=1):
+            setattr(self, f"down{level}", block(inside, widths[level - 1]))
+        self.bottleneck = block(widths[depth - 1], widths[depth])
+        for level in range(depth, 0, -1):
+            above, below = widths[level - 1], widths[level]
+            setattr(self, f"widen{level}", nn.ConvTranspose2d(below, above, 2, stride=2))
+            setattr(self, f"up{level}", block(2 * above, above))
         self.head = nn.Conv2d(width, num_classes * stem**2, 1)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """(B, channels, H, W) in [-1, 1] -> (B, C, H, W) logits; any H, W (padded to `multiple`, cut back)."""
         padded, (height, width) = pad_to_multiple(images, self.multiple)
-        skip1, skip2, x = self.encode(padded)
-        x = self.up2(torch.cat([skip2, self.widen2(x)], 1))  # (B, 2w, h/2, w/2)
-        x = self.up1(torch.cat([skip1, self.widen1(x)], 1))  # (B, w, h, w)
+        *skips, x = self.encode(padded)
+        for level in range(self.depth, 0, -1):
+            widened = getattr(self, f"widen{level}")(x)
+            x = getattr(self, f"up{level}")(torch.cat([skips[level - 1], widened], 1))  # twice as high and wide
         logits = F.pixel_shuffle(self.head(x), self.stem)  # (B, C, padded H, padded W)
         return logits[..., :height, :width]
 
-    def encode(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """(B, channels, H, W) in [-1, 1], sides divisible by `multiple` -> the two blocks down and the bottleneck."""
+    def encode(self, images: torch.Tensor) -> list[torch.Tensor]:
+        """(B, channels, H, W) in [-1, 1], sides divisible by `multiple` -> the D blocks down and the bottleneck."""
         x = F.pixel_unshuffle(images, self.stem)  # (B, channels * s * s, h, w), h = H / s
-        skip1 = self.down1(x)  # (B, w, h, w)
-        skip2 = self.down2(F.max_pool2d(skip1, 2))  # (B, 2w, h/2, w/2)
-        return skip1, skip2, self.bottleneck(F.max_pool2d(skip2, 2))  # (B, 4w, h/4, w/4)
+        found = []
+        for level in range(1, self.depth + 1):
+            found.append(getattr(self, f"down{level}")(x))  # (B, w, h, w), (B, 2w, h/2, w/2), ...
+            x = F.max_pool2d(found[-1], 2)
+        return [*found, self.bottleneck(x)]  # (B, w 2^D, h / 2^D, w / 2^D)
 
     def features(self, images: torch.Tensor) -> torch.Tensor:
-        """(B, channels, H, W) in [-1, 1] -> (B, 4w): the bottleneck averaged over the picture."""
+        """(B, channels, H, W) in [-1, 1] -> (B, w 2^D): the bottleneck averaged over the picture."""
         return self.encode(pad_to_multiple(images, self.multiple)[0])[-1].mean((2, 3))

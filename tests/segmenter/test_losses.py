@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 import torch
+from segmentation_models_pytorch.losses import MULTICLASS_MODE, FocalLoss
 
 from segmenter.config import LossConfig
 from segmenter.losses import SegmentationLoss, cap_class_weights, weighted_cross_entropy
 
 WEIGHTS = np.array([0.5, 1.0, 3.0], np.float32)
-TERMS = ["cross_entropy", "dice", "focal"]
+TERMS = ["cross_entropy", "bce", "dice", "focal", "weighted dice", "weighted focal"]
 
 
 @pytest.fixture
@@ -21,7 +22,9 @@ def batch():
 
 
 def only(term: str, weight: float = 1.0) -> SegmentationLoss:
-    return SegmentationLoss(LossConfig(**{**dict.fromkeys(TERMS, 0.0), term: weight}), WEIGHTS)
+    name = term.removeprefix("weighted ")
+    weighted = (name,) if name != term else ()
+    return SegmentationLoss(LossConfig(**{"cross_entropy": 0.0, name: weight, "weighted": weighted}), WEIGHTS)
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
@@ -40,14 +43,15 @@ def expected(term: str, logits: np.ndarray, labels: np.ndarray) -> float:
     per_class = []
     for c in range(3):
         yes = truth == c
-        if term == "dice":
+        if term.endswith("dice"):
             p = softmax(logits)[:, c][kept]
             per_class.append(1 - 2 * p[yes].sum() / (p.sum() + yes.sum()))
         else:
             p = 1 / (1 + np.exp(-logits[:, c][kept]))
             right = np.where(yes, p, 1 - p)
-            per_class.append((-((1 - right) ** 2) * np.log(right)).mean())
-    return float(np.mean(per_class))
+            per_class.append((-((1 - right) ** (0 if term == "bce" else 2)) * np.log(right)).mean())
+    weighted = term == "bce" or term.startswith("weighted")
+    return float(np.average(per_class, weights=WEIGHTS if weighted else None))
 
 
 @pytest.mark.parametrize("term", TERMS)
@@ -59,9 +63,9 @@ def test_each_term_is_its_formula_over_labelled_pixels(term, batch):
 
 def test_a_sum_of_terms_is_the_weighted_sum(batch):
     logits, labels = batch
-    config = LossConfig(cross_entropy=0.5, dice=2.0, focal=3.0)
+    config = LossConfig(cross_entropy=0.5, bce=1.5, dice=2.0, focal=3.0)
     loss = SegmentationLoss(config, WEIGHTS)(torch.from_numpy(logits), torch.from_numpy(labels))
-    by_hand = sum(getattr(config, term) * expected(term, logits, labels) for term in TERMS)
+    by_hand = sum(getattr(config, term) * expected(term, logits, labels) for term in TERMS[:4])
     assert loss.item() == pytest.approx(by_hand, rel=1e-5)
 
 
@@ -126,5 +130,39 @@ def test_class_weights_are_bounded_and_have_mean_one(weights, bound, ratios):
 
 
 def test_a_loss_without_terms_is_refused():
-    with pytest.raises(ValueError, match="all three terms are 0"):
+    with pytest.raises(ValueError, match="all four terms are 0"):
         LossConfig(cross_entropy=0)
+
+
+def test_a_weighted_term_of_weight_zero_is_refused():
+    with pytest.raises(ValueError, match="weighted names dice, which is 0"):
+        LossConfig(weighted=("dice",))
+
+
+def test_focal_is_that_of_segmentation_models_pytorch(batch):
+    logits, labels = torch.from_numpy(batch[0]), torch.from_numpy(batch[1])
+    theirs = FocalLoss(MULTICLASS_MODE, gamma=2.0, ignore_index=255)(logits, labels)
+    assert only("focal")(logits, labels).item() == pytest.approx(theirs.item(), rel=1e-5)
+
+
+def test_weights_follow_the_iou_of_the_last_batches():
+    # truth 0 0 1 2, called 0 1 1 0, and one ignored: IoU 1/3, 1/2, 0
+    labels = torch.tensor([[[0, 0, 1, 2, 255]]])
+    logits = torch.nn.functional.one_hot(torch.tensor([[[0, 1, 1, 0, 2]]]), 3).movedim(-1, 1).float()
+    loss_fn = SegmentationLoss(LossConfig(), WEIGHTS, iou_offset=0.25)
+    assert loss_fn.class_weights.tolist() == [1, 1, 1]
+    loss_fn.follow(logits, labels)
+    expected = 1 / (np.array([1 / 3, 1 / 2, 0]) + 0.25)
+    np.testing.assert_allclose(loss_fn.class_weights, expected / expected.mean(), rtol=1e-5)
+    for _ in range(300):  # from now on all is right: the first batch is forgotten
+        loss_fn.follow(torch.nn.functional.one_hot(labels % 255, 3).movedim(-1, 1).float(), labels)
+    np.testing.assert_allclose(loss_fn.class_weights, 1, rtol=0.05)
+    capped = SegmentationLoss(LossConfig(), WEIGHTS, iou_offset=0.25, largest_ratio=1.5)
+    capped.follow(logits, labels)
+    assert capped.class_weights.max() / capped.class_weights.min() == pytest.approx(1.5)
+
+
+def test_weights_by_frequency_follow_nothing():
+    loss_fn = SegmentationLoss(LossConfig(), WEIGHTS)
+    loss_fn.follow(torch.zeros(1, 3, 2, 2), torch.zeros(1, 2, 2).long())
+    np.testing.assert_array_equal(loss_fn.class_weights, WEIGHTS)

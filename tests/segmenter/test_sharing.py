@@ -13,7 +13,7 @@ from segmenter.config import LossConfig, TrainConfig
 from segmenter.losses import SegmentationLoss, dice_loss
 from segmenter.mixing import TrainingBatches, share_batch
 from segmenter.networks import UNet
-from segmenter.sharing import SharedBatchNorm, share_batch_norm
+from segmenter.sharing import SharedBatchNorm, SharedDropout, share_batch_norm
 
 WEIGHTS = np.array([0.5, 1.0, 3.0], np.float32)
 
@@ -89,7 +89,7 @@ def together(loss_fn, logits: torch.Tensor, labels: torch.Tensor, sizes: tuple[i
     return parts
 
 
-@pytest.mark.parametrize("term", ["cross_entropy", "dice", "focal"])
+@pytest.mark.parametrize("term", ["cross_entropy", "bce", "dice", "focal", "weighted"])
 def test_the_parts_of_a_loss_add_up_to_the_loss_of_the_batch(term):
     rng = np.random.default_rng(0)
     logits = torch.from_numpy(rng.normal(size=(6, 3, 8, 8)).astype(np.float32))
@@ -97,9 +97,8 @@ def test_the_parts_of_a_loss_add_up_to_the_loss_of_the_batch(term):
     labels[0, :4] = 2  # the heavy class, in one share only
     labels[1, 2:] = 255
     labels[4:] = 255  # the last share has no label at all
-    loss_fn = SegmentationLoss(
-        LossConfig(**{**dict.fromkeys(["cross_entropy", "dice", "focal"], 0.0), term: 2}), WEIGHTS
-    )
+    terms = {"dice": 2, "focal": 2, "weighted": ("dice", "focal")} if term == "weighted" else {term: 2}
+    loss_fn = SegmentationLoss(LossConfig(**{"cross_entropy": 0.0, **terms}), WEIGHTS)
     whole = loss_fn(logits, labels).item()
     parts = together(loss_fn, logits, labels, (2, 2, 2))
     assert sum(parts) == pytest.approx(whole, rel=1e-5)
@@ -116,7 +115,21 @@ def test_dice_is_that_of_segmentation_models_pytorch():
     assert dice_loss(logits, labels).item() == pytest.approx(expected.item(), rel=1e-5)
 
 
-# batch norm
+# dropout and batch norm
+
+
+def test_processes_drop_what_one_would(monkeypatch):
+    x = torch.ones(6, 5, 2, 2)
+
+    def drop(part: torch.Tensor, rank: int, processes: int) -> torch.Tensor:
+        monkeypatch.setattr("segmenter.sharing.count_processes", lambda: processes)
+        monkeypatch.setattr("segmenter.sharing.dist.get_rank", lambda: rank)
+        torch.manual_seed(0)
+        return SharedDropout(0.5)(part)
+
+    whole = drop(x, 0, 1)
+    assert torch.equal(torch.cat([drop(part, rank, 3) for rank, part in enumerate(x.split(2))]), whole)
+    assert 0 < (whole == 0).float().mean() < 1
 
 
 def test_shared_batch_norm_of_one_process_is_batch_norm():

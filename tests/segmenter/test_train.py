@@ -141,7 +141,13 @@ class Killed(Exception):
     """Stands for the end of the process."""
 
 
-@pytest.mark.parametrize("settings", [{"ema_decay": 0.0}, {"ema_decay": 0.9, "loss": LossConfig(dice=1.0)}])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"ema_decay": 0.0, "unet": UNetConfig(width=4, dropout=0.5)},
+        {"ema_decay": 0.9, "loss": LossConfig(dice=1.0, weighted=("dice",)), "class_weights": "iou"},
+    ],
+)
 def test_a_killed_run_ends_with_the_bytes_of_an_undisturbed_one(
     dataset, array_scenes, make_dataset, tmp_path, settings
 ):
@@ -273,7 +279,11 @@ def test_the_shipped_recipe_says_what_the_defaults_are():
 
 @pytest.mark.parametrize(
     ("name", "network", "stem", "power"),
-    [("unet_report", "unet", 1, 1), ("baseline_report", "baseline", 2, 1), ("tiny/segmenter", "unet", 2, None)],
+    [
+        ("seed_report/final_unet", "unet", 1, 1),
+        ("seed_report/single_convolution", "baseline", 2, 1),
+        ("tiny/segmenter", "unet", 2, None),
+    ],
 )
 def test_the_other_recipes_load(name, network, stem, power):
     config = load_config(TrainConfig, configs_folder() / f"{name}.yaml")
@@ -287,9 +297,11 @@ def test_the_other_recipes_load(name, network, stem, power):
     ("override", "message"),
     [
         (["network=baseline", "unet.width=8"], "unet.width is set, but network is baseline, which does not read it"),
+        (["class_weights=iou", "class_weight_power=1"], "class_weight_power is set, but class_weights is iou"),
+        (["class_weight_offset=1"], "class_weight_offset is set, but class_weights is frequency"),
         (["extra_share=0.6", "rare_share=0.5"], "more than a batch"),
         (["crop=[16,64]"], r"crop \[16, 64\]: each side needs at least 32 pixels"),
-        (["network=unett"], "network is 'unett': Input should be 'unet', 'encoder' or 'baseline'"),
+        (["network=unett"], "network is 'unett': Input should be 'unet', 'encoder', 'marsseg' or 'baseline'"),
     ],
 )
 def test_settings_that_contradict_are_refused(override, message):
