@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from drawn_sums import ROCK, draw_rock_images, draw_rocks
 from scipy import stats
 
 from marsgen.scenes.confusion import iou_per_class, mean_iou
 from segmenter.intervals import gain_intervals, resample_arms, score_intervals, score_sums, unit_sums
 
+ROCK = 1
 MEAN = 2
 
 
@@ -18,6 +18,28 @@ def table(rows: list[tuple[int, int]]) -> np.ndarray:
 
 def random_counts(images: int, num_classes: int = 3, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 50, (images, num_classes, num_classes)).astype(np.int32)
+
+
+def draw_rocks(rng: np.random.Generator, images: int) -> np.ndarray:
+    """Area of the rock in each image; every second image has none."""
+    return rng.integers(20, 200, images) * (rng.random(images) < 0.5)
+
+
+def draw_rock_images(rng: np.random.Generator, images: int, skill: float, area: np.ndarray | None = None) -> np.ndarray:
+    """(images, 5, 2) sums of one seed's evaluation.
+
+    A rock of `area` pixels is hit in area * p of them, p uniform in skill +- 0.3; as many pixels as a tenth of it are
+    false. So IoU tends to skill / 1.1 as the images become many.
+    """
+    area = draw_rocks(rng, images) if area is None else area
+    share = np.clip(skill + rng.uniform(-0.3, 0.3, images), 0, 1)
+    hit, false = area * share, area * 0.1
+    ground = 1000 - area
+    sums = np.zeros((images, 5, 2))
+    sums[:, 0, ROCK], sums[:, 1, ROCK], sums[:, 2, ROCK] = hit, area, hit + false
+    sums[:, 0, 0], sums[:, 1, 0], sums[:, 2, 0] = ground - false, ground, ground - false + area - hit
+    sums[:, 3, ROCK], sums[:, 4, ROCK] = area > 0, (area > 0) & (share >= 0.5)
+    return sums
 
 
 def coverage(seeds: int, seed_sd: float, experiments: int = 250, images: int = 120) -> dict[str, float]:
