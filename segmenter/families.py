@@ -93,7 +93,7 @@ def gains_of_family(
         for k in np.flatnonzero(~without):
             low[k], high[k] = np.quantile(d[~np.isnan(d[:, k]), k], tails[:, k])
         # at least p: with one arm, and where draws are tied, the count would fall below it
-        family_p = np.where(without, np.nan, np.maximum(p, _share(smallest <= p, ~np.isnan(smallest))))
+        family_p = np.where(without, np.nan, np.maximum(p, (smallest <= p).sum(0) / ((~np.isnan(smallest)).sum(0) + 1)))
         gains.append(FamilyGain(**vars(interval), p=p, family_low=low, family_high=high, family_p=family_p))
     return gains
 
@@ -121,10 +121,6 @@ def _levels(smallest: np.ndarray, error: float, arms: np.ndarray) -> np.ndarray:
         # between Bonferroni and no correction, whatever the draws: few of them lie this far out
         levels[k] = np.clip(np.nanquantile(smallest[:, k], error), error / arms[k], error)
     return levels
-
-
-def _share(hits: np.ndarray, among: np.ndarray) -> np.ndarray:
-    return np.divide(hits.sum(0), among.sum(0), out=np.full(hits.shape[1], np.nan), where=among.any(0))
 
 
 # before any arm is looked at
