@@ -7,7 +7,8 @@
     train.py         the loop; validation scenes are always real
     predict.py       images -> label maps, as PNG or as the course's CSV
     evaluate.py      EVALUATION: a confusion matrix per image, kept on disk; region_hits.py: which rocks were found
-    compare.py       arms (arms.py) beside each other: paired gains (intervals.py) as tables (gain_tables.py)
+    compare.py       arms (arms.py) beside each other: paired gains (intervals.py), alone and together (families.py), as
+                     tables (gain_tables.py)
     report.py        REPORT: one page from finished runs, with figures.py and gallery.py
     study_counts.py  a study's raw counts, small enough to commit: study_results.py makes every number of them,
                      study_tables.py the files, study_page.py the page, study_gallery.py its pictures

@@ -21,8 +21,9 @@ from marsgen.runs import Run
 from marsgen.scenes.classes import ClassSet
 from segmenter.arms import Arm, find_evaluations, group_arms, open_runs
 from segmenter.evaluate import CAUTION, Evaluation
+from segmenter.families import FamilyGain, gains_of_family
 from segmenter.gain_tables import comparison_lines, gain_rows, write_comparison
-from segmenter.intervals import ArmScores, Intervals, gain_intervals, resample_arms, score_intervals, unit_sums
+from segmenter.intervals import ArmScores, Intervals, resample_arms, score_intervals, unit_sums
 
 _FEW_UNITS = 30
 """Where fewer images show a class, its intervals are too narrow: in simulated tests with 270, 27 and 9 rock images,
@@ -38,6 +39,9 @@ class CompareConfig(Config):
     """seed of the resamples"""
     confidence: float = Field(0.95, gt=0.5, lt=1)
     """what share of such intervals should hold the true gain"""
+    practical_gain: float = Field(0.02, gt=0, lt=1)
+    """the smallest gain worth having (0.02 = 2 points); where the verdict is "cannot tell", it is said whether the
+    interval rules such a gain out"""
     data: str = ""
     """which evaluation, where the runs share several: its data's location, or its folder name under evaluations/"""
     allow_different_steps: bool = False
@@ -51,7 +55,7 @@ class Gain:
     arm: Arm
     paired: bool
     """seeds of the two arms belong together one by one"""
-    intervals: Intervals
+    intervals: FamilyGain
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,9 +112,7 @@ def compare_runs(folders: Sequence[Path], config: CompareConfig) -> Comparison:
         classes=classes,
         arms=tuple(arms),
         scores=tuple(score_intervals(a, config.confidence, config.seed) for a in resampled),
-        gains=tuple(
-            _gain(arms[0], arm, resampled[0], a, config) for arm, a in zip(arms[1:], resampled[1:], strict=True)
-        ),
+        gains=tuple(_gains(arms, resampled, config)),
         notes=tuple(_notes(arms, classes, sums[0][0], config)),
     )
 
@@ -119,10 +121,11 @@ def _unit_sums(evaluation: Evaluation) -> np.ndarray:
     return unit_sums(evaluation.counts, evaluation.regions, evaluation.found(), evaluation.groups)
 
 
-def _gain(baseline: Arm, arm: Arm, scores: ArmScores, other: ArmScores, config: CompareConfig) -> Gain:
-    paired = baseline.seeds == arm.seeds and len(set(arm.seeds)) == len(arm.seeds)
-    intervals = gain_intervals(scores, other, paired=paired, confidence=config.confidence, seed=config.seed)
-    return Gain(arm, paired, intervals)
+def _gains(arms: Sequence[Arm], resampled: Sequence[ArmScores], config: CompareConfig) -> list[Gain]:
+    baseline, *others = arms
+    paired = [baseline.seeds == arm.seeds and len(set(arm.seeds)) == len(arm.seeds) for arm in others]
+    found = gains_of_family(resampled[0], resampled[1:], paired=paired, confidence=config.confidence, seed=config.seed)
+    return [Gain(*gain) for gain in zip(others, paired, found, strict=True)]
 
 
 def _notes(arms: Sequence[Arm], classes: ClassSet, sums: np.ndarray, config: CompareConfig) -> list[str]:
@@ -137,6 +140,11 @@ def _notes(arms: Sequence[Arm], classes: ClassSet, sums: np.ndarray, config: Com
         "Each interval stands alone: where nothing is gained or lost, about one verdict in "
         f"{round(1 / (1 - config.confidence))} will still say helps or hurts.",
     ]
+    if len(arms) > 2:
+        notes.append(
+            f"Verdicts of all {len(arms) - 1} arms together (compare.csv, compare.md): per score, one false one in "
+            f"{round(1 / (1 - config.confidence))} comparisons like this whole one."
+        )
     showing = np.count_nonzero(sums[:, 1], axis=0)
     if few := [f"{name} ({n})" for name, n in zip(classes.names, showing, strict=True) if 0 < n < _FEW_UNITS]:
         what = "groups" if grouped else "images"

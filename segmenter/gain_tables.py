@@ -24,6 +24,24 @@ def verdict(low: float, high: float) -> str:
     return "hurts" if high < 0 else "cannot tell"
 
 
+def explain_verdict(low: float, high: float, practical: float) -> str:
+    """The verdict, and where it cannot tell, what the interval of a gain leaves possible.
+
+    Args:
+        practical: the smallest gain that would be worth having; shares in [0, 1], as low and high.
+    """
+    word = verdict(low, high)
+    if word != "cannot tell":
+        return word
+    if low != low:
+        return f"{word}: too few images for an interval"
+    ruled = "not ruled out" if high >= practical else "ruled out"
+    return (
+        f"{word}: anything from a loss of {-100 * low:.1f} to a gain of {100 * high:.1f} points fits, "
+        f"so a gain of {100 * practical:g} is {ruled}"
+    )
+
+
 def score_names(classes: ClassSet) -> list[tuple[str, str]]:
     """(score, class) of each of the K scores; scores that are not reported have an empty name."""
     counted = region_classes(classes)
@@ -37,7 +55,9 @@ def gain_rows(comparison: "Comparison") -> list[dict[str, Any]]:
     for number, gain in enumerate(comparison.gains, start=1):
         for k, (score, name) in enumerate(score_names(comparison.classes)):
             if score and not np.isnan(comparison.scores[0].estimate[k]):
-                low, high = float(gain.intervals.low[k]), float(gain.intervals.high[k])
+                found = gain.intervals
+                low, high = float(found.low[k]), float(found.high[k])
+                family_low, family_high = float(found.family_low[k]), float(found.family_high[k])
                 rows.append(
                     {
                         "arm": gain.arm.label,
@@ -46,11 +66,17 @@ def gain_rows(comparison: "Comparison") -> list[dict[str, Any]]:
                         "class": name,
                         "baseline_value": float(comparison.scores[0].estimate[k]),
                         "value": float(comparison.scores[number].estimate[k]),
-                        "gain": float(gain.intervals.estimate[k]),
+                        "gain": float(found.estimate[k]),
                         "low": low,
                         "high": high,
                         "verdict": verdict(low, high),
-                        "undefined_share": float(gain.intervals.undefined[k]),
+                        "reading": explain_verdict(low, high, comparison.config.practical_gain),
+                        "p": float(found.p[k]),
+                        "family_low": family_low,
+                        "family_high": family_high,
+                        "family_p": float(found.family_p[k]),
+                        "family_verdict": verdict(family_low, family_high),
+                        "undefined_share": float(found.undefined[k]),
                     }
                 )
     return rows
@@ -162,14 +188,15 @@ def markdown_lines(comparison: "Comparison") -> list[str]:
         alarms = [f"{false_alarms_per_class(arm, c):.1f}" for arm in comparison.arms]
         lines.append(markdown_row([f"false alarms {comparison.classes.names[c]} (number)", *alarms]))
     lines += ["", f"Gains over {labels[0]}, in percentage points", ""]
+    family = [f"of all {len(comparison.gains)} arms together"] if len(comparison.gains) > 1 else []
     lines += [
-        markdown_row(["arm", "score", "gain", f"{level} interval", "verdict"]),
-        markdown_row(["---", "---", "---:", "---:", "---"]),
+        markdown_row(["arm", "score", "gain", f"{level} interval", "verdict", *family]),
+        markdown_row(["---", "---", "---:", "---:", "---", *["---" for _ in family]]),
     ]
     for row in gain_rows(comparison):
-        lines.append(
-            markdown_row([row["arm"], score_text(row), points(row["gain"]), interval_text(row), row["verdict"]])
-        )
+        together = [row["family_verdict"] for _ in family]
+        cells = [row["arm"], score_text(row), points(row["gain"]), interval_text(row), row["reading"], *together]
+        lines.append(markdown_row(cells))
     return [*lines, "", *(f"- {note}" for note in comparison.notes)]
 
 

@@ -69,6 +69,8 @@ class StatisticsSettings(Config):
     """seed of the resamples"""
     confidence: float = Field(0.95, gt=0.5, lt=1)
     """what share of such intervals should hold the true gain"""
+    practical_gain: float = Field(0.02, gt=0, lt=1)
+    """the smallest gain worth having; where nothing can be told, it is said whether the interval rules it out"""
 
 
 class ArmCard(Config):

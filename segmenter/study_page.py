@@ -103,6 +103,7 @@ def render(results: StudyResults, gallery: Gallery | None = None) -> str:
         legend=[*zip(results.classes.names, colours, strict=True), ("no label", "#202020")],
         cost_table=cost_table(results),
         notes=results.notes,
+        open_verdicts=[row for row in results.gains_in("IoU", results.headline) if row["verdict"] == "cannot tell"],
         power=[(name, percent(gain)) for name, gain in card.power.smallest_gain.items()] if card.power else [],
         files=[(name, _data_address(text), len(text)) for name, text in downloads(results)],
     )

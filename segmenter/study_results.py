@@ -15,7 +15,7 @@ import numpy as np
 from marsgen.scenes.classes import ClassSet
 from segmenter.evaluate import CAUTION, region_classes
 from segmenter.families import gains_of_family
-from segmenter.gain_tables import points, score_names, score_text, verdict
+from segmenter.gain_tables import explain_verdict, points, score_names, score_text, verdict
 from segmenter.intervals import SUMS, ArmScores, gain_intervals, resample_arms, score_intervals
 from segmenter.study_counts import ArmCounts, DoseCurve, StudyCard, StudyCounts
 
@@ -48,7 +48,8 @@ class StudyResults:
     """arm, title, score, class, unit ("share" or "number"), value, low, high, seed_sd"""
     gains: Rows
     """arm, title, baseline, against (OWN or COMMON), score, class, baseline_value, value, gain, low, high, family_low,
-    family_high, p, family_p, verdict. The COMMON ones are left out where they are the same as the OWN ones."""
+    family_high, p, family_p, verdict, reading (what an open verdict leaves possible).
+    The COMMON ones are left out where they are the same as the OWN ones."""
     curves: Rows
     """curve, x, arm, title, score, class, gain, low, high, family_low, family_high, verdict, recommended"""
     recommendations: Rows
@@ -193,7 +194,7 @@ def _family(
     for name, gain in zip(arms, gains, strict=True):
         for k, (score, class_name) in enumerate(score_names(study.classes)):
             if score and not np.isnan(gain.estimate[k]):
-                row = {
+                row: dict[str, Any] = {
                     "arm": name,
                     "title": study.arm(name).card.title,
                     "baseline": baseline,
@@ -210,7 +211,9 @@ def _family(
                     "p": float(gain.p[k]),
                     "family_p": float(gain.family_p[k]),
                 }
-                rows.append({**row, "verdict": study_verdict(row)})
+                word = study_verdict(row)
+                possible = explain_verdict(row["low"], row["high"], statistics.practical_gain)
+                rows.append({**row, "verdict": word, "reading": possible if word == "cannot tell" else word})
     return rows
 
 

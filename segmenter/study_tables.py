@@ -198,8 +198,8 @@ def _gain_lines(rows: Rows, results: StudyResults) -> Iterable[str]:
     width = max(len(row["title"]) for row in rows)
     for row in rows:
         yield (
-            f"  {row['title']:<{width}}  {points(row['gain']):>6}  {interval_text(row):>24}   {row['verdict']:<12} "
-            f"over {results.titles[row['baseline']]}"
+            f"  {row['title']:<{width}}  {points(row['gain']):>6}  {interval_text(row):>24}   "
+            f"over {results.titles[row['baseline']]}: {row['reading']}"
         )
 
 

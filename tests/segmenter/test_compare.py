@@ -12,7 +12,7 @@ from marsgen.errors import DataError, RunError
 from marsgen.scenes.classes import ClassSet
 from marsgen.scenes.confusion import iou_per_class
 from segmenter.compare import CompareConfig, compare, compare_runs
-from segmenter.gain_tables import comparison_lines, gain_rows, verdict
+from segmenter.gain_tables import comparison_lines, explain_verdict, gain_rows, verdict
 from segmenter.mixing import describe_extra
 
 COPY_PASTE = {"location": "outputs/cp", "fingerprint": "c" * 16, "generator": "copy-paste", "mode": "region", "n": 50}
@@ -88,6 +88,43 @@ def test_verdicts_say_helps_hurts_and_cannot_tell(runs: dict[str, list[Path]]):
 )
 def test_an_interval_that_holds_zero_cannot_tell(low: float, high: float, word: str):
     assert verdict(low, high) == word
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "sentence"),
+    [
+        (0.01, 0.2, "helps"),
+        (
+            -0.012,
+            0.034,
+            "cannot tell: anything from a loss of 1.2 to a gain of 3.4 points fits, so a gain of 2 is not ruled",
+        ),
+        (
+            -0.012,
+            0.019,
+            "cannot tell: anything from a loss of 1.2 to a gain of 1.9 points fits, so a gain of 2 is ruled out",
+        ),
+        (float("nan"), float("nan"), "cannot tell: too few images for an interval"),
+    ],
+)
+def test_where_it_cannot_tell_it_says_what_is_still_possible(low: float, high: float, sentence: str):
+    assert explain_verdict(low, high, practical=0.02).startswith(sentence)
+
+
+def test_several_arms_get_a_verdict_together(runs: dict[str, list[Path]]):
+    several = compare_runs([*runs["real"], *runs["copy"], *runs["pix"]], FAST)
+    rock = row_of(gain_rows(several), "IoU", "big_rock")
+    assert rock["family_low"] < rock["low"] < rock["high"] < rock["family_high"]
+    assert rock["p"] <= rock["family_p"] <= 2 * rock["p"] + 0.01
+    assert any(note.startswith("Verdicts of all 2 arms together") for note in several.notes)
+    alone = compare_runs([*runs["real"], *runs["copy"]], FAST)
+    assert row_of(gain_rows(alone), "IoU", "big_rock") | {"family_low": 0, "family_high": 0, "family_p": 0} == {
+        **rock,
+        "family_low": 0,
+        "family_high": 0,
+        "family_p": 0,
+    }  # the company changes nothing of what an arm shows alone
+    assert not any("together" in note for note in alone.notes)
 
 
 def test_arms_of_one_kind_are_told_apart_by_what_differs(tmp_path: Path, source: ArrayScenes):

@@ -197,6 +197,13 @@ def test_verdict_says_whether_correction_was_survived(interval, corrected, word:
     assert study_verdict({"low": low, "high": high, "family_low": corrected[0], "family_high": corrected[1]}) == word
 
 
+def test_an_open_verdict_says_what_it_leaves_possible(results: StudyResults):
+    readings = {row["verdict"]: row["reading"] for row in results.gains}
+    assert readings["helps"] == "helps"
+    assert readings["cannot tell"].startswith("cannot tell: anything from a loss of ")
+    assert "so a gain of 2 is " in readings["cannot tell"]
+
+
 def test_smallest_dose_as_good_as_the_best_is_recommended(results: StudyResults):
     chosen = pick(results.recommendations, curve="doses")
     assert (chosen["x"], chosen["arm"]) == (2, "copy-2")
