@@ -16,6 +16,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -358,17 +359,22 @@ def open_study(study: Study, team: Team) -> Run:
 
 def _check_settings(jobs: Sequence[Job], folder: Path) -> None:
     """Ask marsgen whether it understands what it will be told, before hours of training."""
-    asked: set[str] = set()
-    for job in jobs:
-        if job.commands and not is_finished(folder, job):
-            write_text(config_path(folder, job.name), job.config)
-            if job.commands[0][0] == "marsgen" and job.config not in asked:
-                asked.add(job.config)
-                command = [sys.executable, "-m", "marsgen.cli", *job.commands[0][1:], "--dry-run"]
-                done = subprocess.run(command, capture_output=True, text=True, check=False)
-                if done.returncode:
-                    said = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-                    raise ConfigError(f"{job.name}: {said.removeprefix('error: ')}")
+    todo = [job for job in jobs if job.commands and not is_finished(folder, job)]
+    for job in todo:
+        write_text(config_path(folder, job.name), job.config)
+    asked = {job.config: job for job in todo if job.commands[0][0] == "marsgen"}
+    with ThreadPoolExecutor() as pool:  # each of them imports torch first
+        for job, problem in zip(asked.values(), pool.map(_dry_run, asked.values()), strict=True):
+            if problem:
+                raise ConfigError(f"{job.name}: {problem}")
+
+
+def _dry_run(job: Job) -> str:
+    """What marsgen finds wrong with the job's settings; "" for nothing."""
+    command = [sys.executable, "-m", "marsgen.cli", *job.commands[0][1:], "--dry-run"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    said = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+    return said.removeprefix("error: ") if done.returncode else ""
 
 
 def run_study(study: Study, run: Run, team: Team) -> Path:
@@ -495,16 +501,14 @@ def _write_power(study: Study) -> None:
     arm = arm_of_evaluations(card, evaluations)
     first = evaluations[0][0]
     sums = arm.unit_sums(first.record["settings"]["found_share"], images_of_evaluations(evaluations[0]).groups)
-    gains = smallest_detectable_gain(
-        sums,
-        seeds=len(config.seeds),
-        arms=len(config.arms) - 1,
-        confidence=config.statistics.confidence,
-        power=config.power,
-    )
-    power = describe_power(
-        first.classes, gains, seeds=len(config.seeds), confidence=config.statistics.confidence, power=config.power
-    )
+    terms = {
+        "seeds": len(config.seeds),
+        "arms": len(config.arms) - 1,
+        "confidence": config.statistics.confidence,
+        "power": config.power,
+    }
+    gains = smallest_detectable_gain(sums, **terms)  # type: ignore[arg-type]
+    power = describe_power(first.classes, gains, **terms)  # type: ignore[arg-type]
     write_json(study.folder / "power.json", power.model_dump(mode="json"))
     for score, gain in power.smallest_gain.items():
         if gain is not None:
