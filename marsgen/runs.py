@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
+from pydantic import ValidationError
 
 from marsgen.config import Config
 from marsgen.errors import RunError
@@ -89,6 +90,7 @@ class Run:
             raise RunError(f"{folder} is a file; --out names a folder")
         if (folder / "config.yaml").exists():
             there = _read_identity(folder)
+            there["config"] = fill_in_defaults(type(config), there["config"], without_effect)
             if replace and there != identity and there["command"] == command and run.finished:
                 shutil.rmtree(folder)
             elif difference := _first_difference(there, identity):
@@ -288,6 +290,19 @@ def _read_identity(folder: Path) -> dict[str, Any]:
         return {key: content[key] for key in ("command", "inputs", "config")}
     except (OSError, KeyError, TypeError, UnicodeDecodeError, yaml.YAMLError):
         raise RunError(f"{folder}/config.yaml: not written by this toolkit, or damaged") from None
+
+
+def fill_in_defaults(
+    model: type[Config], stored: dict[str, Any], without_effect: Sequence[str] = ()
+) -> dict[str, Any]:
+    """A run's config with the defaults of settings that its version did not have yet: it ran as they say.
+
+    A config that `model` does not understand comes back as it is.
+    """
+    try:
+        return model.model_validate(stored).model_dump(mode="json", exclude=set(without_effect))
+    except ValidationError:
+        return stored
 
 
 def _first_difference(there: Any, here: Any, where: str = "") -> str:

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from marsgen.errors import DataError, RunError
-from marsgen.runs import Run
+from marsgen.runs import Run, fill_in_defaults
+from segmenter.config import TrainConfig
 from segmenter.evaluate import Evaluation, read_evaluation
 
 
@@ -149,7 +150,7 @@ def _recipe(run: Run) -> dict[str, Any]:
         {key: e.get(key) for key in ("generator", "mode", "n", "recipe")} if e.get("generator") else e
         for e in run.inputs.get("extra") or ()
     ]
-    config = {key: value for key, value in run.config.items() if key != "seed"}
+    config = fill_in_defaults(TrainConfig, run.config, ("seed",))
     return _flatten({**config, "data.fingerprint": run.inputs["data"]["fingerprint"], "extra": extras})
 
 

@@ -186,3 +186,19 @@ def test_an_optimizer_goes_through_a_file_unchanged(tmp_path):
     assert torch.equal(model.weight, other.weight)
     _, forgetful_optimizer = fresh()
     assert not optimizer_tensors(forgetful_optimizer, "adam")
+
+
+class LaterRecipe(Config):
+    """Recipe of a later version."""
+
+    steps: int = 3
+    depth: int = 2
+
+
+def test_a_run_of_an_earlier_version_goes_on_where_new_settings_keep_their_defaults(tmp_path):
+    Run.start(tmp_path / "run", "train", Recipe(steps=4)).close()
+    Run.start(tmp_path / "run", "train", LaterRecipe(steps=4)).close()
+    with pytest.raises(RunError, match=r"belongs to another run \(config\.depth is 2 there and 5 here\)"):
+        Run.start(tmp_path / "run", "train", LaterRecipe(steps=4, depth=5))
+    with pytest.raises(RunError, match=r"belongs to another run \(config\.steps is 4 there and 3 here\)"):
+        Run.start(tmp_path / "run", "train", LaterRecipe())

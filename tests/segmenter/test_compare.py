@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from painted_runs import ArrayScenes, evaluate_run, paint_labels, read_json, write_run
 
 from marsgen.errors import DataError, RunError
@@ -327,3 +328,15 @@ def test_different_test_parts_are_refused(tmp_path: Path, source: ArrayScenes):
         evaluate_run(write_run(tmp_path / name, extra=extra, data=data, test_keys=test), source, 0.5)
     with pytest.raises(DataError, match=r"scored on different scenes: their test parts of painted\.npz differ"):
         compare_runs([tmp_path / "a", tmp_path / "b"], FAST)
+
+
+def test_a_run_of_an_earlier_version_belongs_to_the_arm_of_its_recipe(tmp_path: Path, source: ArrayScenes):
+    folders = []
+    for seed, extra in ((0, []), (1, []), (0, [COPY_PASTE]), (1, [COPY_PASTE])):
+        run = write_run(tmp_path / f"{seed}-{len(extra)}", seed, extra)
+        evaluate_run(run, source, rock_skill=0.5)
+        folders.append(run.folder)
+    config = yaml.safe_load((folders[0] / "config.yaml").read_text())
+    del config["config"]["calibrate"]  # as if it had not been thought of
+    (folders[0] / "config.yaml").write_text(yaml.safe_dump(config))
+    assert [arm.seeds for arm in compare_runs(folders, FAST).arms] == [(0, 1), (0, 1)]
