@@ -5,7 +5,7 @@
     mixing.py        real and synthetic scenes in one training stream, at a stated share
     augment.py       flips, brightness, contrast, small scale and shift
     train.py         the loop; validation scenes are always real
-    predict.py       images -> label maps, as PNG or as the course's CSV
+    predict.py       images -> label maps, as PNG or as the course's CSV; windows.py: large ones in windows
     evaluate.py      EVALUATION: a confusion matrix per image, kept on disk; region_hits.py: which rocks were found
     compare.py       arms (arms.py) beside each other: paired gains (intervals.py), alone and together (families.py), as
                      tables (gain_tables.py)

@@ -8,7 +8,7 @@ from typing import Any
 
 from marsgen.errors import DataError, RunError
 from marsgen.runs import Run, fill_in_defaults
-from segmenter.config import TrainConfig
+from segmenter.config import AskConfig, TrainConfig
 from segmenter.evaluate import Evaluation, read_evaluation
 
 
@@ -93,7 +93,7 @@ def _evaluations_of(run: Run, data: str) -> dict[tuple, Evaluation]:
         record, settings = evaluation.record, evaluation.record["settings"]
         if data in ("", done.parent.name, record["data"]["location"]):
             alike = (record["data"]["fingerprint"], record["part"])
-            found[(*alike, *(settings[key] for key in ("flip", "found_share", "min_region_px")))] = evaluation
+            found[(*alike, AskConfig.of(settings), settings["found_share"], settings["min_region_px"])] = evaluation
     return found
 
 

@@ -143,12 +143,12 @@ def evaluate(
         run = Run.load(folder, "segmenter train")
         network, known, record = load_segmenter(folder)
         chosen = choose_scenes(run, source, settings.part)
-        predict = partial(predict_indices, network, flip=settings.flip)
+        predict = partial(predict_indices, network, **settings.keywords())
         evaluation = score(run, source, chosen, known, predict, settings, out, channels=record["channels"])
         say(f"{folder} on {data}")
         for line in evaluation_lines(evaluation):
             say(line)
-        say(f"wrote {out or evaluation_folder(run, source, chosen.part, settings.flip)}\n")
+        say(f"wrote {out or evaluation_folder(run, source, chosen.part, settings)}\n")
 
 
 @app.command()

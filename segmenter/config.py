@@ -1,6 +1,6 @@
 """Configs of `segmenter train` and `segmenter predict`; the defaults are what configs/segmenter.yaml says."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -120,6 +120,9 @@ class TrainConfig(Config):
     crop: tuple[int, int] | None = None
     """height and width in pixels of training windows; null = whole scenes, or 128 x 128 where sizes differ. A scene
     that is smaller is extended, and the extension ignored"""
+    scales: tuple[Annotated[float, Field(ge=0.25, le=4)], ...] = Field((1.0,), min_length=1)
+    """the windows of a batch are resized by one of these factors, drawn anew in each step; 2 costs four times
+    as much as 1"""
     extra_share: float = Field(0.25, gt=0, le=1)
     """share of each batch that comes from the --extra folders; each of their scenes is drawn equally often. At 1, real
     scenes choose the checkpoint alone"""
@@ -180,13 +183,42 @@ class TrainConfig(Config):
         return self
 
 
-class PredictConfig(Config):
+class AskConfig(Config):
+    """How a trained network is asked about an image; part of the configs of `predict` and `evaluate`."""
+
+    flip: bool = False
+    """average the probabilities of each image and its mirror image; twice the time"""
+    scales: tuple[Annotated[float, Field(ge=0.25, le=4)], ...] = Field((1.0,), min_length=1)
+    """average the probabilities of each image at these factors on its size; 2 takes four times as long as 1"""
+    window: tuple[int, int] | None = None
+    """height and width in pixels of overlapping windows, blended where they meet; an image (at its scale) that is no
+    larger goes through whole. null = every image does"""
+    overlap: float = Field(0.5, ge=0, lt=1)
+    """share of a window that the next one covers too"""
+
+    @model_validator(mode="after")
+    def _askable(self) -> "AskConfig":
+        if self.window is not None and min(self.window) < MIN_SIDE_PX:
+            raise ValueError(f"window {list(self.window)}: each side needs at least {MIN_SIDE_PX} pixels")
+        if self.window is None and self.overlap != AskConfig.model_fields["overlap"].default:
+            raise ValueError("overlap is set, but window is null, so nothing overlaps")
+        return self
+
+    @classmethod
+    def of(cls, settings: dict[str, Any]) -> "AskConfig":
+        """The part of a config as written that says how the network is asked."""
+        return AskConfig.model_validate({key: settings[key] for key in AskConfig.model_fields if key in settings})
+
+    def keywords(self) -> dict[str, Any]:
+        """The same as arguments of `predict.predict_probs`."""
+        return {key: getattr(self, key) for key in AskConfig.model_fields}
+
+
+class PredictConfig(AskConfig):
     """`segmenter predict`: how images become label maps, and in which form they are written."""
 
     format: Literal["auto", "csv", "png"] = "auto"
     """csv = one row per image: id, then every pixel's label id; png = indexed label maps; auto = csv for the course's
     npz (it has a test_set), else png"""
-    flip: bool = False
-    """average the probabilities of each image and its mirror image; twice the time"""
     batch_size: int = Field(32, ge=1)
     """images per forward pass"""

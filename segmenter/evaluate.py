@@ -20,7 +20,6 @@ import numpy as np
 from pydantic import Field
 from tqdm import tqdm
 
-from marsgen.config import Config
 from marsgen.errors import DataError, RunError
 from marsgen.files import filling_npy, write_json, write_npy
 from marsgen.runs import Run
@@ -34,6 +33,7 @@ from marsgen.scenes.confusion import (
     recall_per_class,
 )
 from marsgen.scenes.scene import Scene, SceneSource, batches_of_one_shape, scene_key
+from segmenter.config import AskConfig
 from segmenter.region_hits import REGION, false_alarms, true_regions
 
 Predict = Callable[[np.ndarray], np.ndarray]
@@ -45,15 +45,13 @@ CAUTION = {
 }
 
 
-class EvaluateConfig(Config):
+class EvaluateConfig(AskConfig):
     """How a trained network is scored; what configs/evaluate.yaml holds."""
 
     part: Literal["auto", "test", "val", "train", "all"] = "auto"
     """which scenes: auto = the test part where the data are the run's own, else all of them"""
     batch_size: int = Field(64, ge=1)
     """images per call of the network"""
-    flip: bool = False
-    """average the prediction with that of the mirrored image"""
     found_share: float = Field(0.25, gt=0, le=1)
     """a rock counts as found when at least this share of its pixels was called rock"""
     min_region_px: int = Field(16, ge=1)
@@ -172,12 +170,17 @@ def _refuse_trained_on(scene: Scene, key: str, part: str, split: dict[str, froze
         )
 
 
-def evaluation_folder(run: Run, source: SceneSource, part: str, flip: bool = False) -> Path:
-    """Where the evaluation of `run` on this data is kept."""
+def evaluation_folder(run: Run, source: SceneSource, part: str, ask: AskConfig | None = None) -> Path:
+    """Where the evaluation of `run` on this data is kept; its name says how the network was asked, where unusual."""
+    ask = ask or AskConfig()
     stem = source.location if source.location.startswith("sim:") else Path(source.location).stem
     safe = "".join(c if c.isalnum() or c in "._-" else "_" for c in stem) or "data"
     name = f"{safe[:60]}-{source.fingerprint()[:8]}"
-    return run.folder / "evaluations" / (name + (f"-{part}" if part != "all" else "") + ("-flip" if flip else ""))
+    name += f"-{part}" if part != "all" else ""
+    name += "-flip" if ask.flip else ""
+    name += f"-scales_{'_'.join(f'{scale:g}' for scale in ask.scales)}" if ask.scales != (1.0,) else ""
+    name += f"-window_{ask.window[0]}x{ask.window[1]}_{ask.overlap:g}" if ask.window else ""
+    return run.folder / "evaluations" / name
 
 
 def evaluate(
@@ -213,7 +216,7 @@ def evaluate(
         raise DataError(
             f"{source.location}: images of {source.channels} channels; {run.folder} was trained on {channels}"
         )
-    folder = out or evaluation_folder(run, source, chosen.part, config.flip)
+    folder = out or evaluation_folder(run, source, chosen.part, config)
     inputs = {"fingerprint": source.fingerprint(), "part": chosen.part, "scenes": len(chosen.indices)}
     # part=auto and the part it stands for are the same run: the inputs say which part it is
     record = Run.start(folder, "segmenter evaluate", config, inputs, without_effect=("part",))

@@ -14,6 +14,7 @@ from tqdm import tqdm
 from marsgen.scenes.classes import ClassSet
 from marsgen.scenes.scene import Scene, SceneSource, scene_key
 from segmenter.arms import Arm
+from segmenter.config import AskConfig
 from segmenter.evaluate import Evaluation, Predict
 
 _SHOWN_WIDTH_PX = 384
@@ -215,15 +216,15 @@ def _enlarge(image: np.ndarray, factor: int) -> np.ndarray:
     return image.repeat(factor, 0).repeat(factor, 1)
 
 
-OpenPredictor = Callable[[Path, bool], Predict]
-"""(run folder, flip) -> the network's images -> label maps"""
+OpenPredictor = Callable[[Path, AskConfig], Predict]
+"""(run folder, how it is asked) -> the network's images -> label maps"""
 
 
-def open_predictor(folder: Path, flip: bool) -> Predict:
+def open_predictor(folder: Path, ask: AskConfig) -> Predict:
     """The network of a finished training run as a function of images."""
     from functools import partial
 
     from segmenter.predict import load_segmenter, predict_indices
 
     network, _, _ = load_segmenter(folder)
-    return partial(predict_indices, network, flip=flip)
+    return partial(predict_indices, network, **ask.keywords())

@@ -23,6 +23,7 @@ from marsgen.scenes.tensors import image_tensor, label_tensor, one_thread
 from marsgen.team import ALONE, Team
 from segmenter.augment import augment, build_augmentation
 from segmenter.config import TrainConfig
+from segmenter.windows import resize_images, resize_labels
 
 CROP_OF_MIXED_SIZES = (128, 128)
 """(height, width) in pixels of training windows where scenes differ in size and the config names no crop"""
@@ -257,7 +258,10 @@ class TrainingBatches(TorchDataset[tuple[torch.Tensor, torch.Tensor]]):
             labels = torch.from_numpy(np.stack([indices for _, indices in pairs]))
             shared_by = self.config.augment.shared_by
             images, labels = augment(images, labels, self.augmentation, shared_by, seed, self.mine.start)
-            return image_tensor(images.movedim(1, -1).numpy()), label_tensor(labels.numpy())
+            # a stream of its own: one scale alone draws nothing, and the windows stay what they were
+            scale = float(np.random.default_rng([self.config.seed, step, 2]).choice(self.config.scales))
+            pictures = resize_images(image_tensor(images.movedim(1, -1).numpy()), scale)
+            return pictures, resize_labels(label_tensor(labels.numpy()), scale)
 
     def _window(
         self, source: int, index: int, rng: np.random.Generator, mine: bool

@@ -1,12 +1,13 @@
 """`segmenter predict`: a finished run's network, images -> label maps, as indexed PNG or as the course's CSV."""
 
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from accelerate import PartialState
 from torch import nn
 from tqdm import tqdm
@@ -22,6 +23,7 @@ from marsgen.scenes.tensors import image_tensor
 from segmenter.calibration import Calibrated
 from segmenter.config import PredictConfig, TrainConfig
 from segmenter.networks import build_network
+from segmenter.windows import predict_in_windows, resize_images
 
 
 def load_segmenter(folder: Path) -> tuple[nn.Module, ClassSet, dict[str, Any]]:
@@ -51,32 +53,71 @@ def load_segmenter(folder: Path) -> tuple[nn.Module, ClassSet, dict[str, Any]]:
 
 
 @torch.inference_mode()
-def predict_probs(network: nn.Module, images: np.ndarray, *, flip: bool = False) -> np.ndarray:
+def predict_probs(
+    network: nn.Module,
+    images: np.ndarray,
+    *,
+    flip: bool = False,
+    scales: Sequence[float] = (1.0,),
+    window: tuple[int, int] | None = None,
+    overlap: float = 0.5,
+) -> np.ndarray:
     """Probability of each class at each pixel.
 
     Args:
         network: in eval mode (`load_segmenter`).
         images: (B, H, W, channels) uint8.
         flip: average with the prediction for the mirror image.
+        scales: average over the images at these factors on their size.
+        window: height and width of overlapping windows for what is larger; None = whole images.
+        overlap: share of a window that the next one covers too.
     Returns:
         (B, C, H, W) float32 in [0, 1], sum 1 over C.
     """
-    return _probs(network, images, flip).cpu().numpy()
+    return _probs(network, images, flip, scales, window, overlap).cpu().numpy()
 
 
 @torch.inference_mode()
-def predict_indices(network: nn.Module, images: np.ndarray, *, flip: bool = False) -> np.ndarray:
-    """The likeliest class at each pixel: (B, H, W, channels) uint8 images -> (B, H, W) uint8 indices 0..C-1."""
-    return _probs(network, images, flip).argmax(1).to("cpu", torch.uint8).numpy()
+def predict_indices(
+    network: nn.Module,
+    images: np.ndarray,
+    *,
+    flip: bool = False,
+    scales: Sequence[float] = (1.0,),
+    window: tuple[int, int] | None = None,
+    overlap: float = 0.5,
+) -> np.ndarray:
+    """The likeliest class at each pixel: (B, H, W, channels) uint8 images -> (B, H, W) uint8 indices 0..C-1.
+
+    The arguments are those of `predict_probs`.
+    """
+    return _probs(network, images, flip, scales, window, overlap).argmax(1).to("cpu", torch.uint8).numpy()
 
 
-def _probs(network: nn.Module, images: np.ndarray, flip: bool) -> torch.Tensor:
-    device = next(network.parameters()).device
-    inputs = image_tensor(images).to(device).contiguous(memory_format=torch.channels_last)
-    probs = network(inputs).softmax(1)  # (B, C, H, W)
-    if flip:
-        probs = (probs + network(inputs.flip(-1)).softmax(1).flip(-1)) / 2
-    return probs
+def _probs(
+    network: nn.Module,
+    images: np.ndarray,
+    flip: bool,
+    scales: Sequence[float],
+    window: tuple[int, int] | None,
+    overlap: float,
+) -> torch.Tensor:
+    def ask(inputs: torch.Tensor) -> torch.Tensor:  # (B, channels, h, w) -> (B, C, h, w)
+        inputs = inputs.contiguous(memory_format=torch.channels_last)
+        probs = network(inputs).softmax(1)
+        if flip:
+            probs = (probs + network(inputs.flip(-1)).softmax(1).flip(-1)) / 2
+        return probs
+
+    inputs = image_tensor(images).to(next(network.parameters()).device)
+    found = []
+    for scale in scales:
+        scaled = resize_images(inputs, scale)
+        probs = ask(scaled) if window is None else predict_in_windows(ask, scaled, window, overlap)
+        if scale != 1:
+            probs = F.interpolate(probs, inputs.shape[2:], mode="bilinear", antialias=scale > 1)
+        found.append(probs)
+    return torch.stack(found).mean(0) if len(found) > 1 else found[0]
 
 
 def predict(config: PredictConfig, run: Run, segmenter: Path, scenes: SceneSource) -> Path:
@@ -157,6 +198,6 @@ def _predicted_batches(
     bar = tqdm(desc="predict", unit=" images", total=len(scenes))
     for first in range(0, len(scenes), size):
         batch = range(first, min(first + size, len(scenes)))
-        yield first, predict_indices(network, np.stack([scenes.read(i)[0] for i in batch]), flip=config.flip)
+        yield first, predict_indices(network, np.stack([scenes.read(i)[0] for i in batch]), **config.keywords())
         bar.update(len(batch))
     bar.close()

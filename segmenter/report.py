@@ -22,6 +22,7 @@ from marsgen.scenes.scene import SceneSource
 from marsgen.scenes.sources import open_scenes
 from segmenter.arms import Arm
 from segmenter.compare import CompareConfig, Comparison, compare_runs
+from segmenter.config import AskConfig
 from segmenter.evaluate import percent, read_split_keys, sum_counts
 from segmenter.figures import ARM_COLOURS, Curve, draw_confusion, draw_curves, draw_gains
 from segmenter.gain_tables import (
@@ -224,8 +225,8 @@ def _gallery(
     if source is None:
         return [], lacks
     shown = gallery_class(comparison.classes, evaluation)
-    flip = evaluation.record["settings"]["flip"]
-    predictors = [(arm.label, predictor_of(arm.runs[0].folder, flip)) for arm in arms]
+    ask = AskConfig.of(evaluation.record["settings"])
+    predictors = [(arm.label, predictor_of(arm.runs[0].folder, ask)) for arm in arms]
     return gallery_rows(choose_images(arms, shown, config.gallery), evaluation.keys, source, shown, predictors), ""
 
 

@@ -337,7 +337,7 @@ def open_study(study: Study, team: Team) -> Run:
         inputs["test"] = {"location": study.test, "fingerprint": scored.fingerprint()}
     elif not dataset.split.test:
         raise DataError(
-            f"{study.data}: nothing to score on; give labelled scenes with --test, or keep some aside with --folds 5 or "
+            f"{study.data}: nothing to score on; give labelled scenes with --test, or keep some aside: --folds 5, or "
             "train.data.test_share=0.2"
         )
     jobs = plan_jobs(study)
@@ -431,7 +431,7 @@ def collect_counts(study: Study) -> StudyCounts:
             images=sum(len(evaluation.names) for evaluation in cells[config.baseline][0]),
         ),
         scoring=ScoringSettings.model_validate(
-            {key: first["settings"][key] for key in ("found_share", "min_region_px", "flip")}
+            {key: first["settings"][key] for key in ScoringSettings.model_fields if key in first["settings"]}
         ),
         statistics=config.statistics,
         arms=tuple(_card(study, arm) for arm in config.arms),

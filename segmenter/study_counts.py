@@ -25,6 +25,7 @@ from marsgen.config import Config
 from marsgen.errors import DataError, nearest
 from marsgen.files import write_bytes, write_json
 from marsgen.scenes.classes import ClassSet
+from segmenter.config import AskConfig
 from segmenter.evaluate import Evaluation, found_regions
 from segmenter.gain_tables import score_names, score_text
 from segmenter.intervals import unit_sums
@@ -49,15 +50,13 @@ class TestPart(Config):
     """N"""
 
 
-class ScoringSettings(Config):
-    """How a prediction was scored; see EvaluateConfig."""
+class ScoringSettings(AskConfig):
+    """How a network was asked, and how its prediction was scored; see EvaluateConfig."""
 
     found_share: float = Field(gt=0, le=1)
     """a rock counts as found when at least this share of its pixels was called rock"""
     min_region_px: int = Field(ge=1)
     """smaller connected regions are in no count of rocks"""
-    flip: bool
-    """whether predictions were averaged with those of mirrored images"""
 
 
 class StatisticsSettings(Config):

@@ -66,8 +66,8 @@ def study_gallery(
     for fold in range(wanted):
         chosen = [choice for choice in choices if folds is None or folds[choice.image] == fold]
         if chosen:
-            flip = study.card.scoring.flip
-            predictors = [(arm.card.title, predictor_of(runs[arm.card.name][fold], flip)) for arm in arms]
+            asked = study.card.scoring
+            predictors = [(arm.card.title, predictor_of(runs[arm.card.name][fold], asked)) for arm in arms]
             made = gallery_rows(chosen, study.images.keys, source, shown, predictors)
             rows |= {choice.image: row for choice, row in zip(chosen, made, strict=True)}
     return Gallery(name, tuple(rows[choice.image] for choice in choices))

@@ -467,7 +467,13 @@ def _notes(study: StudyCounts, sums: np.ndarray, headline: str) -> list[str]:
     notes.append(
         f"A region counts as found when at least {card.scoring.found_share:.0%} of its pixels were called its class; "
         f"regions under {card.scoring.min_region_px} px are left out"
-        + ("; predictions are averaged with those of mirrored images." if card.scoring.flip else ".")
+        + ("; predictions are averaged with those of mirrored images" if card.scoring.flip else "")
+        + (
+            f"; at {', '.join(f'{s:g}' for s in card.scoring.scales)} times the size"
+            if card.scoring.scales != (1,)
+            else ""
+        )
+        + "."
     )
     notes.append(
         "Distance is read off the lowest row of a rock in the picture, in thirds of all rocks: right for flat ground "

@@ -131,8 +131,7 @@ def _check_name(name: str) -> None:
 def load_pretrained(network: EncoderUNet, config: EncoderConfig, channels: int) -> dict[str, str] | None:
     """Fill the encoder of `network` with the weights that `config.weights` names.
 
-    Where the network takes another number of channels than the weights, those of the first convolution are summed or
-    repeated over colours (timm's adapt_input_conv).
+    For grey images, the weights of the first convolution are summed over colours (timm's adapt_input_conv).
 
     Args:
         channels: 1 or 3, what `network` takes.

@@ -171,6 +171,19 @@ def test_other_settings_need_another_folder(tmp_path: Path, source: ArrayScenes)
         evaluate_run(run, source, 0.5, found_share=0.5)
 
 
+def test_the_folder_says_how_the_network_was_asked(tmp_path: Path, source: ArrayScenes):
+    run = write_run(tmp_path / "run")
+    asks = [{}, {"flip": True}, {"scales": (0.5, 1)}, {"window": (64, 32)}, {"window": (64, 32), "overlap": 0.25}]
+    plain, *others = (evaluation_folder(run, source, "all", EvaluateConfig(**ask)).name for ask in asks)
+    assert plain == evaluation_folder(run, source, "all").name
+    assert [name.removeprefix(plain) for name in others] == [
+        "-flip",
+        "-scales_0.5_1",
+        "-window_64x32_0.5",
+        "-window_64x32_0.25",
+    ]
+
+
 # which scenes
 
 

@@ -16,6 +16,7 @@ from marsgen.errors import DataError, RunError
 from marsgen.scenes.classes import ClassSet
 from segmenter.arms import Arm
 from segmenter.compare import CompareConfig, compare_runs
+from segmenter.config import AskConfig
 from segmenter.evaluate import EvaluateConfig, choose_scenes, evaluate
 from segmenter.figures import Curve, draw_confusion, draw_curves
 from segmenter.gain_tables import gain_rows
@@ -48,7 +49,7 @@ def write_page(folders: list[Path], sources: dict[str, ArrayScenes], out: Path, 
             raise DataError(f"{location}: no such file or folder")
         return sources[location]
 
-    def predictor_of(folder: Path, flip: bool):
+    def predictor_of(folder: Path, ask: AskConfig):
         return predictor(sources["test.npz"], SKILLS[folder.name])
 
     return report(folders, config, out, scenes_at=scenes_at, predictor_of=predictor_of).read_text(encoding="utf-8")

@@ -40,6 +40,7 @@ def test_the_report_has_its_four_systems_and_its_future_work():
         "encoder_resnet",
         "encoder_efficientnet",
         "marsseg",
+        "multi_scale",
     }
     for path in RECIPES:
         head = path.read_text().split("\nnetwork:")[0]

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from marsgen.errors import DataError
 from marsgen.scenes.scene import scene_key
 from segmenter.cli import app
+from segmenter.config import AskConfig
 from segmenter.gallery import Row, picture_address
 from segmenter.study_counts import ArmCard, arm_of_evaluations, images_of_evaluations, write_counts
 from segmenter.study_gallery import Gallery, read_gallery, study_gallery, write_gallery
@@ -155,7 +156,7 @@ def folded(tmp_path_factory: pytest.TempPathFactory):
 
 
 def stand_in(whole: ArrayScenes, asked: list[str]):
-    def predictor_of(folder: Path, flip: bool):
+    def predictor_of(folder: Path, ask: AskConfig):
         predict = predictor(whole, 0.7 if folder.name.startswith("copy") else 0.3)
 
         def note(images: np.ndarray) -> np.ndarray:

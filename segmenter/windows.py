@@ -1,0 +1,76 @@
+"""Scenes larger than a window, piece by piece: where the windows lie, and how what they say is blended."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+
+def place_windows(length: int, window: int, overlap: float) -> tuple[list[int], np.ndarray]:
+    """Windows along one side of a picture, evenly spread from its beginning to its end.
+
+    Args:
+        length: L, pixels of that side.
+        window: w, pixels of a window; no more than L.
+        overlap: share of a window, in [0, 1), that the next covers too; more where they would not come out even.
+    Returns:
+        the first pixel of each of N windows, and their weights (N, L) float64: 0 outside a window, rising to its
+        middle (a raised sine, so that no border shows), and adding up to 1 at every pixel.
+    """
+    count = int(np.ceil((length - window) / max(window * (1 - overlap), 1))) + 1
+    starts = np.linspace(0, length - window, count).round().astype(int).tolist()
+    weights = np.zeros((count, length))
+    for row, start in zip(weights, starts, strict=True):
+        row[start : start + window] = np.sin(np.pi * (np.arange(window) + 0.5) / window) ** 2
+    return starts, weights / weights.sum(0)
+
+
+def predict_in_windows(
+    probs_of: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor, window: tuple[int, int], overlap: float
+) -> torch.Tensor:
+    """What `probs_of` says of overlapping windows, blended into one map.
+
+    Args:
+        probs_of: (B, channels, h, w) -> (B, C, h, w).
+        images: (B, channels, H, W).
+        window: largest h and w; a picture no larger goes through whole.
+    Returns:
+        (B, C, H, W).
+    """
+    size = images.shape[2:]
+    height, width = (min(want, have) for want, have in zip(window, size, strict=True))
+    if (height, width) == tuple(size):
+        return probs_of(images)
+    found: torch.Tensor | None = None
+    (rows, by_row), (columns, by_column) = (
+        place_windows(size[0], height, overlap),
+        place_windows(size[1], width, overlap),
+    )
+    for top, row_weights in zip(rows, by_row, strict=True):
+        for left, column_weights in zip(columns, by_column, strict=True):
+            inside = (..., slice(top, top + height), slice(left, left + width))
+            probs = probs_of(images[inside])
+            if found is None:
+                found = probs.new_zeros(*probs.shape[:2], *size)
+            weights = np.outer(row_weights[top : top + height], column_weights[left : left + width])
+            found[inside] += probs * torch.from_numpy(weights).to(probs)
+    assert found is not None
+    return found
+
+
+def resize_images(images: torch.Tensor, scale: float) -> torch.Tensor:
+    """(B, channels, H, W) float -> the same pictures, sides times `scale`, bilinear, without aliasing when shrunk."""
+    if scale == 1:
+        return images
+    size = [max(round(side * scale), 1) for side in images.shape[2:]]
+    return F.interpolate(images, size, mode="bilinear", antialias=scale < 1)
+
+
+def resize_labels(labels: torch.Tensor, scale: float) -> torch.Tensor:
+    """(B, H, W) integers -> the same maps, sides times `scale`, each pixel the label nearest to it."""
+    if scale == 1:
+        return labels
+    size = [max(round(side * scale), 1) for side in labels.shape[1:]]
+    # floats of 24 bits hold every label
+    return F.interpolate(labels[:, None].float(), size, mode="nearest-exact")[:, 0].to(labels.dtype)
