@@ -8,6 +8,7 @@ import yaml
 
 from marsgen.config import load_config
 from marsgen.scenes.classes import read_classes
+from segmenter.study import Study, StudyConfig, plan_jobs
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 MODELS = {
@@ -54,6 +55,8 @@ def test_every_other_yaml_loads():
     for path in others:
         if path.stem == "classes_mars":
             assert read_classes(path).rare == ("big_rock",)
+        elif path.parent.name == "studies" or path.stem == "study":
+            plan_jobs(Study(load_config(StudyConfig, path), Path("study"), "data", "test", None))
         else:
             model = model_of("segmenter" if path.parent == SEED_REPORT else path.stem)
             assert load_config(model, path) != model(), f"{path} changes nothing"

@@ -75,7 +75,7 @@ def test_two_processes_train_the_segmenter_of_one(shared, alone):
     assert weights[0].step == weights[1].step
     for name, tensor in weights[0].tensors.items():
         difference = (tensor - weights[1].tensors[name]).abs().double()
-        assert difference.mean() < 2e-5, name
+        assert difference.mean() < 1e-4, name  # processors round differently: 1e-5 on some, 2e-5 on others
         assert difference.max() < 1e-3, name  # the learning rate; a gradient near 0 may round to either sign
     assert {"best.safetensors", "DONE", "split.json"} <= set(content(shared / "segmenter"))
     assert content(shared / "segmenter")["split.json"] == content(alone / "segmenter")["split.json"]
@@ -88,7 +88,8 @@ def test_two_processes_follow_the_gradients_of_one(shared, alone):
     moments = [name for name in one if "exp_avg" in name]
     assert len(moments) > 50
     for name in moments:
-        assert (two[name] - one[name]).norm() < 1e-2 * one[name].norm(), name
+        # a wrong scale would be a factor of two; rounding, after three steps, 1 to 2 % as the processor goes
+        assert (two[name] - one[name]).norm() < 5e-2 * one[name].norm(), name
 
 
 def test_two_processes_train_a_generator(shared, alone):
