@@ -72,6 +72,8 @@ def shortened(command: str) -> list[str]:
     if words[1] == "synthesize":
         words = [w for i, w in enumerate(words) if w != "--n" and words[i - 1] != "--n"]
     extra = TINY.get(words[1], [])
+    if words[1] == "study":
+        words = [str(ROOT / "configs/tiny/study.yaml") if w.startswith("configs/studies/") else w for w in words]
     if "diffusion" in words:
         extra = ["--config", str(ROOT / "configs/tiny/diffusion.yaml")]
     if "--config" in words:
@@ -86,7 +88,7 @@ def test_every_command_of_the_readme_runs_in_its_order(workplace, monkeypatch, c
     used = {tuple(c.split()[:2]) for c in commands}
     assert used >= {
         *(("marsgen", c) for c in ("inspect", "train-generator", "preview", "synthesize", "score", "export")),
-        *(("segmenter", c) for c in ("train", "evaluate", "compare", "report", "predict")),
+        *(("segmenter", c) for c in ("train", "evaluate", "compare", "report", "predict", "study", "study-report")),
     }
     for command in commands:
         if command == "marsgen demo":

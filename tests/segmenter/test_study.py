@@ -63,7 +63,7 @@ def test_generators_come_first_then_the_baseline_and_every_need_before_what_need
     names = [job.name for job in jobs]
     assert names[:2] == ["generators/gan", "generators/diffusion"]
     assert names[2:6] == [*(f"cells/oversampled-seed{seed}" for seed in range(3)), "power"]
-    assert len(names) == len(set(names)) == 2 + 1 + 4 + 3 * 8
+    assert len(names) == len(set(names)) == 2 + 1 + 5 + 3 * 12  # generators, power, sets, cells
     for number, job in enumerate(jobs):
         assert set(job.needs) <= set(names[:number]), job.name
     by_name = {job.name: job for job in jobs}
