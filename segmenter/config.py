@@ -156,9 +156,10 @@ class TrainConfig(Config):
     """steps between validations; the state to go on from after a kill is saved then too"""
     best_metric: str = "mean_iou"
     """what chooses the kept weights on the validation scenes: mean_iou, loss, or iou_NAME of one class"""
-    calibrate: bool = False
-    """after training, shift the logit of each rare class by what gives it the best IoU on the validation scenes: undoes
-    that oversampling and pasting make a network name it too readily"""
+    calibrate: float | None = Field(None, gt=0)
+    """after training, shift the logit of each rare class until it gets this many times its share of the training labels
+    on the validation scenes: undoes that oversampling and pasting make a network name it too readily. 1 = the scenes to
+    come are like the training scenes; more where they are known to be richer in the class; null = no shift"""
     patience: int = Field(0, ge=0)
     """stop after this many validations in a row without a better best_metric; 0 = never"""
 

@@ -166,7 +166,7 @@ def train(config: TrainConfig, run: Run, dataset: Dataset, extras: Sequence[Scen
     summary = summary_of(run, config, dataset, extras, done, progress)
     summary["precision"] = "bf16" if accelerator.mixed_precision == "bf16" else "fp32"
     if config.calibrate and accelerator.is_main_process:
-        summary["logit_shift"] = shift_rare_logits(run, average, dataset, accelerator)
+        summary["logit_shift"] = shift_rare_logits(run, average, config, dataset, accelerator)
     run.finish(summary)
     accelerator.wait_for_everyone()  # the first process writes; the files are there for all
     return best_path
@@ -297,13 +297,14 @@ def validate(
 
 @torch.inference_mode()
 def shift_rare_logits(
-    run: Run, network: nn.Module, dataset: Dataset, accelerator: Accelerator, block: int = 32
+    run: Run, network: nn.Module, config: TrainConfig, dataset: Dataset, accelerator: Accelerator, block: int = 32
 ) -> dict[str, float]:
-    """Find on the validation scenes how readily each class should be named; kept in the record of the best weights.
+    """Shift the logits of the rare classes as `config.calibrate` says; kept in the record of the best weights.
 
     Returns:
         class name -> shift of its logit; 0 for classes that are not rare.
     """
+    assert config.calibrate is not None
     best = read_weights(run.folder / "best.safetensors")
     network.load_state_dict(best.tensors)
     network.eval()
@@ -315,7 +316,10 @@ def shift_rare_logits(
             logits = network(images.contiguous(memory_format=torch.channels_last))
             yield logits.float().cpu().numpy(), np.stack([scene.indices for scene in batch])
 
-    shift = find_shifts(batches(), len(classes), [classes.index(name) for name in classes.rare])
+    pixels = dataset.survey.pixels[list(dataset.split.train), : len(classes)].sum(0)
+    rare = [classes.index(name) for name in classes.rare]
+    wanted = {index: min(config.calibrate * float(pixels[index] / pixels.sum()), 1.0) for index in rare}
+    shift = find_shifts(batches(), len(classes), wanted)
     run.save_weights("best.safetensors", best.tensors, **best.record | {"logit_shift": shift})
     return dict(zip(classes.names, shift, strict=True))
 
@@ -335,8 +339,8 @@ def check_best_metric(config: TrainConfig, dataset: Dataset) -> None:
         raise ConfigError(f"best_metric is '{config.best_metric}'{hint}; measured are {', '.join(known)}")
     if config.calibrate and not classes.rare:
         raise ConfigError(
-            f"calibrate is true, but {dataset.scenes.location} names no rare class; name one under `rare` in its "
-            "classes file, or leave calibrate false"
+            f"calibrate is {config.calibrate:g}, but {dataset.scenes.location} names no rare class; name one under "
+            "`rare` in its classes file, or leave calibrate null"
         )
     labelled = dataset.survey.pixels[list(dataset.split.val), : len(classes)].sum(0)
     if config.best_metric.startswith("iou_"):
