@@ -210,6 +210,11 @@ def _cell_name(arm: str, seed: int, fold: int | None) -> str:
     return _job_name("cells", f"{arm}-seed{seed}", fold)
 
 
+def _power_name(config: StudyConfig) -> str:
+    """Another number of seeds or arms can show another gain."""
+    return f"power/{len(config.seeds)}-seeds-{len(config.arms) - 1}-arms"
+
+
 # what has to be done
 
 
@@ -223,7 +228,7 @@ def plan_jobs(study: Study) -> list[Job]:
     config = study.config
     used = dict.fromkeys(name for arm in config.arms.values() for name in arm.extra)
     baseline = [_cell_job(study, config.baseline, seed, fold) for seed in config.seeds for fold in study.folds]
-    power = Job("power", action=lambda: _write_power(study), needs=tuple(job.name for job in baseline))
+    power = Job(_power_name(config), action=lambda: _write_power(study), needs=tuple(job.name for job in baseline))
     first, jobs = config.seeds[0], []
     for name in dict.fromkeys(config.sets[name].generator for name in used):
         if name != COPY_PASTE:
@@ -289,7 +294,7 @@ def _cell_job(study: Study, arm: str, seed: int, fold: int | None) -> Job:
     evaluate += [word for key, value in changed.items() for word in ("--set", f"{key}={json.dumps(value)}")]
     needs = [_job_name("sets", name, fold) for name in config.arms[arm].extra]
     if arm != config.baseline and arm not in config.critics:
-        needs.append("power")  # what can be detected is said before anybody knows what was
+        needs.append(_power_name(config))  # what can be detected is said before anybody knows what was
     return Job(job, (tuple(train), tuple(evaluate)), _yaml(recipe), tuple(needs))
 
 

@@ -62,13 +62,14 @@ def test_generators_come_first_then_the_baseline_and_every_need_before_what_need
     jobs = plan_jobs(study)
     names = [job.name for job in jobs]
     assert names[:2] == ["generators/gan", "generators/diffusion"]
-    assert names[2:6] == [*(f"cells/oversampled-seed{seed}" for seed in range(3)), "power"]
-    assert len(names) == len(set(names)) == 2 + 1 + 5 + 3 * 12  # generators, power, sets, cells
+    power = "power/5-seeds-5-arms"
+    assert names[2:8] == [*(f"cells/oversampled-seed{seed}" for seed in range(5)), power]
+    assert len(names) == len(set(names)) == 2 + 1 + 4 + 5 * 6  # generators, power, sets, cells
     for number, job in enumerate(jobs):
         assert set(job.needs) <= set(names[:number]), job.name
     by_name = {job.name: job for job in jobs}
     assert set(by_name["sets/chosen"].needs) == {"generators/diffusion", "cells/oversampled-seed0"}
-    assert by_name["cells/chosen-seed1"].needs == ("sets/chosen", "power")
+    assert by_name["cells/chosen-seed1"].needs == ("sets/chosen", power)
 
 
 def test_all_arms_get_the_same_steps_and_their_own_settings(tmp_path, study_at):
