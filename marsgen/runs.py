@@ -90,7 +90,8 @@ class Run:
             raise RunError(f"{folder} is a file; --out names a folder")
         if (folder / "config.yaml").exists():
             there = _read_identity(folder)
-            there["config"] = fill_in_defaults(type(config), there["config"], without_effect)
+            known = config.model_dump(mode="json", include=set(without_effect))
+            there["config"] = fill_in_defaults(type(config), there["config"], without_effect, known)
             if replace and there != identity and there["command"] == command and run.finished:
                 shutil.rmtree(folder)
             elif difference := _first_difference(there, identity):
@@ -293,14 +294,21 @@ def _read_identity(folder: Path) -> dict[str, Any]:
 
 
 def fill_in_defaults(
-    model: type[Config], stored: dict[str, Any], without_effect: Sequence[str] = ()
+    model: type[Config],
+    stored: dict[str, Any],
+    without_effect: Sequence[str] = (),
+    known: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """A run's config with the defaults of settings that its version did not have yet: it ran as they say.
 
     A config that `model` does not understand comes back as it is.
+
+    Args:
+        without_effect: keys that are not stored.
+        known: values of those of them that have no default.
     """
     try:
-        return model.model_validate(stored).model_dump(mode="json", exclude=set(without_effect))
+        return model.model_validate({**(known or {}), **stored}).model_dump(mode="json", exclude=set(without_effect))
     except ValidationError:
         return stored
 

@@ -10,10 +10,11 @@
     compare.py       arms (arms.py) beside each other: paired gains (intervals.py), alone and together (families.py), as
                      tables (gain_tables.py)
     calibration.py   how readily a rare class is named, chosen on validation scenes
-    report.py        REPORT: one page from finished runs, with figures.py and gallery.py
+    report.py        REPORT: one page from finished runs, with figures.py and gallery.py; pages.py opens templates/
     study.py         STUDY: arms x seeds (x folds) as one resumable job, by child commands (jobs.py)
     study_counts.py  a study's raw counts, small enough to commit: study_results.py makes every number of them,
                      study_tables.py the files, study_page.py the page, study_gallery.py its pictures
 
-Of marsgen it imports scenes, runs, config, errors and files, nothing else; marsgen never imports segmenter.
+Of marsgen it imports scenes, runs, config, errors, files, console and team, nothing else; marsgen never imports
+segmenter.
 """

@@ -9,7 +9,7 @@ from typing import Any
 from marsgen.errors import DataError, RunError
 from marsgen.runs import Run, fill_in_defaults
 from segmenter.config import AskConfig, TrainConfig
-from segmenter.evaluate import Evaluation, read_evaluation
+from segmenter.evaluate import EvaluateConfig, Evaluation, read_evaluation
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,16 +52,17 @@ def open_runs(folders: Sequence[Path], *, allow_different_steps: bool = False) -
     return runs
 
 
-def find_evaluations(runs: Sequence[Run], data: str = "") -> list[Evaluation]:
+def find_evaluations(runs: Sequence[Run], data: str = "", settings: EvaluateConfig | None = None) -> list[Evaluation]:
     """The one evaluation that all runs share: same data, same part, same settings.
 
     Args:
-        data: see CompareConfig.data; "" = there is only one.
+        data: see CompareConfig.data, or the data's fingerprint; "" = there is only one.
+        settings: how they were scored; None = any way.
     Raises:
         RunError: a run has none (the message names the command that makes it), or the runs share several.
         DataError: other test scenes, other classes.
     """
-    found = [_evaluations_of(run, data) for run in runs]
+    found = [_evaluations_of(run, data, settings) for run in runs]
     if lacking := next((run for run, there in zip(runs, found, strict=True) if not there), None):
         known = next((e.record["data"]["location"] for there in found for e in there.values()), data or "WHERE")
         wanted = f" on {data}" if data else ""
@@ -85,16 +86,21 @@ def find_evaluations(runs: Sequence[Run], data: str = "") -> list[Evaluation]:
     return evaluations
 
 
-def _evaluations_of(run: Run, data: str) -> dict[tuple, Evaluation]:
+def _evaluations_of(run: Run, data: str, wanted: EvaluateConfig | None) -> dict[tuple, Evaluation]:
     """Finished evaluations of a run by what makes two of them comparable."""
     found = {}
     for done in sorted(run.folder.glob("evaluations/*/DONE")):
         evaluation = read_evaluation(done.parent)
-        record, settings = evaluation.record, evaluation.record["settings"]
-        if data in ("", done.parent.name, record["data"]["location"]):
-            alike = (record["data"]["fingerprint"], record["part"])
-            found[(*alike, AskConfig.of(settings), settings["found_share"], settings["min_region_px"])] = evaluation
+        record, how = evaluation.record, _how(evaluation.record["settings"])
+        if wanted is not None and how != _how(wanted.model_dump()):
+            continue
+        if data in ("", done.parent.name, record["data"]["location"], record["data"]["fingerprint"]):
+            found[(record["data"]["fingerprint"], record["part"], *how)] = evaluation
     return found
+
+
+def _how(settings: dict[str, Any]) -> tuple:
+    return AskConfig.of(settings), settings["found_share"], settings["min_region_px"]
 
 
 def _names(evaluations: dict[tuple, Evaluation]) -> str:

@@ -61,8 +61,13 @@ class Job:
 
     def identity(self, folder: Path) -> dict[str, Any]:
         """What makes it this job and no other, wherever `folder` lies and however it is written."""
-        words = [[word.replace(str(folder), ".", 1) for word in command] for command in self.commands]
+        words = [[_seen_from(folder, word) for word in command] for command in self.commands]
         return {"commands": words, "config": self.config}
+
+
+def _seen_from(folder: Path, word: str) -> str:
+    """A path inside the folder as ./..., any other word as it is: data.npz does not lie in a folder named data."""
+    return "." + word.removeprefix(str(folder)) if f"{word}/".startswith(f"{folder}/") else word
 
 
 def config_path(folder: Path, name: str) -> Path:
@@ -138,7 +143,9 @@ def work_off(jobs: Sequence[Job], folder: Path, team: Team, counted: str = "") -
             with _claim(folder, job.name) as lock:
                 if lock is None:
                     continue
-                if not is_finished(folder, job):  # another worker may have been faster
+                if not is_finished(folder, job) and not _failure(
+                    folder, job.name
+                ):  # another worker may have been faster
                     bar.set_postfix_str(job.name)
                     _run(job, folder, lock)
                 ran = True
@@ -205,7 +212,8 @@ def _run(job: Job, folder: Path, lock: IO[str]) -> None:
         cost["cpu_seconds"] += usage.ru_utime + usage.ru_stime
         cost["peak_mb"] = max(cost["peak_mb"], usage.ru_maxrss / 1024)
         if code != 0:
-            write_text(folder / "jobs" / f"{job.name}.failed", _last_line(log_path) or f"exit code {code}")
+            reason = f"killed by signal {-code}" if code < 0 else _last_line(log_path) or f"exit code {code}"
+            write_text(folder / "jobs" / f"{job.name}.failed", reason)
             return
     cost["seconds"] = time.monotonic() - started
     write_json(folder / "jobs" / f"{job.name}.json", {"job": job.identity(folder), **cost})
@@ -218,7 +226,7 @@ def _run_command(command: Sequence[str], log: IO[str], lock: IO[str]) -> tuple[i
         stdin=subprocess.DEVNULL,
         stdout=log,
         stderr=subprocess.STDOUT,
-        env=_environment_of_child(os.environ),
+        env=environment_of_child(os.environ),
         pass_fds=(lock.fileno(),),
     )
     try:
@@ -231,7 +239,7 @@ def _run_command(command: Sequence[str], log: IO[str], lock: IO[str]) -> tuple[i
     return child.returncode, usage
 
 
-def _environment_of_child(environment: Mapping[str, str]) -> dict[str, str]:
+def environment_of_child(environment: Mapping[str, str]) -> dict[str, str]:
     """The worker's environment without torchrun's part, with one GPU where there are some: its own."""
     kept = {key: value for key, value in environment.items() if not key.startswith(_OF_TORCHRUN)}
     kept["TQDM_MININTERVAL"] = "10"  # its bars go into a log

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import yaml
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from pydantic import Field
 
@@ -43,6 +42,7 @@ from segmenter.gallery import (
     nearest_rows,
     open_predictor,
 )
+from segmenter.pages import open_template
 
 _MOST_ARMS_IN_GALLERY = 4
 
@@ -102,18 +102,11 @@ def render(
         gallery: rows of the gallery; empty with a sentence in `gallery_lacks`, or with none where it was not wanted.
         samples: per extra folder: location, rows, lacks (a sentence where rows could not be made).
     """
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     evaluation = comparison.arms[0].evaluations[0]
     labels = [arm.label for arm in comparison.arms]
     rows = [{**row, "name": score_text(row)} for row in gain_rows(comparison)]
     names = list(dict.fromkeys(row["name"] for row in rows))
-    return environment.get_template("report.html.j2").render(
+    return open_template("report.html.j2").render(
         test=evaluation.record,
         classes=_legend(comparison.classes),
         shown_class=comparison.classes.names[gallery_class(comparison.classes, evaluation)],

@@ -12,12 +12,16 @@ With folds, each name ends in -fold<k>: generator, regions and segmenter never s
 The generators belong to marsgen and are reached through its command line alone.
 """
 
+import itertools
 import json
+import os
+import re
 import subprocess
 import sys
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,14 +34,15 @@ from marsgen.errors import ConfigError, DataError, RunError, nearest
 from marsgen.files import write_json, write_text
 from marsgen.runs import Run
 from marsgen.scenes.classes import read_classes
-from marsgen.scenes.dataset import open_dataset
+from marsgen.scenes.dataset import Dataset, open_dataset
+from marsgen.scenes.scene import SceneSource, scene_key
 from marsgen.scenes.sources import open_scenes
 from marsgen.team import Team
 from segmenter.arms import find_evaluations
 from segmenter.config import TrainConfig
 from segmenter.evaluate import EvaluateConfig, Evaluation
 from segmenter.families import smallest_detectable_gain
-from segmenter.jobs import Job, config_path, is_finished, read_cost, work_off
+from segmenter.jobs import Job, config_path, environment_of_child, is_finished, read_cost, work_off
 from segmenter.study_counts import (
     ArmCard,
     DoseCurve,
@@ -115,13 +120,15 @@ class StudyConfig(Config):
     gallery: tuple[str, ...] = ()
     """arms whose pictures are shown beside the baseline's; empty = the first three that learn from synthetic scenes"""
     power: float = Field(0.8, gt=0.5, lt=1)
-    """how often the smallest detectable gain would be found"""
+    """how often the smallest detectable gain would be found; said once (power.json), a later change has no effect"""
 
     @model_validator(mode="after")
     def _names_exist(self) -> "StudyConfig":
         for name in [*self.generators, *self.sets, *self.arms]:
-            if not name.replace("-", "").replace("_", "").isalnum() or not name.isascii():
-                raise ValueError(f"'{name}' is to be a folder's name; use letters, digits, - and _")
+            if not re.fullmatch("[A-Za-z0-9][A-Za-z0-9_-]*", name):
+                raise ValueError(
+                    f"'{name}' is to be a folder's name; use letters, digits, - and _, a letter or digit first"
+                )
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"seeds {list(self.seeds)}: each may stand there once")
         if self.folds == 1:
@@ -139,6 +146,10 @@ class StudyConfig(Config):
         for name, arm in self.arms.items():
             _refuse_unknown(f"arms.{name}.extra", arm.extra, self.sets, "set")
             _refuse_unknown(f"arms.{name}.baseline", [arm.baseline or self.baseline], self.arms, "arm")
+            if arm.baseline and name in (arm.baseline, self.baseline):
+                raise ValueError(
+                    f"arms.{name}.baseline is {arm.baseline}, but {name} is a baseline itself; leave it out"
+                )
             if {"seed"} & set(arm.train):
                 raise ValueError(f"arms.{name}.train.seed: the study's `seeds` say it")
             if "steps" in arm.train:
@@ -245,9 +256,9 @@ def plan_jobs(study: Study) -> list[Job]:
     return jobs
 
 
-def _data_settings(study: Study, fold: int | None) -> dict[str, Any]:
-    """The `data` block of every command: one split for generators, regions and segmenters."""
-    settings = dict(study.config.train.get("data") or {})
+def _data_settings(study: Study, fold: int | None, own: dict[str, Any] | None = None) -> dict[str, Any]:
+    """The `data` block of a command: one split for generators, regions and segmenters, and what `own` changes in it."""
+    settings = _merge(study.config.train, own or {}).get("data") or {}
     return settings | ({} if fold is None else {"folds": study.config.folds, "fold": fold})
 
 
@@ -258,7 +269,8 @@ def _words(study: Study, job_name: str, out: Path) -> list[str]:
 
 def _generator_job(study: Study, name: str, fold: int | None) -> Job:
     job = _job_name("generators", name, fold)
-    settings = _merge(study.config.generators[name], {"data": _data_settings(study, fold)})
+    own = study.config.generators[name]
+    settings = own | {"data": _data_settings(study, fold, own)}
     command = ("marsgen", "train-generator", *_words(study, job, study.folder / job))
     return Job(job, (command,), _yaml(settings))
 
@@ -266,8 +278,8 @@ def _generator_job(study: Study, name: str, fold: int | None) -> Job:
 def _set_job(study: Study, name: str, fold: int | None) -> Job:
     job, made = _job_name("sets", name, fold), study.config.sets[name]
     trained = made.generator != COPY_PASTE
-    data = DataConfig.model_validate(_data_settings(study, fold)).model_dump(mode="json")
-    settings = _merge({"data": data}, made.settings)
+    data = build_config(DataConfig, _data_settings(study, fold, made.settings), f"sets.{name}.settings.data")
+    settings = {"data": {}} | made.settings | {"data": data.model_dump(mode="json")}
     generator = str(study.path("generators", made.generator, fold)) if trained else COPY_PASTE
     command = ["marsgen", "synthesize", "--generator", generator, *_words(study, job, study.folder / job)]
     needs = [_job_name("generators", made.generator, fold)] if trained else []
@@ -281,7 +293,8 @@ def _set_job(study: Study, name: str, fold: int | None) -> Job:
 
 def _cell_job(study: Study, arm: str, seed: int, fold: int | None) -> Job:
     config, job = study.config, _cell_name(arm, seed, fold)
-    recipe = _merge(config.recipe(arm), {"seed": seed, "data": _data_settings(study, fold)})
+    own = config.recipe(arm)
+    recipe = own | {"seed": seed, "data": _data_settings(study, fold, own)}
     settings = build_config(TrainConfig, recipe, f"arms.{arm}")  # a mistake is found before anything is trained
     for name in config.arms[arm].extra:
         _refuse_other_split(study, arm, settings.data, name, fold)
@@ -293,19 +306,22 @@ def _cell_job(study: Study, arm: str, seed: int, fold: int | None) -> Job:
     changed = config.evaluate.model_dump(mode="json", exclude_defaults=True)
     evaluate += [word for key, value in changed.items() for word in ("--set", f"{key}={json.dumps(value)}")]
     needs = [_job_name("sets", name, fold) for name in config.arms[arm].extra]
-    if arm != config.baseline and arm not in config.critics:
+    if arm != config.baseline:
         needs.append(_power_name(config))  # what can be detected is said before anybody knows what was
     return Job(job, (tuple(train), tuple(evaluate)), _yaml(recipe), tuple(needs))
 
 
 def _refuse_other_split(study: Study, arm: str, data: DataConfig, name: str, fold: int | None) -> None:
-    """A set whose regions or generator know more real scenes than the arm does would flatter it."""
-    made, base = study.config.sets[name], {"data": _data_settings(study, fold)}
+    """A set whose regions, generator, judge or focus know more real scenes than the arm does would flatter it."""
+    made = study.config.sets[name]
     sources = {f"sets.{name}": made.settings}
     if made.generator != COPY_PASTE:
         sources[f"generators.{made.generator}"] = study.config.generators[made.generator]
+    for what, critic in (("judge", made.judge), ("focus", made.focus)):
+        if critic is not None:
+            sources[f"sets.{name}.{what} ({critic})"] = study.config.arms[critic].train
     for where, settings in sources.items():
-        theirs = build_config(DataConfig, _merge(base, settings)["data"], f"{where}.settings.data")
+        theirs = build_config(DataConfig, _data_settings(study, fold, settings), f"data of {where}")
         if theirs != data:
             raise ConfigError(
                 f"arms.{arm} and {where} use other parts of the data ({data.model_dump()} and {theirs.model_dump()}); "
@@ -340,13 +356,15 @@ def open_study(study: Study, team: Team) -> Run:
     if study.test is not None:
         scored = open_scenes(study.test, classes=known)
         inputs["test"] = {"location": study.test, "fingerprint": scored.fingerprint()}
+        _refuse_unfit(scored, dataset)
     elif not dataset.split.test:
         raise DataError(
             f"{study.data}: nothing to score on; give labelled scenes with --test, or keep some aside: --folds 5, or "
             "train.data.test_share=0.2"
         )
     jobs = plan_jobs(study)
-    run = Run.start(
+    start = partial(
+        Run.start,
         study.folder,
         "segmenter study",
         study.config,
@@ -354,12 +372,33 @@ def open_study(study: Study, team: Team) -> Run:
         without_effect=GROWING,
         writes=team.is_main_process,
     )
+    run = start()
     if team.is_main_process:
-        (study.folder / "DONE").unlink(missing_ok=True)  # arms may have been added
+        if run.finished:  # arms may have been added; a finished run holds no lock, so it is opened again
+            (study.folder / "DONE").unlink()
+            run = start()
         write_text(study.folder / "study.yaml", _yaml(study.config.model_dump(mode="json")))
         _check_settings(jobs, study.folder)
     team.wait_for_everyone()
     return run
+
+
+def _refuse_unfit(scored: SceneSource, dataset: Dataset) -> None:
+    """Refuse what `segmenter evaluate` would refuse after the first training: other classes, scenes that are seen."""
+    if scored.classes.names != dataset.scenes.classes.names:
+        raise DataError(
+            f"{scored.location} has the classes {', '.join(scored.classes.names)}; {dataset.scenes.location} has "
+            f"{', '.join(dataset.scenes.classes.names)}: give test data of the same classes, or use --classes"
+        )
+    if scored.fingerprint() == dataset.scenes.fingerprint() and dataset.split.test:
+        return  # the same data, which keep a test part
+    seen = {dataset.survey.keys[i] for i in (*dataset.split.train, *dataset.split.val)}
+    for index, name in enumerate(scored.names):
+        if scene_key(scored.read(index)[0]) in seen:
+            raise DataError(
+                f"{scored.location}: scene {name} is in {dataset.scenes.location} too, where networks learn from it; "
+                "give --test scenes of their own, or leave it out and say --folds 5"
+            )
 
 
 def _check_settings(jobs: Sequence[Job], folder: Path) -> None:
@@ -367,7 +406,7 @@ def _check_settings(jobs: Sequence[Job], folder: Path) -> None:
     todo = [job for job in jobs if job.commands and not is_finished(folder, job)]
     for job in todo:
         write_text(config_path(folder, job.name), job.config)
-    asked = {job.config: job for job in todo if job.commands[0][0] == "marsgen"}
+    asked = {(job.commands[0][:2], job.config): job for job in todo if job.commands[0][0] == "marsgen"}
     with ThreadPoolExecutor() as pool:  # each of them imports torch first
         for job, problem in zip(asked.values(), pool.map(_dry_run, asked.values()), strict=True):
             if problem:
@@ -377,7 +416,9 @@ def _check_settings(jobs: Sequence[Job], folder: Path) -> None:
 def _dry_run(job: Job) -> str:
     """What marsgen finds wrong with the job's settings; "" for nothing."""
     command = [sys.executable, "-m", "marsgen.cli", *job.commands[0][1:], "--dry-run"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    # of the team alone the first would say what several find wrong
+    environment = environment_of_child(os.environ)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     said = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
     return said.removeprefix("error: ") if done.returncode else ""
 
@@ -411,11 +452,13 @@ def run_study(study: Study, run: Run, team: Team) -> Path:
 
 
 def read_cells(study: Study, arm: str) -> list[list[Evaluation]]:
-    """The evaluations of an arm: per seed, those of all folds."""
+    """The evaluations of an arm: per seed, those of all folds. What else its cells were scored on is left alone."""
+    inputs = Run.load(study.folder, "segmenter study", finished=False).inputs
+    scored = inputs.get("test", inputs["data"])["fingerprint"]
     found: list[list[Evaluation]] = [[] for _ in study.config.seeds]
     for fold in study.folds:
         runs = [Run.load(study.folder / _cell_name(arm, seed, fold), "segmenter train") for seed in study.config.seeds]
-        for evaluations, evaluation in zip(found, find_evaluations(runs), strict=True):
+        for evaluations, evaluation in zip(found, find_evaluations(runs, scored, study.config.evaluate), strict=True):
             evaluations.append(evaluation)
     return found
 
@@ -452,6 +495,7 @@ def _card(study: Study, arm: str) -> ArmCard:
     costs = [[_cost(study, _cell_name(arm, s, fold)) for fold in study.folds] for s in config.seeds]
     sets = config.arms[arm].extra
     generators = {config.sets[name].generator for name in sets} - {COPY_PASTE}
+    made = [_cost(study, job) for job in _jobs_of("generators", generators, study) + _jobs_of("sets", sets, study)]
     return ArmCard(
         name=arm,
         title=config.title_of(arm),
@@ -462,13 +506,18 @@ def _card(study: Study, arm: str) -> ArmCard:
         peak_memory_mb=tuple(max(cost["peak_mb"] for cost in folds) for folds in costs),
         generator_minutes=_minutes(study, "generators", generators),
         set_minutes=_minutes(study, "sets", sets),
+        interrupted=any(cost["went_on"] for cost in (*made, *itertools.chain(*costs))),
         settings={key: value for key, value in _flat(config.arms[arm].train) if not isinstance(value, (list, tuple))},
     )
 
 
 def _minutes(study: Study, kind: str, names: Collection[str]) -> float | None:
-    jobs = [_job_name(kind, name, fold) for name in names for fold in study.folds]
+    jobs = _jobs_of(kind, names, study)
     return sum(_cost(study, job)["seconds"] for job in jobs) / 60 if jobs else None
+
+
+def _jobs_of(kind: str, names: Collection[str], study: Study) -> list[str]:
+    return [_job_name(kind, name, fold) for name in names for fold in study.folds]
 
 
 def _cost(study: Study, job: str) -> dict[str, Any]:

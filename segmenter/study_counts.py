@@ -93,6 +93,8 @@ class ArmCard(Config):
     """spent on training the generator of its synthetic scenes; none = it has none, or not measured"""
     set_minutes: float | None = None
     """spent on making its set of synthetic scenes; none = it has none, or not measured"""
+    interrupted: bool = False
+    """whether a part of that time was spent by processes that were stopped, and is in no number above"""
     settings: dict[str, str | int | float | bool | None] = Field(default_factory=dict)
     """settings worth showing"""
 

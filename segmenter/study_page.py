@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from marsgen.errors import DataError
@@ -16,6 +15,7 @@ from marsgen.files import write_text
 from segmenter.evaluate import percent
 from segmenter.figures import ARM_COLOURS, draw_doses, draw_forest, draw_found
 from segmenter.gain_tables import interval_text, points, score_text
+from segmenter.pages import open_template
 from segmenter.study_counts import read_counts
 from segmenter.study_gallery import Gallery, read_gallery
 from segmenter.study_results import COMMON, OWN, VERDICTS, StudyResults, summarise
@@ -76,16 +76,9 @@ def report_study(folder: Path, out: Path | None = None) -> tuple[list[str], Path
 
 def render(results: StudyResults, gallery: Gallery | None = None) -> str:
     """The page as text; the same results and gallery give the same bytes."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     card = results.card
     colours = ["#{:02x}{:02x}{:02x}".format(*colour) for colour in results.classes.colours]
-    return environment.get_template("study.html.j2").render(
+    return open_template("study.html.j2").render(
         card=card,
         titles=results.titles,
         headline=results.headline,

@@ -59,7 +59,7 @@ class StudyResults:
     gain over the arm's own baseline, gain_low, gain_high"""
     costs: Rows
     """arm, title, seeds, train_minutes (mean per seed), generator_minutes, set_minutes, first_network_minutes (their
-    sum), peak_memory_mb"""
+    sum), peak_memory_mb, interrupted (minutes are missing)"""
     notes: tuple[str, ...]
     """what a sceptic should know"""
 
@@ -430,6 +430,7 @@ def _cost_row(arm: ArmCounts) -> dict[str, Any]:
         "set_minutes": made[1],
         "first_network_minutes": train + float(np.nansum(made)),
         "peak_memory_mb": max(card.peak_memory_mb, default=np.nan),
+        "interrupted": card.interrupted,
     }
 
 

@@ -96,7 +96,14 @@ def cost_table(results: StudyResults) -> Table:
         "first network, min",
         "peak memory, MB",
     )
-    rows = [(Cell(r["title"]), Cell(str(r["seeds"])), *(Cell(_number(r[key])) for key in keys)) for r in results.costs]
+    rows = [
+        (
+            Cell(r["title"] + (" (was interrupted: at least)" if r["interrupted"] else "")),
+            Cell(str(r["seeds"])),
+            *(Cell(_number(r[key])) for key in keys),
+        )
+        for r in results.costs
+    ]
     return Table("Cost of each arm", head, tuple(rows))
 
 

@@ -1,13 +1,16 @@
 """Every shipped yaml loads; those named after a command hold exactly its defaults."""
 
 import importlib
+import re
 from pathlib import Path
 
 import pytest
 import yaml
 
-from marsgen.config import load_config
+from marsgen.config import build_config, load_config
+from marsgen.files import write_text
 from marsgen.scenes.classes import read_classes
+from segmenter.jobs import config_path
 from segmenter.study import Study, StudyConfig, plan_jobs
 
 CONFIGS = Path(__file__).parent.parent / "configs"
@@ -49,14 +52,30 @@ def test_a_yaml_named_after_a_command_is_its_defaults_in_full(name):
     assert keys_of(yaml.safe_load(path.read_text())) == keys_of(model().model_dump(mode="json"))
 
 
-def test_every_other_yaml_loads():
+def check_study(config: StudyConfig, folder: Path) -> None:
+    """Plan a study, and ask marsgen whether it understands what it would be told."""
+    from marsgen.cli import app
+
+    for job in plan_jobs(Study(config, folder, "data", "test", None)):
+        if job.commands and job.commands[0][0] == "marsgen":
+            write_text(config_path(folder, job.name), job.config)
+            app([*job.commands[0][1:], "--dry-run"], standalone_mode=False)
+
+
+def test_the_study_in_the_documents_can_be_run(tmp_path):
+    text = (CONFIGS.parent / "docs" / "studies.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```yaml\n(.*?)```", text, flags=re.S)
+    check_study(build_config(StudyConfig, yaml.safe_load(block), "docs/studies.md"), tmp_path)
+
+
+def test_every_other_yaml_loads(tmp_path):
     others = [p for p in CONFIGS.rglob("*.yaml") if p.parent != CONFIGS or p.stem not in MODELS]
     assert len(others) >= 4
     for path in others:
         if path.stem == "classes_mars":
             assert read_classes(path).rare == ("big_rock",)
         elif path.parent.name == "studies" or path.stem == "study":
-            plan_jobs(Study(load_config(StudyConfig, path), Path("study"), "data", "test", None))
+            check_study(load_config(StudyConfig, path), tmp_path)
         else:
             model = model_of("segmenter" if path.parent == SEED_REPORT else path.stem)
             assert load_config(model, path) != model(), f"{path} changes nothing"

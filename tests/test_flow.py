@@ -5,6 +5,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -40,13 +41,26 @@ def call(*words: str) -> int:
     return 0
 
 
-def readme_commands() -> list[str]:
-    """Every marsgen and segmenter command in the README's code blocks, continued lines joined."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    blocks = re.findall(r"```(?:sh|console)\n(.*?)```", text, flags=re.S)
-    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
-    commands = [line.split("  #")[0].removeprefix("$ ").strip() for line in lines]
+def commands_of(page: Path) -> list[str]:
+    """Every marsgen and segmenter command in a page's code blocks, or a yaml's comments, continued lines joined."""
+    text = page.read_text(encoding="utf-8")
+    if page.suffix == ".yaml":
+        code = "\n".join(line.removeprefix("#") for line in text.splitlines() if line.startswith("#  "))
+    else:
+        code = "\n".join(re.findall(r"```(?:sh|console)\n(.*?)```", text, flags=re.S))
+    lines = code.replace("\\\n", " ").splitlines()
+    commands = [line.split("  #")[0].strip().removeprefix("$ ") for line in lines]
+    commands = [re.sub(r"^torchrun .*-m (marsgen|segmenter)\.cli ", r"\1 ", c) for c in commands]
     return [c for c in commands if c.startswith(("marsgen ", "segmenter "))]
+
+
+def refuse_what_does_not_exist(words: Sequence[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Fail where a command, one of its options or a yaml that it names is not there."""
+    assert call(words[0], words[1], "--help") == 0
+    page = capsys.readouterr().out
+    for word in words[2:]:
+        assert not word.startswith("--") or word in page, f"{words[:2]} has no {word}"
+        assert not word.startswith("configs/") or (ROOT / word).is_file(), f"{words[:2]}: no {word}"
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +98,7 @@ def shortened(command: str) -> list[str]:
 @pytest.mark.timeout(400)
 def test_every_command_of_the_readme_runs_in_its_order(workplace, monkeypatch, capsys):
     monkeypatch.chdir(workplace)
-    commands = readme_commands()
+    commands = commands_of(ROOT / "README.md")
     used = {tuple(c.split()[:2]) for c in commands}
     assert used >= {
         *(("marsgen", c) for c in ("inspect", "train-generator", "preview", "synthesize", "score", "export")),
@@ -103,14 +117,20 @@ def test_the_demo_runs_commands_that_exist_on_data_that_exist(capsys):
     from marsgen.scenes.sources import open_scenes
 
     for command in demo_commands(DemoConfig(), Path("demo")):
-        assert call(command[0], command[1], "--help") == 0
-        page = capsys.readouterr().out
-        for word in command[2:]:
-            assert not word.startswith("--") or word in page, f"{command[:2]} has no {word}"
+        refuse_what_does_not_exist(command, capsys)
         if "--data" in command:
             assert len(open_scenes(command[command.index("--data") + 1])) > 0
         if "--config" in command:
             assert Path(command[command.index("--config") + 1]).is_file()
+
+
+def test_commands_of_other_pages_and_of_configs_exist(capsys):
+    pages = [*(ROOT / "docs").glob("*.md"), *(ROOT / "configs").rglob("*.yaml")]
+    commands = {page.stem: commands_of(page) for page in pages}
+    assert [len(commands[name]) for name in ("studies", "rare_class_cpu", "multi_scale")] == [3, 1, 2]
+    for command in {command for found in commands.values() for command in found}:
+        words = [word for word in shlex.split(command) if word != "..."]
+        refuse_what_does_not_exist(words, capsys)
 
 
 def test_help_answers_within_a_second_or_so():

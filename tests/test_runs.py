@@ -202,3 +202,15 @@ def test_a_run_of_an_earlier_version_goes_on_where_new_settings_keep_their_defau
         Run.start(tmp_path / "run", "train", LaterRecipe(steps=4, depth=5))
     with pytest.raises(RunError, match=r"belongs to another run \(config\.steps is 4 there and 3 here\)"):
         Run.start(tmp_path / "run", "train", LaterRecipe())
+
+
+class TitledRecipe(LaterRecipe):
+    """One with a setting that has no default and changes nothing."""
+
+    title: str
+
+
+def test_so_does_one_whose_config_leaves_out_what_has_no_default(tmp_path):
+    folder = tmp_path / "run"
+    Run.start(folder, "train", TitledRecipe(title="one"), without_effect=("title", "depth")).close()
+    Run.start(folder, "train", TitledRecipe(title="other"), without_effect=("title",)).close()

@@ -2,16 +2,18 @@
 
 import json
 import os
+import resource
 import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
 from marsgen.errors import RunError
 from marsgen.team import ALONE
-from segmenter.jobs import Job, _claim, _environment_of_child, is_finished, read_cost, work_off
+from segmenter.jobs import Job, _claim, environment_of_child, is_finished, read_cost, work_off
 
 VERSION = ("marsgen", "--version")
 WRONG = ("marsgen", "inspect", "--data", "nowhere.npz")
@@ -64,6 +66,23 @@ def test_a_folder_of_finished_jobs_may_be_moved(tmp_path):
     assert is_finished(there, Job("a", (("marsgen", "inspect", "--help", "--out", str(there / "a")),)))
 
 
+def test_data_named_like_the_folder_are_no_part_of_it(tmp_path):
+    job = Job("a", (("marsgen", "inspect", "--data", "mars.npz", "--out", "mars/a"),))
+    moved = Job("a", (("marsgen", "inspect", "--data", "mars.npz", "--out", f"{tmp_path}/a"),))
+    assert job.identity(Path("mars")) == moved.identity(tmp_path)
+    assert job.identity(Path("mars"))["commands"] == [["marsgen", "inspect", "--data", "mars.npz", "--out", "./a"]]
+
+
+def test_a_command_that_is_killed_is_said_to_be(tmp_path, monkeypatch):
+    def killed(command, log, lock):
+        log.write("train: 40%")
+        return -9, resource.getrusage(resource.RUSAGE_SELF)
+
+    monkeypatch.setattr("segmenter.jobs._run_command", killed)
+    with pytest.raises(RunError, match="first a: killed by signal 9"):
+        work_off([Job("a", (VERSION,))], tmp_path, ALONE)
+
+
 def test_a_damaged_record_is_named(tmp_path):
     work_off([acting([], "a")], tmp_path, ALONE)
     (tmp_path / "jobs/a.json").write_text("{")
@@ -100,7 +119,7 @@ def test_a_child_that_outlives_its_worker_is_waited_for(tmp_path):
 
 
 def test_a_child_knows_nothing_of_torchrun(monkeypatch):
-    kept = _environment_of_child(
+    kept = environment_of_child(
         {"RANK": "1", "WORLD_SIZE": "2", "MASTER_PORT": "1", "TORCHELASTIC_RUN_ID": "x", "A": "b"}
     )
     assert kept["A"] == "b"
@@ -111,7 +130,7 @@ def test_each_local_process_gives_its_children_one_gpu(monkeypatch):
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
     for visible, expected in ((None, "1"), ("4,6", "6")):
         given = {"LOCAL_RANK": "3"} | ({"CUDA_VISIBLE_DEVICES": visible} if visible else {})
-        assert _environment_of_child(given)["CUDA_VISIBLE_DEVICES"] == expected
+        assert environment_of_child(given)["CUDA_VISIBLE_DEVICES"] == expected
 
 
 def test_costs_are_plain_json(tmp_path):

@@ -1,8 +1,10 @@
 """A study: planned so that nothing leaks, run once, gone on with, and answered in words where it cannot be run."""
 
+import contextlib
 import json
 import os
 import resource
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,44 +14,75 @@ from marsgen.config import configs_folder, load_config
 from marsgen.errors import ConfigError, DataError, InputError, RunError
 from marsgen.team import ALONE
 from segmenter import jobs as jobs_file
-from segmenter.study import Study, StudyConfig, open_study, plan_jobs, run_study
+from segmenter import study as study_file
+from segmenter.study import Study, StudyConfig, open_study, plan_jobs, read_cells, run_study
 
 TINY = configs_folder() / "tiny" / "study.yaml"
+DRY_RUN = study_file._dry_run
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def study_at(tiny_npz, tiny_test_npz):
     def build(folder: Path, *overrides: str, test: bool = True) -> Study:
-        config = load_config(StudyConfig, TINY, overrides)
+        config = load_config(StudyConfig, TINY, ["statistics.resamples=200", *overrides])
         return Study(config, folder, str(tiny_npz), str(tiny_test_npz) if test else None, None)
 
     return build
 
 
-@pytest.fixture
-def commands(monkeypatch):
-    """Every command that jobs run, in this process instead of one of its own: the same code, without the imports."""
+def call(command, log) -> int:
+    """A command in this process instead of one of its own: the same code, without the imports."""
+    import marsgen.cli
+    import segmenter.cli
+
+    app = {"marsgen": marsgen.cli, "segmenter": segmenter.cli}[command[0]].app
+    try:
+        app(list(command[1:]), standalone_mode=False)
+    except InputError as problem:
+        log.write(f"error: {problem}\n")
+        return 2
+    return 0
+
+
+@pytest.fixture(scope="module")
+def all_commands():
+    """Every command that jobs run, in this process."""
     ran: list[tuple[str, ...]] = []
 
     def run(command, log, lock):
-        import marsgen.cli
-        import segmenter.cli
-
-        app = {"marsgen": marsgen.cli, "segmenter": segmenter.cli}[command[0]].app
         ran.append(tuple(command))
-        try:
-            app(list(command[1:]), standalone_mode=False)
-        except InputError as problem:
-            log.write(f"error: {problem}\n")
-            return 2, resource.getrusage(resource.RUSAGE_SELF)
-        return 0, resource.getrusage(resource.RUSAGE_SELF)
+        return call(command, log), resource.getrusage(resource.RUSAGE_SELF)
 
-    monkeypatch.setattr(jobs_file, "_run_command", run)
-    return ran
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jobs_file, "_run_command", run)
+        patch.setattr(study_file, "_dry_run", lambda job: "")
+        yield ran
+
+
+@pytest.fixture
+def commands(all_commands):
+    all_commands.clear()
+    return all_commands
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, all_commands, study_at) -> tuple[Path, list[tuple[str, ...]]]:
+    """The folder of a finished study, and the commands that were run for it."""
+    all_commands.clear()
+    folder = tmp_path_factory.mktemp("finished") / "study"
+    run(study_at(folder))
+    return folder, list(all_commands)
+
+
+@pytest.fixture
+def copied(finished, tmp_path) -> Path:
+    """A copy of the finished study's folder, to be changed."""
+    return Path(shutil.copytree(finished[0], tmp_path / "study"))
 
 
 def run(study: Study) -> Path:
-    return run_study(study, open_study(study, ALONE), ALONE)
+    with contextlib.closing(open_study(study, ALONE)) as opened:
+        return run_study(study, opened, ALONE)
 
 
 # what is planned
@@ -101,6 +134,9 @@ def test_folds_reach_every_command_so_that_nothing_leaks(tmp_path, study_at):
         ("sets.pasted.judge=pasted", r"'pasted' learns from synthetic scenes; name a real one"),
         ("sets.pasted.generator=gan", r"no generator 'gan'; there are copy-paste"),
         ("folds=1", r"folds is 1"),
+        ("arms.pasted.baseline=pasted", r"arms\.pasted\.baseline is pasted, but pasted is a baseline itself"),
+        ("arms.oversampled.baseline=pasted", r"but oversampled is a baseline itself; leave it out"),
+        ("arms._x.title=x", r"'_x' is to be a folder's name; .* a letter or digit first"),
         ("arms.pasted.trian.lr=1", r"unknown key 'arms\.pasted\.trian' \(did you mean 'train'\?\)"),
     ],
 )
@@ -116,7 +152,8 @@ def test_an_arms_mistake_is_found_before_anything_is_trained(tmp_path, study_at)
     assert not study.folder.exists()
 
 
-def test_a_sets_mistake_is_found_before_anything_is_trained(tmp_path, study_at):
+def test_a_sets_mistake_is_found_before_anything_is_trained(tmp_path, monkeypatch, study_at):
+    monkeypatch.setattr(study_file, "_dry_run", DRY_RUN)
     with pytest.raises(ConfigError, match=r"sets/pasted: .*unknown key 'pastes' \(did you mean 'paste'\?\)"):
         open_study(study_at(tmp_path / "study", "sets.pasted.settings.pastes.scale=1"), ALONE)
 
@@ -127,6 +164,31 @@ def test_an_arm_that_knows_fewer_rocks_than_its_set_is_refused(tmp_path, study_a
     plan_jobs(study_at(tmp_path, "arms.pasted.train.data.rare_scenes=3", "sets.pasted.settings.data.rare_scenes=3"))
 
 
+def test_a_critic_that_knows_more_rocks_than_the_arm_is_refused(tmp_path, study_at):
+    few = "data.rare_scenes=3"
+    overrides = [f"arms.pasted.train.{few}", f"sets.pasted.settings.{few}", "sets.pasted.judge=oversampled"]
+    with pytest.raises(ConfigError, match=r"arms\.pasted and sets\.pasted\.judge \(oversampled\) use other parts"):
+        plan_jobs(study_at(tmp_path, *overrides))
+
+
+def test_what_arms_sets_and_generators_say_of_the_data_wins_over_what_all_share(tmp_path, study_at):
+    study = study_at(
+        tmp_path,
+        "train.data.rare_scenes=5",
+        "arms.pasted.train.data.rare_scenes=3",
+        "sets.pasted.generator=gan",
+        "sets.pasted.settings.data.rare_scenes=3",
+        "generators.gan.data.rare_scenes=3",
+        "folds=2",
+    )
+    data = {job.name: yaml.safe_load(job.config)["data"] for job in plan_jobs(study) if job.commands}
+    for name in ("cells/pasted-seed0", "sets/pasted", "generators/gan"):
+        for fold in (0, 1):
+            found = data[f"{name}-fold{fold}"]
+            assert (found["rare_scenes"], found["folds"], found["fold"]) == (3, 2, fold), name
+    assert data["cells/oversampled-seed0-fold1"]["rare_scenes"] == 5
+
+
 def test_data_to_score_on_are_needed_and_only_once(tmp_path, study_at):
     with pytest.raises(DataError, match=r"nothing to score on; give labelled scenes with --test"):
         open_study(study_at(tmp_path / "a", test=False), ALONE)
@@ -134,64 +196,89 @@ def test_data_to_score_on_are_needed_and_only_once(tmp_path, study_at):
         open_study(study_at(tmp_path / "b", "folds=2"), ALONE)
 
 
+def test_test_scenes_that_networks_learn_from_are_refused_before_anything_is_trained(tmp_path, study_at, tiny_npz):
+    study = study_at(tmp_path / "study")
+    with pytest.raises(
+        DataError, match=r"tiny\.npz too, where networks learn from it; give --test scenes of their own"
+    ):
+        open_study(Study(study.config, study.folder, study.data, str(tiny_npz), None), ALONE)
+    assert not study.folder.exists()
+
+
 # what is done
 
 
-def test_a_study_runs_every_cell_once_and_ends_with_a_page(tmp_path, commands, study_at):
-    study = study_at(tmp_path / "study")
-    page = run(study)
-    assert page.read_text().count("rock tiles oversampled") > 0
-    assert [command[1] for command in commands].count("train") == 4
-    assert [command[1] for command in commands].count("evaluate") == 4
-    power = json.loads((study.folder / "power.json").read_text())
+def test_a_study_runs_every_cell_once_and_ends_with_a_page(finished, commands, study_at):
+    folder, ran = finished
+    assert (folder / "results" / "study.html").read_text().count("rock tiles oversampled") > 0
+    assert [command[1] for command in ran].count("train") == 4
+    assert [command[1] for command in ran].count("evaluate") == 4
+    power = json.loads((folder / "power.json").read_text())
     assert power["seeds"] == 2
-    made = [p for kind in ("counts", "results") for p in (study.folder / kind).rglob("*") if p.is_file()]
+    made = [p for kind in ("counts", "results") for p in (folder / kind).rglob("*") if p.is_file()]
     first = {p: p.read_bytes() for p in made}
-    commands.clear()
-    run(study)
+    run(study_at(folder))
     assert commands == []
     assert first == {p: p.read_bytes() for p in made}
 
 
-def test_an_arm_can_be_added_later_and_only_its_cells_run(tmp_path, commands, study_at):
-    run(study_at(tmp_path / "study"))
-    commands.clear()
-    run(study_at(tmp_path / "study", "arms.real.title=real only"))
+def test_an_arm_can_be_added_later_and_only_its_cells_run(copied, commands, study_at):
+    run(study_at(copied, "arms.real.title=real only"))
     assert [command[1] for command in commands] == ["train", "evaluate"] * 2
-    results = json.loads((tmp_path / "study/results/results.json").read_text())
+    results = json.loads((copied / "results/results.json").read_text())
     assert "real only" in json.dumps(results)
 
 
-def test_what_all_arms_share_cannot_change_in_a_folder_that_is_filled(tmp_path, commands, study_at):
-    open_study(study_at(tmp_path / "study"), ALONE).close()
+def test_a_finished_study_that_is_opened_again_belongs_to_one_process(copied, study_at):
+    with (
+        contextlib.closing(open_study(study_at(copied), ALONE)),
+        pytest.raises(RunError, match="another process is writing into this run"),
+    ):
+        open_study(study_at(copied), ALONE)
+
+
+def test_what_all_arms_share_cannot_change_in_a_folder_that_is_filled(finished, study_at):
     with pytest.raises(RunError, match=r"belongs to another run \(config\.train\.steps is 8 there and 9 here\)"):
-        open_study(study_at(tmp_path / "study", "train.steps=9"), ALONE)
+        open_study(study_at(finished[0], "train.steps=9"), ALONE)
+    assert (finished[0] / "DONE").exists()
 
 
-def test_a_killed_study_goes_on_and_ends_with_the_same_counts(tmp_path, commands, monkeypatch, study_at):
-    whole = run(study_at(tmp_path / "whole")).parents[1] / "counts"
-    study, alive = study_at(tmp_path / "killed"), jobs_file._run_command
+def test_cells_may_be_scored_in_other_ways_too(copied, commands, study_at):
+    study = study_at(copied)
+    cells = [str(copied / f"cells/oversampled-seed{seed}") for seed in (0, 1)]
+    with (copied / "log").open("w") as log:
+        assert call(["segmenter", "evaluate", *cells, "--data", study.test, "--set", "flip=true"], log) == 0
+    for (evaluation,) in read_cells(study, "oversampled"):
+        assert not evaluation.record["settings"]["flip"]
+
+
+def test_a_killed_study_goes_on_and_ends_with_the_same_counts(finished, copied, commands, monkeypatch, study_at):
+    study, alive = study_at(copied), jobs_file._run_command
+    for gone in ("counts", "results", "cells/pasted-seed0"):
+        shutil.rmtree(copied / gone)
+    (copied / "jobs/cells/pasted-seed0.json").unlink()
 
     def die(command, log, lock):
-        if "pasted-seed0" in " ".join(command) and command[1] == "evaluate":
+        if command[1] == "evaluate":
             raise KeyboardInterrupt
         return alive(command, log, lock)
 
     monkeypatch.setattr(jobs_file, "_run_command", die)
-    opened = open_study(study, ALONE)
     with pytest.raises(KeyboardInterrupt):
-        run_study(study, opened, ALONE)
-    opened.close()
+        run(study)
     monkeypatch.setattr(jobs_file, "_run_command", alive)
     again = run(study).parents[1] / "counts"
-    for path in whole.glob("*.npz"):
+    for path in (finished[0] / "counts").glob("*.npz"):
         assert (again / path.name).read_bytes() == path.read_bytes()
+    cards = json.loads((again / "study.json").read_text())["arms"]
+    assert {card["name"]: card["interrupted"] for card in cards} == {"oversampled": False, "pasted": True}
+    assert "(was interrupted: at least)" in (copied / "results/study.html").read_text()
 
 
 def test_folds_score_every_scene_once(tmp_path, commands, study_at):
-    study = study_at(tmp_path / "study", "folds=2", "seeds=[0,1]", test=False)
+    study = study_at(tmp_path / "study", "folds=2", "seeds=[0]", "train.steps=4", test=False)
     run(study)
     images = json.loads((study.folder / "counts" / "images.json").read_text())
     assert len(images["names"]) == len(set(images["names"]))
     assert sorted(set(images["folds"])) == [0, 1]
-    assert os.path.isdir(study.folder / "cells" / "pasted-seed1-fold1")
+    assert os.path.isdir(study.folder / "cells" / "pasted-seed0-fold1")
