@@ -18,7 +18,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -38,7 +38,7 @@ from marsgen.scenes.dataset import Dataset, open_dataset
 from marsgen.scenes.scene import SceneSource, scene_key
 from marsgen.scenes.sources import open_scenes
 from marsgen.team import Team
-from segmenter.arms import find_evaluations
+from segmenter.arms import find_evaluations, flatten_settings
 from segmenter.config import TrainConfig
 from segmenter.evaluate import EvaluateConfig, Evaluation
 from segmenter.families import smallest_detectable_gain
@@ -502,7 +502,7 @@ def _card(study: Study, arm: str) -> ArmCard:
         generator_minutes=_minutes(study, "generators", generators),
         set_minutes=_minutes(study, "sets", sets),
         interrupted=any(cost["went_on"] for cost in (*made, *itertools.chain(*costs))),
-        settings={key: value for key, value in _flat(config.arms[arm].train) if not isinstance(value, (list, tuple))},
+        settings=flatten_settings(config.arms[arm].train),
     )
 
 
@@ -532,14 +532,6 @@ def _draw_gallery(study: Study, counts: StudyCounts) -> Gallery:
     }
     known = None if study.classes is None else read_classes(Path(study.classes))
     return study_gallery(counts, runs, open_scenes(study.test or study.data, classes=known))
-
-
-def _flat(settings: dict[str, Any], where: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in settings.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{where}{key}.")
-        else:
-            yield where + key, value
 
 
 def _write_power(study: Study) -> None:
