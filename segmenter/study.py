@@ -286,11 +286,16 @@ def _set_job(study: Study, name: str, fold: int | None) -> Job:
     return Job(job, (tuple(command),), _yaml(settings), tuple(dict.fromkeys(needs)))
 
 
+def _recipe(study: Study, arm: str, seed: int, fold: int | None) -> tuple[dict[str, Any], TrainConfig]:
+    """The settings of a cell as written, and as `segmenter train` will read them."""
+    own = study.config.recipe(arm)
+    recipe = own | {"seed": seed, "data": _data_settings(study, fold, own)}
+    return recipe, build_config(TrainConfig, recipe, f"arms.{arm}")
+
+
 def _cell_job(study: Study, arm: str, seed: int, fold: int | None) -> Job:
     config, job = study.config, _cell_name(arm, seed, fold)
-    own = config.recipe(arm)
-    recipe = own | {"seed": seed, "data": _data_settings(study, fold, own)}
-    settings = build_config(TrainConfig, recipe, f"arms.{arm}")  # a mistake is found before anything is trained
+    recipe, settings = _recipe(study, arm, seed, fold)
     for name in config.arms[arm].extra:
         _refuse_other_split(study, arm, settings.data, name, fold)
     extras = [part for name in config.arms[arm].extra for part in ("--extra", str(study.path("sets", name, fold)))]
@@ -344,9 +349,8 @@ def open_study(study: Study, team: Team) -> Run:
     known = None if study.classes is None else read_classes(Path(study.classes))
     if study.test is not None and study.config.folds:
         raise ConfigError("folds test every scene of --data once; leave out --test, or the folds")
-    dataset = open_dataset(
-        study.data, build_config(DataConfig, _data_settings(study, study.folds[0]), "train.data"), known
-    )
+    data = build_config(DataConfig, _data_settings(study, study.folds[0]), "train.data")
+    dataset = open_dataset(study.data, data, known)
     inputs = {"data": {"location": study.data, "fingerprint": dataset.scenes.fingerprint(), "classes": study.classes}}
     if study.test is not None:
         scored = open_scenes(study.test, classes=known)
@@ -358,6 +362,7 @@ def open_study(study: Study, team: Team) -> Run:
             "train.data.test_share=0.2"
         )
     jobs = plan_jobs(study)
+    _refuse_untrainable(study, dataset, data)
     start = partial(
         Run.start,
         study.folder,
@@ -376,6 +381,18 @@ def open_study(study: Study, team: Team) -> Run:
         _check_settings(jobs, study.folder)
     team.wait_for_everyone()
     return run
+
+
+def _refuse_untrainable(study: Study, dataset: Dataset, data: DataConfig) -> None:
+    """Refuse what `segmenter train` would refuse after the generators: of the arms that see all that the study sees."""
+    from segmenter.mixing import TrainingBatches
+    from segmenter.train import check_best_metric
+
+    for arm in study.config.arms:
+        _, settings = _recipe(study, arm, study.config.seeds[0], study.folds[0])
+        if settings.data == data:
+            check_best_metric(settings, dataset)
+            TrainingBatches(settings, dataset)
 
 
 def _refuse_unfit(scored: SceneSource, dataset: Dataset) -> None:
