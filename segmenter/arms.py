@@ -157,15 +157,16 @@ def _recipe(run: Run) -> dict[str, Any]:
         for e in run.inputs.get("extra") or ()
     ]
     config = fill_in_defaults(TrainConfig, run.config, ("seed",))
-    return _flatten({**config, "data.fingerprint": run.inputs["data"]["fingerprint"], "extra": extras})
+    return flatten_settings({**config, "data.fingerprint": run.inputs["data"]["fingerprint"], "extra": extras})
 
 
-def _flatten(content: Any, where: str = "") -> dict[str, Any]:
+def flatten_settings(content: Any, where: str = "") -> dict[str, Any]:
+    """Nested settings as {"data.rare_scenes": 10, "scales.0": 0.5, ...}."""
     if isinstance(content, list):
         content = dict(enumerate(content))
     if not isinstance(content, dict):
         return {where: content}
-    parts = [_flatten(value, f"{where}.{key}" if where else str(key)) for key, value in content.items()]
+    parts = [flatten_settings(value, f"{where}.{key}" if where else str(key)) for key, value in content.items()]
     return {key: value for part in parts for key, value in part.items()}
 
 

@@ -37,7 +37,7 @@ def explain_verdict(low: float, high: float, practical: float) -> str:
         return f"{word}: too few images for an interval"
     ruled = "not ruled out" if high >= practical else "ruled out"
     return (
-        f"{word}: anything from a loss of {-100 * low:.1f} to a gain of {100 * high:.1f} points fits, "
+        f"{word}: anything from a loss of {100 * abs(low):.1f} to a gain of {100 * high:.1f} points fits, "
         f"so a gain of {100 * practical:g} is {ruled}"
     )
 

@@ -18,7 +18,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -38,7 +38,7 @@ from marsgen.scenes.dataset import Dataset, open_dataset
 from marsgen.scenes.scene import SceneSource, scene_key
 from marsgen.scenes.sources import open_scenes
 from marsgen.team import Team
-from segmenter.arms import find_evaluations
+from segmenter.arms import find_evaluations, flatten_settings
 from segmenter.config import TrainConfig
 from segmenter.evaluate import EvaluateConfig, Evaluation
 from segmenter.families import smallest_detectable_gain
@@ -120,7 +120,8 @@ class StudyConfig(Config):
     gallery: tuple[str, ...] = ()
     """arms whose pictures are shown beside the baseline's; empty = the first three that learn from synthetic scenes"""
     power: float = Field(0.8, gt=0.5, lt=1)
-    """how often the smallest detectable gain would be found; said once (power.json), a later change has no effect"""
+    """how often the smallest detectable gain would be found; read when the baseline is done, and again where
+    seeds or arms are added"""
 
     @model_validator(mode="after")
     def _names_exist(self) -> "StudyConfig":
@@ -291,11 +292,16 @@ def _set_job(study: Study, name: str, fold: int | None) -> Job:
     return Job(job, (tuple(command),), _yaml(settings), tuple(dict.fromkeys(needs)))
 
 
+def _recipe(study: Study, arm: str, seed: int, fold: int | None) -> tuple[dict[str, Any], TrainConfig]:
+    """The settings of a cell as written, and as `segmenter train` will read them."""
+    own = study.config.recipe(arm)
+    recipe = own | {"seed": seed, "data": _data_settings(study, fold, own)}
+    return recipe, build_config(TrainConfig, recipe, f"arms.{arm}")
+
+
 def _cell_job(study: Study, arm: str, seed: int, fold: int | None) -> Job:
     config, job = study.config, _cell_name(arm, seed, fold)
-    own = config.recipe(arm)
-    recipe = own | {"seed": seed, "data": _data_settings(study, fold, own)}
-    settings = build_config(TrainConfig, recipe, f"arms.{arm}")  # a mistake is found before anything is trained
+    recipe, settings = _recipe(study, arm, seed, fold)
     for name in config.arms[arm].extra:
         _refuse_other_split(study, arm, settings.data, name, fold)
     extras = [part for name in config.arms[arm].extra for part in ("--extra", str(study.path("sets", name, fold)))]
@@ -349,9 +355,8 @@ def open_study(study: Study, team: Team) -> Run:
     known = None if study.classes is None else read_classes(Path(study.classes))
     if study.test is not None and study.config.folds:
         raise ConfigError("folds test every scene of --data once; leave out --test, or the folds")
-    dataset = open_dataset(
-        study.data, build_config(DataConfig, _data_settings(study, study.folds[0]), "train.data"), known
-    )
+    data = build_config(DataConfig, _data_settings(study, study.folds[0]), "train.data")
+    dataset = open_dataset(study.data, data, known)
     inputs = {"data": {"location": study.data, "fingerprint": dataset.scenes.fingerprint(), "classes": study.classes}}
     if study.test is not None:
         scored = open_scenes(study.test, classes=known)
@@ -363,6 +368,7 @@ def open_study(study: Study, team: Team) -> Run:
             "train.data.test_share=0.2"
         )
     jobs = plan_jobs(study)
+    _refuse_untrainable(study, dataset, data)
     start = partial(
         Run.start,
         study.folder,
@@ -381,6 +387,18 @@ def open_study(study: Study, team: Team) -> Run:
         _check_settings(jobs, study.folder)
     team.wait_for_everyone()
     return run
+
+
+def _refuse_untrainable(study: Study, dataset: Dataset, data: DataConfig) -> None:
+    """Refuse what `segmenter train` would refuse after the generators: of the arms that see all that the study sees."""
+    from segmenter.mixing import TrainingBatches
+    from segmenter.train import check_best_metric
+
+    for arm in study.config.arms:
+        _, settings = _recipe(study, arm, study.config.seeds[0], study.folds[0])
+        if settings.data == data:
+            check_best_metric(settings, dataset)
+            TrainingBatches(settings, dataset)
 
 
 def _refuse_unfit(scored: SceneSource, dataset: Dataset) -> None:
@@ -507,7 +525,7 @@ def _card(study: Study, arm: str) -> ArmCard:
         generator_minutes=_minutes(study, "generators", generators),
         set_minutes=_minutes(study, "sets", sets),
         interrupted=any(cost["went_on"] for cost in (*made, *itertools.chain(*costs))),
-        settings={key: value for key, value in _flat(config.arms[arm].train) if not isinstance(value, (list, tuple))},
+        settings=flatten_settings(config.arms[arm].train),
     )
 
 
@@ -537,14 +555,6 @@ def _draw_gallery(study: Study, counts: StudyCounts) -> Gallery:
     }
     known = None if study.classes is None else read_classes(Path(study.classes))
     return study_gallery(counts, runs, open_scenes(study.test or study.data, classes=known))
-
-
-def _flat(settings: dict[str, Any], where: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in settings.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{where}{key}.")
-        else:
-            yield where + key, value
 
 
 def _write_power(study: Study) -> None:

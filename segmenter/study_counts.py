@@ -377,7 +377,12 @@ def describe_power(
 
 
 def write_counts(folder: Path, study: StudyCounts) -> None:
-    """Write a study's counts; study.json comes last. The same counts give the same bytes."""
+    """Write a study's counts; study.json comes last. The same counts give the same bytes.
+
+    Counts of arms that the study no longer has are removed.
+    """
+    for path in sorted(set(folder.glob("*.npz")) - {folder / f"{arm.card.name}.npz" for arm in study.arms}):
+        path.unlink()
     for arm in study.arms:
         packed = io.BytesIO()
         np.savez_compressed(packed, counts=arm.counts, regions=arm.regions, false_alarms=arm.false_alarms)

@@ -152,7 +152,7 @@ def _take_fold(
     folds, fold = config.folds, config.fold
     if parts is not None and "test" in parts:
         raise DataError(
-            f"the data set itself says which scenes are for testing, so {folds} folds cannot be dealt; set data.folds=0"
+            f"the data set itself says which scenes are for testing, so {folds} folds cannot be dealt; leave folds out"
         )
     if len(units) < folds:
         raise DataError(

@@ -45,7 +45,7 @@ def test_a_command_leaves_its_cost_and_what_it_said(tmp_path):
 def test_a_failure_stops_only_what_needs_it_and_is_tried_again(tmp_path):
     said: list[str] = []
     jobs = [Job("bad", (WRONG,)), acting(said, "after", "bad"), acting(said, "later", "after"), acting(said, "other")]
-    with pytest.raises(RunError, match=r"1 of 4 jobs failed, first bad: error: nowhere\.npz.*jobs/bad\.log"):
+    with pytest.raises(RunError, match=r"1 of 4 jobs failed, first bad: nowhere\.npz.*jobs/bad\.log"):
         work_off(jobs, tmp_path, ALONE)
     assert said == ["other"]
     work_off([Job("bad", (VERSION,)), *jobs[1:]], tmp_path, ALONE)

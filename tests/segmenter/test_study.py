@@ -152,6 +152,15 @@ def test_an_arms_mistake_is_found_before_anything_is_trained(tmp_path, study_at)
     assert not study.folder.exists()
 
 
+def test_an_arm_that_the_data_do_not_suit_is_refused_before_anything_is_trained(tmp_path, study_at):
+    config = study_at(tmp_path).config
+    with pytest.raises(DataError, match=r"rare_share is 0\.25, but no training scene shows a rare class"):
+        open_study(Study(config, tmp_path / "a", "sim:24,rocks=0", "sim:24,seed=1,rocks=0.5", None), ALONE)
+    with pytest.raises(ConfigError, match=r"best_metric is 'iou_rock'"):
+        open_study(study_at(tmp_path / "b", "arms.pasted.train.best_metric=iou_rock"), ALONE)
+    assert not (tmp_path / "a").exists()
+
+
 def test_a_sets_mistake_is_found_before_anything_is_trained(tmp_path, monkeypatch, study_at):
     monkeypatch.setattr(study_file, "_dry_run", DRY_RUN)
     with pytest.raises(ConfigError, match=r"sets/pasted: .*unknown key 'pastes' \(did you mean 'paste'\?\)"):

@@ -60,6 +60,12 @@ def test_same_counts_same_bytes(study: StudyCounts, folder: Path, tmp_path: Path
     assert sorted(contents(folder)) == ["copy.npz", "images.json", "real.npz", "study.json"]
 
 
+def test_counts_of_arms_that_are_no_more_are_removed(study: StudyCounts, tmp_path: Path):
+    (tmp_path / "dropped.npz").write_bytes(b"")
+    write_counts(tmp_path, study)
+    assert "dropped.npz" not in contents(tmp_path)
+
+
 def test_folds_are_joined_along_images(tmp_path: Path):
     labels = paint_labels(7, rocks=1)
     folds = [ArrayScenes(labels[:4], seed=1), ArrayScenes(labels[4:], seed=2)]
