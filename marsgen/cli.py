@@ -41,6 +41,7 @@ class Mode(StrEnum):
 
     region = "region"
     scene = "scene"
+    variation = "variation"
 
 
 class Format(StrEnum):
@@ -173,7 +174,10 @@ def synthesize(
     mode: Annotated[
         Mode | None,
         typer.Option(
-            "--mode", help="region: draw only around what is pasted; scene: the whole picture.", show_default="region"
+            "--mode",
+            help="region: draw only around what is pasted; scene: the whole picture; variation: paste nothing, draw "
+            "real scenes of the class again.",
+            show_default="region",
         ),
     ] = None,
     format_: Annotated[
@@ -249,7 +253,14 @@ def synthesize(
     from marsgen.runs import Run, latest_run
     from marsgen.scenes.dataset import open_dataset
     from marsgen.scenes.shards import refuse_mixed_sizes
-    from marsgen.synthesis import BATCH_SIZE, SceneMaker, SynthesizeConfig, class_names, pilot
+    from marsgen.synthesis import (
+        BATCH_SIZE,
+        SceneMaker,
+        SynthesizeConfig,
+        class_names,
+        pilot,
+        refuse_no_variation,
+    )
     from marsgen.synthesis import synthesize as make
     from marsgen.team import join_team
 
@@ -285,8 +296,12 @@ def synthesize(
     names = class_names(settings, dataset.scenes)
     if settings.format == "shards":
         refuse_mixed_sizes(dataset.scenes)
-    library = cut_regions(dataset.scenes, dataset.split.train, names, settings.paste, dataset.survey.keys)
-    edit_sample(0, settings.seed, dataset.scenes, library, settings.paste, dataset.split.train)  # fail before writing
+    library = None
+    if settings.mode == "variation":
+        refuse_no_variation(settings, dataset, names, drawer)
+    else:
+        library = cut_regions(dataset.scenes, dataset.split.train, names, settings.paste, dataset.survey.keys)
+        edit_sample(0, settings.seed, dataset.scenes, library, settings.paste, dataset.split.train)  # before writing
     inputs = _inputs(data, classes, dataset) | {"generator": {"name": drawer.name, "fingerprint": drawer.fingerprint}}
     team = join_team()
     folder = out or OUTPUTS / "synth"

@@ -26,12 +26,12 @@ from scipy import ndimage
 from tqdm import tqdm
 
 from marsgen.config import Config, DataConfig
-from marsgen.errors import DataError
+from marsgen.errors import ConfigError, DataError
 from marsgen.files import plain, write_bytes, write_json
 from marsgen.generators import DrawConfig, DrawRequest, Generator
 from marsgen.masks.paste import PasteConfig
 from marsgen.masks.placement import Placement
-from marsgen.masks.plan import PlannedSample, edit_sample
+from marsgen.masks.plan import PlannedSample, edit_sample, repeat_sample
 from marsgen.masks.regions import RegionLibrary
 from marsgen.quality.select import PILOT_SIZE, SelectConfig, Selector, Tally
 from marsgen.runs import Run
@@ -56,8 +56,9 @@ class SynthesizeConfig(Config):
     """pairs to make"""
     classes: tuple[str, ...] = ()
     """classes whose regions are pasted; empty = the rare classes of the data"""
-    mode: Literal["region", "scene"] = "region"
-    """region: real pixels stay, the generator draws the pasted region only; scene: it draws the whole picture"""
+    mode: Literal["region", "scene", "variation"] = "region"
+    """region: real pixels stay, the generator draws the pasted region only; scene: it draws the whole picture;
+    variation: nothing is pasted, real scenes that show the classes are drawn again under their own label maps"""
     format: Literal["png", "shards"] = "png"
     """png: two files a pair; shards: large .npy files, which millions of pairs are read from several times faster"""
     seed: int = Field(0, ge=0)
@@ -98,6 +99,8 @@ class _Draft:
     """A planned sample on its way: `image` becomes the synthetic picture."""
 
     plan: PlannedSample
+    pasted: tuple[str, ...]
+    """names of the classes that more pictures are wanted of, as far as they are in it"""
     image: np.ndarray
     indices: np.ndarray
     hole: np.ndarray
@@ -114,17 +117,12 @@ class _Draft:
             drawn[window.slices] = True
         return drawn
 
-    @property
-    def pasted(self) -> tuple[str, ...]:
-        """Names of the pasted classes, each once."""
-        return tuple(dict.fromkeys(place.class_name for place in self.plan.places))
-
 
 def synthesize(
     config: SynthesizeConfig,
     run: Run,
     dataset: Dataset,
-    library: RegionLibrary,
+    library: RegionLibrary | None,
     generator: Generator,
     team: Team = ALONE,
     selector: Selector | None = None,
@@ -133,7 +131,7 @@ def synthesize(
     """Fill `run.folder` with config.n image/label pairs, going on where a killed run stopped, and finish the run.
 
     Args:
-        library: what is pasted, from `cut_regions` on the train part.
+        library: what is pasted, from `cut_regions` on the train part; None where nothing is (mode variation).
         team: the processes that call this together; each makes its share of the chunks, the main one writes the rest.
         selector: from `build_selector` of a `pilot`; None = every sample is kept as it is drawn first.
         placement: odds of scenes and places, from `find_placement`; None = all alike.
@@ -141,7 +139,7 @@ def synthesize(
     maker = SceneMaker(config, dataset, library, generator, selector, placement)
     manifest = run.folder / "manifest.jsonl"
     if team.is_main_process:
-        _write_head(run, config, dataset, generator, library.class_names, selector, placement)
+        _write_head(run, config, dataset, generator, maker.names, selector, placement)
         _cut_journals(run.folder, config.n)
     team.wait_for_everyone()
     if not manifest.exists():
@@ -198,6 +196,30 @@ def class_names(config: SynthesizeConfig, scenes: SceneSource) -> tuple[str, ...
     return tuple(names)
 
 
+def refuse_no_variation(config: SynthesizeConfig, dataset: Dataset, names: Sequence[str], generator: Generator) -> None:
+    """Raise before anything is written where mode variation would give the real scenes back, or has none to vary.
+
+    Raises:
+        ConfigError: a generator or strength that changes nothing, or settings of pasting.
+        DataError: no training scene shows one of the classes.
+    """
+    if generator.name == "copy-paste" or generator.drawing.get("strength") == 0:
+        raise ConfigError(
+            f"mode is variation, and {generator.name} at strength 0 gives the real scenes back; use a trained generator "
+            "with --strength above 0, or oversample them (segmenter train --set rare_share=0.25)"
+        )
+    if config.paste != PasteConfig():
+        raise ConfigError("mode is variation, which pastes nothing; leave out --focus and the settings under paste")
+    if not scenes_showing(dataset, names):
+        raise DataError(f"{dataset.scenes.location}: no training scene shows {' or '.join(names)}; nothing to vary")
+
+
+def scenes_showing(dataset: Dataset, names: Sequence[str]) -> list[int]:
+    """Training scenes with a pixel of one of the named classes."""
+    pixels = dataset.survey.pixels[:, [dataset.scenes.classes.index(name) for name in names]]
+    return [index for index in dataset.split.train if pixels[index].any()]
+
+
 class SceneMaker:
     """The three steps from a sample's number to its files; holds what they share."""
 
@@ -205,7 +227,7 @@ class SceneMaker:
         self,
         config: SynthesizeConfig,
         dataset: Dataset,
-        library: RegionLibrary,
+        library: RegionLibrary | None,
         generator: Generator,
         selector: Selector | None = None,
         placement: Placement | None = None,
@@ -213,6 +235,8 @@ class SceneMaker:
         self.config, self.dataset, self.regions, self.generator = config, dataset, library, generator
         self.selector, self.placement = selector, placement
         self.classes = dataset.scenes.classes
+        self.names = class_names(config, dataset.scenes) if library is None else library.class_names
+        self.showing = scenes_showing(dataset, self.names)
 
     def plan(self, chunk: int) -> list[_Draft]:
         """Plan and paste the CHUNK samples of a chunk."""
@@ -221,6 +245,9 @@ class SceneMaker:
     def draft(self, index: int, attempt: int = 0) -> _Draft:
         """Plan and paste one sample: everything but the drawing."""
         dataset, config = self.dataset, self.config
+        if config.mode == "variation":
+            return self._repeat(index, attempt)
+        assert self.regions is not None
         plan = edit_sample(
             index,
             config.seed,
@@ -236,8 +263,16 @@ class SceneMaker:
             hole = np.ones(edit.labels.shape, np.float32)
         else:
             hole = soft_hole(edit.changed, config.soft_edge_px)
-        windows = self._windows(hole)
-        return _Draft(plan, edit.image.copy(), self.classes.to_indices(edit.labels), hole, windows, attempt)
+        pasted = tuple(dict.fromkeys(place.class_name for place in plan.places))
+        indices = self.classes.to_indices(edit.labels)
+        return _Draft(plan, pasted, edit.image.copy(), indices, hole, self._windows(hole), attempt)
+
+    def _repeat(self, index: int, attempt: int) -> _Draft:
+        plan = repeat_sample(index, self.config.seed, self.dataset.scenes, self.showing, attempt)
+        indices = self.classes.to_indices(plan.edited.labels)
+        there = tuple(name for name in self.names if (indices == self.classes.index(name)).any())
+        hole = np.ones(indices.shape, np.float32)
+        return _Draft(plan, there, plan.edited.image.copy(), indices, hole, self._windows(hole), attempt)
 
     def make(self, drafts: Sequence[_Draft]) -> Sequence[_Draft]:
         """Draw a chunk; with a selector, plan and draw again those of its samples that the judge does not agree with.
@@ -270,7 +305,7 @@ class SceneMaker:
         return drafts
 
     def _windows(self, hole: np.ndarray) -> list[Window]:
-        if self.config.mode == "scene":
+        if self.config.mode != "region":
             return [Window(0, 0, *hole.shape)]
         return windows_around(hole > 0, self.config.context_px)
 

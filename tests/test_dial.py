@@ -47,7 +47,7 @@ def test_strength_0_is_copy_paste_byte_for_byte_and_1_is_not(here, tiny_npz):
     assert all(full[name] != none[name] for name in none)
 
 
-@pytest.mark.parametrize("mode", ["region", "scene"])
+@pytest.mark.parametrize("mode", ["region", "scene", "variation"])
 def test_any_batch_size_and_number_of_pairs_gives_the_same_bytes(here, mode):
     common = ["marsgen", "synthesize", "--mode", mode, "--strength", "0.5", "--set", "draw.sampling_steps=3"]
     assert call(*common, "--n", "20", "--set", "batch_size=64", "--out", f"{mode}-many") == 0
@@ -120,3 +120,33 @@ def test_a_training_that_cannot_be_is_refused(words, message, tiny_npz, tmp_path
     monkeypatch.chdir(tmp_path)
     assert message in refused(capsys, "marsgen", "train-generator", "--data", str(tiny_npz), *words)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_variation_keeps_the_label_map_of_a_real_scene_of_the_class_and_draws_its_picture_again(here, tiny_npz):
+    import json
+
+    from marsgen.scenes.sources import open_scenes
+
+    made = ["marsgen", "synthesize", "--mode", "variation", "--strength", "0.5", "--n", "8", "--out", "varied"]
+    assert call(*made) == 0
+    real, varied = open_scenes(str(tiny_npz)), open_scenes("varied")
+    rock = real.classes.ids[real.classes.index("big_rock")]
+    for index, line in enumerate((here / "varied" / "manifest.jsonl").read_text().splitlines()):
+        record = json.loads(line)
+        parent = real[real.names.index(record["parent"]["name"])]
+        image, labels = varied.read(index)
+        assert record["donors"] == []
+        np.testing.assert_array_equal(labels, parent.labels)
+        assert (labels == rock).any()
+        assert (image != parent.image).mean() > 0.5
+    trained_on = json.loads((here / "varied" / "synth.json").read_text())["trained_on"]
+    assert {json.loads(line)["parent"]["key"] for line in (here / "varied/manifest.jsonl").open()} <= set(trained_on)
+
+
+def test_a_variation_that_changes_nothing_is_refused(here, tiny_npz, capsys):
+    vary = ["marsgen", "synthesize", "--mode", "variation", "--out", "nothing"]
+    paste = ["--generator", "copy-paste", "--data", str(tiny_npz)]
+    assert "gives the real scenes back; use a trained generator" in refused(capsys, *vary, *paste)
+    assert "gives the real scenes back" in refused(capsys, *vary, "--strength", "0")
+    assert "leave out --focus and the settings under paste" in refused(capsys, *vary, "--set", "paste.placement=class")
+    assert not (here / "nothing").exists()

@@ -104,6 +104,26 @@ class PlannedSample:
         }
 
 
+def repeat_sample(
+    index: int, seed: int, scenes: SceneSource, parents: Sequence[int], attempt: int = 0
+) -> PlannedSample:
+    """Draw a scene and leave it as it is: its own label map is to be drawn again.
+
+    Args:
+        index, seed, attempt: as in `edit_sample`.
+        parents: scenes of the train part that show what more pictures are wanted of.
+    Raises:
+        DataError: no parents.
+    """
+    if not len(parents):
+        raise DataError("no training scene shows the class; a variation needs at least one, see `marsgen inspect`")
+    rng = np.random.default_rng([seed, index, attempt] if attempt else [seed, index])
+    parent_index = int(parents[int(rng.integers(len(parents)))])
+    scene = scenes[parent_index]
+    edited = EditedMask.of(scene.image, scene.labels)
+    return PlannedSample(index, seed, parent_index, scene.name, scene_key(scene.image), (), edited)
+
+
 def edit_sample(
     index: int,
     seed: int,

@@ -90,7 +90,7 @@ def run(study: Study) -> Path:
 
 def test_generators_come_first_then_the_baseline_and_every_need_before_what_needs_it(tmp_path):
     study = Study(
-        load_config(StudyConfig, configs_folder() / "studies" / "rare_class_cpu.yaml"), tmp_path, "d", "t", None
+        load_config(StudyConfig, configs_folder() / "studies" / "rare_class.yaml"), tmp_path, "d", "t", None
     )
     jobs = plan_jobs(study)
     names = [job.name for job in jobs]
