@@ -205,7 +205,7 @@ def refuse_no_variation(config: SynthesizeConfig, dataset: Dataset, names: Seque
     """
     if generator.name == "copy-paste" or generator.drawing.get("strength") == 0:
         raise ConfigError(
-            f"mode is variation, and {generator.name} at strength 0 gives the real scenes back; use a trained generator "
+            f"mode is variation, and {generator.name} at strength 0 gives the real scenes back; use a trained one "
             "with --strength above 0, or oversample them (segmenter train --set rare_share=0.25)"
         )
     if config.paste != PasteConfig():

@@ -146,7 +146,7 @@ def test_a_variation_keeps_the_label_map_of_a_real_scene_of_the_class_and_draws_
 def test_a_variation_that_changes_nothing_is_refused(here, tiny_npz, capsys):
     vary = ["marsgen", "synthesize", "--mode", "variation", "--out", "nothing"]
     paste = ["--generator", "copy-paste", "--data", str(tiny_npz)]
-    assert "gives the real scenes back; use a trained generator" in refused(capsys, *vary, *paste)
+    assert "gives the real scenes back; use a trained one with" in refused(capsys, *vary, *paste)
     assert "gives the real scenes back" in refused(capsys, *vary, "--strength", "0")
     assert "leave out --focus and the settings under paste" in refused(capsys, *vary, "--set", "paste.placement=class")
     assert not (here / "nothing").exists()
