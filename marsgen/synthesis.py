@@ -21,7 +21,7 @@ from typing import Any, Literal
 
 import numpy as np
 from PIL import Image
-from pydantic import Field
+from pydantic import Field, model_validator
 from scipy import ndimage
 from tqdm import tqdm
 
@@ -59,6 +59,9 @@ class SynthesizeConfig(Config):
     mode: Literal["region", "scene", "variation"] = "region"
     """region: real pixels stay, the generator draws the pasted region only; scene: it draws the whole picture;
     variation: nothing is pasted, real scenes that show the classes are drawn again under their own label maps"""
+    zoom: tuple[float, float] = (1.0, 1.0)
+    """mode variation: smallest and largest factor by which a window with the class in it is enlarged to the scene's
+    size before it is drawn again; 1 = the whole scene"""
     format: Literal["png", "shards"] = "png"
     """png: two files a pair; shards: large .npy files, which millions of pairs are read from several times faster"""
     seed: int = Field(0, ge=0)
@@ -74,6 +77,14 @@ class SynthesizeConfig(Config):
     select: SelectConfig = SelectConfig()
     data: DataConfig | None = None
     """cleaning and split of the data; null = as the generator was trained"""
+
+    @model_validator(mode="after")
+    def _zooms_in(self) -> "SynthesizeConfig":
+        if not 1 <= self.zoom[0] <= self.zoom[1]:
+            raise ValueError(f"zoom {list(self.zoom)}: expected 1 <= smallest <= largest")
+        if self.zoom != (1, 1) and self.mode != "variation":
+            raise ValueError(f"zoom is set, but mode is {self.mode}; only variation enlarges anything")
+        return self
 
 
 @dataclass(frozen=True)
@@ -268,7 +279,9 @@ class SceneMaker:
         return _Draft(plan, pasted, edit.image.copy(), indices, hole, self._windows(hole), attempt)
 
     def _repeat(self, index: int, attempt: int) -> _Draft:
-        plan = repeat_sample(index, self.config.seed, self.dataset.scenes, self.showing, attempt)
+        wanted = [self.classes.index(name) for name in self.names]
+        config = self.config
+        plan = repeat_sample(index, config.seed, self.dataset.scenes, self.showing, wanted, config.zoom, attempt)
         indices = self.classes.to_indices(plan.edited.labels)
         there = tuple(name for name in self.names if (indices == self.classes.index(name)).any())
         hole = np.ones(indices.shape, np.float32)

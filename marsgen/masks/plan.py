@@ -105,13 +105,21 @@ class PlannedSample:
 
 
 def repeat_sample(
-    index: int, seed: int, scenes: SceneSource, parents: Sequence[int], attempt: int = 0
+    index: int,
+    seed: int,
+    scenes: SceneSource,
+    parents: Sequence[int],
+    class_indices: Sequence[int],
+    zoom: tuple[float, float] = (1.0, 1.0),
+    attempt: int = 0,
 ) -> PlannedSample:
-    """Draw a scene and leave it as it is: its own label map is to be drawn again.
+    """Draw a scene and paste nothing into it: its own label map is to be drawn again, whole or enlarged.
 
     Args:
         index, seed, attempt: as in `edit_sample`.
         parents: scenes of the train part that show what more pictures are wanted of.
+        class_indices: classes of which a pixel stays in the picture.
+        zoom: smallest and largest factor by which a window of the scene is enlarged to the scene's size.
     Raises:
         DataError: no parents.
     """
@@ -120,8 +128,30 @@ def repeat_sample(
     rng = np.random.default_rng([seed, index, attempt] if attempt else [seed, index])
     parent_index = int(parents[int(rng.integers(len(parents)))])
     scene = scenes[parent_index]
-    edited = EditedMask.of(scene.image, scene.labels)
+    image, labels = scene.image, scene.labels
+    factor = float(np.exp(rng.uniform(*np.log(zoom))))  # twice as large is as likely as half as large
+    if factor > 1:
+        image, labels = _enlarge(image, labels, np.isin(scene.indices, class_indices), factor, rng)
+    edited = EditedMask.of(image, labels)
     return PlannedSample(index, seed, parent_index, scene.name, scene_key(scene.image), (), edited)
+
+
+def _enlarge(
+    image: np.ndarray, labels: np.ndarray, shown: np.ndarray, factor: float, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """A window with one of the `shown` pixels in it, `factor` times as large: the scene's own size again."""
+    from skimage.transform import resize
+
+    shape = labels.shape
+    height, width = (max(round(side / factor), 1) for side in shape)
+    row, column = (int(v) for v in rng.choice(np.argwhere(shown)))
+    top = int(np.clip(row - rng.integers(height), 0, shape[0] - height))
+    left = int(np.clip(column - rng.integers(width), 0, shape[1] - width))
+    inside = (slice(top, top + height), slice(left, left + width))
+    larger = resize(image[inside], shape, order=1, preserve_range=True, anti_aliasing=False)
+    # order 0: between ids 1 and 3 lies no id 2
+    ids = resize(labels[inside], shape, order=0, preserve_range=True, anti_aliasing=False)
+    return larger.round().clip(0, 255).astype(np.uint8), ids.round().astype(np.uint8)
 
 
 def edit_sample(
