@@ -150,3 +150,34 @@ def test_a_variation_that_changes_nothing_is_refused(here, tiny_npz, capsys):
     assert "gives the real scenes back" in refused(capsys, *vary, "--strength", "0")
     assert "leave out --focus and the settings under paste" in refused(capsys, *vary, "--set", "paste.placement=class")
     assert not (here / "nothing").exists()
+
+
+def test_a_zoomed_variation_shows_a_window_of_its_parent_with_the_class_in_it(here, tiny_npz):
+    from marsgen.masks.plan import repeat_sample
+    from marsgen.scenes.sources import open_scenes
+
+    scenes = open_scenes(str(tiny_npz))
+    rock = scenes.classes.index("big_rock")
+    parents = [i for i in range(len(scenes)) if (scenes[i].indices == rock).sum() > 40]
+    whole = repeat_sample(0, 0, scenes, parents, [rock])
+    np.testing.assert_array_equal(whole.edited.image, scenes[whole.parent_index].image)
+    grown = 0
+    for index in range(30):
+        sample = repeat_sample(index, 0, scenes, parents, [rock], zoom=(2.0, 3.0))
+        parent = scenes[sample.parent_index]
+        assert sample.edited.labels.shape == parent.labels.shape
+        assert set(np.unique(sample.edited.labels)) <= set(np.unique(parent.labels))
+        shown = scenes.classes.to_indices(sample.edited.labels) == rock
+        assert shown.any()
+        # of a window that is a quarter of the scene or less, the class fills more than it did
+        grown += shown.sum() > (parent.indices == rock).sum()
+        # bilinear: nothing brighter or darker than the parent
+        assert parent.image.min() <= sample.edited.image.min() <= sample.edited.image.max() <= parent.image.max()
+    assert grown > 20
+
+
+def test_zoom_without_variation_is_refused(here, capsys):
+    zoomed = ["marsgen", "synthesize", "--set", "zoom=[1,2]", "--out", "nothing"]
+    assert "zoom is set, but mode is region; only variation enlarges anything" in refused(capsys, *zoomed)
+    shrunk = ["marsgen", "synthesize", "--mode", "variation", "--set", "zoom=[0.5,2]", "--out", "nothing"]
+    assert "expected 1 <= smallest <= largest" in refused(capsys, *shrunk)
