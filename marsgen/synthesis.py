@@ -214,7 +214,7 @@ def refuse_no_variation(config: SynthesizeConfig, dataset: Dataset, names: Seque
         ConfigError: a generator or strength that changes nothing, or settings of pasting.
         DataError: no training scene shows one of the classes.
     """
-    if generator.name == "copy-paste" or generator.drawing.get("strength") == 0:
+    if config.zoom == (1, 1) and (generator.name == "copy-paste" or generator.drawing.get("strength") == 0):
         raise ConfigError(
             f"mode is variation, and {generator.name} at strength 0 gives the real scenes back; use a trained one "
             "with --strength above 0, or oversample them (segmenter train --set rare_share=0.25)"

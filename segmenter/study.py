@@ -90,6 +90,9 @@ class ArmConfig(Config):
     """what it changes in the study's `train`"""
     baseline: str | None = None
     """arm that its gain is measured against; null = the study's baseline"""
+    seeds: tuple[int, ...] | None = Field(None, min_length=1)
+    """seeds of this arm alone; null = the study's. An arm with other seeds than its baseline is not compared seed by
+    seed, which widens its intervals"""
 
 
 class StudyConfig(Config):
@@ -130,8 +133,9 @@ class StudyConfig(Config):
                 raise ValueError(
                     f"'{name}' is to be a folder's name; use letters, digits, - and _, a letter or digit first"
                 )
-        if len(set(self.seeds)) < len(self.seeds):
-            raise ValueError(f"seeds {list(self.seeds)}: each may stand there once")
+        for seeds in (self.seeds, *(arm.seeds for arm in self.arms.values() if arm.seeds)):
+            if len(set(seeds)) < len(seeds):
+                raise ValueError(f"seeds {list(seeds)}: each may stand there once")
         if self.folds == 1:
             raise ValueError("folds is 1; it has to be 0 or at least 2")
         if COPY_PASTE in self.generators:
@@ -168,6 +172,10 @@ class StudyConfig(Config):
     def recipe(self, arm: str) -> dict[str, Any]:
         """The training settings of an arm, without seed and fold."""
         return _merge(self.train, self.arms[arm].train)
+
+    def seeds_of(self, arm: str) -> tuple[int, ...]:
+        """The seeds that an arm is trained with."""
+        return self.arms[arm].seeds or self.seeds
 
     def baseline_of(self, arm: str) -> str:
         """The arm that `arm` is measured against."""
@@ -224,7 +232,7 @@ def _cell_name(arm: str, seed: int, fold: int | None) -> str:
 
 def _power_name(config: StudyConfig) -> str:
     """Another number of seeds or arms can show another gain."""
-    return f"power/{len(config.seeds)}-seeds-{len(config.arms) - 1}-arms"
+    return f"power/{len(config.seeds_of(config.baseline))}-seeds-{len(config.arms) - 1}-arms"
 
 
 # what has to be done
@@ -239,19 +247,20 @@ def plan_jobs(study: Study) -> list[Job]:
     """
     config = study.config
     used = dict.fromkeys(name for arm in config.arms.values() for name in arm.extra)
-    baseline = [_cell_job(study, config.baseline, seed, fold) for seed in config.seeds for fold in study.folds]
+    seeds = config.seeds_of(config.baseline)
+    baseline = [_cell_job(study, config.baseline, seed, fold) for seed in seeds for fold in study.folds]
     power = Job(_power_name(config), action=lambda: _write_power(study), needs=tuple(job.name for job in baseline))
-    first, jobs = config.seeds[0], []
+    jobs = []
     for name in dict.fromkeys(config.sets[name].generator for name in used):
         if name != COPY_PASTE:
             jobs += [_generator_job(study, name, fold) for fold in study.folds]
     jobs += [*baseline, power]
     for arm in (name for name in config.arms if name in config.critics and name != config.baseline):
-        jobs += [_cell_job(study, arm, first, fold) for fold in study.folds]
+        jobs += [_cell_job(study, arm, config.seeds_of(arm)[0], fold) for fold in study.folds]
     jobs += [_set_job(study, name, fold) for name in used for fold in study.folds]
     planned = {job.name for job in jobs}
-    for seed in config.seeds:
-        for arm in config.arms:
+    for seed in dict.fromkeys(seed for arm in config.arms for seed in config.seeds_of(arm)):
+        for arm in (name for name in config.arms if seed in config.seeds_of(name)):
             cells = [_cell_job(study, arm, seed, fold) for fold in study.folds]
             jobs += [job for job in cells if job.name not in planned]
     return jobs
@@ -286,7 +295,7 @@ def _set_job(study: Study, name: str, fold: int | None) -> Job:
     needs = [_job_name("generators", made.generator, fold)] if trained else []
     for option, arm in (("--judge", made.judge), ("--focus", made.focus)):
         if arm is not None:
-            cell = _cell_name(arm, study.config.seeds[0], fold)
+            cell = _cell_name(arm, study.config.seeds_of(arm)[0], fold)
             command += [option, str(study.folder / cell)]
             needs.append(cell)
     return Job(job, (tuple(command),), _yaml(settings), tuple(dict.fromkeys(needs)))
@@ -395,7 +404,7 @@ def _refuse_untrainable(study: Study, dataset: Dataset, data: DataConfig) -> Non
     from segmenter.train import check_best_metric
 
     for arm in study.config.arms:
-        _, settings = _recipe(study, arm, study.config.seeds[0], study.folds[0])
+        _, settings = _recipe(study, arm, study.config.seeds_of(arm)[0], study.folds[0])
         if settings.data == data:
             check_best_metric(settings, dataset)
             TrainingBatches(settings, dataset)
@@ -473,9 +482,10 @@ def read_cells(study: Study, arm: str) -> list[list[Evaluation]]:
     """The evaluations of an arm: per seed, those of all folds. What else its cells were scored on is left alone."""
     inputs = Run.load(study.folder, "segmenter study", finished=False).inputs
     scored = inputs.get("test", inputs["data"])["fingerprint"]
-    found: list[list[Evaluation]] = [[] for _ in study.config.seeds]
+    seeds = study.config.seeds_of(arm)
+    found: list[list[Evaluation]] = [[] for _ in seeds]
     for fold in study.folds:
-        runs = [Run.load(study.folder / _cell_name(arm, seed, fold), "segmenter train") for seed in study.config.seeds]
+        runs = [Run.load(study.folder / _cell_name(arm, seed, fold), "segmenter train") for seed in seeds]
         for evaluations, evaluation in zip(found, find_evaluations(runs, scored, study.config.evaluate), strict=True):
             evaluations.append(evaluation)
     return found
@@ -510,7 +520,7 @@ def collect_counts(study: Study) -> StudyCounts:
 
 def _card(study: Study, arm: str) -> ArmCard:
     config = study.config
-    costs = [[_cost(study, _cell_name(arm, s, fold)) for fold in study.folds] for s in config.seeds]
+    costs = [[_cost(study, _cell_name(arm, s, fold)) for fold in study.folds] for s in config.seeds_of(arm)]
     sets = config.arms[arm].extra
     generators = {config.sets[name].generator for name in sets} - {COPY_PASTE}
     made = [_cost(study, job) for job in _jobs_of("generators", generators, study) + _jobs_of("sets", sets, study)]
@@ -518,7 +528,7 @@ def _card(study: Study, arm: str) -> ArmCard:
         name=arm,
         title=config.title_of(arm),
         baseline=None if arm == config.baseline else config.baseline_of(arm),
-        seeds=config.seeds,
+        seeds=config.seeds_of(arm),
         synthetic=bool(sets),
         train_minutes=tuple(sum(cost["seconds"] for cost in folds) / 60 for folds in costs),
         peak_memory_mb=tuple(max(cost["peak_mb"] for cost in folds) for folds in costs),
@@ -548,9 +558,8 @@ def _cost(study: Study, job: str) -> dict[str, Any]:
 def _draw_gallery(study: Study, counts: StudyCounts) -> Gallery:
     config = study.config
     shown = config.gallery or [name for name, arm in config.arms.items() if arm.extra][:GALLERY_ARMS]
-    first = config.seeds[0]
     runs = {
-        arm: [study.folder / _cell_name(arm, first, fold) for fold in study.folds]
+        arm: [study.folder / _cell_name(arm, config.seeds_of(arm)[0], fold) for fold in study.folds]
         for arm in dict.fromkeys([config.baseline, *shown])
     }
     known = None if study.classes is None else read_classes(Path(study.classes))
@@ -566,7 +575,7 @@ def _write_power(study: Study) -> None:
     first = evaluations[0][0]
     sums = arm.unit_sums(first.record["settings"]["found_share"], images_of_evaluations(evaluations[0]).groups)
     terms = {
-        "seeds": len(config.seeds),
+        "seeds": len(config.seeds_of(config.baseline)),
         "arms": len(config.arms) - 1,
         "confidence": config.statistics.confidence,
         "power": config.power,
