@@ -150,6 +150,9 @@ def test_a_variation_that_changes_nothing_is_refused(here, tiny_npz, capsys):
     assert "gives the real scenes back" in refused(capsys, *vary, "--strength", "0")
     assert "leave out --focus and the settings under paste" in refused(capsys, *vary, "--set", "paste.placement=class")
     assert not (here / "nothing").exists()
+    # enlarged without being drawn again: what zoom alone does
+    enlarged = ["marsgen", "synthesize", "--mode", "variation", "--set", "zoom=[2,3]", "--n", "4", "--out", "enlarged"]
+    assert call(*enlarged, *paste) == 0
 
 
 def test_a_zoomed_variation_shows_a_window_of_its_parent_with_the_class_in_it(here, tiny_npz):

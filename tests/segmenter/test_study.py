@@ -111,6 +111,18 @@ def test_all_arms_get_the_same_steps_and_their_own_settings(tmp_path, study_at):
     assert [jobs[f"cells/pasted-seed{seed}"]["seed"] for seed in (0, 1)] == [0, 1]
 
 
+def test_an_arm_may_have_seeds_of_its_own(tmp_path, study_at):
+    names = [job.name for job in plan_jobs(study_at(tmp_path, "arms.pasted.seeds=[1,7]")) if "cells/" in job.name]
+    assert sorted(names) == [
+        "cells/oversampled-seed0",
+        "cells/oversampled-seed1",
+        "cells/pasted-seed1",
+        "cells/pasted-seed7",
+    ]
+    with pytest.raises(ConfigError, match=r"seeds \[7, 7\]: each may stand there once"):
+        study_at(tmp_path, "arms.pasted.seeds=[7,7]")
+
+
 def test_folds_reach_every_command_so_that_nothing_leaks(tmp_path, study_at):
     study = study_at(tmp_path, "folds=3", test=False)
     jobs = plan_jobs(study)
