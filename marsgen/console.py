@@ -129,7 +129,9 @@ def run_app(app: typer.Typer, program: str, prepare: Callable[[list[str]], list[
 def _stop(sentence: str) -> None:
     # most mistakes stop all processes alike, some only one of them, and that need not be the first
     if first_to_say(sentence):
-        print(f"error: {' '.join(sentence.split())}", file=sys.stderr)
+        # a line of its own, wherever the progress bar of another process stands
+        line_break = "" if os.environ.get("WORLD_SIZE", "1") == "1" else "\n"
+        print(f"{line_break}error: {' '.join(sentence.split())}", file=sys.stderr, flush=True)
     sys.exit(2)
 
 
