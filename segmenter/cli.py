@@ -227,10 +227,13 @@ def study(
     dry_run: DryRun = False,
 ) -> None:
     """Train every arm of a study with every seed, and say what each gained; a repeated command goes on where it was."""
-    from marsgen.config import load_config
+    from marsgen.config import configs_folder, load_config
     from marsgen.team import join_team
     from segmenter.study import Study, StudyConfig, open_study, run_study
 
+    if not config.is_file():
+        shipped = ", ".join(sorted(path.name for path in (configs_folder() / "studies").glob("*.yaml")))
+        raise ConfigError(f"{config}: no such study; shipped ones are {shipped} in configs/studies/")
     settings = load_config(StudyConfig, config, [*(overrides or ()), *([f"folds={folds}"] if folds else [])])
     study = Study(
         settings, out or OUTPUTS / f"study-{config.stem}", data, test, None if classes is None else str(classes)

@@ -301,3 +301,12 @@ def test_folds_score_every_scene_once(tmp_path, commands, study_at):
     assert len(images["names"]) == len(set(images["names"]))
     assert sorted(set(images["folds"])) == [0, 1]
     assert os.path.isdir(study.folder / "cells" / "pasted-seed0-fold1")
+
+
+def test_a_study_that_is_not_there_is_answered_with_those_that_are():
+    from segmenter.cli import app
+
+    with pytest.raises(
+        ConfigError, match=r"nowhere\.yaml: no such study; shipped ones are .*rare_class_cpu\.yaml.* in conf"
+    ):
+        app(["study", "nowhere.yaml", "--data", "sim:48"], standalone_mode=False)
