@@ -61,7 +61,7 @@ def test_what_was_learned_from_and_how_it_was_drawn_is_on_record(here):
 
     assert call("marsgen", "synthesize", "--n", "1", "--guidance", "2", "--out", "record") == 0
     head = json.loads((here / "record/synth.json").read_text())
-    assert head["drawing"] == {"strength": 1.0, "guidance": 2.0, "sampling_steps": 10}
+    assert head["drawing"] == {"strength": 1.0, "guidance": 2.0, "sampling_steps": 5}
     learned = json.loads((here / "outputs/generator/generator.json").read_text())["trained_on"]
     assert set(learned) <= set(head["trained_on"])
     done = json.loads((here / "outputs/generator/DONE").read_text())

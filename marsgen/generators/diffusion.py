@@ -33,7 +33,7 @@ DENOISER = "denoiser"
 """folder of the network, as diffusers' save_pretrained writes it"""
 DENOISER_WEIGHTS = "diffusion_pytorch_model.safetensors"
 STYLES = "best.safetensors"
-STRENGTH, GUIDANCE, STEPS = 1.0, 1.5, 10
+STRENGTH, GUIDANCE, STEPS = 1.0, 1.5, 5
 """what is used where nothing else is asked for"""
 TIMESTEPS = 1000
 """diffusers counts noise levels in 0..1000; the network here sees them in 0..1"""
