@@ -281,6 +281,47 @@ def predict(
     say(f"wrote {result}")
 
 
+@app.command("pseudo-label")
+def pseudo_label(
+    runs: RunFolders,
+    data: Data,
+    classes: Classes = None,
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+    out: Out = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Label images with trained runs, and keep what they are surest of as a folder for `segmenter train --extra`.
+
+    Of an npz with a test_set, that is labelled; labels that the images have are not looked at.
+    """
+    from marsgen.config import load_config
+    from marsgen.runs import Run
+    from marsgen.scenes.sources import open_scenes
+    from segmenter.config import PseudoLabelConfig
+    from segmenter.pseudo_labels import open_teachers, summary_lines
+    from segmenter.pseudo_labels import pseudo_label as label
+
+    settings = load_config(PseudoLabelConfig, config, overrides or ())
+    if dry_run:
+        return say_settings(settings)
+    for folder in runs:
+        Run.load(folder, "segmenter train")
+    scenes = open_scenes(data, classes=read_class_set(classes), labelled=False)
+    teachers = open_teachers(runs, scenes)
+    inputs = {
+        "teachers": teachers.runs,
+        "data": {"location": data, "fingerprint": scenes.fingerprint(), "classes": classes and str(classes)},
+    }
+    more = f"-and-{len(runs) - 1}-more" if len(runs) > 1 else ""
+    folder = out or OUTPUTS / f"pseudo-{runs[0].name}{more}-{Path(data).stem.replace(':', '-')}"
+    run = Run.start(folder, "segmenter pseudo-label", settings, inputs)
+    label(settings, run, teachers, scenes)
+    for line in summary_lines(run.summary):
+        say(line)
+    say(f"wrote {folder}")
+
+
 def _expand_extra(arguments: Sequence[str]) -> list[str]:
     """`--extra A B` -> `--extra A --extra B`: the command line library knows only one value per option."""
     expanded: list[str] = []

@@ -48,7 +48,7 @@ def _open_extra(location: str, dataset: Dataset) -> SceneSource:
     if not folder.exists() and not location.startswith("sim:"):
         raise DataError(f"--extra {location}: no such folder; name one that `marsgen synthesize` wrote")
     if (folder / "config.yaml").is_file():
-        Run.load(folder, "marsgen synthesize", "marsgen export")
+        Run.load(folder, "marsgen synthesize", "marsgen export", "segmenter pseudo-label")
     own_classes = (folder / "classes.yaml").is_file() or not folder.is_dir()
     extra = open_scenes(location, classes=None if own_classes else dataset.scenes.classes)
     check_extra(extra, dataset)

@@ -25,6 +25,7 @@ MODELS = {
     "score": "marsgen.score:ScoreConfig",
     "segmenter": "segmenter.config:TrainConfig",
     "predict": "segmenter.config:PredictConfig",
+    "pseudo-label": "segmenter.config:PseudoLabelConfig",
     "evaluate": "segmenter.evaluate:EvaluateConfig",
     "compare": "segmenter.compare:CompareConfig",
     "report": "segmenter.report:ReportConfig",
