@@ -54,7 +54,7 @@ def train(
     data: Data,
     extra: Annotated[
         list[str] | None,
-        typer.Option("--extra", help="Folders of synthetic scenes that join training.", metavar="DIR..."),
+        typer.Option("--extra", help="Folders of synthetic or pseudo-labelled scenes that join training.", metavar="DIR..."),
     ] = None,
     classes: Classes = None,
     config: ConfigFile = None,
@@ -221,6 +221,14 @@ def study(
         int | None,
         typer.Option("--folds", help="Test every scene of --data once, in one of so many folds.", min=2, metavar="K"),
     ] = None,
+    unlabelled: Annotated[
+        str | None,
+        typer.Option(
+            "--unlabelled",
+            help="Pictures that a set's teacher labels. Default: the test_set of --data, if it is an npz with one.",
+            metavar="WHERE",
+        ),
+    ] = None,
     classes: Classes = None,
     overrides: Overrides = None,
     out: Out = None,
@@ -235,9 +243,8 @@ def study(
         shipped = ", ".join(sorted(path.name for path in (configs_folder() / "studies").glob("*.yaml")))
         raise ConfigError(f"{config}: no such study; shipped ones are {shipped} in configs/studies/")
     settings = load_config(StudyConfig, config, [*(overrides or ()), *([f"folds={folds}"] if folds else [])])
-    study = Study(
-        settings, out or OUTPUTS / f"study-{config.stem}", data, test, None if classes is None else str(classes)
-    )
+    folder = out or OUTPUTS / f"study-{config.stem}"
+    study = Study(settings, folder, data, test, None if classes is None else str(classes), unlabelled)
     if dry_run:
         return say_settings(settings)
     team = join_team()
