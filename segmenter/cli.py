@@ -54,7 +54,9 @@ def train(
     data: Data,
     extra: Annotated[
         list[str] | None,
-        typer.Option("--extra", help="Folders of synthetic or pseudo-labelled scenes that join training.", metavar="DIR..."),
+        typer.Option(
+            "--extra", help="Folders of synthetic or pseudo-labelled scenes that join training.", metavar="DIR..."
+        ),
     ] = None,
     classes: Classes = None,
     config: ConfigFile = None,
