@@ -6,6 +6,7 @@
     augment.py       flips, brightness, contrast, small scale and shift
     train.py         the loop; validation scenes are always real
     predict.py       images -> label maps, as PNG or as the course's CSV; windows.py: large ones in windows
+    pseudo_labels.py what trained networks are surest of in pictures without labels, as scenes to train on
     evaluate.py      EVALUATION: a confusion matrix per image, kept on disk; region_hits.py: which rocks were found
     compare.py       arms (arms.py) beside each other: paired gains (intervals.py), alone and together (families.py), as
                      tables (gain_tables.py)

@@ -54,7 +54,9 @@ def train(
     data: Data,
     extra: Annotated[
         list[str] | None,
-        typer.Option("--extra", help="Folders of synthetic scenes that join training.", metavar="DIR..."),
+        typer.Option(
+            "--extra", help="Folders of synthetic or pseudo-labelled scenes that join training.", metavar="DIR..."
+        ),
     ] = None,
     classes: Classes = None,
     config: ConfigFile = None,
@@ -221,6 +223,14 @@ def study(
         int | None,
         typer.Option("--folds", help="Test every scene of --data once, in one of so many folds.", min=2, metavar="K"),
     ] = None,
+    unlabelled: Annotated[
+        str | None,
+        typer.Option(
+            "--unlabelled",
+            help="Pictures that a set's teacher labels. Default: the test_set of --data, if it is an npz with one.",
+            metavar="WHERE",
+        ),
+    ] = None,
     classes: Classes = None,
     overrides: Overrides = None,
     out: Out = None,
@@ -235,9 +245,8 @@ def study(
         shipped = ", ".join(sorted(path.name for path in (configs_folder() / "studies").glob("*.yaml")))
         raise ConfigError(f"{config}: no such study; shipped ones are {shipped} in configs/studies/")
     settings = load_config(StudyConfig, config, [*(overrides or ()), *([f"folds={folds}"] if folds else [])])
-    study = Study(
-        settings, out or OUTPUTS / f"study-{config.stem}", data, test, None if classes is None else str(classes)
-    )
+    folder = out or OUTPUTS / f"study-{config.stem}"
+    study = Study(settings, folder, data, test, None if classes is None else str(classes), unlabelled)
     if dry_run:
         return say_settings(settings)
     team = join_team()
@@ -279,6 +288,47 @@ def predict(
     result = label(settings, Run.start(folder, "segmenter predict", settings, inputs), run, scenes)
     say(f"{len(scenes)} images labelled")
     say(f"wrote {result}")
+
+
+@app.command("pseudo-label")
+def pseudo_label(
+    runs: RunFolders,
+    data: Data,
+    classes: Classes = None,
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+    out: Out = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Label images with trained runs, and keep what they are surest of as a folder for `segmenter train --extra`.
+
+    Of an npz with a test_set, that is labelled; labels that the images have are not looked at.
+    """
+    from marsgen.config import load_config
+    from marsgen.runs import Run
+    from marsgen.scenes.sources import open_scenes
+    from segmenter.config import PseudoLabelConfig
+    from segmenter.pseudo_labels import open_teachers, summary_lines
+    from segmenter.pseudo_labels import pseudo_label as label
+
+    settings = load_config(PseudoLabelConfig, config, overrides or ())
+    if dry_run:
+        return say_settings(settings)
+    for folder in runs:
+        Run.load(folder, "segmenter train")
+    scenes = open_scenes(data, classes=read_class_set(classes), labelled=False)
+    teachers = open_teachers(runs, scenes)
+    inputs = {
+        "teachers": teachers.runs,
+        "data": {"location": data, "fingerprint": scenes.fingerprint(), "classes": classes and str(classes)},
+    }
+    more = f"-and-{len(runs) - 1}-more" if len(runs) > 1 else ""
+    folder = out or OUTPUTS / f"pseudo-{runs[0].name}{more}-{Path(data).stem.replace(':', '-')}"
+    run = Run.start(folder, "segmenter pseudo-label", settings, inputs)
+    label(settings, run, teachers, scenes)
+    for line in summary_lines(run.summary):
+        say(line)
+    say(f"wrote {folder}")
 
 
 def _expand_extra(arguments: Sequence[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Configs of `segmenter train` and `segmenter predict`; the defaults are what configs/segmenter.yaml says."""
+"""Configs of `segmenter train`, `predict` and `pseudo-label`; the defaults are what the yaml files in configs/ say."""
 
 from typing import Annotated, Any, Literal
 
@@ -185,7 +185,7 @@ class TrainConfig(Config):
 
 
 class AskConfig(Config):
-    """How a trained network is asked about an image; part of the configs of `predict` and `evaluate`."""
+    """How a trained network is asked about an image; part of the configs of `predict`, `evaluate` and others."""
 
     flip: bool = False
     """average the probabilities of each image and its mirror image; twice the time"""
@@ -223,3 +223,11 @@ class PredictConfig(AskConfig):
     npz (it has a test_set), else png"""
     batch_size: int = Field(32, ge=1)
     """images per forward pass"""
+
+
+class PseudoLabelConfig(AskConfig):
+    """`segmenter pseudo-label`: which of the labels that networks give to pictures are kept to train on."""
+
+    keep: float = Field(0.7, gt=0, le=1)
+    """share of the pixels called a class, over all pictures, that keep the label: the most confident of each class, and
+    all that are as confident as the last of them. The others are ignored in training"""

@@ -115,8 +115,8 @@ def choose_scenes(run: Run, source: SceneSource, part: str = "auto") -> ChosenSc
         run: a finished `segmenter train` run; its split.json names what it saw.
         part: see EvaluateConfig.part.
     Raises:
-        DataError: the part does not exist, nothing in it has a label, or one of the scenes (or a scene that a synthetic
-            one was grown from) was trained on.
+        DataError: the part does not exist, nothing in it has a label, or one of the scenes (or a scene behind an
+            extra one) was trained on.
     """
     split = read_split_keys(run)
     own = source.fingerprint() == run.inputs["data"]["fingerprint"]
@@ -145,7 +145,7 @@ def choose_scenes(run: Run, source: SceneSource, part: str = "auto") -> ChosenSc
 
 
 def read_split_keys(run: Run) -> dict[str, frozenset[str]]:
-    """Content keys of the scenes in each part of a run's split; under "extra", what its synthetic scenes grew from."""
+    """Content keys of the scenes in each part of a run's split; under "extra", those behind its extra scenes."""
     path = run.folder / "split.json"
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -160,7 +160,7 @@ def _refuse_trained_on(scene: Scene, key: str, part: str, split: dict[str, froze
     if part != "train" and key in split["train"]:
         problem = "was trained on"
     elif part != "train" and key in split["extra"]:
-        problem = "is an ancestor of synthetic scenes that were trained on"
+        problem = "is one of the extra scenes that were trained on, or behind one,"
     elif part == "all" and key in split["val"]:
         problem = "chose the checkpoint"
     if problem:

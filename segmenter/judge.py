@@ -33,7 +33,7 @@ class SegmenterJudge:
         self._network, self.classes, record = load_segmenter(run.folder)
         self.channels = record["channels"]
         self.fingerprint = file_fingerprint(run.folder / "best.safetensors")
-        self.trained_on = _read_trained_on(run.folder / "split.json")
+        self.trained_on = read_trained_on(run.folder)
         self.saw_synthetic = bool(run.inputs["extra"])
 
     def probs(self, images: np.ndarray) -> np.ndarray:
@@ -61,8 +61,13 @@ def open_judge(folder: Path) -> SegmenterJudge | None:
     return SegmenterJudge(run)
 
 
-def _read_trained_on(path: Path) -> tuple[str, ...]:
-    """The real scenes of the train part, and those that the extras were grown from or their generator learned from."""
+def read_trained_on(folder: Path) -> tuple[str, ...]:
+    """Keys of the scenes that a finished run knows: the real ones of its train part, and all that is behind its extras.
+
+    Raises:
+        RunError: its split.json is missing or damaged.
+    """
+    path = folder / "split.json"
     try:
         parts = json.loads(path.read_text(encoding="utf-8"))
         return tuple(sorted({*parts["train"], *parts["extra"]}))

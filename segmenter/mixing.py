@@ -1,4 +1,4 @@
-"""Real and synthetic scenes in one training stream at a stated share, and the refusal of extras that would leak."""
+"""Real and extra scenes in one training stream at a stated share, and the refusal of extras that would leak."""
 
 import json
 import math
@@ -37,8 +37,8 @@ def open_extras(locations: Sequence[str], dataset: Dataset) -> list[SceneSource]
 
     Raises:
         DataError: other classes, channels or size than the real scenes; nothing in it; a scene that was grown from (or
-            is) one of the run's validation or test scenes, or a generator trained on one.
-        RunError: a folder that `marsgen synthesize` has not finished.
+            is) one of the run's validation or test scenes, or that was made by something that has learned from one.
+        RunError: a folder that `marsgen synthesize` or `segmenter pseudo-label` has not finished.
     """
     return [_open_extra(location, dataset) for location in locations]
 
@@ -46,9 +46,11 @@ def open_extras(locations: Sequence[str], dataset: Dataset) -> list[SceneSource]
 def _open_extra(location: str, dataset: Dataset) -> SceneSource:
     folder = Path(location)
     if not folder.exists() and not location.startswith("sim:"):
-        raise DataError(f"--extra {location}: no such folder; name one that `marsgen synthesize` wrote")
+        raise DataError(
+            f"--extra {location}: no such folder; name one that `marsgen synthesize` or `segmenter pseudo-label` wrote"
+        )
     if (folder / "config.yaml").is_file():
-        Run.load(folder, "marsgen synthesize", "marsgen export")
+        Run.load(folder, "marsgen synthesize", "marsgen export", "segmenter pseudo-label")
     own_classes = (folder / "classes.yaml").is_file() or not folder.is_dir()
     extra = open_scenes(location, classes=None if own_classes else dataset.scenes.classes)
     check_extra(extra, dataset)
@@ -56,11 +58,11 @@ def _open_extra(location: str, dataset: Dataset) -> SceneSource:
 
 
 def describe_extra(extra: SceneSource) -> dict[str, object]:
-    """What a run records of an extra source: where it lay, what was in it and, where known, what drew it."""
+    """What a run records of an extra source: where it lay, what was in it and, where known, what made it."""
     head = _read_head(Path(extra.location))
-    keys = ("generator", "mode", "drawing", "n", "recipe")
-    drawn: dict[str, object] = {key: head[key] for key in keys if key in head}
-    return {"location": extra.location, "fingerprint": extra.fingerprint(), **drawn}
+    keys = ("generator", "mode", "drawing", "n", "recipe", "teachers", "keep")
+    made: dict[str, object] = {key: head[key] for key in keys if key in head}
+    return {"location": extra.location, "fingerprint": extra.fingerprint(), **made}
 
 
 def check_extra(extra: SceneSource, dataset: Dataset) -> None:
@@ -103,7 +105,7 @@ def _refuse_leaks(extra: SceneSource, dataset: Dataset, where: str) -> None:
     remedy = "make it again from this data with the same data settings (val_share, folds, split_seed and so on)"
     for key in trained_on(Path(extra.location)):
         if key in held_out:
-            raise DataError(f"{where}: its generator was trained on {held_out[key]}; {remedy}")
+            raise DataError(f"{where}: what made it has learned from {held_out[key]}; {remedy}")
     unknown = 0
     for index, name in enumerate(extra.names):
         origin = extra.origin(index)
@@ -116,19 +118,22 @@ def _refuse_leaks(extra: SceneSource, dataset: Dataset, where: str) -> None:
             if key in held_out:
                 raise DataError(f"{where}: scene {name} {relation} {held_out[key]}; {remedy}")
     if unknown:
+        labelled = "teachers" in _read_head(Path(extra.location))
+        real = f"its {unknown} pictures are real ones that networks have labelled"
+        other = f"nothing says what {unknown} of its {len(extra)} scenes were made from"
         say_note(
-            f"{where}: nothing says what {unknown} of its {len(extra)} scenes were made from; none of them is "
-            "a validation scene, but an altered copy of one would not be noticed"
+            f"{where}: {real if labelled else other}; none of them is a validation scene, but an altered copy of one "
+            "would not be noticed"
         )
 
 
 def trained_on(folder: Path) -> list[str]:
-    """Keys of the scenes that a synthetic folder's generator was trained on; [] where the folder does not say."""
+    """Keys of the scenes that what made a folder (generator, judge, teachers) has learned from; [] if nothing says."""
     return [str(key) for key in _read_head(folder).get("trained_on", [])]
 
 
 def _read_head(folder: Path) -> dict[str, Any]:
-    """What `marsgen synthesize` wrote about a folder (synth.json); {} for a folder of other origin."""
+    """What `marsgen synthesize` or `segmenter pseudo-label` wrote about a folder (synth.json); {} for other folders."""
     path = folder / "synth.json"
     if not path.is_file():
         return {}

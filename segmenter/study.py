@@ -1,7 +1,7 @@
 """STUDY: arms x seeds (x folds) as one resumable job, from generator to verdict.
 
 <out>/generators/<name>/        `marsgen train-generator`
-<out>/sets/<name>/              `marsgen synthesize`
+<out>/sets/<name>/              `marsgen synthesize`, or `segmenter pseudo-label` for a set with a teacher
 <out>/cells/<arm>-seed<s>/      `segmenter train`, with its evaluation inside
 <out>/jobs/                     what each of them was asked, said and cost (segmenter/jobs.py)
 <out>/power.json                the smallest detectable gain, from the baseline's cells, before any other arm is trained
@@ -18,7 +18,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -39,10 +39,11 @@ from marsgen.scenes.scene import SceneSource, scene_key
 from marsgen.scenes.sources import open_scenes
 from marsgen.team import Team
 from segmenter.arms import find_evaluations, flatten_settings
-from segmenter.config import TrainConfig
+from segmenter.config import PseudoLabelConfig, TrainConfig
 from segmenter.evaluate import EvaluateConfig, Evaluation
 from segmenter.families import smallest_detectable_gain
 from segmenter.jobs import Job, config_path, environment_of_child, is_finished, read_cost, work_off
+from segmenter.predict import is_course_file
 from segmenter.study_counts import (
     ArmCard,
     DoseCurve,
@@ -67,7 +68,7 @@ COPY_PASTE = "copy-paste"
 
 
 class SetConfig(Config):
-    """A set of synthetic scenes."""
+    """A set of extra scenes: synthetic ones, or with a teacher pictures without labels that networks have labelled."""
 
     generator: str = COPY_PASTE
     """copy-paste, or one of the study's generators"""
@@ -75,8 +76,18 @@ class SetConfig(Config):
     """an arm without extra scenes whose first run says what is kept (`marsgen synthesize --judge`)"""
     focus: str | None = None
     """an arm without extra scenes whose first run says where it errs (`marsgen synthesize --focus`)"""
+    teacher: str | None = None
+    """an arm whose runs of all seeds (in each fold those of that fold) label the study's unlabelled pictures"""
     settings: dict[str, Any] = Field(default_factory=dict)
-    """what configs/synthesize.yaml holds"""
+    """what configs/synthesize.yaml holds; with a teacher, what configs/pseudo-label.yaml holds"""
+
+    @model_validator(mode="after")
+    def _made_in_one_way(self) -> "SetConfig":
+        if self.teacher is not None and (self.judge or self.focus or self.generator != COPY_PASTE):
+            raise ValueError(
+                "teacher labels real pictures, and nothing is drawn; leave out generator, judge and focus, or teacher"
+            )
+        return self
 
 
 class ArmConfig(Config):
@@ -113,7 +124,7 @@ class StudyConfig(Config):
     generators: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """name -> what configs/train-generator.yaml or configs/diffusion.yaml holds"""
     sets: dict[str, SetConfig] = Field(default_factory=dict)
-    """name -> a set of synthetic scenes"""
+    """name -> a set of extra scenes"""
     arms: dict[str, ArmConfig] = Field(min_length=2)
     """name -> a recipe"""
     curves: tuple[DoseCurve, ...] = ()
@@ -121,7 +132,7 @@ class StudyConfig(Config):
     statistics: StatisticsSettings = StatisticsSettings()
     """how intervals are made"""
     gallery: tuple[str, ...] = ()
-    """arms whose pictures are shown beside the baseline's; empty = the first three that learn from synthetic scenes"""
+    """arms whose pictures are shown beside the baseline's; empty = the first three that learn from extra scenes"""
     power: float = Field(0.8, gt=0.5, lt=1)
     """how often the smallest detectable gain would be found; read when the baseline is done, and again where
     seeds or arms are added"""
@@ -148,6 +159,8 @@ class StudyConfig(Config):
             for critic in critics:
                 if self.arms[critic].extra:
                     raise ValueError(f"sets.{name}: arm '{critic}' learns from synthetic scenes; name a real one")
+            if made.teacher is not None:
+                _refuse_unknown(f"sets.{name}.teacher", [made.teacher], self.arms, "arm")
         for name, arm in self.arms.items():
             _refuse_unknown(f"arms.{name}.extra", arm.extra, self.sets, "set")
             _refuse_unknown(f"arms.{name}.baseline", [arm.baseline or self.baseline], self.arms, "arm")
@@ -162,7 +175,42 @@ class StudyConfig(Config):
         _refuse_unknown("gallery", self.gallery, self.arms, "arm")
         for curve in self.curves:
             _refuse_unknown(f"curve {curve.name}", [point.arm for point in curve.points], self.arms, "arm")
+        for name in self.arms:
+            self._refuse_circle((name,), "")
+        if taught := [name for name in self.behind(self.baseline)[0] if self.sets[name].teacher]:
+            raise ValueError(
+                f"baseline: {self.baseline} learns from sets.{taught[0]}, whose teacher is trained after the baseline; "
+                "name a baseline that needs no teacher"
+            )
         return self
+
+    def _refuse_circle(self, arms: tuple[str, ...], story: str) -> None:
+        """Refuse an arm that comes back as its own teacher's teacher; `arms` leads from the first to its teachers."""
+        for name in self.arms[arms[-1]].extra:
+            teacher = self.sets[name].teacher
+            if teacher is not None:
+                told = f"{story}{arms[-1]} learns from {name}, which {teacher} labels"
+                if teacher in arms:
+                    raise ValueError(f"arms.{teacher}: {told}: a circle; give one of these sets another teacher")
+                self._refuse_circle((*arms, teacher), f"{told}, and ")
+
+    def behind(self, arm: str) -> tuple[list[str], list[str]]:
+        """The sets and the teachers that have to be there before an arm is trained, its teachers' own among them."""
+        sets: dict[str, None] = {}
+        teachers: dict[str, None] = {}
+        for name in self.arms[arm].extra:
+            teacher = self.sets[name].teacher
+            if teacher is not None:
+                theirs = self.behind(teacher)
+                sets |= dict.fromkeys(theirs[0])
+                teachers |= dict.fromkeys([*theirs[1], teacher])
+            sets[name] = None
+        return list(sets), list(teachers)
+
+    @property
+    def uses_teachers(self) -> bool:
+        """Whether an arm learns from pseudo-labels."""
+        return any(self.sets[name].teacher for arm in self.arms.values() for name in arm.extra)
 
     @property
     def critics(self) -> set[str]:
@@ -212,6 +260,22 @@ class Study:
     """labelled scenes to score on; None = the test part, or the folds, of `data`"""
     classes: str | None
     """yaml of the classes, where the data do not say it"""
+    unlabelled: str | None = None
+    """pictures that teachers label, as --unlabelled takes them; None = those that `data` bring along, if any"""
+
+    @property
+    def pictures(self) -> str:
+        """Where the pictures are that teachers label.
+
+        Raises:
+            ConfigError: nobody said it, and the data bring none.
+        """
+        if self.unlabelled is None and not is_course_file(self.data):
+            raise ConfigError(
+                f"a set has a teacher, and {self.data} brings no pictures without labels (an npz with test_set does); "
+                "name some with --unlabelled"
+            )
+        return self.unlabelled or self.data
 
     @property
     def folds(self) -> tuple[int | None, ...]:
@@ -243,7 +307,7 @@ def plan_jobs(study: Study) -> list[Job]:
 
     Generators come first, since they take longest; then the baseline, which says what this study can detect; then the
     arms that judge synthetic sets, the sets, and the other cells, seed by seed, so that a study that is stopped early
-    has looked at every arm.
+    has looked at every arm. A set with a teacher comes before the first cell that learns from it, after its teacher's.
     """
     config = study.config
     used = dict.fromkeys(name for arm in config.arms.values() for name in arm.extra)
@@ -257,13 +321,26 @@ def plan_jobs(study: Study) -> list[Job]:
     jobs += [*baseline, power]
     for arm in (name for name in config.arms if name in config.critics and name != config.baseline):
         jobs += [_cell_job(study, arm, config.seeds_of(arm)[0], fold) for fold in study.folds]
-    jobs += [_set_job(study, name, fold) for name in used for fold in study.folds]
-    planned = {job.name for job in jobs}
+    drawn = [name for name in used if config.sets[name].teacher is None]
+    jobs += [_set_job(study, name, fold) for name in drawn for fold in study.folds]
+    planned = {job.name: job for job in jobs}
     for seed in dict.fromkeys(seed for arm in config.arms for seed in config.seeds_of(arm)):
         for arm in (name for name in config.arms if seed in config.seeds_of(name)):
-            cells = [_cell_job(study, arm, seed, fold) for fold in study.folds]
-            jobs += [job for job in cells if job.name not in planned]
-    return jobs
+            for job in _cell_jobs(study, arm, seed):
+                planned.setdefault(job.name, job)
+    return list(planned.values())
+
+
+def _cell_jobs(study: Study, arm: str, seed: int) -> Iterator[Job]:
+    """The cells of an arm and a seed, after the sets with a teacher that they learn from and those teachers' cells."""
+    config = study.config
+    for name in config.arms[arm].extra:
+        teacher = config.sets[name].teacher
+        if teacher is not None:
+            for its_seed in config.seeds_of(teacher):
+                yield from _cell_jobs(study, teacher, its_seed)
+            yield from (_set_job(study, name, fold) for fold in study.folds)
+    yield from (_cell_job(study, arm, seed, fold) for fold in study.folds)
 
 
 def _data_settings(study: Study, fold: int | None, own: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -272,9 +349,17 @@ def _data_settings(study: Study, fold: int | None, own: dict[str, Any] | None = 
     return settings | ({} if fold is None else {"folds": study.config.folds, "fold": fold})
 
 
-def _words(study: Study, job_name: str, out: Path) -> list[str]:
+def _words(study: Study, job_name: str, out: Path, data: str | None = None) -> list[str]:
     classes = ["--classes", study.classes] if study.classes else []
-    return ["--data", study.data, *classes, "--config", str(config_path(study.folder, job_name)), "--out", str(out)]
+    return [
+        "--data",
+        data or study.data,
+        *classes,
+        "--config",
+        str(config_path(study.folder, job_name)),
+        "--out",
+        str(out),
+    ]
 
 
 def _generator_job(study: Study, name: str, fold: int | None) -> Job:
@@ -287,6 +372,12 @@ def _generator_job(study: Study, name: str, fold: int | None) -> Job:
 
 def _set_job(study: Study, name: str, fold: int | None) -> Job:
     job, made = _job_name("sets", name, fold), study.config.sets[name]
+    if made.teacher is not None:
+        build_config(PseudoLabelConfig, made.settings, f"sets.{name}.settings")
+        cells = [_cell_name(made.teacher, seed, fold) for seed in study.config.seeds_of(made.teacher)]
+        runs = [str(study.folder / cell) for cell in cells]
+        words = _words(study, job, study.folder / job, study.pictures)
+        return Job(job, (("segmenter", "pseudo-label", *runs, *words),), _yaml(made.settings), tuple(cells))
     trained = made.generator != COPY_PASTE
     data = build_config(DataConfig, _data_settings(study, fold, made.settings), f"sets.{name}.settings.data")
     settings = {"data": {}} | made.settings | {"data": data.model_dump(mode="json")}
@@ -327,12 +418,12 @@ def _cell_job(study: Study, arm: str, seed: int, fold: int | None) -> Job:
 
 
 def _refuse_other_split(study: Study, arm: str, data: DataConfig, name: str, fold: int | None) -> None:
-    """A set whose regions, generator, judge or focus know more real scenes than the arm does would flatter it."""
+    """A set whose regions, generator, judge, focus or teacher know more real scenes than the arm would flatter it."""
     made = study.config.sets[name]
-    sources = {f"sets.{name}": made.settings}
+    sources = {f"sets.{name}": made.settings} if made.teacher is None else {}
     if made.generator != COPY_PASTE:
         sources[f"generators.{made.generator}"] = study.config.generators[made.generator]
-    for what, critic in (("judge", made.judge), ("focus", made.focus)):
+    for what, critic in (("judge", made.judge), ("focus", made.focus), ("teacher", made.teacher)):
         if critic is not None:
             sources[f"sets.{name}.{what} ({critic})"] = study.config.arms[critic].train
     for where, settings in sources.items():
@@ -367,6 +458,7 @@ def open_study(study: Study, team: Team) -> Run:
     data = build_config(DataConfig, _data_settings(study, study.folds[0]), "train.data")
     dataset = open_dataset(study.data, data, known)
     inputs = {"data": {"location": study.data, "fingerprint": dataset.scenes.fingerprint(), "classes": study.classes}}
+    scored = None
     if study.test is not None:
         scored = open_scenes(study.test, classes=known)
         inputs["test"] = {"location": study.test, "fingerprint": scored.fingerprint()}
@@ -378,6 +470,13 @@ def open_study(study: Study, team: Team) -> Run:
         )
     jobs = plan_jobs(study)
     _refuse_untrainable(study, dataset, data)
+    if study.config.uses_teachers:
+        pictures = open_scenes(study.pictures, classes=known, labelled=False)
+        _refuse_unfit_pictures(pictures, dataset, scored, folds=study.config.folds)
+        inputs["unlabelled"] = {"location": study.pictures, "fingerprint": pictures.fingerprint()}
+    elif study.unlabelled is not None:
+        raise ConfigError("--unlabelled: no arm learns from a set with a teacher, so nobody would label these pictures")
+    late = _unlabelled_as_stored(study.folder, inputs)
     start = partial(
         Run.start,
         study.folder,
@@ -392,10 +491,34 @@ def open_study(study: Study, team: Team) -> Run:
         if run.finished:  # arms may have been added; a finished run holds no lock, so it is opened again
             (study.folder / "DONE").unlink()
             run = start()
+        if late is not None:
+            _add_input(study.folder, "unlabelled", late)
         write_text(study.folder / "study.yaml", _yaml(study.config.model_dump(mode="json")))
         _check_settings(jobs, study.folder)
     team.wait_for_everyone()
     return run
+
+
+def _unlabelled_as_stored(folder: Path, inputs: dict[str, Any]) -> dict[str, Any] | None:
+    """Let `inputs` say of the unlabelled pictures what the study's folder says: teachers may come and go like any arm.
+
+    Returns:
+        what has to be added to a folder that was started without teachers, else None.
+    """
+    if not (folder / "config.yaml").is_file():
+        return None
+    stored = Run.load(folder, finished=False).inputs
+    if "unlabelled" not in stored:
+        return inputs.pop("unlabelled", None)
+    inputs.setdefault("unlabelled", stored["unlabelled"])
+    return None
+
+
+def _add_input(folder: Path, name: str, value: dict[str, Any]) -> None:
+    path = folder / "config.yaml"
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    content["inputs"][name] = value
+    write_text(path, _yaml(content))
 
 
 def _refuse_untrainable(study: Study, dataset: Dataset, data: DataConfig) -> None:
@@ -425,6 +548,30 @@ def _refuse_unfit(scored: SceneSource, dataset: Dataset) -> None:
             raise DataError(
                 f"{scored.location}: scene {name} is in {dataset.scenes.location} too, where networks learn from it; "
                 "give --test scenes of their own, or leave it out and say --folds 5"
+            )
+
+
+def _refuse_unfit_pictures(pictures: SceneSource, dataset: Dataset, scored: SceneSource | None, *, folds: int) -> None:
+    """Refuse what would be refused after the teachers' training: pictures of another kind, or that score or validate.
+
+    With folds each scene does so in turn.
+    """
+    real, split = dataset.scenes, dataset.split
+    shapes = (pictures.shape, real.shape) if real.shape is not None else ()
+    if pictures.channels != real.channels or len(set(shapes)) > 1:
+        raise DataError(
+            f"{pictures.location}: images of {pictures.channels} channels and height and width {pictures.shape}; those "
+            f"of {real.location} have {real.channels} and {real.shape}: give unlabelled pictures of the same kind"
+        )
+    held_out = range(len(real)) if folds else (*split.val, *split.test, *split.beyond_limit)
+    keys = {dataset.survey.keys[i]: real.location for i in held_out}
+    if scored is not None:
+        keys |= {scene_key(scored.read(i)[0]): scored.location for i in range(len(scored))}
+    for index, name in enumerate(pictures.names):
+        if where := keys.get(scene_key(pictures.read(index)[0])):
+            raise DataError(
+                f"{pictures.location}: picture {name} is a held-out scene of {where} too, which no arm may learn from; "
+                "give --unlabelled pictures of their own"
             )
 
 
@@ -521,26 +668,29 @@ def collect_counts(study: Study) -> StudyCounts:
 def _card(study: Study, arm: str) -> ArmCard:
     config = study.config
     costs = [[_cost(study, _cell_name(arm, s, fold)) for fold in study.folds] for s in config.seeds_of(arm)]
-    sets = config.arms[arm].extra
+    sets, teachers = config.behind(arm)
+    taught = [_cell_name(name, seed, k) for name in teachers for seed in config.seeds_of(name) for k in study.folds]
     generators = {config.sets[name].generator for name in sets} - {COPY_PASTE}
-    made = [_cost(study, job) for job in _jobs_of("generators", generators, study) + _jobs_of("sets", sets, study)]
+    drawn_by, set_jobs = _jobs_of("generators", generators, study), _jobs_of("sets", sets, study) + taught
+    made = [_cost(study, job) for job in drawn_by + set_jobs]
+    own = [config.sets[name].teacher is not None for name in config.arms[arm].extra]
     return ArmCard(
         name=arm,
         title=config.title_of(arm),
         baseline=None if arm == config.baseline else config.baseline_of(arm),
         seeds=config.seeds_of(arm),
-        synthetic=bool(sets),
+        synthetic=not all(own),
+        pseudo_labels=any(own),
         train_minutes=tuple(sum(cost["seconds"] for cost in folds) / 60 for folds in costs),
         peak_memory_mb=tuple(max(cost["peak_mb"] for cost in folds) for folds in costs),
-        generator_minutes=_minutes(study, "generators", generators),
-        set_minutes=_minutes(study, "sets", sets),
+        generator_minutes=_minutes(study, drawn_by),
+        set_minutes=_minutes(study, set_jobs),
         interrupted=any(cost["went_on"] for cost in (*made, *itertools.chain(*costs))),
         settings=flatten_settings(config.arms[arm].train),
     )
 
 
-def _minutes(study: Study, kind: str, names: Collection[str]) -> float | None:
-    jobs = _jobs_of(kind, names, study)
+def _minutes(study: Study, jobs: Sequence[str]) -> float | None:
     return sum(_cost(study, job)["seconds"] for job in jobs) / 60 if jobs else None
 
 

@@ -85,6 +85,8 @@ class ArmCard(Config):
     """in the order of the first axis of its counts"""
     synthetic: bool = False
     """whether it was trained on synthetic scenes too"""
+    pseudo_labels: bool = False
+    """whether it was trained on pictures that other networks labelled too"""
     train_minutes: tuple[float, ...] = ()
     """per seed; none = not measured"""
     peak_memory_mb: tuple[float, ...] = ()
@@ -92,7 +94,8 @@ class ArmCard(Config):
     generator_minutes: float | None = None
     """spent on training the generator of its synthetic scenes; none = it has none, or not measured"""
     set_minutes: float | None = None
-    """spent on making its set of synthetic scenes; none = it has none, or not measured"""
+    """spent on making its extra scenes, the training of teachers that label some included; none = it has none, or not
+    measured"""
     interrupted: bool = False
     """whether a part of that time was spent by processes that were stopped, and is in no number above"""
     settings: dict[str, str | int | float | bool | None] = Field(default_factory=dict)

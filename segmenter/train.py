@@ -31,7 +31,7 @@ from marsgen.scenes.classes import ClassSet
 from marsgen.scenes.confusion import confusion_matrix, iou_per_class, mean_iou
 from marsgen.scenes.counts import class_weights
 from marsgen.scenes.dataset import Dataset
-from marsgen.scenes.scene import Scene, SceneSource, batches_of_one_shape
+from marsgen.scenes.scene import Scene, SceneSource, batches_of_one_shape, scene_key
 from marsgen.scenes.tensors import image_tensor, label_tensor
 from marsgen.team import join_team
 from segmenter.calibration import find_shifts
@@ -371,17 +371,23 @@ def weights_record(
 
 
 def write_split_keys(run: Run, dataset: Dataset, extras: Sequence[SceneSource]) -> None:
-    """split.json: content keys (`scene_key`) of the scenes of each part, and of those that the extras were grown from
-    (their parents and donors, and all that their generator was trained on).
+    """split.json: content keys (`scene_key`) of the scenes of each part, and of those behind the extras: real
+    pictures among them, what the others were grown from (parents and donors), and all that what made them learned from.
 
     Later commands read it to tell a scene that this run has seen.
     """
     parts = {"train": dataset.split.train, "val": dataset.split.val, "test": dataset.split.test}
-    ancestors = {key for extra in extras for index in range(len(extra)) for key in extra.origin(index).ancestors}
-    ancestors |= {key for extra in extras for key in trained_on(Path(extra.location))}
     if run.writes:
+        behind = {key for extra in extras for index in range(len(extra)) for key in _real_keys(extra, index)}
+        behind |= {key for extra in extras for key in trained_on(Path(extra.location))}
         keys = {part: [dataset.survey.keys[i] for i in indices] for part, indices in parts.items()}
-        write_json(run.folder / "split.json", keys | {"extra": sorted(ancestors)})
+        write_json(run.folder / "split.json", keys | {"extra": sorted(behind)})
+
+
+def _real_keys(extra: SceneSource, index: int) -> tuple[str, ...]:
+    """Keys of the real scenes in an extra scene: itself, or what it was grown from."""
+    origin = extra.origin(index)
+    return origin.ancestors if origin.kind == "synthetic" else (scene_key(extra.read(index)[0]),)
 
 
 def summary_of(

@@ -25,6 +25,7 @@ MODELS = {
     "score": "marsgen.score:ScoreConfig",
     "segmenter": "segmenter.config:TrainConfig",
     "predict": "segmenter.config:PredictConfig",
+    "pseudo-label": "segmenter.config:PseudoLabelConfig",
     "evaluate": "segmenter.evaluate:EvaluateConfig",
     "compare": "segmenter.compare:CompareConfig",
     "report": "segmenter.report:ReportConfig",
@@ -56,7 +57,7 @@ def check_study(config: StudyConfig, folder: Path) -> None:
     """Plan a study, and ask marsgen whether it understands what it would be told."""
     from marsgen.cli import app
 
-    for job in plan_jobs(Study(config, folder, "data", "test", None)):
+    for job in plan_jobs(Study(config, folder, "data", "test", None, "pictures")):
         if job.commands and job.commands[0][0] == "marsgen":
             write_text(config_path(folder, job.name), job.config)
             app([*job.commands[0][1:], "--dry-run"], standalone_mode=False)

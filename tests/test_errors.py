@@ -90,6 +90,8 @@ def test_data_that_cannot_be_read(name, here, capsys):
         (["segmenter", "train", "--data", "sim:9", "--set", "lr=-1"], "lr is -1"),
         (["segmenter", "evaluate", "nowhere", "--data", "sim:9"], "nowhere: no run folder here"),
         (["segmenter", "compare", "nowhere", "there"], "nowhere: no run folder here"),
+        (["segmenter", "pseudo-label", "nowhere", "--data", "sim:9"], "nowhere: no run folder here"),
+        (["segmenter", "pseudo-label", "--data", "sim:9"], "Missing argument 'RUN...'"),
         (["segmenter", "predict", "nowhere", "--data", "sim:9"], "nowhere: no run folder here"),
     ],
 )

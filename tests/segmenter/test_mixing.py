@@ -241,7 +241,7 @@ def test_rare_scenes_beyond_the_limit_do_not_come_back_as_material(dataset, tmp_
 def test_a_generator_trained_on_a_held_out_scene_is_refused(dataset, tmp_path):
     folder = write_synthetic(tmp_path / "synth", ["elsewhere"])
     (folder / "synth.json").write_text(json.dumps({"trained_on": ["elsewhere", key_of(dataset, 14)]}))
-    with pytest.raises(DataError, match="its generator was trained on scene14, a validation scene of this run"):
+    with pytest.raises(DataError, match="what made it has learned from scene14, a validation scene of this run"):
         open_extras([str(folder)], dataset)
     (folder / "synth.json").write_text("[1]")
     with pytest.raises(DataError, match=r"synth\.json: not readable json with a list 'trained_on'"):

@@ -80,6 +80,10 @@ def copied(finished, tmp_path) -> Path:
     return Path(shutil.copytree(finished[0], tmp_path / "study"))
 
 
+PSEUDO = ["sets.pseudo.teacher=pasted", "arms.pseudo.extra=[pseudo]", "arms.pseudo.train.rare_share=0.25"]
+"""an arm that learns from what all runs of `pasted` say"""
+
+
 def run(study: Study) -> Path:
     with contextlib.closing(open_study(study, ALONE)) as opened:
         return run_study(study, opened, ALONE)
@@ -144,6 +148,16 @@ def test_folds_reach_every_command_so_that_nothing_leaks(tmp_path, study_at):
         ("sets.pasted.judge=pasted", r"'pasted' learns from synthetic scenes; name a real one"),
         ("sets.pasted.generator=gan", r"no generator 'gan'; there are copy-paste"),
         ("folds=1", r"folds is 1"),
+        ("sets.pasted.teacher=pastd", r"sets\.pasted\.teacher: no arm 'pastd' \(did you mean 'pasted'\?\)"),
+        (
+            "sets.pasted={teacher: oversampled, judge: oversampled}",
+            r"sets\.pasted .*leave out generator, judge and focus",
+        ),
+        (
+            "sets.pasted={teacher: oversampled, focus: oversampled}",
+            r"sets\.pasted .*leave out generator, judge and focus",
+        ),
+        ("sets.pasted={teacher: pasted}", r"arms\.pasted: pasted learns from pasted, which pasted labels: a circle"),
         ("arms.pasted.baseline=pasted", r"arms\.pasted\.baseline is pasted, but pasted is a baseline itself"),
         ("arms.oversampled.baseline=pasted", r"but oversampled is a baseline itself; leave it out"),
         ("arms._x.title=x", r"'_x' is to be a folder's name; .* a letter or digit first"),
@@ -208,6 +222,84 @@ def test_what_arms_sets_and_generators_say_of_the_data_wins_over_what_all_share(
     assert data["cells/oversampled-seed0-fold1"]["rare_scenes"] == 5
 
 
+def test_teachers_come_before_the_set_that_they_label_and_that_before_its_arm(tmp_path, study_at):
+    jobs = plan_jobs(study_at(tmp_path, *PSEUDO))
+    names = [job.name for job in jobs]
+    without = [job.name for job in plan_jobs(study_at(tmp_path, "arms.pseudo.train.rare_share=0.25"))]
+    assert [name for name in names if name != "sets/pseudo"] == [
+        *without[: without.index("cells/pseudo-seed0")],
+        "cells/pasted-seed1",  # a teacher's other seeds are needed earlier than else
+        "cells/pseudo-seed0",
+        "cells/pseudo-seed1",
+    ]
+    for number, job in enumerate(jobs):
+        assert set(job.needs) <= set(names[:number]), job.name
+    by_name = {job.name: job for job in jobs}
+    (command,) = by_name["sets/pseudo"].commands
+    cells = ("cells/pasted-seed0", "cells/pasted-seed1")
+    assert by_name["sets/pseudo"].needs == cells
+    assert command[:4] == ("segmenter", "pseudo-label", *(str(tmp_path / cell) for cell in cells))
+    assert "sets/pseudo" in by_name["cells/pseudo-seed1"].needs
+
+
+def test_in_folds_a_teacher_labels_for_its_own_fold_alone(tmp_path, study_at):
+    jobs = {job.name: job for job in plan_jobs(study_at(tmp_path, "folds=2", *PSEUDO, test=False))}
+    for fold in (0, 1):
+        assert jobs[f"sets/pseudo-fold{fold}"].needs == tuple(f"cells/pasted-seed{s}-fold{fold}" for s in (0, 1))
+        assert f"sets/pseudo-fold{fold}" in jobs[f"cells/pseudo-seed0-fold{fold}"].needs
+
+
+def test_teachers_may_have_teachers_but_not_in_a_circle(tmp_path, study_at):
+    second = ["sets.again.teacher=pseudo", "arms.again.extra=[again]"]
+    study = study_at(tmp_path, *PSEUDO, *second)
+    names = [job.name for job in plan_jobs(study)]
+    order = [
+        "sets/pasted",
+        "cells/pasted-seed1",
+        "sets/pseudo",
+        "cells/pseudo-seed1",
+        "sets/again",
+        "cells/again-seed0",
+    ]
+    assert sorted(names, key=lambda name: order.index(name) if name in order else -1)[-6:] == order
+    assert [names.index(name) for name in order] == sorted(names.index(name) for name in order)
+    assert study.config.behind("again") == (["pasted", "pseudo", "again"], ["pasted", "pseudo"])
+    circle = (
+        r"arms\.pseudo: pseudo learns from pseudo, which again labels, and again learns from again, which pseudo labels"
+    )
+    with pytest.raises(ConfigError, match=circle):
+        study_at(tmp_path, *PSEUDO, *second, "sets.pseudo.teacher=again")
+    with pytest.raises(ConfigError, match=r"baseline: pseudo learns from sets\.pseudo, whose teacher is trained after"):
+        study_at(tmp_path, *PSEUDO, "baseline=pseudo")
+
+
+def test_a_teacher_that_knows_more_rocks_than_the_arm_is_refused(tmp_path, study_at):
+    with pytest.raises(ConfigError, match=r"arms\.pseudo and sets\.pseudo\.teacher \(pasted\) use other parts"):
+        plan_jobs(study_at(tmp_path, *PSEUDO, "arms.pseudo.train.data.rare_scenes=3"))
+
+
+def test_a_teachers_set_is_checked_before_anything_is_trained(tmp_path, study_at):
+    with pytest.raises(ConfigError, match=r"sets\.pseudo\.settings: keep is 2"):
+        plan_jobs(study_at(tmp_path, *PSEUDO, "sets.pseudo.settings.keep=2"))
+    with pytest.raises(ConfigError, match=r"sets\.pseudo\.settings: unknown key 'kep' \(did you mean 'keep'\?\)"):
+        plan_jobs(study_at(tmp_path, *PSEUDO, "sets.pseudo.settings.kep=0.5"))
+
+
+def test_pictures_that_teachers_label_are_checked_before_anything_is_trained(tmp_path, study_at):
+    study, folder = study_at(tmp_path, *PSEUDO), tmp_path / "study"
+
+    def refuse(words: str, data: str = "sim:48,rocks=0.4", unlabelled: str | None = None, config=study.config) -> None:
+        with pytest.raises(InputError, match=words):
+            open_study(Study(config, folder, data, study.test, None, unlabelled), ALONE)
+        assert not folder.exists()
+
+    refuse("sim:48,rocks=0.4 brings no pictures without labels .*; name some with --unlabelled")
+    refuse("images of 3 channels .*give unlabelled pictures of the same kind", unlabelled="sim:9,channels=3")
+    refuse(r"height and width \(48, 96\)", unlabelled="sim:9,size=48x96")
+    refuse("is a held-out scene of .*tiny_test.npz too", data=study.data, unlabelled=study.test)
+    refuse("no arm learns from a set with a teacher", unlabelled="sim:9,seed=5", config=study_at(tmp_path).config)
+
+
 def test_data_to_score_on_are_needed_and_only_once(tmp_path, study_at):
     with pytest.raises(DataError, match=r"nothing to score on; give labelled scenes with --test"):
         open_study(study_at(tmp_path / "a", test=False), ALONE)
@@ -246,6 +338,30 @@ def test_an_arm_can_be_added_later_and_only_its_cells_run(copied, commands, stud
     assert [command[1] for command in commands] == ["train", "evaluate"] * 2
     results = json.loads((copied / "results/results.json").read_text())
     assert "real only" in json.dumps(results)
+
+
+def test_a_teacher_can_be_added_later_and_its_trainings_are_part_of_what_the_arm_costs(copied, commands, study_at):
+    before = yaml.safe_load((copied / "config.yaml").read_text())
+    assert "unlabelled" not in before["inputs"]
+    run(study_at(copied, *PSEUDO))
+    assert [command[1] for command in commands] == ["pseudo-label", *["train", "evaluate"] * 2]
+    after = yaml.safe_load((copied / "config.yaml").read_text())
+    assert after["inputs"].pop("unlabelled")["location"] == study_at(copied).data
+    assert after == before
+    cards = {card["name"]: card for card in json.loads((copied / "counts/study.json").read_text())["arms"]}
+    pasted, pseudo = cards["pasted"], cards["pseudo"]
+    assert (pasted["synthetic"], pasted["pseudo_labels"]) == (True, False)
+    assert (pseudo["synthetic"], pseudo["pseudo_labels"]) == (False, True)
+    labelling = json.loads((copied / "jobs/sets/pseudo.json").read_text())["seconds"] / 60
+    assert pseudo["set_minutes"] == pytest.approx(pasted["set_minutes"] + sum(pasted["train_minutes"]) + labelling)
+    assert ", pseudo-labels too" in (copied / "results/study.html").read_text()
+    commands.clear()
+    run(study_at(copied, *PSEUDO))
+    run(study_at(copied))  # the arm may go again; what the folder knows of the pictures stays
+    assert commands == []
+    other = study_at(copied, *PSEUDO)
+    with pytest.raises(RunError, match=r"belongs to another run \(inputs\.unlabelled\.location"):
+        open_study(Study(other.config, copied, other.data, other.test, None, "sim:9,seed=5"), ALONE)
 
 
 def test_a_finished_study_that_is_opened_again_belongs_to_one_process(copied, study_at):

@@ -11,6 +11,7 @@ from marsgen.config import configs_folder, load_config
 from marsgen.errors import ConfigError, DataError, RunError
 from marsgen.runs import Run, read_weights
 from marsgen.scenes.confusion import iou_per_class
+from marsgen.scenes.scene import scene_key
 from segmenter.config import AugmentConfig, LossConfig, TrainConfig, UNetConfig
 from segmenter.predict import load_segmenter, predict_indices
 from segmenter.train import Progress, learning_rate, named_scores, train, update_average
@@ -132,6 +133,14 @@ def test_split_json_names_every_scene_the_run_has_seen(dataset, array_scenes, tm
     assert keys["train"] == list(dataset.survey.keys[:8])
     assert (keys["val"], keys["test"]) == (list(dataset.survey.keys[8:]), [])
     assert keys["extra"] == ["a", "b", "c", "seen by the generator"]
+
+
+def test_real_pictures_among_the_extras_count_as_seen(dataset, array_scenes, tmp_path):
+    mixed = array_scenes([255 - image for image in dataset.scenes.images[:2]], dataset.scenes.labels[:2])
+    mixed.ancestors = {0: ("a",)}
+    run = fit(tmp_path / "run", config_of(steps=1), dataset, (mixed,))
+    keys = json.loads((run.folder / "split.json").read_text())
+    assert keys["extra"] == sorted(["a", scene_key(mixed.images[1])])
 
 
 # going on
