@@ -12,7 +12,8 @@
                      tables (gain_tables.py)
     calibration.py   how readily a rare class is named, chosen on validation scenes
     report.py        REPORT: one page from finished runs, with figures.py and gallery.py; pages.py opens templates/
-    study.py         STUDY: arms x seeds (x folds) as one resumable job, by child commands (jobs.py)
+    study.py         STUDY: arms x seeds (x folds) as one resumable job: study_config.py, its jobs study_plan.py (run as
+                     child commands by jobs.py), what they counted study_cells.py
     study_counts.py  a study's raw counts, small enough to commit: study_results.py makes every number of them,
                      study_tables.py the files, study_page.py the page, study_gallery.py its pictures
 

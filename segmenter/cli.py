@@ -239,7 +239,8 @@ def study(
     """Train every arm of a study with every seed, and say what each gained; a repeated command goes on where it was."""
     from marsgen.config import configs_folder, load_config
     from marsgen.team import join_team
-    from segmenter.study import Study, StudyConfig, open_study, run_study
+    from segmenter.study import open_study, run_study
+    from segmenter.study_config import Study, StudyConfig
 
     if not config.is_file():
         shipped = ", ".join(sorted(path.name for path in (configs_folder() / "studies").glob("*.yaml")))

@@ -11,7 +11,8 @@ from marsgen.config import build_config, load_config
 from marsgen.files import write_text
 from marsgen.scenes.classes import read_classes
 from segmenter.jobs import config_path
-from segmenter.study import Study, StudyConfig, plan_jobs
+from segmenter.study_config import Study, StudyConfig
+from segmenter.study_plan import plan_jobs
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 MODELS = {

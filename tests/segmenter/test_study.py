@@ -15,7 +15,10 @@ from marsgen.errors import ConfigError, DataError, InputError, RunError
 from marsgen.team import ALONE
 from segmenter import jobs as jobs_file
 from segmenter import study as study_file
-from segmenter.study import Study, StudyConfig, open_study, plan_jobs, read_cells, run_study
+from segmenter.study import open_study, run_study
+from segmenter.study_cells import read_cells
+from segmenter.study_config import Study, StudyConfig
+from segmenter.study_plan import plan_jobs
 
 TINY = configs_folder() / "tiny" / "study.yaml"
 DRY_RUN = study_file._dry_run
@@ -167,6 +170,21 @@ def test_folds_reach_every_command_so_that_nothing_leaks(tmp_path, study_at):
 def test_a_study_that_cannot_be_is_answered_in_words(tmp_path, override, words, study_at):
     with pytest.raises(ConfigError, match=words):
         study_at(tmp_path, override)
+
+
+@pytest.mark.parametrize("where", ["train", "arms.pasted.train", "sets.pasted.settings", "generators.gan"])
+def test_a_part_of_a_study_in_folds_has_none_of_its_own(tmp_path, where, study_at):
+    own = f"{where}.data.fold=1"
+    with pytest.raises(ConfigError, match=rf"{where}\.data\.fold: the study's `folds` say it"):
+        study_at(tmp_path, "folds=2", own, test=False)
+    assert study_at(tmp_path, own, test=False)  # without folds of the study it may
+
+
+def test_what_no_arm_learns_from_is_named(tmp_path, study_at, capsys):
+    study = study_at(tmp_path, "sets.more.generator=gan", "generators.gan.kind=pix2pix")
+    open_study(study, ALONE).close()
+    assert "note: no arm learns from sets.more, generators.gan: not made" in capsys.readouterr().err
+    assert not study_at(tmp_path).config.unused
 
 
 def test_an_arms_mistake_is_found_before_anything_is_trained(tmp_path, study_at):
