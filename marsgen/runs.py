@@ -92,7 +92,7 @@ class Run:
             there = _read_identity(folder)
             known = config.model_dump(mode="json", include=set(without_effect))
             there["config"] = fill_in_defaults(type(config), there["config"], without_effect, known)
-            if replace and there != identity and there["command"] == command and run.finished:
+            if replace and _first_difference(there, identity) and there["command"] == command and run.finished:
                 shutil.rmtree(folder)
             elif difference := _first_difference(there, identity):
                 raise RunError(
@@ -314,11 +314,18 @@ def fill_in_defaults(
 
 
 def _first_difference(there: Any, here: Any, where: str = "") -> str:
+    """The first thing that differs, in words, or "". Data of one fingerprint are the same wherever they lie."""
     if isinstance(there, dict) and isinstance(here, dict):
+        moved = there.get("fingerprint") is not None and there["fingerprint"] == here.get("fingerprint")
         for key in [*here, *(k for k in there if k not in here)]:
+            if key == "location" and moved:
+                continue
             if difference := _first_difference(there.get(key), here.get(key), f"{where}.{key}" if where else str(key)):
                 return difference
         return ""
+    if isinstance(there, list) and isinstance(here, list) and len(there) == len(here):
+        pairs = enumerate(zip(there, here, strict=True))
+        return next((found for i, pair in pairs if (found := _first_difference(*pair, f"{where}[{i}]"))), "")
     return "" if there == here else f"{where} is {_short(there)} there and {_short(here)} here"
 
 

@@ -56,6 +56,19 @@ def test_a_folder_of_another_run_is_refused_and_untouched(tmp_path):
     assert {p.name: p.read_bytes() for p in (tmp_path / "run").iterdir()} == before
 
 
+def test_data_that_were_moved_are_the_same_data(tmp_path):
+    def inputs(place: str, content: str, extra: str = "e") -> dict:
+        data = {"location": f"{place}/x.npz", "fingerprint": content}
+        return {"data": data, "extra": [{"location": f"{place}/synth", "fingerprint": extra}]}
+
+    Run.start(tmp_path / "run", "train", Recipe(), inputs("/old", "a")).close()
+    Run.start(tmp_path / "run", "train", Recipe(), inputs("/new", "a")).close()
+    with pytest.raises(RunError, match=r"inputs\.data\.location is '/old/x\.npz' there and '/new/x\.npz' here"):
+        Run.start(tmp_path / "run", "train", Recipe(), inputs("/new", "b"))
+    with pytest.raises(RunError, match=r"inputs\.extra\[0\]\.fingerprint is 'e' there and 'f' here"):
+        Run.start(tmp_path / "run", "train", Recipe(), inputs("/old", "a", "f"))
+
+
 def test_other_peoples_folders_and_files_are_refused(tmp_path):
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "cat.png").write_bytes(b"x")
