@@ -79,17 +79,27 @@ def is_finished(folder: Path, job: Job) -> bool:
     """Whether the job need not run.
 
     Raises:
-        RunError: a job of this name was finished with other commands or settings.
+        RunError: a job of this name was finished with other commands or settings. Data may have been moved: whether
+            they are the same is for the fingerprints to say that the study and every run keep.
     """
     cost = read_cost(folder, job.name)
     if cost is None:
         return False
-    if cost["job"] != job.identity(folder):
+    if _without_places(cost["job"]) != _without_places(job.identity(folder)):
         raise RunError(
             f"{folder}/jobs/{job.name}.json: finished with other settings than it has now; give what has changed "
             "another name, or choose another --out"
         )
     return True
+
+
+def _without_places(identity: dict[str, Any]) -> dict[str, Any]:
+    """`Job.identity` without what stands behind --data."""
+    commands = [
+        [word for before, word in zip(["", *command], command, strict=False) if before != "--data"]
+        for command in identity["commands"]
+    ]
+    return identity | {"commands": commands}
 
 
 def read_cost(folder: Path, name: str) -> dict[str, Any] | None:

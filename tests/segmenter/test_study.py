@@ -5,6 +5,7 @@ import json
 import os
 import resource
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -403,6 +404,14 @@ def test_cells_may_be_scored_in_other_ways_too(copied, commands, study_at):
         assert call(["segmenter", "evaluate", *cells, "--data", study.test, "--set", "flip=true"], log) == 0
     for (evaluation,) in read_cells(study, "oversampled"):
         assert not evaluation.record["settings"]["flip"]
+
+
+def test_a_study_goes_on_where_its_data_were_moved(copied, commands, study_at, tmp_path, tiny_npz):
+    moved = Path(shutil.copy(tiny_npz, tmp_path / "moved.npz"))
+    study = study_at(copied, "arms.more={train: {rare_share: 0.5}}")
+    run(replace(study, data=str(moved)))
+    trained = [command[command.index("--out") + 1] for command in commands if command[1] == "train"]
+    assert trained == [str(copied / "cells" / f"more-seed{seed}") for seed in study.config.seeds]
 
 
 def test_a_killed_study_goes_on_and_ends_with_the_same_counts(finished, copied, commands, monkeypatch, study_at):
