@@ -1,0 +1,32 @@
+"""The numbers of docs/results.md and of the README are those that the raw counts beside them give."""
+
+from pathlib import Path
+
+import pytest
+
+from segmenter.study_page import report_study
+
+DOCS = Path(__file__).parents[2] / "docs"
+STUDIES = sorted(folder.name for folder in (DOCS / "results").iterdir())
+
+
+def rows(text: str) -> set[str]:
+    return {line for line in text.splitlines() if line.startswith("| ")}
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_every_row_of_the_published_tables_comes_from_the_counts(tmp_path, study):
+    report_study(DOCS / "results" / study, tmp_path / "results")
+    made = rows((tmp_path / "results" / "results.md").read_text(encoding="utf-8"))
+    published = rows((DOCS / "results.md").read_text(encoding="utf-8"))
+    assert made
+    assert not made - published
+    if study == "rare_class_cpu":
+        for row in rows((DOCS.parent / "README.md").read_text(encoding="utf-8")):
+            name, iou, gain, mean, found, _ = (cell.strip() for cell in row.strip("|").split("|"))
+            if name.startswith("---") or not name:
+                continue
+            same = [line for line in made if line.startswith(f"| {name} |")]
+            assert same, name
+            text = " ".join(same)
+            assert all(number in text for number in (iou, gain, mean, found)), name
