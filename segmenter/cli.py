@@ -145,7 +145,7 @@ def evaluate(
         run = Run.load(folder, "segmenter train")
         network, known, record = load_segmenter(folder)
         chosen = choose_scenes(run, source, settings.part)
-        predict = partial(predict_indices, network, **settings.keywords())
+        predict = partial(predict_indices, network, ask=settings)
         evaluation = score(run, source, chosen, known, predict, settings, out, channels=record["channels"])
         say(f"{folder} on {data}")
         for line in evaluation_lines(evaluation):

@@ -210,10 +210,6 @@ class AskConfig(Config):
         """The part of a config as written that says how the network is asked."""
         return AskConfig.model_validate({key: settings[key] for key in AskConfig.model_fields if key in settings})
 
-    def keywords(self) -> dict[str, Any]:
-        """The same as arguments of `predict.predict_probs`."""
-        return {key: getattr(self, key) for key in AskConfig.model_fields}
-
 
 class PredictConfig(AskConfig):
     """`segmenter predict`: how images become label maps, and in which form they are written."""

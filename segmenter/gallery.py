@@ -227,4 +227,4 @@ def open_predictor(folder: Path, ask: AskConfig) -> Predict:
     from segmenter.predict import load_segmenter, predict_indices
 
     network, _, _ = load_segmenter(folder)
-    return partial(predict_indices, network, **ask.keywords())
+    return partial(predict_indices, network, ask=ask)

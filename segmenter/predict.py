@@ -1,7 +1,7 @@
 """`segmenter predict`: a finished run's network, images -> label maps, as indexed PNG or as the course's CSV."""
 
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,12 @@ from marsgen.scenes.pictures import encode_label_map
 from marsgen.scenes.scene import SceneSource
 from marsgen.scenes.tensors import image_tensor
 from segmenter.calibration import Calibrated
-from segmenter.config import PredictConfig, TrainConfig
+from segmenter.config import AskConfig, PredictConfig, TrainConfig
 from segmenter.networks import build_network
 from segmenter.windows import predict_in_windows, resize_images
+
+PLAINLY = AskConfig()
+"""each image once, whole and as it is"""
 
 
 def load_segmenter(folder: Path) -> tuple[nn.Module, ClassSet, dict[str, Any]]:
@@ -53,67 +56,44 @@ def load_segmenter(folder: Path) -> tuple[nn.Module, ClassSet, dict[str, Any]]:
 
 
 @torch.inference_mode()
-def predict_probs(
-    network: nn.Module,
-    images: np.ndarray,
-    *,
-    flip: bool = False,
-    scales: Sequence[float] = (1.0,),
-    window: tuple[int, int] | None = None,
-    overlap: float = 0.5,
-) -> np.ndarray:
+def predict_probs(network: nn.Module, images: np.ndarray, ask: AskConfig = PLAINLY) -> np.ndarray:
     """Probability of each class at each pixel.
 
     Args:
         network: in eval mode (`load_segmenter`).
         images: (B, H, W, channels) uint8.
-        flip: average with the prediction for the mirror image.
-        scales: average over the images at these factors on their size.
-        window: height and width of overlapping windows for what is larger; None = whole images.
-        overlap: share of a window that the next one covers too.
+        ask: mirror images, scales and windows that are averaged over.
     Returns:
         (B, C, H, W) float32 in [0, 1], sum 1 over C.
     """
-    return _probs(network, images, flip, scales, window, overlap).cpu().numpy()
+    return _probs(network, images, ask).cpu().numpy()
 
 
 @torch.inference_mode()
-def predict_indices(
-    network: nn.Module,
-    images: np.ndarray,
-    *,
-    flip: bool = False,
-    scales: Sequence[float] = (1.0,),
-    window: tuple[int, int] | None = None,
-    overlap: float = 0.5,
-) -> np.ndarray:
+def predict_indices(network: nn.Module, images: np.ndarray, ask: AskConfig = PLAINLY) -> np.ndarray:
     """The likeliest class at each pixel: (B, H, W, channels) uint8 images -> (B, H, W) uint8 indices 0..C-1.
 
     The arguments are those of `predict_probs`.
     """
-    return _probs(network, images, flip, scales, window, overlap).argmax(1).to("cpu", torch.uint8).numpy()
+    return _probs(network, images, ask).argmax(1).to("cpu", torch.uint8).numpy()
 
 
-def _probs(
-    network: nn.Module,
-    images: np.ndarray,
-    flip: bool,
-    scales: Sequence[float],
-    window: tuple[int, int] | None,
-    overlap: float,
-) -> torch.Tensor:
-    def ask(inputs: torch.Tensor) -> torch.Tensor:  # (B, channels, h, w) -> (B, C, h, w)
+def _probs(network: nn.Module, images: np.ndarray, ask: AskConfig) -> torch.Tensor:
+    def probs_of(inputs: torch.Tensor) -> torch.Tensor:  # (B, channels, h, w) -> (B, C, h, w)
         inputs = inputs.contiguous(memory_format=torch.channels_last)
         probs = network(inputs).softmax(1)
-        if flip:
+        if ask.flip:
             probs = (probs + network(inputs.flip(-1)).softmax(1).flip(-1)) / 2
         return probs
 
     inputs = image_tensor(images).to(next(network.parameters()).device)
     found = []
-    for scale in scales:
+    for scale in ask.scales:
         scaled = resize_images(inputs, scale)
-        probs = ask(scaled) if window is None else predict_in_windows(ask, scaled, window, overlap)
+        if ask.window is None:
+            probs = probs_of(scaled)
+        else:
+            probs = predict_in_windows(probs_of, scaled, ask.window, ask.overlap)
         if scale != 1:
             probs = F.interpolate(probs, inputs.shape[2:], mode="bilinear", antialias=scale > 1)
         found.append(probs)
@@ -198,6 +178,6 @@ def _predicted_batches(
     bar = tqdm(desc="predict", unit=" images", total=len(scenes))
     for first in range(0, len(scenes), size):
         batch = range(first, min(first + size, len(scenes)))
-        yield first, predict_indices(network, np.stack([scenes.read(i)[0] for i in batch]), **config.keywords())
+        yield first, predict_indices(network, np.stack([scenes.read(i)[0] for i in batch]), config)
         bar.update(len(batch))
     bar.close()

@@ -28,7 +28,7 @@ from marsgen.runs import Run
 from marsgen.scenes.classes import IGNORED_INDEX, ClassSet
 from marsgen.scenes.folder import HEAD_FILE, write_classes, write_pair
 from marsgen.scenes.scene import SceneSource
-from segmenter.config import PseudoLabelConfig
+from segmenter.config import AskConfig, PseudoLabelConfig
 from segmenter.judge import read_trained_on
 from segmenter.predict import load_segmenter, predict_probs
 
@@ -52,16 +52,16 @@ class Teachers:
     trained_on: tuple[str, ...]
     """keys of the scenes that any of them was trained on, or that its extras were grown from"""
 
-    def ask(self, images: np.ndarray, **how: Any) -> tuple[np.ndarray, np.ndarray]:
+    def ask(self, images: np.ndarray, how: AskConfig) -> tuple[np.ndarray, np.ndarray]:
         """The likeliest class of the mean probabilities, the first of equally likely ones, and how likely it is.
 
         Args:
             images: (B, H, W, channels) uint8.
-            how: arguments of `predict_probs`.
+            how: see `predict_probs`.
         Returns:
             (B, H, W) uint16 indices and (B, H, W) uint16 confidences, in units of 1/65535.
         """
-        mean = sum(predict_probs(network, images, **how) for network in self.networks) / len(self.networks)
+        mean = sum(predict_probs(network, images, how) for network in self.networks) / len(self.networks)
         assert isinstance(mean, np.ndarray)  # (B, C, H, W) float32
         confidence = np.rint(mean.max(1) * (LEVELS - 1)).clip(0, LEVELS - 1)
         return mean.argmax(1).astype(np.uint16), confidence.astype(np.uint16)
@@ -124,7 +124,7 @@ def pseudo_label(config: PseudoLabelConfig, run: Run, teachers: Teachers, scenes
             for batch, path in _batches(scenes, answers):
                 if not path.exists():
                     images = np.stack([scenes.read(i)[0] for i in batch])
-                    write_npy(path, np.stack(teachers.ask(images, **config.keywords()), axis=1))  # (B, 2, H, W) uint16
+                    write_npy(path, np.stack(teachers.ask(images, config), axis=1))  # (B, 2, H, W) uint16
                 bar.update(len(batch))
         called = count_levels(_read_answers(scenes, answers), len(teachers.classes))
         levels = choose_levels(called, config.keep)

@@ -10,7 +10,7 @@ from PIL import Image
 from marsgen.errors import DataError, RunError
 from marsgen.runs import Run
 from marsgen.scenes.classes import read_classes
-from segmenter.config import PredictConfig, TrainConfig, UNetConfig
+from segmenter.config import AskConfig, PredictConfig, TrainConfig, UNetConfig
 from segmenter.predict import is_course_file, load_segmenter, predict, predict_indices, predict_probs
 from segmenter.train import train
 
@@ -60,7 +60,7 @@ def test_flipped_predictions_do_not_know_left_from_right(trained, scenes):
     network, _, _ = load_segmenter(trained)
     images = np.stack(scenes.images[:2])
     plain, mirrored = (predict_probs(network, i) for i in (images, images[:, :, ::-1]))
-    averaged = predict_probs(network, images, flip=True)
+    averaged = predict_probs(network, images, AskConfig(flip=True))
     np.testing.assert_allclose(averaged, (plain + mirrored[..., ::-1]) / 2, atol=1e-5)
     assert np.abs(averaged - plain).max() > 1e-3
 

@@ -114,7 +114,7 @@ def test_confidences_are_counted_over_the_whole_data_set_by_class():
 class Sure(Teachers):
     """Made-up answers: a frequent class that is sure of itself, and a rare one that never is."""
 
-    def ask(self, images, **how):
+    def ask(self, images, how):
         indices = np.zeros(images.shape[:3], np.uint16)
         confidence = np.full(images.shape[:3], 60000, np.uint16)
         confidence[:, :32] = 50000
@@ -147,7 +147,7 @@ def test_a_class_that_is_never_sure_is_not_swept_away(pictures, array_scenes, tm
 class Unsure(Teachers):
     """Sure of the first picture alone."""
 
-    def ask(self, images, **how):
+    def ask(self, images, how):
         confidence = np.full(images.shape[:3], 100, np.uint16)
         confidence[0] = 200
         return np.zeros_like(confidence), confidence
@@ -208,14 +208,14 @@ def test_a_killed_command_goes_on_to_the_same_bytes_and_asks_nobody_twice(
     folder, asked = tmp_path / "killed", []
     ask, write = Teachers.ask, pseudo_labels.write_pair
 
-    def counting(self, images, **how):
+    def counting(self, images, how):
         asked.append(len(images))
-        return ask(self, images, **how)
+        return ask(self, images, how)
 
-    def dying_third(self, images, **how):
+    def dying_third(self, images, how):
         if len(asked) == 2:
             raise KeyboardInterrupt
-        return counting(self, images, **how)
+        return counting(self, images, how)
 
     def dying_later(folder, name, *rest):
         if name == "scene20":
