@@ -32,7 +32,10 @@ from marsgen.files import plain, remove_leftovers, write_bytes, write_json, writ
 if TYPE_CHECKING:
     import torch
 
-_VERSIONED = ("marsgen", "torch", "torchvision", "accelerate", "numpy", "scikit-image", "segmentation-models-pytorch")
+_VERSIONED = (
+    *("marsgen", "torch", "torchvision", "accelerate", "diffusers", "numpy", "scikit-image"),
+    *("segmentation-models-pytorch", "timm"),
+)
 
 
 @dataclass
@@ -117,7 +120,11 @@ class Run:
         path, now = self.folder / "environment.json", _environment()
         if not path.exists():
             write_json(path, now)
-        elif difference := _first_difference(json.loads(path.read_text(encoding="utf-8")), now):
+            return
+        there = json.loads(path.read_text(encoding="utf-8"))
+        # a run of an earlier version recorded fewer packages
+        now["versions"] = {name: now["versions"].get(name) for name in there.get("versions", {})}
+        if difference := _first_difference(there, now):
             print(
                 f"note: {self.folder} goes on in another environment ({difference}); "
                 "its files may differ from those of an undisturbed run",

@@ -1,5 +1,6 @@
 """Run folders: resuming, refusing, and never half a file."""
 
+import json
 import os
 
 import pytest
@@ -7,7 +8,7 @@ import torch
 
 from marsgen.config import Config
 from marsgen.errors import RunError
-from marsgen.files import write_bytes
+from marsgen.files import write_bytes, write_json
 from marsgen.runs import (
     Run,
     latest_run,
@@ -102,6 +103,20 @@ def test_going_on_in_another_environment_is_said(tmp_path, capsys):
     path.write_text(path.read_text().replace('"threads": ', '"threads": 9'))
     Run.start(tmp_path / "run", "train", Recipe()).close()
     assert "goes on in another environment (threads is 9" in capsys.readouterr().err
+
+
+def test_packages_that_an_earlier_version_did_not_record_are_no_difference(tmp_path, capsys):
+    Run.start(tmp_path / "run", "train", Recipe()).close()
+    path = tmp_path / "run" / "environment.json"
+    recorded = json.loads(path.read_text())
+    del recorded["versions"]["timm"]
+    write_json(path, recorded)
+    Run.start(tmp_path / "run", "train", Recipe()).close()
+    assert not capsys.readouterr().err
+    recorded["versions"]["torch"] = "0.1"
+    write_json(path, recorded)
+    Run.start(tmp_path / "run", "train", Recipe()).close()
+    assert "(versions.torch is '0.1' there" in capsys.readouterr().err
 
 
 def test_a_cheap_result_makes_room_for_the_next_but_an_unfinished_or_foreign_run_does_not(tmp_path):
