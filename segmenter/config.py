@@ -64,13 +64,13 @@ class LossConfig(Config):
     cross_entropy: float = Field(1.0, ge=0)
     """cross-entropy, each class with its weight (see class_weights)"""
     bce: float = Field(0.0, ge=0)
-    """binary cross-entropy of each class against the rest, the classes averaged by their weights"""
+    """binary cross-entropy of each class against the rest, mean over classes; pixels weigh as their class does"""
     dice: float = Field(0.0, ge=0)
     """1 - Dice coefficient over the batch, mean over classes"""
     focal: float = Field(0.0, ge=0)
     """focal loss (gamma 2) of each class against the rest, mean over classes"""
     weighted: tuple[Literal["dice", "focal"], ...] = ()
-    """which of dice and focal average the classes by their weights too; cross_entropy and bce always do"""
+    """which of dice and focal use the class weights too; cross_entropy and bce always do"""
 
     @model_validator(mode="after")
     def _some_term(self) -> "LossConfig":

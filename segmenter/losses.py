@@ -45,12 +45,16 @@ def weighted_cross_entropy(
 def binary_cross_entropy(
     logits: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor, add_up: AddUp = alone, focus: float = 0.0
 ) -> torch.Tensor:
-    """Each class against the rest as a yes-or-no question of its own, averaged over labelled pixels and classes.
+    """Each class against the rest as a yes-or-no question of its own: mean over classes, then over labelled pixels,
+    each counted with the weight of its true class.
+
+    Were the questions weighted instead of the pixels, the rarest class would be nearly all of the sum under inverse
+    frequencies, and the network would learn to say no to it and nothing else.
 
     Args:
         logits: (B, C, H, W) float32.
         labels: (B, H, W) int64 indices; 255 = ignored.
-        weights: (C,) float32, not negative: what each class counts in the average over classes.
+        weights: (C,) float32, not negative; of the focal loss, alpha.
         focus: gamma of the focal loss; an answer of probability p counts (1 - p)^gamma. 0 = plain cross-entropy.
     Returns:
         () float32; 0 where no pixel counts.
@@ -60,8 +64,9 @@ def binary_cross_entropy(
     loss = F.binary_cross_entropy_with_logits(logits, truth.float(), reduction="none")  # (B, C, H, W)
     if focus:
         loss = loss * (1 - torch.exp(-loss)) ** focus  # exp(-loss) is the probability of the right answer
-    total = ((loss * labelled).sum((0, 2, 3)) * weights).sum()
-    counted = add_up(labelled.sum()) * weights.sum()
+    of_pixel = weights[labels * labelled[:, 0]] * labelled[:, 0]  # (B, H, W)
+    total = (loss.mean(1) * of_pixel).sum()
+    counted = add_up(of_pixel.sum())
     return total / counted.clamp_min(torch.finfo(torch.float32).tiny)
 
 
@@ -96,8 +101,8 @@ def _yes_or_no(labels: torch.Tensor, num_classes: int) -> tuple[torch.Tensor, to
 class SegmentationLoss(nn.Module):
     """Weighted sum of the terms that `config` turns on.
 
-    Dice and focal average over classes already; with inverse frequencies on top, the rarest class would be nearly all
-    of their sum. They use the class weights only where `config.weighted` says so.
+    Dice averages over classes already; with inverse frequencies on top, the rarest class would be nearly all of it.
+    Dice and focal use the class weights only where `config.weighted` says so.
 
     Args:
         config: weight of each term.

@@ -49,9 +49,9 @@ def expected(term: str, logits: np.ndarray, labels: np.ndarray) -> float:
         else:
             p = 1 / (1 + np.exp(-logits[:, c][kept]))
             right = np.where(yes, p, 1 - p)
-            per_class.append((-((1 - right) ** (0 if term == "bce" else 2)) * np.log(right)).mean())
-    weighted = term == "bce" or term.startswith("weighted")
-    return float(np.average(per_class, weights=WEIGHTS if weighted else None))
+            pixels = None if term == "focal" else WEIGHTS[truth]
+            per_class.append(np.average(-((1 - right) ** (0 if term == "bce" else 2)) * np.log(right), weights=pixels))
+    return float(np.average(per_class, weights=WEIGHTS if term == "weighted dice" else None))
 
 
 @pytest.mark.parametrize("term", TERMS)
@@ -143,6 +143,18 @@ def test_focal_is_that_of_segmentation_models_pytorch(batch):
     logits, labels = torch.from_numpy(batch[0]), torch.from_numpy(batch[1])
     theirs = FocalLoss(MULTICLASS_MODE, gamma=2.0, ignore_index=255)(logits, labels)
     assert only("focal")(logits, labels).item() == pytest.approx(theirs.item(), rel=1e-5)
+
+
+def test_under_inverse_frequencies_every_class_has_an_equal_say_in_bce():
+    labels = torch.zeros(1, 10, 10).long()
+    labels[0, 0, 0] = 1  # one pixel in a hundred
+    weights = np.array([1.0, 99.0], np.float32)
+    loss_fn = SegmentationLoss(LossConfig(cross_entropy=0.0, bce=1.0), weights)
+    logits = torch.zeros(1, 2, 10, 10, requires_grad=True)
+    loss_fn(logits, labels).backward()
+    for channel in (0, 1):
+        rare, frequent = logits.grad[0, channel, 0, 0], logits.grad[0, channel].sum() - logits.grad[0, channel, 0, 0]
+        assert rare.item() == pytest.approx(-frequent.item(), rel=1e-5)
 
 
 def test_weights_follow_the_iou_of_the_last_batches():
