@@ -1,7 +1,7 @@
 """Training speed of our default segmenter beside segmentation_models_pytorch's U-Net, and what both have learned.
 
-    python benchmarks/segmenter.py
-    python benchmarks/segmenter.py --data mars_for_students.npz --steps 400
+    python benchmarks/training.py
+    python benchmarks/training.py --data mars_for_students.npz --steps 400
 
 The peer is smp.Unet as it comes (encoder resnet34), for one channel and four classes. A step is forward, weighted
 cross-entropy, backward and AdamW on a batch of 16 random pictures of 64 x 128 in memory; preparing batches is not
