@@ -323,7 +323,11 @@ def fill_in_defaults(
 def _first_difference(there: Any, here: Any, where: str = "") -> str:
     """The first thing that differs, in words, or "". Data of one fingerprint are the same wherever they lie."""
     if isinstance(there, dict) and isinstance(here, dict):
-        moved = there.get("fingerprint") is not None and there["fingerprint"] == here.get("fingerprint")
+        fingerprints = [side.get("fingerprint") for side in (there, here)]
+        moved = fingerprints[0] is not None and fingerprints[0] == fingerprints[1]
+        if None not in fingerprints and not moved:
+            names = [f"{side.get('location', 'data')} of fingerprint {side['fingerprint']}" for side in (there, here)]
+            return f"{where} is {names[0]} there and {names[1]} here"
         for key in [*here, *(k for k in there if k not in here)]:
             if key == "location" and moved:
                 continue

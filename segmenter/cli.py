@@ -295,7 +295,6 @@ def predict(
 def pseudo_label(
     runs: RunFolders,
     data: Data,
-    classes: Classes = None,
     config: ConfigFile = None,
     overrides: Overrides = None,
     out: Out = None,
@@ -317,12 +316,9 @@ def pseudo_label(
         return say_settings(settings)
     for folder in runs:
         Run.load(folder, "segmenter train")
-    scenes = open_scenes(data, classes=read_class_set(classes), labelled=False)
+    scenes = open_scenes(data, labelled=False)
     teachers = open_teachers(runs, scenes)
-    inputs = {
-        "teachers": teachers.runs,
-        "data": {"location": data, "fingerprint": scenes.fingerprint(), "classes": classes and str(classes)},
-    }
+    inputs = {"teachers": teachers.runs, "data": {"location": data, "fingerprint": scenes.fingerprint()}}
     more = f"-and-{len(runs) - 1}-more" if len(runs) > 1 else ""
     folder = out or OUTPUTS / f"pseudo-{runs[0].name}{more}-{Path(data).stem.replace(':', '-')}"
     run = Run.start(folder, "segmenter pseudo-label", settings, inputs)

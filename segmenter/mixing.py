@@ -15,7 +15,7 @@ from torch.utils.data import Dataset as TorchDataset
 from marsgen.console import say_note
 from marsgen.errors import ConfigError, DataError
 from marsgen.runs import Run
-from marsgen.scenes.classes import IGNORED_INDEX
+from marsgen.scenes.classes import IGNORED_INDEX, ClassSet
 from marsgen.scenes.dataset import Dataset
 from marsgen.scenes.scene import SceneSource, scene_key
 from marsgen.scenes.sources import open_scenes
@@ -71,7 +71,7 @@ def check_extra(extra: SceneSource, dataset: Dataset) -> None:
     if not len(extra):
         raise DataError(f"{where}: no scene in it; name a folder that `marsgen synthesize` has filled")
     for what, there, here in (
-        ("classes", _numbering(extra), _numbering(real)),
+        ("classes", numbering(extra.classes), numbering(real.classes)),
         ("channels", extra.channels, real.channels),
         ("height and width", extra.shape, real.shape),
     ):
@@ -83,8 +83,8 @@ def check_extra(extra: SceneSource, dataset: Dataset) -> None:
     _refuse_leaks(extra, dataset, where)
 
 
-def _numbering(scenes: SceneSource) -> str:
-    classes = scenes.classes
+def numbering(classes: ClassSet) -> str:
+    """Ids and names in words, such as 1=soil, 4=big_rock, 0=ignored."""
     pairs = [f"{i}={n}" for i, n in zip(classes.ids, classes.names, strict=True)]
     return ", ".join([*pairs, f"{classes.ignored}=ignored"])
 
@@ -102,7 +102,9 @@ def _refuse_leaks(extra: SceneSource, dataset: Dataset, where: str) -> None:
         for i in dataset.split.beyond_limit
         if dataset.survey.keys[i] not in train
     }
-    remedy = "make it again from this data with the same data settings (val_share, folds, split_seed and so on)"
+    how = "this data with the same data settings (val_share, folds, split_seed and so on)"
+    made_again = f"train its teachers again on {how}" if "teachers" in _read_head(Path(extra.location)) else ""
+    remedy = made_again or f"make it again from {how}"
     for key in trained_on(Path(extra.location)):
         if key in held_out:
             raise DataError(f"{where}: what made it has learned from {held_out[key]}; {remedy}")
@@ -118,7 +120,8 @@ def _refuse_leaks(extra: SceneSource, dataset: Dataset, where: str) -> None:
             if key in held_out:
                 raise DataError(f"{where}: scene {name} {relation} {held_out[key]}; {remedy}")
     if unknown:
-        labelled = "teachers" in _read_head(Path(extra.location))
+        head = _read_head(Path(extra.location))
+        labelled = "teachers" in head and not head.get("synthetic")
         real = f"its {unknown} pictures are real ones that networks have labelled"
         other = f"nothing says what {unknown} of its {len(extra)} scenes were made from"
         say_note(

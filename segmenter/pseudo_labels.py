@@ -30,6 +30,7 @@ from marsgen.scenes.folder import HEAD_FILE, write_classes, write_pair
 from marsgen.scenes.scene import SceneSource
 from segmenter.config import AskConfig, PseudoLabelConfig
 from segmenter.judge import read_trained_on
+from segmenter.mixing import numbering, trained_on
 from segmenter.predict import load_segmenter, predict_probs
 
 BATCH = 16
@@ -46,7 +47,6 @@ class Teachers:
 
     networks: tuple[nn.Module, ...]
     classes: ClassSet
-    channels: int
     runs: tuple[dict[str, str], ...]
     """name and weights_fingerprint of each"""
     trained_on: tuple[str, ...]
@@ -74,8 +74,9 @@ def open_teachers(folders: Sequence[Path], scenes: SceneSource) -> Teachers:
         RunError: no such run, not finished, damaged, or named twice.
         DataError: runs of other classes or channels than the first, or pictures of other channels.
     """
-    networks, runs = [], []
-    trained_on: set[str] = set()
+    networks: list[nn.Module] = []
+    runs: list[dict[str, str]] = []
+    known_scenes: set[str] = set()
     classes, channels = None, 0
     for number, folder in enumerate(folders):
         if folder.resolve() in {other.resolve() for other in folders[:number]}:
@@ -83,7 +84,7 @@ def open_teachers(folders: Sequence[Path], scenes: SceneSource) -> Teachers:
         network, known, record = load_segmenter(folder)
         classes, channels = classes or known, channels or record["channels"]
         for what, there, here in (
-            ("classes", _numbering(known), _numbering(classes)),
+            ("classes", numbering(known), numbering(classes)),
             ("channels", record["channels"], channels),
         ):
             if there != here:
@@ -93,19 +94,16 @@ def open_teachers(folders: Sequence[Path], scenes: SceneSource) -> Teachers:
                 )
         networks.append(network)
         weights = file_fingerprint(folder / "best.safetensors")
+        if twin := next((run["name"] for run in runs if run["weights_fingerprint"] == weights), None):
+            raise RunError(f"{folder} has the weights of {twin}; a copy of a run would count twice, leave it out")
         runs.append({"name": folder.name, "weights_fingerprint": weights})
-        trained_on.update(read_trained_on(folder))
+        known_scenes.update(read_trained_on(folder))
     assert classes is not None  # the command line asks for at least one
     if scenes.channels != channels:
         raise DataError(
             f"{scenes.location}: images of {scenes.channels} channels; {folders[0]} was trained on {channels}"
         )
-    return Teachers(tuple(networks), classes, channels, tuple(runs), tuple(sorted(trained_on)))
-
-
-def _numbering(classes: ClassSet) -> str:
-    pairs = [f"{i}={n}" for i, n in zip(classes.ids, classes.names, strict=True)]
-    return ", ".join([*pairs, f"{classes.ignored}=ignored"])
+    return Teachers(tuple(networks), classes, tuple(runs), tuple(sorted(known_scenes)))
 
 
 def pseudo_label(config: PseudoLabelConfig, run: Run, teachers: Teachers, scenes: SceneSource) -> None:
@@ -195,15 +193,17 @@ def choose_levels(called: np.ndarray, keep: float) -> np.ndarray:
 
 def _write_head(config: PseudoLabelConfig, run: Run, teachers: Teachers, scenes: SceneSource) -> None:
     write_classes(run.folder, teachers.classes)
-    # synthetic pictures may be labelled too: then what they were grown from counts as seen
-    ancestors = {key for index in range(len(scenes)) for key in scenes.origin(index).ancestors}
+    # synthetic pictures may be labelled too: then what they were grown from, and what drew them knew, counts as seen
+    origins = [scenes.origin(index) for index in range(len(scenes))]
+    behind = {*trained_on(Path(scenes.location)), *(key for origin in origins for key in origin.ancestors)}
     head = {
         "teachers": teachers.runs,
         "keep": config.keep,
-        "data": run.inputs.get("data"),
+        "data": {"fingerprint": scenes.fingerprint()},  # wherever it lies
+        "synthetic": sum(origin.kind == "synthetic" for origin in origins),
         "shape": scenes.shape,
         "channels": scenes.channels,
-        "trained_on": sorted({*teachers.trained_on, *ancestors}),
+        "trained_on": sorted({*teachers.trained_on, *behind}),
     }
     write_json(run.folder / HEAD_FILE, head)
 

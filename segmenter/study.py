@@ -31,7 +31,7 @@ from marsgen.runs import Run
 from marsgen.scenes.classes import read_classes
 from marsgen.scenes.dataset import Dataset, open_dataset
 from marsgen.scenes.scene import SceneSource, scene_key
-from marsgen.scenes.sources import open_scenes
+from marsgen.scenes.sources import open_scenes, open_test_set
 from marsgen.team import Team
 from segmenter.jobs import Job, config_path, environment_of_child, is_finished, work_off
 from segmenter.study_cells import collect_counts, draw_gallery
@@ -60,6 +60,9 @@ def open_study(study: Study, team: Team) -> Run:
     data = build_config(DataConfig, data_settings(study, study.folds[0]), "train.data")
     dataset = open_dataset(study.data, data, known)
     inputs = {"data": {"location": study.data, "fingerprint": dataset.scenes.fingerprint(), "classes": study.classes}}
+    pictures = open_test_set(study.data, dataset.scenes.classes)
+    if pictures is not None:  # a generator may learn from them, whether anybody labels them or not
+        inputs["test_set"] = {"fingerprint": pictures.fingerprint()}
     scored = None
     if study.test is not None:
         scored = open_scenes(study.test, classes=known)
@@ -80,7 +83,7 @@ def open_study(study: Study, team: Team) -> Run:
         raise ConfigError("--unlabelled: no arm learns from a set with a teacher, so nobody would label these pictures")
     if study.config.unused:
         say_note(f"no arm learns from {', '.join(study.config.unused)}: not made")
-    late = _unlabelled_as_stored(study.folder, inputs)
+    late = _take_late_inputs(study.folder, inputs)
     start = partial(
         Run.start,
         study.folder,
@@ -95,27 +98,27 @@ def open_study(study: Study, team: Team) -> Run:
         if run.finished:  # arms may have been added; a finished run holds no lock, so it is opened again
             (study.folder / "DONE").unlink()
             run = start()
-        if late is not None:
-            _add_input(study.folder, "unlabelled", late)
         write_text(study.folder / "study.yaml", as_yaml(study.config.model_dump(mode="json")))
         _check_settings(jobs, study.folder)
+        for name, value in late.items():  # not earlier: a start that was refused binds the folder to nothing
+            _add_input(study.folder, name, value)
     team.wait_for_everyone()
     return run
 
 
-def _unlabelled_as_stored(folder: Path, inputs: dict[str, Any]) -> dict[str, Any] | None:
-    """Let `inputs` say of the unlabelled pictures what the study's folder says: teachers may come and go like any arm.
+def _take_late_inputs(folder: Path, inputs: dict[str, Any]) -> dict[str, Any]:
+    """Take out of `inputs` what the study's folder does not say yet: teachers may come and go like any arm, and folders
+    of an earlier version do not know the data's pictures without labels.
 
     Returns:
-        what has to be added to a folder that was started without teachers, else None.
+        what has to be added to the folder.
     """
     if not (folder / "config.yaml").is_file():
-        return None
+        return {}
     stored = Run.load(folder, finished=False).inputs
-    if "unlabelled" not in stored:
-        return inputs.pop("unlabelled", None)
-    inputs.setdefault("unlabelled", stored["unlabelled"])
-    return None
+    if "unlabelled" in stored:
+        inputs.setdefault("unlabelled", stored["unlabelled"])
+    return {name: inputs.pop(name) for name in ("unlabelled", "test_set") if name in inputs and name not in stored}
 
 
 def _add_input(folder: Path, name: str, value: dict[str, Any]) -> None:

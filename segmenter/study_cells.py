@@ -133,15 +133,11 @@ def write_power(study: Study) -> None:
     arm = arm_of_evaluations(card, evaluations)
     first = evaluations[0][0]
     sums = arm.unit_sums(first.record["settings"]["found_share"], images_of_evaluations(evaluations[0]).groups)
-    terms = {
-        "seeds": len(config.seeds_of(config.baseline)),
-        "arms": len(config.arms) - 1,
-        "confidence": config.statistics.confidence,
-        "power": config.power,
-    }
-    gains = smallest_detectable_gain(sums, **terms)  # type: ignore[arg-type]
+    terms = {"arms": len(config.arms) - 1, "confidence": config.statistics.confidence, "power": config.power}
+    gains = {n: smallest_detectable_gain(sums, seeds=n, **terms) for n in config.seed_counts}  # type: ignore[arg-type]
     power = describe_power(first.classes, gains, **terms)  # type: ignore[arg-type]
     write_json(study.folder / "power.json", power.model_dump(mode="json"))
-    for score, gain in power.smallest_gain.items():
-        if gain is not None:
-            say(f"smallest gain found with {config.power:.0%} certainty: {score} {100 * gain:.1f} points")
+    for seeds, by_score in {power.seeds: power.smallest_gain, **power.with_other_seeds}.items():
+        for score, gain in by_score.items():
+            if gain is not None:
+                say(f"found with {config.power:.0%} certainty by {seeds} seeds: {score} {100 * gain:.1f} points")

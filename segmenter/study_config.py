@@ -201,6 +201,12 @@ class StudyConfig(Config):
         """The seeds that an arm is trained with."""
         return self.arms[arm].seeds or self.seeds
 
+    @property
+    def seed_counts(self) -> list[int]:
+        """How many seeds arms have: first the baseline, then every other number that occurs, falling."""
+        first = len(self.seeds_of(self.baseline))
+        return [first, *sorted({len(self.seeds_of(arm)) for arm in self.arms} - {first}, reverse=True)]
+
     def baseline_of(self, arm: str) -> str:
         """The arm that `arm` is measured against."""
         return self.arms[arm].baseline or self.baseline
@@ -272,4 +278,4 @@ def cell_name(arm: str, seed: int, fold: int | None) -> str:
 
 def power_name(config: StudyConfig) -> str:
     """Another number of seeds or arms can show another gain."""
-    return f"power/{len(config.seeds_of(config.baseline))}-seeds-{len(config.arms) - 1}-arms"
+    return f"power/{'-'.join(map(str, config.seed_counts))}-seeds-{len(config.arms) - 1}-arms"

@@ -125,7 +125,7 @@ class DoseCurve(Config):
 
 
 class Power(Config):
-    """The smallest gains that the study could detect, computed from its baseline before other arms were looked at."""
+    """The smallest gains that the study can detect, computed from its baseline's cells alone."""
 
     seeds: int = Field(ge=1)
     """training seeds per arm"""
@@ -137,6 +137,8 @@ class Power(Config):
     """how often a gain of that size would be detected"""
     smallest_gain: dict[str, float | None]
     """share in [0, 1] by score, such as `IoU soil`; none = cannot be said"""
+    with_other_seeds: dict[int, dict[str, float | None]] = Field(default_factory=dict)
+    """the same for arms with another number of seeds than the baseline, by that number"""
 
 
 class StudyCard(Config):
@@ -365,15 +367,31 @@ def _seed_regions(seed_index: int, folds: Sequence[Evaluation], what: str) -> np
 
 
 def describe_power(
-    classes: ClassSet, smallest_gain: np.ndarray, *, seeds: int, arms: int = 1, confidence: float, power: float
+    classes: ClassSet,
+    smallest_gain: dict[int, np.ndarray],
+    *,
+    arms: int = 1,
+    confidence: float,
+    power: float,
 ) -> Power:
-    """A Power from the (K,) result of `families.smallest_detectable_gain`; NaN = cannot be said."""
+    """A Power from (K,) results of `families.smallest_detectable_gain`; NaN = cannot be said.
+
+    Args:
+        smallest_gain: by number of seeds, that of the baseline first.
+    """
     named = {
-        score_text({"score": score, "class": name}): None if np.isnan(gain) else float(gain)
-        for (score, name), gain in zip(score_names(classes), smallest_gain, strict=True)
-        if score
+        seeds: {
+            score_text({"score": score, "class": name}): None if np.isnan(gain) else float(gain)
+            for (score, name), gain in zip(score_names(classes), gains, strict=True)
+            if score
+        }
+        for seeds, gains in smallest_gain.items()
     }
-    return Power(seeds=seeds, arms=arms, confidence=confidence, power=power, smallest_gain=named)
+    seeds = next(iter(named))
+    first = named.pop(seeds)
+    return Power(
+        seeds=seeds, arms=arms, confidence=confidence, power=power, smallest_gain=first, with_other_seeds=named
+    )
 
 
 # on disk

@@ -16,7 +16,7 @@ from segmenter.evaluate import percent
 from segmenter.figures import ARM_COLOURS, draw_doses, draw_forest, draw_found
 from segmenter.gain_tables import interval_text, points, score_text
 from segmenter.pages import open_template
-from segmenter.study_counts import read_counts
+from segmenter.study_counts import Power, read_counts
 from segmenter.study_gallery import Gallery, read_gallery
 from segmenter.study_results import COMMON, OWN, VERDICTS, StudyResults, summarise
 from segmenter.study_tables import (
@@ -97,7 +97,7 @@ def render(results: StudyResults, gallery: Gallery | None = None) -> str:
         cost_table=cost_table(results),
         notes=results.notes,
         open_verdicts=[row for row in results.gains_in("IoU", results.headline) if row["verdict"] == "cannot tell"],
-        power=[(name, percent(gain)) for name, gain in card.power.smallest_gain.items()] if card.power else [],
+        power=_power_table(card.power) if card.power else None,
         files=[(name, _data_address(text), len(text)) for name, text in downloads(results)],
     )
 
@@ -147,3 +147,10 @@ def _found_figures(results: StudyResults) -> Iterator[str]:
 
 def _data_address(text: str) -> str:
     return "data:text/csv;base64," + base64.b64encode(text.encode("utf-8")).decode("ascii")
+
+
+def _power_table(power: Power) -> dict[str, Any]:
+    """A column for each number of seeds that arms have, a row for each score."""
+    columns = {power.seeds: power.smallest_gain, **power.with_other_seeds}
+    rows = [(name, [percent(column[name]) for column in columns.values()]) for name in power.smallest_gain]
+    return {"seeds": list(columns), "rows": rows}

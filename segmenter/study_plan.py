@@ -62,17 +62,9 @@ def data_settings(study: Study, fold: int | None, own: dict[str, Any] | None = N
     return settings | ({} if fold is None else {"folds": study.config.folds, "fold": fold})
 
 
-def _words(study: Study, job: str, out: Path, data: str | None = None) -> list[str]:
+def _words(study: Study, job: str, out: Path) -> list[str]:
     classes = ["--classes", study.classes] if study.classes else []
-    return [
-        "--data",
-        data or study.data,
-        *classes,
-        "--config",
-        str(config_path(study.folder, job)),
-        "--out",
-        str(out),
-    ]
+    return ["--data", study.data, *classes, "--config", str(config_path(study.folder, job)), "--out", str(out)]
 
 
 def _generator_job(study: Study, name: str, fold: int | None) -> Job:
@@ -89,7 +81,8 @@ def _set_job(study: Study, name: str, fold: int | None) -> Job:
         build_config(PseudoLabelConfig, made.settings, f"sets.{name}.settings")
         cells = [cell_name(made.teacher, seed, fold) for seed in study.config.seeds_of(made.teacher)]
         runs = [str(study.folder / cell) for cell in cells]
-        words = _words(study, job, study.folder / job, study.pictures)
+        config = str(config_path(study.folder, job))
+        words = ["--data", study.pictures, "--config", config, "--out", str(study.folder / job)]
         return Job(job, (("segmenter", "pseudo-label", *runs, *words),), as_yaml(made.settings), tuple(cells))
     trained = made.generator != COPY_PASTE
     data = build_config(DataConfig, data_settings(study, fold, made.settings), f"sets.{name}.settings.data")

@@ -500,15 +500,19 @@ def _power_notes(card: StudyCard, headline: str) -> list[str]:
     if card.power is None:
         return ['How small a gain could have been detected was not computed: "cannot tell" is no proof of no gain.']
     power = card.power
-    said = [
-        f"{100 * gain:.1f} points of {name}"
-        for name in (score_text({"score": "IoU", "class": headline}), "mean IoU")
-        if (gain := power.smallest_gain.get(name)) is not None
-    ]
+    said = []
+    for seeds, smallest in {power.seeds: power.smallest_gain, **power.with_other_seeds}.items():
+        gains = [
+            f"{100 * gain:.1f} points of {name}"
+            for name in (score_text({"score": "IoU", "class": headline}), "mean IoU")
+            if (gain := smallest.get(name)) is not None
+        ]
+        if gains:
+            said.append(f"with {seeds} seeds {' and '.join(gains)}")
     if not said:
         return ["How small a gain could be detected cannot be said from this baseline."]
     return [
-        f"Computed from the baseline before other arms were looked at: with {power.seeds} seeds, gains of at least "
-        f"{' and '.join(said)} are detected in {power.power:.0%} of such studies, at {power.confidence:.0%} "
+        f"Smallest gains that are detected in {power.power:.0%} of such studies, computed from the baseline's cells "
+        f"alone: {', '.join(said)}, at {power.confidence:.0%} "
         + (f"corrected for {power.arms} arms." if power.arms > 1 else "and each arm taken alone.")
     ]

@@ -125,7 +125,7 @@ class Sure(Teachers):
 
 def test_a_class_that_is_never_sure_is_not_swept_away(pictures, array_scenes, tmp_path):
     few = array_scenes(pictures.images[:3], pictures.labels[:3])
-    teachers = Sure((), mars_classes(), 1, (), ("seen",))
+    teachers = Sure((), mars_classes(), (), ("seen",))
     config = PseudoLabelConfig(keep=0.5)
     run = Run.start(tmp_path / "out", "segmenter pseudo-label", config, {})
     pseudo_label(config, run, teachers, few)
@@ -157,7 +157,7 @@ def test_pictures_without_a_kept_pixel_are_left_out_and_counted(pictures, array_
     few = array_scenes(pictures.images[:4], pictures.labels[:4])
     config = PseudoLabelConfig(keep=0.25)
     run = Run.start(tmp_path / "out", "segmenter pseudo-label", config, {})
-    pseudo_label(config, run, Unsure((), mars_classes(), 1, (), ()), few)
+    pseudo_label(config, run, Unsure((), mars_classes(), (), ()), few)
     assert (run.summary["pairs"], run.summary["left_out"]) == (1, 3)
     assert list(open_scenes(str(tmp_path / "out")).names) == ["scene0"]
     assert summary_lines(run.summary)[0] == "1 of 4 images, 3 left out: no pixel kept"
@@ -275,8 +275,13 @@ def test_what_a_teacher_learned_from_pseudo_labels_is_passed_on(made, scenes, pi
 def test_what_synthetic_pictures_were_grown_from_counts_as_seen(runs, pictures, array_scenes, tmp_path):
     drawn = array_scenes(pictures.images[:2], pictures.labels[:2])
     drawn.ancestors = {1: ("a parent",)}
+    (tmp_path / "drawn").mkdir()
+    (tmp_path / "drawn" / "synth.json").write_text(json.dumps({"trained_on": ["what its generator knew"]}))
+    drawn.location = str(tmp_path / "drawn")
     run = label(tmp_path / "out", runs, drawn)
-    assert "a parent" in json.loads((run.folder / "synth.json").read_text())["trained_on"]
+    head = json.loads((run.folder / "synth.json").read_text())
+    assert {"a parent", "what its generator knew"} <= set(head["trained_on"])
+    assert head["synthetic"] == sum(drawn.origin(i).kind == "synthetic" for i in range(2)) > 0
 
 
 # bad input
@@ -296,6 +301,9 @@ def test_runs_that_cannot_label_together_are_refused(runs, scenes, pictures, arr
         open_teachers(runs, colour)
     with pytest.raises(RunError, match="seed0 is named twice"):
         open_teachers([runs[0], runs[1], runs[0]], pictures)
+    twin = shutil.copytree(runs[0], tmp_path / "twin")
+    with pytest.raises(RunError, match=r"twin has the weights of seed0; a copy of a run would count twice"):
+        open_teachers([runs[0], twin], pictures)
     unfinished = Run.start(tmp_path / "unfinished", "segmenter train", TrainConfig(), {})
     with pytest.raises(RunError, match="this run has not finished"):
         open_teachers([unfinished.folder], pictures)

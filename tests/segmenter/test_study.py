@@ -8,6 +8,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
@@ -97,13 +98,15 @@ def run(study: Study) -> Path:
 
 
 def test_generators_come_first_then_the_baseline_and_every_need_before_what_needs_it(tmp_path):
-    study = Study(load_config(StudyConfig, configs_folder() / "studies" / "rare_class.yaml"), tmp_path, "d", "t", None)
+    study = Study(
+        load_config(StudyConfig, configs_folder() / "studies" / "rare_class.yaml"), tmp_path, "d", "t", None, "u"
+    )
     jobs = plan_jobs(study)
     names = [job.name for job in jobs]
     assert names[:2] == ["generators/gan", "generators/diffusion"]
-    power = "power/5-seeds-23-arms"
+    power = "power/5-seeds-26-arms"
     assert names[2:8] == [*(f"cells/oversampled-seed{seed}" for seed in range(5)), power]
-    assert len(names) == len(set(names)) == 2 + 1 + 14 + 5 * 24  # generators, power, sets, cells
+    assert len(names) == len(set(names)) == 2 + 1 + 18 + 5 * 27  # generators, power, sets, cells
     for number, job in enumerate(jobs):
         assert set(job.needs) <= set(names[:number]), job.name
     by_name = {job.name: job for job in jobs}
@@ -129,6 +132,12 @@ def test_an_arm_may_have_seeds_of_its_own(tmp_path, study_at):
     ]
     with pytest.raises(ConfigError, match=r"seeds \[7, 7\]: each may stand there once"):
         study_at(tmp_path, "arms.pasted.seeds=[7,7]")
+
+
+def test_what_can_be_found_is_said_for_every_number_of_seeds(tmp_path, study_at):
+    study = study_at(tmp_path, "arms.pasted.seeds=[0]")
+    assert study.config.seed_counts == [2, 1]
+    assert "power/2-1-seeds-1-arms" in [job.name for job in plan_jobs(study)]
 
 
 def test_folds_reach_every_command_so_that_nothing_leaks(tmp_path, study_at):
@@ -379,7 +388,7 @@ def test_a_teacher_can_be_added_later_and_its_trainings_are_part_of_what_the_arm
     run(study_at(copied))  # the arm may go again; what the folder knows of the pictures stays
     assert commands == []
     other = study_at(copied, *PSEUDO)
-    with pytest.raises(RunError, match=r"belongs to another run \(inputs\.unlabelled\.location"):
+    with pytest.raises(RunError, match=r"belongs to another run \(inputs\.unlabelled is .* and sim:9,seed=5 of"):
         open_study(Study(other.config, copied, other.data, other.test, None, "sim:9,seed=5"), ALONE)
 
 
@@ -412,6 +421,16 @@ def test_a_study_goes_on_where_its_data_were_moved(copied, commands, study_at, t
     run(replace(study, data=str(moved)))
     trained = [command[command.index("--out") + 1] for command in commands if command[1] == "train"]
     assert trained == [str(copied / "cells" / f"more-seed{seed}") for seed in study.config.seeds]
+
+
+def test_other_pictures_without_labels_in_the_data_are_refused(copied, study_at, tmp_path, tiny_npz):
+    with np.load(tiny_npz) as file:
+        arrays = dict(file)
+    arrays["test_set"] = 255 - arrays["test_set"]
+    np.savez(tmp_path / "other.npz", **arrays)
+    study = study_at(copied)
+    with pytest.raises(RunError, match=r"belongs to another run \(inputs\.test_set is data of fingerprint"):
+        open_study(replace(study, data=str(tmp_path / "other.npz")), ALONE)
 
 
 def test_a_killed_study_goes_on_and_ends_with_the_same_counts(finished, copied, commands, monkeypatch, study_at):

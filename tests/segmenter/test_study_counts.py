@@ -105,9 +105,9 @@ def test_seeds_of_one_arm_are_of_the_same_images(tmp_path: Path):
 
 
 def test_power_is_kept_by_the_name_of_each_score():
-    power = describe_power(
-        CLASSES, np.array([0.01, 0.02, 0.03, 0.04, 9, 9, np.nan]), seeds=5, confidence=0.9, power=0.8
-    )
+    gains = np.array([0.01, 0.02, 0.03, 0.04, 9, 9, np.nan])
+    power = describe_power(CLASSES, {5: gains, 3: 2 * gains}, confidence=0.9, power=0.8)
+    assert (power.seeds, power.with_other_seeds[3]["IoU big_rock"]) == (5, 0.06)
     assert power.smallest_gain == {
         "IoU soil": 0.01,
         "IoU bedrock": 0.02,

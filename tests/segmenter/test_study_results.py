@@ -223,6 +223,7 @@ def test_where_no_dose_is_recommended_it_is_said_why(results: StudyResults):
 
 def test_notes_tell_what_a_sceptic_asks(study: StudyCounts):
     power = {"seeds": 3, "arms": 4, "confidence": 0.95, "power": 0.8, "smallest_gain": {"IoU big_rock": 0.031}}
+    power["with_other_seeds"] = {2: {"IoU big_rock": 0.5}}
     images = replace(study.images, folds=(0,) * 50 + (1,) * 50)
     card = study.card.model_copy(update={"test": study.card.test.model_copy(update={"part": "val"})})
     text = " ".join(summarise(StudyCounts(card, images, study.arms)).notes)
@@ -232,7 +233,8 @@ def test_notes_tell_what_a_sceptic_asks(study: StudyCounts):
     assert "all arms with one baseline, 1 or 4 arms here" in text
     assert '"cannot tell" is no proof of no gain' in text
     text = " ".join(summarise(study_of(study.arms, "real", power=power)).notes)
-    assert "with 3 seeds, gains of at least 3.1 points of IoU big_rock are detected in 80%" in text
+    assert "detected in 80% of such studies" in text
+    assert "with 3 seeds 3.1 points of IoU big_rock, with 2 seeds 50.0 points of IoU big_rock, at 95%" in text
     assert "corrected for 4 arms" in text
 
 
