@@ -379,7 +379,9 @@ def write_split_keys(run: Run, dataset: Dataset, extras: Sequence[SceneSource]) 
     parts = {"train": dataset.split.train, "val": dataset.split.val, "test": dataset.split.test}
     if run.writes:
         behind = {key for extra in extras for index in range(len(extra)) for key in _real_keys(extra, index)}
-        behind |= {key for extra in extras for key in trained_on(Path(extra.location))}
+        # the data may be synthetic or labelled by networks themselves
+        behind |= {key for index in dataset.split.train for key in dataset.scenes.origin(index).ancestors}
+        behind |= {key for source in (dataset.scenes, *extras) for key in trained_on(Path(source.location))}
         keys = {part: [dataset.survey.keys[i] for i in indices] for part, indices in parts.items()}
         write_json(run.folder / "split.json", keys | {"extra": sorted(behind)})
 

@@ -135,6 +135,15 @@ def test_split_json_names_every_scene_the_run_has_seen(dataset, array_scenes, tm
     assert keys["extra"] == ["a", "b", "c", "seen by the generator"]
 
 
+def test_what_made_the_data_themselves_counts_as_seen(scenes, make_dataset, array_scenes, tmp_path):
+    made = array_scenes(scenes.images, scenes.labels)
+    made.ancestors = {0: ("grown from",)}
+    made.location = str(tmp_path)
+    (tmp_path / "synth.json").write_text(json.dumps({"trained_on": ["its teacher knew"]}))
+    run = fit(tmp_path / "run", config_of(steps=1), make_dataset(made, range(8), range(8, 12)))
+    assert json.loads((run.folder / "split.json").read_text())["extra"] == ["grown from", "its teacher knew"]
+
+
 def test_real_pictures_among_the_extras_count_as_seen(dataset, array_scenes, tmp_path):
     mixed = array_scenes([255 - image for image in dataset.scenes.images[:2]], dataset.scenes.labels[:2])
     mixed.ancestors = {0: ("a",)}
