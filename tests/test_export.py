@@ -245,5 +245,5 @@ def test_another_data_set_does_not_go_into_the_same_folder(png, sharded, tmp_pat
     out = export(png, "png", tmp_path / "out")
     before = content(out)
     message = refused(capsys, "marsgen", "export", str(sharded), "--to", "png", "--out", str(out))
-    assert "belongs to another run (inputs.data.location is" in message
+    assert "belongs to another run (inputs.data is" in message
     assert content(out) == before
