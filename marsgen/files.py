@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import os
+import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,16 +13,16 @@ from typing import Any, BinaryIO, TextIO
 import numpy as np
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write `content` under a temporary name beside `path`, then rename over it."""
-    write_stream(path, (content,))
+def write_bytes(path: Path, content: bytes, scratch: Path | None = None) -> None:
+    """Write `content` under a temporary name beside `path`, or in the folder `scratch`, then rename over it."""
+    write_stream(path, (content,), scratch)
 
 
-def write_stream(path: Path, pieces: Iterable[bytes]) -> None:
+def write_stream(path: Path, pieces: Iterable[bytes], scratch: Path | None = None) -> None:
     """`write_bytes` of the pieces one after the other, so that they need not fit in memory."""
     path.parent.mkdir(parents=True, exist_ok=True)
     # one fixed temporary name per process: what a kill leaves behind is overwritten or swept by `remove_leftovers`
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    temporary = (scratch or path.parent) / f".{path.name}.{os.getpid()}.partial"
     try:
         with temporary.open("wb") as file:
             for piece in pieces:
@@ -30,6 +31,20 @@ def write_stream(path: Path, pieces: Iterable[bytes]) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def scratch_folder(path: Path) -> Iterator[Path]:
+    """The new folder `path` for temporary files, removed at the end; its name has to be `.NAME.partial`.
+
+    Several processes that make many files in one folder wait for each other while the file system creates them, much
+    less while it moves them: each gets a scratch folder beside the common one.
+    """
+    path.mkdir(parents=True, exist_ok=True)
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -116,6 +131,9 @@ def plain(content: Any) -> Any:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Delete temporary files that a killed process left anywhere under `folder`."""
-    for leftover in folder.rglob(".*.partial"):
-        leftover.unlink(missing_ok=True)
+    """Delete temporary files and folders that a killed process left anywhere under `folder`."""
+    for leftover in list(folder.rglob(".*.partial")):
+        if leftover.is_dir() and not leftover.is_symlink():
+            shutil.rmtree(leftover, ignore_errors=True)
+        else:
+            leftover.unlink(missing_ok=True)

@@ -27,7 +27,7 @@ from tqdm import tqdm
 
 from marsgen.config import Config, DataConfig
 from marsgen.errors import ConfigError, DataError
-from marsgen.files import plain, write_bytes, write_json
+from marsgen.files import plain, scratch_folder, write_bytes, write_json
 from marsgen.generators import DrawConfig, DrawRequest, Generator
 from marsgen.masks.paste import PasteConfig
 from marsgen.masks.placement import Placement
@@ -180,13 +180,18 @@ def make_chunks(
     per_batch = -(-config.batch_size // CHUNK)
     total = min(config.n, len(chunks) * CHUNK)
     bar = tqdm(total=total, unit="pair", desc="synthesize", disable=None if team.is_main_process else True)
-    # planning and compressing go on beside the network: numpy, zlib and torch all release the interpreter's lock
-    with _new_journal(folder, team).open("w", encoding="utf-8") as journal, ThreadPoolExecutor(2) as pool, bar:
+    path = _new_journal(folder, team)
+    with ExitStack() as stack:
+        stack.enter_context(bar)
+        scratch = stack.enter_context(scratch_folder(folder / f".{path.stem}.partial"))
+        journal = stack.enter_context(path.open("w", encoding="utf-8"))
+        # planning and writing go on beside the network; two threads that create files wait for each other (scaling.py)
+        pool = stack.enter_context(ThreadPoolExecutor(1))
         for start in range(0, len(chunks), per_batch):
             batch = [int(chunk) for chunk in chunks[start : start + per_batch]]
             for chunk, planned in zip(batch, [pool.submit(maker.plan, chunk) for chunk in batch], strict=True):
                 drafts = maker.make(planned.result())[: config.n - chunk * CHUNK]
-                records = list(pool.map(lambda draft: maker.write(folder, draft), drafts))
+                records = list(pool.map(lambda draft: maker.write(folder, draft, scratch), drafts))
                 # after its pictures: a chunk whose lines are all there is made, any other is made again
                 journal.write("".join(json.dumps(plain(record)) + "\n" for record in records))
                 journal.flush()
@@ -334,13 +339,13 @@ class SceneMaker:
             target = drafts[position].image[window.slices]
             np.copyto(target, drawn, where=inside)
 
-    def write(self, folder: Path, draft: _Draft) -> dict[str, Any]:
+    def write(self, folder: Path, draft: _Draft, scratch: Path | None = None) -> dict[str, Any]:
         """Write one pair; return its manifest line."""
         name, labels = f"{draft.plan.index:07d}", self.classes.to_ids(draft.indices)
         if self.config.format == "shards":
             write_slot(folder, draft.plan.index, draft.image, labels, self.classes)
         else:
-            write_pair(folder, name, draft.image, labels, self.classes)
+            write_pair(folder, name, draft.image, labels, self.classes, scratch)
         selection = {} if draft.selection is None else {"selection": draft.selection}
         return {"name": name, "index": draft.plan.index, **draft.plan.record(), **selection}
 

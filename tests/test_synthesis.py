@@ -140,13 +140,16 @@ def test_an_interrupted_set_goes_on_to_the_same_bytes(dataset, twenty, tmp_path)
         for index in range(CHUNK):
             name = f"{kind}/{index:07d}.png"
             (run.folder / name).write_bytes((twenty / name).read_bytes())
-    (run.folder / "images" / ".0000017.png.123.partial").write_bytes(b"half a pict")
+    scratch = run.folder / ".journal-000-000.partial"
+    scratch.mkdir()
+    (scratch / ".0000017.png.123.partial").write_bytes(b"half a pict")
     run.close()
     again = Run.start(tmp_path / "cut", "marsgen synthesize", config, {}, without_effect=("batch_size",))
     generator = Inverter(dataset.scenes.classes)
     synthesize(config, again, dataset, cut(dataset, config), generator)
     assert sum(shape[0] for shape in generator.shapes) < 2 * CHUNK * 2  # the finished chunk was not drawn again
     assert content(tmp_path / "cut") == content(twenty)
+    assert not list((tmp_path / "cut").glob(".*.partial"))
 
 
 @pytest.mark.timeout(120)

@@ -38,13 +38,21 @@ HEAD_FILE = "synth.json"
 _PIECE_BYTES = 4 * 2**20
 
 
-def write_pair(folder: Path, name: str, image: np.ndarray, labels: np.ndarray, classes: ClassSet) -> None:
+def write_pair(
+    folder: Path,
+    name: str,
+    image: np.ndarray,
+    labels: np.ndarray,
+    classes: ClassSet,
+    scratch: Path | None = None,
+) -> None:
     """Write images/NAME.png and labels/NAME.png, each whole or not at all.
 
     Args:
         name: file name without suffix.
         image: (H, W, 1 or 3) uint8.
         labels: (H, W) uint8 ids.
+        scratch: folder for files that are not whole yet (`scratch_folder`); None = beside the whole ones.
     Raises:
         DataError: the arrays are no possible scene of `classes`.
         ValueError: `name` is no plain file name.
@@ -52,8 +60,8 @@ def write_pair(folder: Path, name: str, image: np.ndarray, labels: np.ndarray, c
     if not is_plain(name):
         raise ValueError(f"{name!r} is no plain file name")
     scene = Scene(name, image, labels, classes)
-    write_bytes(folder / "labels" / f"{name}.png", encode_label_map(scene.labels, classes))
-    write_bytes(folder / "images" / f"{name}.png", encode_image(scene.image))
+    write_bytes(folder / "labels" / f"{name}.png", encode_label_map(scene.labels, classes), scratch)
+    write_bytes(folder / "images" / f"{name}.png", encode_image(scene.image), scratch)
 
 
 def write_classes(folder: Path, classes: ClassSet) -> None:
