@@ -1,7 +1,7 @@
 """Training speed of our default segmenter beside segmentation_models_pytorch's U-Net, and what both have learned.
 
     python benchmarks/training.py
-    python benchmarks/training.py --data mars_for_students.npz --steps 400
+    python benchmarks/training.py --data mars_for_students.npz --steps 400 --seeds 0 1 2
 
 The peer is smp.Unet as it comes (encoder resnet34), for one channel and four classes. A step is forward, weighted
 cross-entropy, backward and AdamW on a batch of 16 random pictures of 64 x 128 in memory; preparing batches is not
@@ -9,14 +9,16 @@ counted. Both take turns in one process, so that other work on the machine meets
 printed as median, smallest and largest.
 
 With --data, both are trained by our loop with the settings of configs/segmenter.yaml for equally many steps, on the
-same batches, and the best mean IoU on the validation scenes is printed. The peer's encoder is drawn at random unless
---weights names some (see `encoder.weights`); ours always is.
+same batches, and the best mean IoU on the validation scenes is printed for each seed. The peer may have a learning rate
+of its own (--peer-lr). Its encoder is drawn at random unless --weights names some (see `encoder.weights`); ours always
+is.
 """
 
 import argparse
 import statistics
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -83,23 +85,26 @@ def measure_speed(rounds: int, steps: int) -> None:
     )
 
 
-def measure_learning(data: str, steps: int, weights: str) -> None:
+def measure_learning(data: str, steps: int, seeds: Sequence[int], weights: str, peer_lr: float) -> None:
     """Print the best validation mean IoU of both after equally many steps."""
     common = {"steps": steps, "validate_every": max(steps // 4, 1), "warmup_steps": min(100, steps // 4)}
     encoder = {"name": "resnet34", "weights": weights, "decoder_channels": PEER_DECODER, "lr_factor": 1.0}
-    peers = {"ours": {}, "smp.Unet": {"network": "encoder", "encoder": encoder}}
+    peers: dict[str, dict] = {"ours": {}, "smp.Unet": {"network": "encoder", "encoder": encoder, "lr": peer_lr}}
     dataset = open_dataset(data, TrainConfig().data)
-    for name, settings in peers.items():
-        config = TrainConfig.model_validate(common | settings)
-        with tempfile.TemporaryDirectory() as folder:
-            run = Run.start(Path(folder) / "run", "segmenter train", config, {})
-            start = time.perf_counter()
-            train(config, run, dataset)
-            best = run.summary["best_score"]
-            run.close()
-        print(
-            f"{name}: mean IoU {best:.3f} on val after {steps} steps, {time.perf_counter() - start:.0f} s", flush=True
-        )
+    scores: dict[str, list[float]] = {name: [] for name in peers}
+    for seed in seeds:
+        for name, settings in peers.items():
+            config = TrainConfig.model_validate(common | settings | {"seed": seed})
+            with tempfile.TemporaryDirectory() as folder:
+                run = Run.start(Path(folder) / "run", "segmenter train", config, {})
+                start = time.perf_counter()
+                train(config, run, dataset)
+                scores[name].append(run.summary["best_score"])
+                run.close()
+            seconds = time.perf_counter() - start
+            print(f"{name}, seed {seed}: mean IoU {scores[name][-1]:.3f} on val, {seconds:.0f} s", flush=True)
+    for name, found in scores.items():
+        print(f"{name}: mean IoU {statistics.mean(found):.3f} after {steps} steps, mean of {len(found)} seeds")
 
 
 def main() -> None:
@@ -108,11 +113,13 @@ def main() -> None:
     parser.add_argument("--steps-per-round", type=int, default=3)
     parser.add_argument("--data", help="train both on this too, for example mars_for_students.npz")
     parser.add_argument("--steps", type=int, default=400, help="of that training")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="of that training")
+    parser.add_argument("--peer-lr", type=float, default=TrainConfig().lr, help="highest learning rate of the peer")
     parser.add_argument("--weights", default="none", help="of the peer's encoder: none, imagenet or a file")
     options = parser.parse_args()
     measure_speed(options.rounds, options.steps_per_round)
     if options.data:
-        measure_learning(options.data, options.steps, options.weights)
+        measure_learning(options.data, options.steps, options.seeds, options.weights, options.peer_lr)
 
 
 if __name__ == "__main__":

@@ -140,6 +140,10 @@ class TrainConfig(Config):
     """by iou, the smaller it is, the more a class counts that is not found at all"""
     class_weight_max: float = Field(0.0, ge=0)
     """no class weighs more than this many times the most frequent class; 0 = no bound"""
+    ignored_weight: float = Field(0.0, ge=0)
+    """pixels of real scenes without a label are learned as one more class of this weight, where the mean of the others
+    is 1: `pseudo-label` then leaves out what looks like them (a rover, sky, far hills), and nothing else predicts that
+    class. 0 = they teach nothing. Pixels without a label in --extra scenes never do"""
 
     lr: float = Field(3e-3, gt=0)
     """highest learning rate of AdamW"""
@@ -177,6 +181,8 @@ class TrainConfig(Config):
         unread = "class_weight_offset" if self.class_weights == "frequency" else "class_weight_power"
         if getattr(self, unread) != type(self).model_fields[unread].default:
             raise ValueError(f"{unread} is set, but class_weights is {self.class_weights}, which does not read it")
+        if self.ignored_weight and self.class_weights == "iou":
+            raise ValueError("ignored_weight is set, but class_weights is iou, which weighs that class as the others")
         if self.extra_share + self.rare_share > 1:
             raise ValueError(f"extra_share {self.extra_share} and rare_share {self.rare_share} are more than a batch")
         if self.crop is not None and min(self.crop) < MIN_SIDE_PX:

@@ -193,7 +193,7 @@ class TrainingBatches(TorchDataset[tuple[torch.Tensor, torch.Tensor]]):
     Scenes are read when they are needed, so memory does not grow with their number.
 
     Args:
-        config: batch_size, extra_share, rare_share, crop, augment and seed are read.
+        config: batch_size, extra_share, rare_share, ignored_weight, crop, augment and seed are read.
         dataset: real scenes; only those of the train part of its split are ever drawn.
         extras: checked sources (`open_extras`) that share `extra_share` of each batch.
         team: the processes that share each batch.
@@ -255,7 +255,10 @@ class TrainingBatches(TorchDataset[tuple[torch.Tensor, torch.Tensor]]):
         return self.real.draw(total_before, total_after - total_before) + drawn
 
     def __getitem__(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Images (B, channels, H, W) float32 in [-1, 1] and labels (B, H, W) int64, 255 = ignored."""
+        """Images (B, channels, H, W) float32 in [-1, 1] and labels (B, H, W) int64, 255 = ignored.
+
+        With `config.ignored_weight`, pixels of real scenes without a label are C, the number of the classes.
+        """
         rng = np.random.default_rng([self.config.seed, step])
         # random numbers are drawn for the whole batch: each window has its own, whoever takes it
         windows = [self._window(*member, rng, place in self.mine) for place, member in enumerate(self.plan(step))]
@@ -287,6 +290,9 @@ class TrainingBatches(TorchDataset[tuple[torch.Tensor, torch.Tensor]]):
         if scene is None or not mine:
             return None
         image, indices = scene.image, scene.indices
+        if self.config.ignored_weight and source == 0:
+            # in extra scenes no label may mean no more than that nobody was sure
+            indices = np.where(indices == IGNORED_INDEX, len(scene.classes), indices).astype(np.uint8)
         if self.window is None:
             return image, indices
         short = [max(want - have, 0) for want, have in zip(self.window, indices.shape, strict=True)]

@@ -22,16 +22,18 @@ from marsgen.scenes.scene import SceneSource
 from marsgen.scenes.tensors import image_tensor
 from segmenter.calibration import Calibrated
 from segmenter.config import AskConfig, PredictConfig, TrainConfig
-from segmenter.networks import build_network
+from segmenter.networks import ClassesOnly, build_network
 from segmenter.windows import predict_in_windows, resize_images
 
 PLAINLY = AskConfig()
 """each image once, whole and as it is"""
 
 
-def load_segmenter(folder: Path) -> tuple[nn.Module, ClassSet, dict[str, Any]]:
+def load_segmenter(folder: Path, keep_ignored: bool = False) -> tuple[nn.Module, ClassSet, dict[str, Any]]:
     """The best network of a finished `segmenter train` run, on the GPU if there is one, ready to predict.
 
+    Args:
+        keep_ignored: leave a network that has learned what carries no label (`ignored_weight`) its last output.
     Returns:
         the network in eval mode, the classes of its C outputs, and the record of its weights (step, network, channels,
         classes, best_metric, scores).
@@ -46,8 +48,13 @@ def load_segmenter(folder: Path) -> tuple[nn.Module, ClassSet, dict[str, Any]]:
         config = TrainConfig.model_validate(checkpoint.record["network"])
         network = build_network(config, checkpoint.record["channels"], len(classes))
         network.load_state_dict(checkpoint.tensors)
-        if "logit_shift" in checkpoint.record:
-            network = Calibrated(network, checkpoint.record["logit_shift"])
+        shift = checkpoint.record.get("logit_shift")
+        if config.ignored_weight and not keep_ignored:
+            network = ClassesOnly(network, len(classes))
+        elif config.ignored_weight and shift:
+            shift = [*shift, 0.0]
+        if shift:
+            network = Calibrated(network, shift)
     except (InputError, KeyError, ValueError, RuntimeError) as problem:
         reason = str(problem).splitlines()[0]
         raise RunError(f"{path}: not the weights of a segmenter ({reason}); train it again") from None

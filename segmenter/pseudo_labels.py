@@ -2,7 +2,8 @@
 
 Each picture gets the likeliest class of the networks' mean probabilities. Of the pixels called a class, all over the
 data set, the most confident share keeps its label and the others become ignored: each class has a threshold of its own,
-so that a rare class is not swept away by one that suits the frequent ones.
+so that a rare class is not swept away by one that suits the frequent ones. What networks trained with `ignored_weight`
+take for a thing without a label (a rover, sky, far hills) gets none.
 Source: class-balanced self-training, Zou et al. 2018, arXiv:1810.07911.
 
     images/ labels/    the pictures and their pseudo-labels, as PNG; classes.yaml
@@ -55,14 +56,21 @@ class Teachers:
     def ask(self, images: np.ndarray, how: AskConfig) -> tuple[np.ndarray, np.ndarray]:
         """The likeliest class of the mean probabilities, the first of equally likely ones, and how likely it is.
 
+        A network that has learned what carries no label (`ignored_weight`) votes for that too; the others do not.
+
+
         Args:
             images: (B, H, W, channels) uint8.
             how: see `predict_probs`.
         Returns:
-            (B, H, W) uint16 indices and (B, H, W) uint16 confidences, in units of 1/65535.
+            (B, H, W) uint16 indices, C where no label is likeliest, and (B, H, W) uint16 confidences, in units of
+            1/65535.
         """
-        mean = sum(predict_probs(network, images, how) for network in self.networks) / len(self.networks)
-        assert isinstance(mean, np.ndarray)  # (B, C, H, W) float32
+        mean = np.zeros((len(images), len(self.classes) + 1, *images.shape[1:3]), np.float32)
+        for network in self.networks:
+            probs = predict_probs(network, images, how)  # (B, C, H, W), or C + 1
+            mean[:, : probs.shape[1]] += probs
+        mean /= len(self.networks)
         confidence = np.rint(mean.max(1) * (LEVELS - 1)).clip(0, LEVELS - 1)
         return mean.argmax(1).astype(np.uint16), confidence.astype(np.uint16)
 
@@ -81,7 +89,7 @@ def open_teachers(folders: Sequence[Path], scenes: SceneSource) -> Teachers:
     for number, folder in enumerate(folders):
         if folder.resolve() in {other.resolve() for other in folders[:number]}:
             raise RunError(f"{folder} is named twice; name each run once")
-        network, known, record = load_segmenter(folder)
+        network, known, record = load_segmenter(folder, keep_ignored=True)
         classes, channels = classes or known, channels or record["channels"]
         for what, there, here in (
             ("classes", numbering(known), numbering(classes)),
@@ -124,7 +132,8 @@ def pseudo_label(config: PseudoLabelConfig, run: Run, teachers: Teachers, scenes
                     images = np.stack([scenes.read(i)[0] for i in batch])
                     write_npy(path, np.stack(teachers.ask(images, config), axis=1))  # (B, 2, H, W) uint16
                 bar.update(len(batch))
-        called = count_levels(_read_answers(scenes, answers), len(teachers.classes))
+        called = count_levels(_read_answers(scenes, answers), len(teachers.classes) + 1)
+        called, no_label = called[:-1], int(called[-1].sum())
         levels = choose_levels(called, config.keep)
         pairs = _write_pairs(run.folder, scenes, teachers.classes, levels)
         kept = [int(pixels[level:].sum()) for pixels, level in zip(called, levels, strict=True)]
@@ -136,7 +145,8 @@ def pseudo_label(config: PseudoLabelConfig, run: Run, teachers: Teachers, scenes
             }
             for name, pixels, px, level in zip(teachers.classes.names, called, kept, levels.tolist(), strict=True)
         }
-        run.finish({"images": len(scenes), "pairs": pairs, "left_out": len(scenes) - pairs, "classes": per_class})
+        summary = {"images": len(scenes), "pairs": pairs, "left_out": len(scenes) - pairs, "no_label_px": no_label}
+        run.finish(summary | {"classes": per_class})
     shutil.rmtree(answers, ignore_errors=True)  # after DONE: a kill between the two asks nobody again
 
 
@@ -154,6 +164,8 @@ def summary_lines(summary: dict[str, Any]) -> list[str]:
             f"{name:<{width}}  kept {of['kept_px']:,} of {of['called_px']:,} px ({share:.1%}), "
             f"those of at least {of['threshold']:.3f}"
         )
+    if summary.get("no_label_px"):
+        lines.append(f"{summary['no_label_px']:,} px look as if they carried no label, and get none")
     return lines
 
 
@@ -224,7 +236,8 @@ def _write_pairs(folder: Path, scenes: SceneSource, classes: ClassSet, levels: n
     """Write the pictures of which a pixel keeps its label; return how many."""
     written = 0
     for batch, answer in _read_answers(scenes, folder / ANSWERS):
-        indices = np.where(answer[:, 1] >= levels[answer[:, 0]], answer[:, 0], IGNORED_INDEX).astype(np.uint8)
+        levels_of = np.append(levels, LEVELS)  # what looks as if it carried no label gets none
+        indices = np.where(answer[:, 1] >= levels_of[answer[:, 0]], answer[:, 0], IGNORED_INDEX).astype(np.uint8)
         for number, labels in zip(batch, indices, strict=True):
             if (labels != IGNORED_INDEX).any():
                 write_pair(folder, scenes.names[number], scenes.read(number)[0], classes.to_ids(labels), classes)

@@ -92,10 +92,13 @@ def train(config: TrainConfig, run: Run, dataset: Dataset, extras: Sequence[Scen
         share_batch_norm(network)
     average = copy.deepcopy(network) if config.ema_decay else network
     weights = class_weights(dataset.survey.pixels[list(dataset.split.train)], config.class_weight_power)
+    weights = cap_class_weights(weights, config.class_weight_max)
+    if config.ignored_weight:
+        weights = np.append(weights, np.float32(config.ignored_weight))
     follows_iou = config.class_weights == "iou"
     loss_fn = SegmentationLoss(
         config.loss,
-        cap_class_weights(weights, config.class_weight_max),
+        weights,
         config.class_weight_offset if follows_iou else None,
         config.class_weight_max,
     ).to(accelerator.device)
@@ -288,7 +291,8 @@ def validate(
             with accelerator.autocast():
                 logits = network(images.contiguous(memory_format=torch.channels_last))
             losses[done : done + len(batch)] = loss_fn(logits, label_tensor(indices).to(accelerator.device)).item()
-            confusion += confusion_matrix(indices, logits.argmax(1).cpu().numpy(), len(classes))
+            found = logits[:, : len(classes)].argmax(1)
+            confusion += confusion_matrix(indices, found.cpu().numpy(), len(classes))
             done += len(batch)
     network.train()
     confusion, losses = (sum_arrays(array, accelerator.device) for array in (confusion, losses))
@@ -313,7 +317,7 @@ def shift_rare_logits(
     def batches() -> Iterator[tuple[np.ndarray, np.ndarray]]:
         for batch in batches_of_one_shape(read_scenes(dataset, dataset.split.val), block):
             images = image_tensor(np.stack([scene.image for scene in batch])).to(accelerator.device)
-            logits = network(images.contiguous(memory_format=torch.channels_last))
+            logits = network(images.contiguous(memory_format=torch.channels_last))[:, : len(classes)]
             yield logits.float().cpu().numpy(), np.stack([scene.indices for scene in batch])
 
     pixels = dataset.survey.pixels[list(dataset.split.train), : len(classes)].sum(0)
@@ -361,7 +365,7 @@ def weights_record(
     """The record of best.safetensors: all that `predict.load_segmenter` needs, what it began from, how good it was."""
     return {
         "step": step,
-        "network": config.model_dump(mode="json", include={"network", config.network}),
+        "network": config.model_dump(mode="json", include={"network", config.network, "ignored_weight"}),
         **({"pretrained": pretrained} if pretrained else {}),
         "channels": dataset.scenes.channels,
         "classes": dataset.scenes.classes.to_dict(),

@@ -1,0 +1,104 @@
+"""`ignored_weight`: what carries no label is learned as a class that nothing predicts and pseudo-labels leave out."""
+
+import numpy as np
+import pytest
+import torch
+
+from marsgen.config import load_config
+from marsgen.errors import ConfigError
+from marsgen.runs import Run
+from marsgen.scenes.classes import IGNORED_INDEX
+from marsgen.scenes.sources import open_scenes
+from segmenter.config import AugmentConfig, PseudoLabelConfig, TrainConfig, UNetConfig
+from segmenter.mixing import TrainingBatches
+from segmenter.predict import load_segmenter, predict_indices, predict_probs
+from segmenter.pseudo_labels import open_teachers, pseudo_label, summary_lines
+from segmenter.train import train
+
+C = 4
+
+
+def ground_and_rover(rng: np.random.Generator, n: int):
+    """Dark ground of soil with a bright thing at the right that nobody labelled."""
+    images = rng.integers(20, 60, (n, 32, 48, 1), dtype=np.uint8)
+    labels = np.full((n, 32, 48), 1, np.uint8)
+    images[:, :, 32:] += 180
+    labels[:, :, 32:] = 0
+    labels[:, :4, :8] = 4  # so that all parts show the rare class
+    return images, labels
+
+
+@pytest.fixture(scope="module")
+def runs(array_scenes, make_dataset, tmp_path_factory):
+    """The same recipe without and with a weight on what carries no label."""
+    folder = tmp_path_factory.mktemp("runs")
+    dataset = make_dataset(array_scenes(*ground_and_rover(np.random.default_rng(0), 10)), range(8), (8, 9))
+    for weight in (0.0, 1.0):
+        config = TrainConfig(
+            unet=UNetConfig(width=8),
+            steps=60,
+            batch_size=4,
+            warmup_steps=5,
+            lr=1e-2,
+            precision="fp32",
+            ignored_weight=weight,
+            calibrate=1.0 if weight else None,
+        )
+        run = Run.start(folder / f"weight{weight:g}", "segmenter train", config, {"extra": []})
+        train(config, run, dataset)
+    return folder
+
+
+def test_such_pixels_are_one_more_class_in_real_scenes_alone(array_scenes, make_dataset):
+    images, labels = ground_and_rover(np.random.default_rng(1), 6)
+    dataset = make_dataset(array_scenes(images, labels), range(4), (4, 5))
+    extra = array_scenes(255 - images, labels)
+    shrinking = AugmentConfig(scale=0.5, brightness=0, contrast=0)
+    config = TrainConfig(ignored_weight=0.5, steps=4, batch_size=4, extra_share=0.5, augment=shrinking)
+    pictures, found = TrainingBatches(config, dataset, [extra])[1]
+    real, drawn = found[:2], found[2:]
+    assert C in real
+    assert C not in drawn
+    assert IGNORED_INDEX in drawn
+    outside = real == IGNORED_INDEX
+    assert outside.any(), "nothing was shrunk; the next line would say nothing"
+    assert (pictures[:2, 0][outside] == -1).float().mean() > 0.9  # beyond the scene all is black, but for its edge
+    assert C not in TrainingBatches(config.model_copy(update={"ignored_weight": 0.0}), dataset, [extra])[1][1]
+
+
+def test_it_is_told_apart_but_never_predicted(runs):
+    images, _ = ground_and_rover(np.random.default_rng(2), 3)
+    network, _, record = load_segmenter(runs / "weight1")
+    assert record["network"]["ignored_weight"] == 1.0
+    assert predict_probs(network, images).shape == (3, C, 32, 48)
+    assert predict_indices(network, images).max() < C
+    assert network.features(torch.zeros(1, 1, 32, 48)).dim() == 2
+    whole = predict_probs(load_segmenter(runs / "weight1", keep_ignored=True)[0], images)
+    assert whole.shape == (3, C + 1, 32, 48)
+    no_label = whole.argmax(1) == C
+    assert no_label[:, :, 34:].mean() > 0.95
+    assert no_label[:, :, :30].mean() < 0.05
+
+
+def test_pseudo_labels_leave_it_out(runs, array_scenes, tmp_path):
+    images, labels = ground_and_rover(np.random.default_rng(3), 5)
+    pictures = array_scenes(images, labels)
+    shares = {}
+    for name, teachers in {"without": ["weight0"], "with": ["weight1"], "both": ["weight0", "weight1"]}.items():
+        config = PseudoLabelConfig(keep=1.0)
+        run = Run.start(tmp_path / name, "segmenter pseudo-label", config, {})
+        pseudo_label(config, run, open_teachers([runs / teacher for teacher in teachers], pictures), pictures)
+        made = np.stack([scene.labels for scene in open_scenes(str(tmp_path / name))])
+        shares[name] = (made[:, :, 34:] == 0).mean(), (made[:, :, :30] == 0).mean()
+        called = sum(of["called_px"] for of in run.summary["classes"].values())
+        assert called + run.summary["no_label_px"] == made.size
+        assert any("carried no label" in line for line in summary_lines(run.summary)) == (name != "without")
+    assert shares["without"] == (0, 0)
+    assert shares["with"][0] > 0.95
+    assert shares["with"][1] < 0.05
+    assert shares["both"][1] < 0.05
+
+
+def test_weights_that_follow_the_iou_are_refused():
+    with pytest.raises(ConfigError, match="ignored_weight is set, but class_weights is iou"):
+        load_config(TrainConfig, None, ["ignored_weight=0.5", "class_weights=iou"])
