@@ -17,7 +17,15 @@ from marsgen.runs import Run
 from marsgen.team import join_team
 
 SEGMENTER = ["steps=6", "validate_every=3", "log_every=1", "batch_size=4", "unet.width=4", "precision=fp32"]
-SEGMENTER += ["warmup_steps=2", "loss.dice=0.5", "rare_share=0.25", "patience=1", "best_metric=loss"]
+SEGMENTER += [
+    "unet.depth=2",
+    "unet.blocks=plain",
+    "warmup_steps=2",
+    "loss.dice=0.5",
+    "rare_share=0.25",
+    "patience=1",
+    "best_metric=loss",
+]
 GENERATOR = ["steps=3", "batch_size=4", "log_every=1", "sample_every=3", "checkpoint_every=2", "precision=fp32"]
 GENERATOR += ["generator_width=8", "discriminator_width=8"]
 

@@ -83,8 +83,8 @@ class UNet(nn.Module):
         num_classes: int,
         width: int = 32,
         stem: int = 2,
-        depth: int = 2,
-        blocks: str = "plain",
+        depth: int = 3,
+        blocks: str = "residual",
         norm: str = "batch",
         dropout: float = 0.0,
     ) -> None:
@@ -99,6 +99,9 @@ class UNet(nn.Module):
         # attributes, not lists: the names in weights of earlier versions
         for level, inside in enumerate([channels * stem**2, *widths[: depth - 1]], start=1):
             setattr(self, f"down{level}", block(inside, widths[level - 1]))
+        if blocks == "residual" and channels * stem**2 == width:
+            # pixels are no features yet: dark ones are below 0, and added as they are the ReLU would cut them off
+            self.down1.shortcut = nn.Conv2d(width, width, 1)
         self.bottleneck = block(widths[depth - 1], widths[depth])
         for level in range(depth, 0, -1):
             above, below = widths[level - 1], widths[level]

@@ -31,7 +31,7 @@ def trained(scenes, simulated, make_dataset, tmp_path_factory):
     """Folder of a run of a few steps on scenes 0..3 and on one synthetic scene grown from scene 2 and another."""
     extra = simulated(1, seed=9)
     extra.ancestors = {0: (scene_key(scenes.images[2]), "e" * 16)}
-    config = TrainConfig(unet=UNetConfig(width=4), steps=4, batch_size=4, precision="fp32")
+    config = TrainConfig(unet=UNetConfig(width=4, depth=2), steps=4, batch_size=4, precision="fp32")
     inputs = {"extra": [{"location": "outputs/synth", "generator": "pix2pix"}]}
     run = Run.start(tmp_path_factory.mktemp("runs") / "run", "segmenter train", config, inputs)
     train(config, run, make_dataset(scenes, range(4), (4, 5)), [extra])
@@ -87,7 +87,7 @@ def test_features_are_the_bottleneck_averaged_over_the_picture(trained, scenes):
 def test_features_exist_for_crops_of_any_size(trained, scenes):
     assert open_judge(trained).features(scenes.images[0][None, :45, :33]).shape == (1, 16)
     images = torch.zeros(2, 1, 37, 50)
-    assert UNet(1, 4, width=4, stem=1).eval().features(images).shape == (2, 16)
+    assert UNet(1, 4, width=4, stem=1, depth=2).eval().features(images).shape == (2, 16)
 
 
 def test_a_baseline_can_judge_too(scenes, make_dataset, tmp_path):

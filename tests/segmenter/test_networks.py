@@ -26,12 +26,12 @@ def test_every_name_in_the_table_builds_what_it_says():
         "marsseg": MarsSeg,
         "baseline": Baseline,
     }
-    built = build_network(TrainConfig(unet=UNetConfig(width=8, stem=1)), 1, 4)
+    built = build_network(TrainConfig(unet=UNetConfig(width=8, stem=1, blocks="plain")), 1, 4)
     assert (built.stem, built.down1[0].out_channels) == (1, 8)
 
 
 def test_the_unet_is_the_reports():
-    network = UNet(1, 4, width=32, stem=1)
+    network = UNet(1, 4, width=32, stem=1, depth=2, blocks="plain")
     sizes = []
     for block in (network.down1, network.down2, network.bottleneck, network.up2, network.up1):
         assert [type(layer) for layer in block] == [nn.Conv2d, nn.BatchNorm2d, nn.ReLU] * 2
@@ -59,6 +59,14 @@ def test_a_residual_block_without_branch_is_its_input():
     torch.testing.assert_close(block(x), x.clamp_min(0))
 
 
+def test_dark_pixels_reach_the_second_block():
+    network = UNet(1, 3, width=4, stem=2, blocks="residual").eval()
+    dark = torch.rand(1, 1, 32, 32, generator=torch.Generator().manual_seed(0)) / 2 - 1
+    nn.init.ones_(network.down1.shortcut.weight)
+    nn.init.constant_(network.down1.shortcut.bias, 4.0)
+    assert network.encode(dark)[0].std() > 0.1
+
+
 def test_group_norm_knows_no_other_picture_of_the_batch():
     images = torch.randn(3, 1, 32, 32, generator=torch.Generator().manual_seed(0))
     for norm, alone in (("group", True), ("batch", False)):
@@ -76,7 +84,7 @@ def test_dropout_drops_whole_channels_in_training_alone():
     assert (dropped == 0).float().mean().item() == pytest.approx(0.25, abs=0.05)
     assert dropout.eval()(x) is x
     layers = [layer for layer in UNet(1, 3, width=4, dropout=0.5).modules() if isinstance(layer, SharedDropout)]
-    assert len(layers) == 5
+    assert len(layers) == 7  # one per block: three down, the bottleneck, three up
 
 
 @pytest.mark.parametrize(("channels", "size"), [(1, (64, 128)), (3, (33, 57))])

@@ -159,7 +159,7 @@ def test_every_batch_norm_of_a_network_is_replaced_and_keeps_its_tensors():
     before = {name: tensor.clone() for name, tensor in plain.state_dict().items()}
     shared = share_batch_norm(plain)
     norms = [layer for layer in shared.modules() if isinstance(layer, torch.nn.BatchNorm2d)]
-    assert len(norms) == 10
+    assert len(norms) == 14
     assert {type(norm) for norm in norms} == {SharedBatchNorm}
     after = shared.state_dict()
     assert list(after) == list(before)
