@@ -18,6 +18,11 @@ class Config(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
+    @classmethod
+    def of_stored(cls, stored: dict[str, Any]) -> dict[str, Any]:
+        """What a run stored of its settings, as this version would have written it."""
+        return stored
+
 
 ConfigT = TypeVar("ConfigT", bound=Config)
 

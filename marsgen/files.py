@@ -20,9 +20,10 @@ def write_bytes(path: Path, content: bytes, scratch: Path | None = None) -> None
 
 def write_stream(path: Path, pieces: Iterable[bytes], scratch: Path | None = None) -> None:
     """`write_bytes` of the pieces one after the other, so that they need not fit in memory."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     # one fixed temporary name per process: what a kill leaves behind is overwritten or swept by `remove_leftovers`
     temporary = (scratch or path.parent) / f".{path.name}.{os.getpid()}.partial"
+    for folder in {path.parent, temporary.parent}:  # a scratch folder too may be swept by who repeats the command
+        folder.mkdir(parents=True, exist_ok=True)
     try:
         with temporary.open("wb") as file:
             for piece in pieces:

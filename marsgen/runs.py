@@ -315,7 +315,9 @@ def fill_in_defaults(
         known: values of those of them that have no default.
     """
     try:
-        return model.model_validate({**(known or {}), **stored}).model_dump(mode="json", exclude=set(without_effect))
+        return model.model_validate({**(known or {}), **model.of_stored(stored)}).model_dump(
+            mode="json", exclude=set(without_effect)
+        )
     except ValidationError:
         return stored
 

@@ -9,6 +9,7 @@ import hashlib
 import heapq
 import io
 import json
+import math
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -43,6 +44,7 @@ from marsgen.scenes.shards import SHARDS_FOLDER, allocate_shards, read_slot, ref
 from marsgen.team import ALONE, Team
 
 CHUNK = 16
+SMALL_PICTURE_PX = 256 * 256
 """samples that go through the network together; part of what a sample is, so not a setting"""
 
 BATCH_SIZE = "batch_size"
@@ -185,8 +187,8 @@ def make_chunks(
         stack.enter_context(bar)
         scratch = stack.enter_context(scratch_folder(folder / f".{path.stem}.partial"))
         journal = stack.enter_context(path.open("w", encoding="utf-8"))
-        # planning and writing go on beside the network; two threads that create files wait for each other (scaling.py)
-        pool = stack.enter_context(ThreadPoolExecutor(1))
+        # planning and writing go on beside the network: numpy, zlib and torch all release the interpreter's lock
+        pool = stack.enter_context(ThreadPoolExecutor(_writers(maker.dataset.scenes.shape)))
         for start in range(0, len(chunks), per_batch):
             batch = [int(chunk) for chunk in chunks[start : start + per_batch]]
             for chunk, planned in zip(batch, [pool.submit(maker.plan, chunk) for chunk in batch], strict=True):
@@ -196,6 +198,14 @@ def make_chunks(
                 journal.write("".join(json.dumps(plain(record)) + "\n" for record in records))
                 journal.flush()
                 bar.update(len(drafts))
+
+
+def _writers(shape: tuple[int, int] | None) -> int:
+    """Threads that write pictures of this height and width (None = of several sizes).
+
+    Small ones take longer to create than to compress, and two threads that create files wait for each other.
+    """
+    return 1 if shape is not None and math.prod(shape) < SMALL_PICTURE_PX else 2
 
 
 def class_names(config: SynthesizeConfig, scenes: SceneSource) -> tuple[str, ...]:

@@ -23,8 +23,11 @@ SHIFTS = np.round(np.arange(-12, 12.001, 0.05), 2)
 class Calibrated(nn.Module):
     """A network whose logits are shifted class by class.
 
+    What a further logit says of pixels without a label (`ignored_weight`) is as probable as it was: calibration is
+    between the classes.
+
     Args:
-        network: (B, channels, H, W) -> (B, C, H, W) logits; has features().
+        network: (B, channels, H, W) -> (B, C, H, W) logits, or C + 1; has features().
         shift: (C,) added to the logits of each class.
     """
 
@@ -36,8 +39,14 @@ class Calibrated(nn.Module):
         self.register_buffer("shift", torch.tensor(shift, dtype=torch.float32)[:, None, None])
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """(B, channels, H, W) in [-1, 1] -> (B, C, H, W) shifted logits."""
-        return self.network(images) + self.shift
+        """(B, channels, H, W) in [-1, 1] -> (B, C, H, W) shifted logits, or C + 1."""
+        logits = self.network(images)
+        plain, no_label = logits.split([len(self.shift), logits.shape[1] - len(self.shift)], dim=1)
+        shifted = plain + self.shift
+        if no_label.shape[1]:
+            grown = shifted.logsumexp(1, keepdim=True) - plain.logsumexp(1, keepdim=True)
+            shifted = torch.cat([shifted, no_label + grown], 1)
+        return shifted
 
     def features(self, images: torch.Tensor) -> torch.Tensor:
         """The network's own features."""

@@ -141,9 +141,9 @@ class TrainConfig(Config):
     class_weight_max: float = Field(0.0, ge=0)
     """no class weighs more than this many times the most frequent class; 0 = no bound"""
     ignored_weight: float = Field(0.0, ge=0)
-    """pixels of real scenes without a label are learned as one more class of this weight, where the mean of the others
-    is 1: `pseudo-label` then leaves out what looks like them (a rover, sky, far hills), and nothing else predicts that
-    class. 0 = they teach nothing. Pixels without a label in --extra scenes never do"""
+    """pixels of real scenes without a label are learned as one more class, each counting this many times a pixel of the
+    most frequent class: `pseudo-label` then leaves out what looks like them (a rover, sky, far hills), and nothing else
+    predicts that class. 0 = they teach nothing. Pixels without a label in --extra scenes never do"""
 
     lr: float = Field(3e-3, gt=0)
     """highest learning rate of AdamW"""
@@ -172,6 +172,17 @@ class TrainConfig(Config):
     workers: int = Field(0, ge=0)
     """processes that prepare batches; 0 = the training process does"""
 
+    @classmethod
+    def of_stored(cls, stored: dict[str, Any]) -> dict[str, Any]:
+        """Without the blocks that the network does not read, whose defaults may have been others, and with what the
+        U-Net was before its depth and blocks could be chosen."""
+        network = stored.get("network", "unet")
+        unread = {"unet", "encoder", "marsseg"} - {network}
+        stored = {key: value for key, value in stored.items() if key not in unread}
+        if network == "unet":
+            stored["unet"] = {"depth": 2, "blocks": "plain", **stored.get("unet", {})}
+        return stored
+
     @model_validator(mode="after")
     def _possible(self) -> "TrainConfig":
         for name, block in (("unet", self.unet), ("encoder", self.encoder), ("marsseg", self.marsseg)):
@@ -183,6 +194,12 @@ class TrainConfig(Config):
             raise ValueError(f"{unread} is set, but class_weights is {self.class_weights}, which does not read it")
         if self.ignored_weight and self.class_weights == "iou":
             raise ValueError("ignored_weight is set, but class_weights is iou, which weighs that class as the others")
+        if self.ignored_weight and (self.loss.bce or self.loss.dice or self.loss.focal):
+            raise ValueError(
+                "ignored_weight is set, but bce, dice and focal do not read it; it needs cross_entropy alone"
+            )
+        if self.ignored_weight and self.extra_share == 1:
+            raise ValueError("ignored_weight is set, but extra_share is 1, so no real scene is drawn")
         if self.extra_share + self.rare_share > 1:
             raise ValueError(f"extra_share {self.extra_share} and rare_share {self.rare_share} are more than a batch")
         if self.crop is not None and min(self.crop) < MIN_SIDE_PX:

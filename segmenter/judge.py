@@ -42,7 +42,7 @@ class SegmenterJudge:
 
     @torch.inference_mode()
     def features(self, images: np.ndarray) -> np.ndarray:
-        """(B, H, W, channels) uint8 -> (B, F) float32, the network's `features`: 4 times the width of a U-Net."""
+        """(B, H, W, channels) uint8 -> (B, F) float32, the network's `features`."""
         inputs = image_tensor(images).to(next(self._network.parameters()).device)
         inputs = inputs.contiguous(memory_format=torch.channels_last)
         return self._network.features(inputs).cpu().numpy()  # type: ignore[operator]

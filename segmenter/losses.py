@@ -131,7 +131,10 @@ class SegmentationLoss(nn.Module):
         self.register_buffer("confusion", torch.zeros(len(weights), len(weights)))
 
     def forward(self, logits: torch.Tensor, labels: torch.Tensor, add_up: AddUp = alone) -> torch.Tensor:
-        """(B, C, H, W) logits of any float type, (B, H, W) int64 labels (255 = ignored) -> () float32."""
+        """(B, C, H, W) logits of any float type, (B, H, W) int64 labels (255 = ignored) -> () float32.
+
+        Logits of fewer classes than there are weights are those of the first ones.
+        """
         logits, config = logits.float(), self.config
         # 0, but attached to every logit: a broken network is noticed even where no pixel is labelled
         loss = 0.0 * logits.sum()
@@ -140,7 +143,8 @@ class SegmentationLoss(nn.Module):
         if not in_batch:
             return loss
         share = labelled / in_batch  # of the labelled pixels; the shares of all processes add up to 1
-        weights, equal = self.class_weights, torch.ones_like(self.class_weights)
+        weights = self.class_weights[: logits.shape[1]]
+        equal = torch.ones_like(weights)
         if config.cross_entropy:
             loss = loss + config.cross_entropy * weighted_cross_entropy(logits, labels, weights, add_up)
         if config.bce:

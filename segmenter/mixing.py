@@ -153,6 +153,21 @@ def _read_head(folder: Path) -> dict[str, Any]:
 # how it is drawn
 
 
+def _refuse_unlearnable_ignored(dataset: Dataset) -> None:
+    where, train = dataset.scenes.location, dataset.split.train
+    made = any(dataset.scenes.origin(index).kind == "synthetic" for index in train)
+    if made or "teachers" in _read_head(Path(where)):
+        raise DataError(
+            f"{where}: ignored_weight is set, but these scenes were not labelled by people: there, no label may mean no "
+            "more than that nobody was sure; set ignored_weight=0, or give the real scenes with --data"
+        )
+    if not dataset.survey.pixels[list(train), len(dataset.scenes.classes) :].any():
+        raise DataError(
+            f"{where}: ignored_weight is set, but every pixel of the {len(train)} training scenes has a label; "
+            "set ignored_weight=0"
+        )
+
+
 class Stream:
     """Scenes of one kind, drawn in shuffled order: each once before any comes again.
 
@@ -199,12 +214,15 @@ class TrainingBatches(TorchDataset[tuple[torch.Tensor, torch.Tensor]]):
         team: the processes that share each batch.
     Raises:
         ConfigError: the batch does not divide among the processes.
-        DataError: no scene to train on, or rare_share without a rare class in any training scene.
+        DataError: no scene to train on, rare_share without a rare class in any training scene, or ignored_weight where
+            no pixel without a label means that there is nothing to label.
     """
 
     def __init__(
         self, config: TrainConfig, dataset: Dataset, extras: Sequence[SceneSource] = (), team: Team = ALONE
     ) -> None:
+        if config.ignored_weight:
+            _refuse_unlearnable_ignored(dataset)
         self.config = config
         self.mine = share_batch(config.batch_size, team)
         self.sources: list[SceneSource] = [dataset.scenes, *extras]

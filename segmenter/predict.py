@@ -33,10 +33,10 @@ def load_segmenter(folder: Path, keep_ignored: bool = False) -> tuple[nn.Module,
     """The best network of a finished `segmenter train` run, on the GPU if there is one, ready to predict.
 
     Args:
-        keep_ignored: leave a network that has learned what carries no label (`ignored_weight`) its last output.
+        keep_ignored: leave a network that has learned what carries no label (`ignored_weight`) its last output, C.
     Returns:
-        the network in eval mode, the classes of its C outputs, and the record of its weights (step, network, channels,
-        classes, best_metric, scores).
+        the network in eval mode, the classes of its outputs 0..C-1, and the record of its weights (step, network,
+        channels, classes, best_metric, scores).
     Raises:
         RunError: no such run, not finished, or its weights are damaged.
     """
@@ -45,16 +45,13 @@ def load_segmenter(folder: Path, keep_ignored: bool = False) -> tuple[nn.Module,
     checkpoint = read_weights(path)
     try:
         classes = ClassSet.from_dict(checkpoint.record["classes"], str(path))
-        config = TrainConfig.model_validate(checkpoint.record["network"])
+        config = TrainConfig.model_validate(TrainConfig.of_stored(checkpoint.record["network"]))
         network = build_network(config, checkpoint.record["channels"], len(classes))
         network.load_state_dict(checkpoint.tensors)
-        shift = checkpoint.record.get("logit_shift")
         if config.ignored_weight and not keep_ignored:
             network = ClassesOnly(network, len(classes))
-        elif config.ignored_weight and shift:
-            shift = [*shift, 0.0]
-        if shift:
-            network = Calibrated(network, shift)
+        if "logit_shift" in checkpoint.record:
+            network = Calibrated(network, checkpoint.record["logit_shift"])
     except (InputError, KeyError, ValueError, RuntimeError) as problem:
         reason = str(problem).splitlines()[0]
         raise RunError(f"{path}: not the weights of a segmenter ({reason}); train it again") from None

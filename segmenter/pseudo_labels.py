@@ -56,7 +56,8 @@ class Teachers:
     def ask(self, images: np.ndarray, how: AskConfig) -> tuple[np.ndarray, np.ndarray]:
         """The likeliest class of the mean probabilities, the first of equally likely ones, and how likely it is.
 
-        A network that has learned what carries no label (`ignored_weight`) votes for that too; the others do not.
+        How likely it is that nothing there carries a label is the mean over the networks that have learned it
+        (`ignored_weight`).
 
 
         Args:
@@ -66,11 +67,20 @@ class Teachers:
             (B, H, W) uint16 indices, C where no label is likeliest, and (B, H, W) uint16 confidences, in units of
             1/65535.
         """
-        mean = np.zeros((len(images), len(self.classes) + 1, *images.shape[1:3]), np.float32)
+        count = len(self.classes)
+        known = np.zeros((len(images), count, *images.shape[1:3]), np.float32)
+        no_label, knowing = np.zeros_like(known[:, 0]), 0
         for network in self.networks:
             probs = predict_probs(network, images, how)  # (B, C, H, W), or C + 1
-            mean[:, : probs.shape[1]] += probs
-        mean /= len(self.networks)
+            if probs.shape[1] > count:
+                no_label, knowing = no_label + probs[:, count], knowing + 1
+                probs = probs[:, :count] / probs[:, :count].sum(1, keepdims=True).clip(1e-12)
+            known += probs
+        known /= len(self.networks)
+        if knowing:
+            no_label /= knowing
+            known *= 1 - no_label[:, None]
+        mean = np.concatenate([known, no_label[:, None]], axis=1)
         confidence = np.rint(mean.max(1) * (LEVELS - 1)).clip(0, LEVELS - 1)
         return mean.argmax(1).astype(np.uint16), confidence.astype(np.uint16)
 

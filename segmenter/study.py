@@ -12,6 +12,7 @@ With folds, each name ends in -fold<k>: generator, regions and segmenter never s
 The generators belong to marsgen and are reached through its command line alone.
 """
 
+import itertools
 import os
 import subprocess
 import sys
@@ -25,17 +26,19 @@ import yaml
 
 from marsgen.config import DataConfig, build_config
 from marsgen.console import say, say_note
-from marsgen.errors import ConfigError, DataError
+from marsgen.errors import ConfigError, DataError, RunError
 from marsgen.files import write_text
-from marsgen.runs import Run
+from marsgen.runs import Run, fill_in_defaults
 from marsgen.scenes.classes import read_classes
 from marsgen.scenes.dataset import Dataset, open_dataset
 from marsgen.scenes.scene import SceneSource, scene_key
 from marsgen.scenes.sources import open_scenes, open_test_set
 from marsgen.team import Team
+from segmenter.arms import flatten_settings
+from segmenter.config import TrainConfig
 from segmenter.jobs import Job, config_path, environment_of_child, is_finished, work_off
 from segmenter.study_cells import collect_counts, draw_gallery
-from segmenter.study_config import Study
+from segmenter.study_config import Study, cell_name
 from segmenter.study_counts import (
     write_counts,
 )
@@ -100,6 +103,7 @@ def open_study(study: Study, team: Team) -> Run:
             run = start()
         write_text(study.folder / "study.yaml", as_yaml(study.config.model_dump(mode="json")))
         _check_settings(jobs, study.folder)
+        _refuse_other_defaults(study)
         for name, value in late.items():  # not earlier: a start that was refused binds the folder to nothing
             _add_input(study.folder, name, value)
     team.wait_for_everyone()
@@ -192,6 +196,22 @@ def _check_settings(jobs: Sequence[Job], folder: Path) -> None:
         for job, problem in zip(asked.values(), pool.map(_dry_run, asked.values()), strict=True):
             if problem:
                 raise ConfigError(f"{job.name}: {problem}")
+
+
+def _refuse_other_defaults(study: Study) -> None:
+    """What a study does not write down comes from the version that trains a cell: refuse to go on where that differs."""
+    for arm in study.config.arms:
+        for seed, fold in itertools.product(study.config.seeds_of(arm), study.folds):
+            folder = study.folder / cell_name(arm, seed, fold)
+            if not (folder / "DONE").is_file():
+                continue
+            there = flatten_settings(fill_in_defaults(TrainConfig, Run.load(folder, "segmenter train").config))
+            here = flatten_settings(recipe_of_cell(study, arm, seed, fold)[1].model_dump(mode="json"))
+            if key := next((key for key in here if key in there and there[key] != here[key]), ""):
+                raise RunError(
+                    f"{folder} was trained with {key}={there[key]}, and now it would be {here[key]}; write down under "
+                    "`train` what it was, or name another --out"
+                )
 
 
 def _dry_run(job: Job) -> str:

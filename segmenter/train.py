@@ -94,7 +94,7 @@ def train(config: TrainConfig, run: Run, dataset: Dataset, extras: Sequence[Scen
     weights = class_weights(dataset.survey.pixels[list(dataset.split.train)], config.class_weight_power)
     weights = cap_class_weights(weights, config.class_weight_max)
     if config.ignored_weight:
-        weights = np.append(weights, np.float32(config.ignored_weight))
+        weights = np.append(weights, np.float32(config.ignored_weight) * weights.min())
     follows_iou = config.class_weights == "iou"
     loss_fn = SegmentationLoss(
         config.loss,
@@ -289,10 +289,9 @@ def validate(
             indices = np.stack([scene.indices for scene in batch])
             images = image_tensor(np.stack([scene.image for scene in batch])).to(accelerator.device)
             with accelerator.autocast():
-                logits = network(images.contiguous(memory_format=torch.channels_last))
+                logits = network(images.contiguous(memory_format=torch.channels_last))[:, : len(classes)]
             losses[done : done + len(batch)] = loss_fn(logits, label_tensor(indices).to(accelerator.device)).item()
-            found = logits[:, : len(classes)].argmax(1)
-            confusion += confusion_matrix(indices, found.cpu().numpy(), len(classes))
+            confusion += confusion_matrix(indices, logits.argmax(1).cpu().numpy(), len(classes))
             done += len(batch)
     network.train()
     confusion, losses = (sum_arrays(array, accelerator.device) for array in (confusion, losses))

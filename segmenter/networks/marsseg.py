@@ -109,7 +109,7 @@ class MarsSeg(nn.Module):
         self.stem, self.deep_supervision = stem, deep_supervision
         self.multiple = stem * 4
         # two halvings; the last block looks further instead of halving again
-        self.down1 = ResidualBlock(channels * stem**2, width)
+        self.down1 = ResidualBlock(channels * stem**2, width, of_pixels=True)
         self.down2 = ResidualBlock(width, 2 * width)
         self.down3 = ResidualBlock(2 * width, 4 * width)
         self.further = _conv(4 * width, 4 * width, 3, dilation=2)

@@ -33,7 +33,11 @@ class ResidualBlock(nn.Module):
     ReLU before each convolution.
     """
 
-    def __init__(self, inside: int, outside: int, norm: str = "batch", dropout: float = 0.0) -> None:
+    def __init__(
+        self, inside: int, outside: int, norm: str = "batch", dropout: float = 0.0, of_pixels: bool = False
+    ) -> None:
+        """`of_pixels` says that the input is the picture: dark pixels are below 0, so added as they are the ReLU would
+        cut them off."""
         super().__init__()
         self.branch = nn.Sequential(
             nn.Conv2d(inside, outside, 3, padding=1, bias=False),
@@ -42,7 +46,7 @@ class ResidualBlock(nn.Module):
             nn.Conv2d(outside, outside, 3, padding=1, bias=False),
             build_norm(norm, outside),
         )
-        self.shortcut = nn.Conv2d(inside, outside, 1) if inside != outside else nn.Identity()
+        self.shortcut = nn.Conv2d(inside, outside, 1) if inside != outside or of_pixels else nn.Identity()
         self.dropout = SharedDropout(dropout)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -93,15 +97,13 @@ class UNet(nn.Module):
         self.multiple = stem * 2**depth
         widths = [width * 2**level for level in range(depth + 1)]  # w, 2w, ...; the last is the bottleneck's
 
-        def block(inside: int, outside: int) -> nn.Module:
-            return BLOCKS[blocks](inside, outside, norm, dropout)
+        def block(inside: int, outside: int, of_pixels: bool = False) -> nn.Module:
+            more = {"of_pixels": of_pixels} if blocks == "residual" else {}
+            return BLOCKS[blocks](inside, outside, norm, dropout, **more)
 
         # attributes, not lists: the names in weights of earlier versions
         for level, inside in enumerate([channels * stem**2, *widths[: depth - 1]], start=1):
-            setattr(self, f"down{level}", block(inside, widths[level - 1]))
-        if blocks == "residual" and channels * stem**2 == width:
-            # pixels are no features yet: dark ones are below 0, and added as they are the ReLU would cut them off
-            self.down1.shortcut = nn.Conv2d(width, width, 1)
+            setattr(self, f"down{level}", block(inside, widths[level - 1], of_pixels=level == 1))
         self.bottleneck = block(widths[depth - 1], widths[depth])
         for level in range(depth, 0, -1):
             above, below = widths[level - 1], widths[level]

@@ -79,6 +79,14 @@ def test_a_calibrated_network_adds_its_shift_and_keeps_its_features():
     assert network.features(images).item() == pytest.approx(1)
 
 
+def test_what_has_no_label_is_as_likely_as_before():
+    logits = torch.randn(2, 4, 3, 5, generator=torch.Generator().manual_seed(0))
+    calibrated = Calibrated(torch.nn.Identity(), [0.0, 0.0, 2.5])
+    before, after = logits.softmax(1), calibrated(logits).softmax(1)
+    torch.testing.assert_close(after[:, 3], before[:, 3])
+    torch.testing.assert_close(after[:, :3] / after[:, :3].sum(1, keepdim=True), calibrated(logits[:, :3]).softmax(1))
+
+
 def test_training_shifts_the_rare_class_to_its_share_on_validation(simulated, make_dataset, tmp_path):
     scenes = simulated(12)
     dataset = make_dataset(scenes, range(6), range(6, 12))

@@ -5,15 +5,15 @@ import pytest
 import torch
 
 from marsgen.config import load_config
-from marsgen.errors import ConfigError
+from marsgen.errors import ConfigError, DataError
 from marsgen.runs import Run
 from marsgen.scenes.classes import IGNORED_INDEX
 from marsgen.scenes.sources import open_scenes
+from segmenter import train as trainer
 from segmenter.config import AugmentConfig, PseudoLabelConfig, TrainConfig, UNetConfig
 from segmenter.mixing import TrainingBatches
 from segmenter.predict import load_segmenter, predict_indices, predict_probs
 from segmenter.pseudo_labels import open_teachers, pseudo_label, summary_lines
-from segmenter.train import train
 
 C = 4
 
@@ -45,7 +45,7 @@ def runs(array_scenes, make_dataset, tmp_path_factory):
             calibrate=1.0 if weight else None,
         )
         run = Run.start(folder / f"weight{weight:g}", "segmenter train", config, {"extra": []})
-        train(config, run, dataset)
+        trainer.train(config, run, dataset)
     return folder
 
 
@@ -64,6 +64,13 @@ def test_such_pixels_are_one_more_class_in_real_scenes_alone(array_scenes, make_
     assert outside.any(), "nothing was shrunk; the next line would say nothing"
     assert (pictures[:2, 0][outside] == -1).float().mean() > 0.9  # beyond the scene all is black, but for its edge
     assert C not in TrainingBatches(config.model_copy(update={"ignored_weight": 0.0}), dataset, [extra])[1][1]
+    # a window larger than the scene: its rim is no thing without a label
+    wide = TrainConfig(
+        ignored_weight=0.5, batch_size=4, crop=(32, 64), augment=AugmentConfig(scale=0, translate=0, flip=0)
+    )
+    found = TrainingBatches(wide, dataset)[1][1]
+    assert (found[..., 48:] == IGNORED_INDEX).all()
+    assert (found[..., 32:48] == C).all()
 
 
 def test_it_is_told_apart_but_never_predicted(runs):
@@ -96,9 +103,48 @@ def test_pseudo_labels_leave_it_out(runs, array_scenes, tmp_path):
     assert shares["without"] == (0, 0)
     assert shares["with"][0] > 0.95
     assert shares["with"][1] < 0.05
+    assert shares["both"][0] > 0.95  # a teacher that knows nothing of it does not speak against it
     assert shares["both"][1] < 0.05
 
 
-def test_weights_that_follow_the_iou_are_refused():
-    with pytest.raises(ConfigError, match="ignored_weight is set, but class_weights is iou"):
-        load_config(TrainConfig, None, ["ignored_weight=0.5", "class_weights=iou"])
+@pytest.mark.parametrize("weight", [0.5, 2.0])
+def test_it_counts_beside_the_most_frequent_class(array_scenes, make_dataset, tmp_path, monkeypatch, weight):
+    dataset = make_dataset(array_scenes(*ground_and_rover(np.random.default_rng(0), 6)), range(4), (4, 5))
+    built = []
+    loss = trainer.SegmentationLoss
+    monkeypatch.setattr(trainer, "SegmentationLoss", lambda *words: built.append(loss(*words)) or built[-1])
+    config = TrainConfig(unet=UNetConfig(width=4), steps=1, batch_size=4, precision="fp32", ignored_weight=weight)
+    run = Run.start(tmp_path / "run", "segmenter train", config, {"extra": []})
+    trainer.train(config, run, dataset)
+    *classes, no_label = built[0].class_weights.tolist()
+    assert (len(classes), no_label) == (C, pytest.approx(weight * min(classes)))
+    assert run.summary["scores"]["loss"] < 10  # on the classes alone
+
+
+@pytest.mark.parametrize("how", ["labelled whole", "synthetic", "by networks"])
+def test_where_no_label_means_nothing_it_is_refused(array_scenes, make_dataset, tmp_path, how):
+    images, labels = ground_and_rover(np.random.default_rng(0), 6)
+    if how == "labelled whole":
+        labels[labels == 0] = 1
+    scenes = array_scenes(images, labels)
+    if how == "synthetic":
+        scenes.ancestors = {0: ("elsewhere",)}
+    if how == "by networks":
+        (tmp_path / "synth.json").write_text('{"trained_on": [], "teachers": [{}]}')
+        scenes.location = str(tmp_path)
+    words = "every pixel of the 4 training scenes has a label" if how == "labelled whole" else "not labelled by people"
+    with pytest.raises(DataError, match=words):
+        TrainingBatches(TrainConfig(ignored_weight=1.0), make_dataset(scenes, range(4), (4, 5)))
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("class_weights=iou", "but class_weights is iou"),
+        ("loss.dice=1", "bce, dice and focal do not read it"),
+        ("extra_share=1", "no real scene is drawn"),
+    ],
+)
+def test_what_does_not_go_with_it_is_refused(setting, words):
+    with pytest.raises(ConfigError, match=words):
+        load_config(TrainConfig, None, ["ignored_weight=0.5", setting])

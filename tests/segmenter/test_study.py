@@ -406,6 +406,15 @@ def test_what_all_arms_share_cannot_change_in_a_folder_that_is_filled(finished, 
     assert (finished[0] / "DONE").exists()
 
 
+def test_cells_of_a_version_with_other_defaults_are_not_mixed_with_new_ones(copied, commands, study_at):
+    path = copied / "cells/pasted-seed1/config.yaml"
+    path.write_text(path.read_text().replace("ema_decay: 0.99", "ema_decay: 0.5"))
+    (copied / "cells/oversampled-seed0/DONE").touch()
+    with pytest.raises(RunError, match=r"pasted-seed1 was trained with ema_decay=0\.5, and now it would be 0\.99"):
+        open_study(study_at(copied), ALONE)
+    assert commands == []
+
+
 def test_cells_may_be_scored_in_other_ways_too(copied, commands, study_at):
     study = study_at(copied)
     cells = [str(copied / f"cells/oversampled-seed{seed}") for seed in (0, 1)]

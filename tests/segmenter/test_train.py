@@ -213,6 +213,43 @@ def test_another_seed_is_another_run(dataset, tmp_path):
     assert not torch.equal(weights[0]["head.weight"], weights[1]["head.weight"])
 
 
+# runs of earlier versions
+
+
+def rewrite_config(folder, change) -> None:
+    path = folder / "config.yaml"
+    content = OmegaConf.to_container(OmegaConf.load(path))
+    change(content["config"])
+    OmegaConf.save(OmegaConf.create(content), path)
+
+
+def test_a_setting_that_the_network_does_not_read_may_have_had_another_default(tmp_path):
+    config = config_of(network="baseline", unet=UNetConfig())
+    Run.start(tmp_path / "run", "segmenter train", config, {}).close()
+    rewrite_config(tmp_path / "run", lambda stored: stored["unet"].update(depth=2, blocks="plain"))
+    Run.start(tmp_path / "run", "segmenter train", config, {}).close()
+
+
+def test_a_run_from_before_the_unet_had_a_choice_is_the_network_of_then(dataset, tmp_path):
+    old = config_of(unet=UNetConfig(width=4, depth=2, blocks="plain"), steps=2)
+    run = fit(tmp_path / "run", old, dataset)
+
+    def forget(stored: dict) -> None:
+        for key in ("depth", "blocks"):
+            del stored["unet"][key]
+
+    rewrite_config(run.folder, forget)
+    assert Run.start(run.folder, "segmenter train", old, {}).finished
+    with pytest.raises(RunError, match=r"config\.unet\.depth is 2 there and 3 here"):
+        Run.start(run.folder, "segmenter train", config_of(steps=2), {})
+    images = np.stack(dataset.scenes.images)
+    before = predict_indices(load_segmenter(run.folder)[0], images)
+    weights = read_weights(run.folder / "best.safetensors")
+    forget(weights.record["network"])
+    run.save_weights("best.safetensors", weights.tensors, **weights.record)
+    np.testing.assert_array_equal(predict_indices(load_segmenter(run.folder)[0], images), before)
+
+
 # stopping
 
 
