@@ -158,7 +158,7 @@ def _refuse_unlearnable_ignored(dataset: Dataset) -> None:
     made = any(dataset.scenes.origin(index).kind == "synthetic" for index in train)
     if made or "teachers" in _read_head(Path(where)):
         raise DataError(
-            f"{where}: ignored_weight is set, but these scenes were not labelled by people: there, no label may mean no "
+            f"{where}: ignored_weight is set, but these scenes were not labelled by people: no label may mean no "
             "more than that nobody was sure; set ignored_weight=0, or give the real scenes with --data"
         )
     if not dataset.survey.pixels[list(train), len(dataset.scenes.classes) :].any():

@@ -199,7 +199,7 @@ def _check_settings(jobs: Sequence[Job], folder: Path) -> None:
 
 
 def _refuse_other_defaults(study: Study) -> None:
-    """What a study does not write down comes from the version that trains a cell: refuse to go on where that differs."""
+    """What a study does not write down comes from the version that trains a cell: where that differs, stop."""
     for arm in study.config.arms:
         for seed, fold in itertools.product(study.config.seeds_of(arm), study.folds):
             folder = study.folder / cell_name(arm, seed, fold)
