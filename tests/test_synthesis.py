@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from marsgen import synthesis
 from marsgen.config import DataConfig
 from marsgen.errors import DataError
 from marsgen.generators import DrawRequest
@@ -216,3 +217,8 @@ def test_copy_paste_leaves_the_composites_alone(dataset):
         seeds=np.array([1, 2], np.uint64),
     )
     np.testing.assert_array_equal(CopyPaste(dataset.scenes.classes, 1).draw(request), request.composites)
+
+
+def test_small_pictures_have_one_writer_and_large_ones_two():
+    """Two threads that create small files wait for each other; compressing a large picture takes longer than that."""
+    assert [synthesis._writers(shape) for shape in ((64, 128), (256, 512), None)] == [1, 2, 2]
