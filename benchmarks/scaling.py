@@ -4,8 +4,11 @@
 
 One and two processes take turns, so that other work on the machine meets both. What is timed is the making: planning,
 drawing, and writing of all pairs, from the moment all processes are ready to the moment the last one is done. Start-up
-(imports, opening the data, cutting the regions) is not. `cores` is CPU time over wall time, all processes together: a
-process plans and compresses beside its network, so one can use more than a core; --pin gives each process one core.
+(imports, opening the data, cutting the regions) is not. `cores` is CPU time over wall time, all processes together;
+--pin gives each process one core.
+
+Nothing is deleted before the end, and nothing much should have been for five minutes before the start: ext4 does not
+give away the places of files that were just deleted and searches on, so that a new file takes 500 us instead of 10.
 """
 
 import argparse
@@ -51,20 +54,19 @@ def measure(where: str, data: str, n: int, folder: str, pin: bool) -> dict[str, 
     return {"seconds": time.perf_counter() - start, "own_seconds": own, "cpu_seconds": cpu}
 
 
-def measure_processes(processes: int, options: argparse.Namespace) -> dict[str, float]:
+def measure_processes(processes: int, folder: str, options: argparse.Namespace) -> dict[str, float]:
     """Let torchrun start `processes` of `measure`."""
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
-    with tempfile.TemporaryDirectory() as folder:
-        # as one word: torchrun takes "--n" for one of its own options, wherever it stands
-        task = json.dumps([options.generator, options.data, options.n, folder, options.pin])
-        done = subprocess.run(
-            [*torchrun, __file__, task],
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-            stdout=subprocess.PIPE,
-            stderr=None if options.verbose else subprocess.DEVNULL,
-            text=True,
-            check=True,
-        )
+    # as one word: torchrun takes "--n" for one of its own options, wherever it stands
+    task = json.dumps([options.generator, options.data, options.n, folder, options.pin])
+    done = subprocess.run(
+        [*torchrun, __file__, task],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=None if options.verbose else subprocess.DEVNULL,
+        text=True,
+        check=True,
+    )
     # two processes may write into one line
     results = [json.loads(text + "}") for text in done.stdout.replace("\n", "").split("}") if "{" in text]
     assert len(results) == processes
@@ -87,11 +89,15 @@ def main() -> None:
     parser.add_argument("--verbose", action="store_true", help="show what the processes print")
     options = parser.parse_args()
     rates: dict[int, list[float]] = {1: [], 2: []}
-    for _ in range(options.rounds):
-        for processes in rates:
-            result: dict[str, Any] = measure_processes(processes, options)
-            rates[processes].append(result["pairs_per_s"])
-            print(f"{processes}: {json.dumps({name: round(value, 3) for name, value in result.items()})}", flush=True)
+    with tempfile.TemporaryDirectory() as folders:
+        for turn in range(options.rounds):
+            for processes in rates:
+                folder = Path(folders, f"{turn}-{processes}")
+                folder.mkdir()
+                result: dict[str, Any] = measure_processes(processes, str(folder), options)
+                rates[processes].append(result["pairs_per_s"])
+                rounded = {name: round(value, 3) for name, value in result.items()}
+                print(f"{processes}: {json.dumps(rounded)}", flush=True)
     one, two = (statistics.median(rates[processes]) for processes in (1, 2))
     print(f"two / one: {two / one:.2f} times the pairs/s ({two:.1f} / {one:.1f})")
 

@@ -13,17 +13,16 @@ from typing import Any, BinaryIO, TextIO
 import numpy as np
 
 
-def write_bytes(path: Path, content: bytes, scratch: Path | None = None) -> None:
-    """Write `content` under a temporary name beside `path`, or in the folder `scratch`, then rename over it."""
-    write_stream(path, (content,), scratch)
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write `content` under a temporary name beside `path`, then rename over it."""
+    write_stream(path, (content,))
 
 
-def write_stream(path: Path, pieces: Iterable[bytes], scratch: Path | None = None) -> None:
+def write_stream(path: Path, pieces: Iterable[bytes]) -> None:
     """`write_bytes` of the pieces one after the other, so that they need not fit in memory."""
     # one fixed temporary name per process: what a kill leaves behind is overwritten or swept by `remove_leftovers`
-    temporary = (scratch or path.parent) / f".{path.name}.{os.getpid()}.partial"
-    for folder in {path.parent, temporary.parent}:  # a scratch folder too may be swept by who repeats the command
-        folder.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         with temporary.open("wb") as file:
             for piece in pieces:
@@ -32,20 +31,6 @@ def write_stream(path: Path, pieces: Iterable[bytes], scratch: Path | None = Non
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-
-
-@contextmanager
-def scratch_folder(path: Path) -> Iterator[Path]:
-    """The new folder `path` for temporary files, removed at the end; its name has to be `.NAME.partial`.
-
-    Several processes that make many files in one folder wait for each other while the file system creates them, much
-    less while it moves them: each gets a scratch folder beside the common one.
-    """
-    path.mkdir(parents=True, exist_ok=True)
-    try:
-        yield path
-    finally:
-        shutil.rmtree(path, ignore_errors=True)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import torch
 from PIL import Image
 from pydantic import Field, model_validator
 from scipy import ndimage
@@ -28,7 +29,7 @@ from tqdm import tqdm
 
 from marsgen.config import Config, DataConfig
 from marsgen.errors import ConfigError, DataError
-from marsgen.files import plain, scratch_folder, write_bytes, write_json
+from marsgen.files import plain, write_bytes, write_json
 from marsgen.generators import DrawConfig, DrawRequest, Generator
 from marsgen.masks.paste import PasteConfig
 from marsgen.masks.placement import Placement
@@ -44,8 +45,10 @@ from marsgen.scenes.shards import SHARDS_FOLDER, allocate_shards, read_slot, ref
 from marsgen.team import ALONE, Team
 
 CHUNK = 16
-SMALL_PICTURE_PX = 256 * 256
 """samples that go through the network together; part of what a sample is, so not a setting"""
+
+SMALL_PICTURE_PX = 256 * 256
+"""below it two writing threads wait for the interpreter's lock more than they compress"""
 
 BATCH_SIZE = "batch_size"
 """the one setting that changes no byte of the result, hence no part of what the run is"""
@@ -185,26 +188,29 @@ def make_chunks(
     path = _new_journal(folder, team)
     with ExitStack() as stack:
         stack.enter_context(bar)
-        scratch = stack.enter_context(scratch_folder(folder / f".{path.stem}.partial"))
         journal = stack.enter_context(path.open("w", encoding="utf-8"))
         # planning and writing go on beside the network: numpy, zlib and torch all release the interpreter's lock
-        pool = stack.enter_context(ThreadPoolExecutor(_writers(maker.dataset.scenes.shape)))
+        helpers = _helpers(maker.dataset.scenes.shape)
+        each = stack.enter_context(ThreadPoolExecutor(helpers)).map if helpers else map
         for start in range(0, len(chunks), per_batch):
             batch = [int(chunk) for chunk in chunks[start : start + per_batch]]
-            for chunk, planned in zip(batch, [pool.submit(maker.plan, chunk) for chunk in batch], strict=True):
-                drafts = maker.make(planned.result())[: config.n - chunk * CHUNK]
-                records = list(pool.map(lambda draft: maker.write(folder, draft, scratch), drafts))
+            for chunk, planned in zip(batch, each(maker.plan, batch), strict=True):
+                drafts = maker.make(planned)[: config.n - chunk * CHUNK]
+                records = list(each(lambda draft: maker.write(folder, draft), drafts))
                 # after its pictures: a chunk whose lines are all there is made, any other is made again
                 journal.write("".join(json.dumps(plain(record)) + "\n" for record in records))
                 journal.flush()
                 bar.update(len(drafts))
 
 
-def _writers(shape: tuple[int, int] | None) -> int:
-    """Threads that write pictures of this height and width (None = of several sizes).
+def _helpers(shape: tuple[int, int] | None) -> int:
+    """Threads that plan and write beside the network, for pictures of this height and width (None = of several sizes).
 
-    Small ones take longer to create than to compress, and two threads that create files wait for each other.
+    None where the process is held to one thread (OMP_NUM_THREADS=1, as torchrun sets it) and draws on the CPU: a second
+    one would take a core from its neighbour. Two that write small pictures get in each other's way.
     """
+    if torch.get_num_threads() == 1 and not torch.cuda.is_available():
+        return 0
     return 1 if shape is not None and math.prod(shape) < SMALL_PICTURE_PX else 2
 
 
@@ -349,13 +355,13 @@ class SceneMaker:
             target = drafts[position].image[window.slices]
             np.copyto(target, drawn, where=inside)
 
-    def write(self, folder: Path, draft: _Draft, scratch: Path | None = None) -> dict[str, Any]:
+    def write(self, folder: Path, draft: _Draft) -> dict[str, Any]:
         """Write one pair; return its manifest line."""
         name, labels = f"{draft.plan.index:07d}", self.classes.to_ids(draft.indices)
         if self.config.format == "shards":
             write_slot(folder, draft.plan.index, draft.image, labels, self.classes)
         else:
-            write_pair(folder, name, draft.image, labels, self.classes, scratch)
+            write_pair(folder, name, draft.image, labels, self.classes)
         selection = {} if draft.selection is None else {"selection": draft.selection}
         return {"name": name, "index": draft.plan.index, **draft.plan.record(), **selection}
 

@@ -5,11 +5,13 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from marsgen import synthesis
 from marsgen.config import DataConfig
@@ -141,16 +143,15 @@ def test_an_interrupted_set_goes_on_to_the_same_bytes(dataset, twenty, tmp_path)
         for index in range(CHUNK):
             name = f"{kind}/{index:07d}.png"
             (run.folder / name).write_bytes((twenty / name).read_bytes())
-    scratch = run.folder / ".journal-000-000.partial"
-    scratch.mkdir()
-    (scratch / ".0000017.png.123.partial").write_bytes(b"half a pict")
+    (run.folder / "images" / ".0000017.png.123.partial").write_bytes(b"half a pict")
+    (run.folder / ".folder.partial").mkdir()
     run.close()
     again = Run.start(tmp_path / "cut", "marsgen synthesize", config, {}, without_effect=("batch_size",))
     generator = Inverter(dataset.scenes.classes)
     synthesize(config, again, dataset, cut(dataset, config), generator)
     assert sum(shape[0] for shape in generator.shapes) < 2 * CHUNK * 2  # the finished chunk was not drawn again
     assert content(tmp_path / "cut") == content(twenty)
-    assert not list((tmp_path / "cut").glob(".*.partial"))
+    assert not list((tmp_path / "cut").rglob(".*.partial"))
 
 
 @pytest.mark.timeout(120)
@@ -219,6 +220,22 @@ def test_copy_paste_leaves_the_composites_alone(dataset):
     np.testing.assert_array_equal(CopyPaste(dataset.scenes.classes, 1).draw(request), request.composites)
 
 
-def test_small_pictures_have_one_writer_and_large_ones_two():
-    """Two threads that create small files wait for each other; compressing a large picture takes longer than that."""
-    assert [synthesis._writers(shape) for shape in ((64, 128), (256, 512), None)] == [1, 2, 2]
+def test_small_pictures_have_one_helper_and_large_ones_two(monkeypatch: pytest.MonkeyPatch):
+    """Two threads that write small pictures get in each other's way; a large one is worth compressing in a second."""
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    assert [synthesis._helpers(shape) for shape in ((64, 128), (256, 512), None)] == [1, 2, 2]
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_process_held_to_one_thread_starts_no_other(
+    threads: int, dataset, twenty: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """With OMP_NUM_THREADS=1 everything is done in one thread; whoever does it, the bytes are the same."""
+    doers = set()
+    write = synthesis.SceneMaker.write
+    monkeypatch.setattr(synthesis.SceneMaker, "write", lambda *all: (doers.add(threading.get_ident()), write(*all))[1])
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    again = content(fill(tmp_path / "again", dataset))
+    assert again == content(twenty) | {"environment.json": again["environment.json"]}  # it holds the number of threads
+    assert (doers == {threading.get_ident()}) == (threads == 1)

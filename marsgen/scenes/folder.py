@@ -38,21 +38,13 @@ HEAD_FILE = "synth.json"
 _PIECE_BYTES = 4 * 2**20
 
 
-def write_pair(
-    folder: Path,
-    name: str,
-    image: np.ndarray,
-    labels: np.ndarray,
-    classes: ClassSet,
-    scratch: Path | None = None,
-) -> None:
+def write_pair(folder: Path, name: str, image: np.ndarray, labels: np.ndarray, classes: ClassSet) -> None:
     """Write images/NAME.png and labels/NAME.png, each whole or not at all.
 
     Args:
         name: file name without suffix.
         image: (H, W, 1 or 3) uint8.
         labels: (H, W) uint8 ids.
-        scratch: folder for files that are not whole yet (`scratch_folder`); None = beside the whole ones.
     Raises:
         DataError: the arrays are no possible scene of `classes`.
         ValueError: `name` is no plain file name.
@@ -60,8 +52,8 @@ def write_pair(
     if not is_plain(name):
         raise ValueError(f"{name!r} is no plain file name")
     scene = Scene(name, image, labels, classes)
-    write_bytes(folder / "labels" / f"{name}.png", encode_label_map(scene.labels, classes), scratch)
-    write_bytes(folder / "images" / f"{name}.png", encode_image(scene.image), scratch)
+    write_bytes(folder / "labels" / f"{name}.png", encode_label_map(scene.labels, classes))
+    write_bytes(folder / "images" / f"{name}.png", encode_image(scene.image))
 
 
 def write_classes(folder: Path, classes: ClassSet) -> None:
