@@ -118,6 +118,10 @@ class DataConfig(Config):
     rare_scenes: int | None = Field(None, ge=1)
     """at most this many training scenes that show a rare class are used, the others are left out; null = all of them.
     Nested: 10 are among the 20. Validation and test part stay whole"""
+    min_rare_px: int = Field(1, ge=1)
+    """connected regions of a rare class with fewer pixels carry no label in training scenes: crumbs and slivers that
+    teach noise. 1 = all labels as they are. Validation and test part stay as they are; the split and rare_scenes count
+    them"""
     split_seed: int = Field(0, ge=0)
     """seed of the split and of the choice of rare_scenes; separate from `seed`, so that runs of several seeds share
     one split"""

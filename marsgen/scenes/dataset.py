@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from marsgen.config import DataConfig
 from marsgen.errors import DataError
 from marsgen.scenes.classes import ClassSet
+from marsgen.scenes.crumbs import ScenesWithoutCrumbs, survey_without_crumbs
 from marsgen.scenes.lookalikes import cluster_pairs, find_lookalikes
 from marsgen.scenes.outliers import RepeatedMap, explain_repeated_map, find_repeated_maps
 from marsgen.scenes.scene import SceneSource
@@ -60,7 +61,16 @@ def open_dataset(location: str, config: DataConfig, classes: ClassSet | None = N
     similarity = config.near_duplicate_similarity if scenes.groups is None else 1.0
     copies = cluster_pairs(len(scenes), find_lookalikes(scenes, survey, similarity))
     suspects = name_suspects(find_repeated_maps(survey, copies))
-    return Dataset(scenes, survey, suspects, divide(scenes, survey, config, copies, suspects))
+    split = divide(scenes, survey, config, copies, suspects)
+    if config.min_rare_px > 1:
+        if not scenes.classes.rare:
+            raise DataError(
+                f"{location}: data.min_rare_px is {config.min_rare_px}, but the class set names no rare class; name "
+                "one there, or leave it at 1"
+            )
+        scenes = ScenesWithoutCrumbs(scenes, split.train, config.min_rare_px)
+        survey = survey_without_crumbs(survey, scenes, split.train)
+    return Dataset(scenes, survey, suspects, split)
 
 
 def name_suspects(repeated: list[RepeatedMap]) -> dict[int, str]:
