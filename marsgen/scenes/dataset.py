@@ -24,6 +24,8 @@ class Dataset:
     suspects: dict[int, str]
     """index of a scene -> why it looks like a mistake, in words; in no part of the split unless kept on purpose"""
     split: Split
+    crumby: int = 0
+    """training scenes in which crumbs of a rare class lost their label, see `data.min_rare_px`"""
 
     def describe(self) -> str:
         """What is used for what, in one line."""
@@ -43,6 +45,8 @@ class Dataset:
             parts.append(f"{close} left out (too close to the test part)")
         if self.split.beyond_limit:
             parts.append(f"{len(self.split.beyond_limit)} left out (beyond the limit on rare scenes)")
+        if self.crumby:
+            counts += f"; {self.crumby} of the train scenes lost the label of crumbs"
         return f"{len(self.scenes)} scenes: {', '.join([*parts, counts])}"
 
 
@@ -68,8 +72,10 @@ def open_dataset(location: str, config: DataConfig, classes: ClassSet | None = N
                 f"{location}: data.min_rare_px is {config.min_rare_px}, but the class set names no rare class; name "
                 "one there, or leave it at 1"
             )
-        scenes = ScenesWithoutCrumbs(scenes, split.train, config.min_rare_px)
-        survey = survey_without_crumbs(survey, scenes, split.train)
+        tidy = ScenesWithoutCrumbs(scenes, split.train, config.min_rare_px)
+        left = survey_without_crumbs(survey, tidy, split.train)
+        crumby = int((left.pixels != survey.pixels).any(axis=1).sum())
+        return Dataset(tidy, left, suspects, split, crumby)
     return Dataset(scenes, survey, suspects, split)
 
 

@@ -46,6 +46,7 @@ def test_only_training_scenes_lose_crumbs_and_the_survey_says_so(tiny_npz):
             np.testing.assert_array_equal(after.labels, np.where(before.labels == 4, 0, before.labels))
         else:
             np.testing.assert_array_equal(after.labels, before.labels)
+    assert dataset.describe() == f"{whole.describe()}; {len(showing)} of the train scenes lost the label of crumbs"
     assert dataset.scenes.fingerprint() == whole.scenes.fingerprint()
 
 
