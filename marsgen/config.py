@@ -131,6 +131,10 @@ class DataConfig(Config):
     """pictures whose fine detail correlates this much show the same ground: where the data set names no groups, they
     stay in one part of the split; 1 = only exact copies do"""
 
+    def uses_the_scenes_of(self, other: "DataConfig") -> bool:
+        """Whether both use the same scenes for the same parts; their labels may differ by crumbs."""
+        return self == other.model_copy(update={"min_rare_px": self.min_rare_px})
+
     @model_validator(mode="after")
     def _leaves_scenes_to_train_on(self) -> "DataConfig":
         if self.val_share + self.test_share >= 1:

@@ -134,7 +134,7 @@ def _refuse_other_split(study: Study, arm: str, data: DataConfig, name: str, fol
             sources[f"sets.{name}.{what} ({critic})"] = study.config.arms[critic].train
     for where, settings in sources.items():
         theirs = build_config(DataConfig, data_settings(study, fold, settings), f"data of {where}")
-        if theirs != data:
+        if not theirs.uses_the_scenes_of(data):
             raise ConfigError(
                 f"arms.{arm} and {where} use other parts of the data ({data.model_dump()} and {theirs.model_dump()}); "
                 "give both the same `data`, or the arm learns from scenes that it should not know"

@@ -225,6 +225,11 @@ def test_an_arm_that_knows_fewer_rocks_than_its_set_is_refused(tmp_path, study_a
     plan_jobs(study_at(tmp_path, "arms.pasted.train.data.rare_scenes=3", "sets.pasted.settings.data.rare_scenes=3"))
 
 
+def test_an_arm_without_crumbs_may_use_a_set_that_has_them(tmp_path, study_at):
+    """The same scenes, other labels: no arm learns from a scene that it should not know."""
+    plan_jobs(study_at(tmp_path, "arms.pasted.train.data.min_rare_px=64"))
+
+
 def test_a_critic_that_knows_more_rocks_than_the_arm_is_refused(tmp_path, study_at):
     few = "data.rare_scenes=3"
     overrides = [f"arms.pasted.train.{few}", f"sets.pasted.settings.{few}", "sets.pasted.judge=oversampled"]
