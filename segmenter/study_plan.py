@@ -86,7 +86,9 @@ def _set_job(study: Study, name: str, fold: int | None) -> Job:
         return Job(job, (("segmenter", "pseudo-label", *runs, *words),), as_yaml(made.settings), tuple(cells))
     trained = made.generator != COPY_PASTE
     data = build_config(DataConfig, data_settings(study, fold, made.settings), f"sets.{name}.settings.data")
-    settings = {"data": {}} | made.settings | {"data": data.model_dump(mode="json")}
+    # crumbs are named where they matter: sets of a version that did not know them stay the same job
+    parts = data.model_dump(mode="json", exclude={"min_rare_px"} if data.min_rare_px == 1 else None)
+    settings = {"data": {}} | made.settings | {"data": parts}
     generator = str(study.path("generators", made.generator, fold)) if trained else COPY_PASTE
     command = ["marsgen", "synthesize", "--generator", generator, *_words(study, job, study.folder / job)]
     needs = [job_name("generators", made.generator, fold)] if trained else []
