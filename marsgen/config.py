@@ -118,10 +118,6 @@ class DataConfig(Config):
     rare_scenes: int | None = Field(None, ge=1)
     """at most this many training scenes that show a rare class are used, the others are left out; null = all of them.
     Nested: 10 are among the 20. Validation and test part stay whole"""
-    min_rare_px: int = Field(1, ge=1)
-    """connected regions of a rare class with fewer pixels carry no label in training scenes: crumbs and slivers that
-    teach noise. 1 = all labels as they are. Validation and test part stay as they are; the split and rare_scenes count
-    them"""
     split_seed: int = Field(0, ge=0)
     """seed of the split and of the choice of rare_scenes; separate from `seed`, so that runs of several seeds share
     one split"""
@@ -130,10 +126,6 @@ class DataConfig(Config):
     near_duplicate_similarity: float = Field(0.75, gt=0, le=1)
     """pictures whose fine detail correlates this much show the same ground: where the data set names no groups, they
     stay in one part of the split; 1 = only exact copies do"""
-
-    def uses_the_scenes_of(self, other: "DataConfig") -> bool:
-        """Whether both use the same scenes for the same parts; their labels may differ by crumbs."""
-        return self == other.model_copy(update={"min_rare_px": self.min_rare_px})
 
     @model_validator(mode="after")
     def _leaves_scenes_to_train_on(self) -> "DataConfig":

@@ -86,9 +86,7 @@ def _set_job(study: Study, name: str, fold: int | None) -> Job:
         return Job(job, (("segmenter", "pseudo-label", *runs, *words),), as_yaml(made.settings), tuple(cells))
     trained = made.generator != COPY_PASTE
     data = build_config(DataConfig, data_settings(study, fold, made.settings), f"sets.{name}.settings.data")
-    # crumbs are named where they matter: sets of a version that did not know them stay the same job
-    parts = data.model_dump(mode="json", exclude={"min_rare_px"} if data.min_rare_px == 1 else None)
-    settings = {"data": {}} | made.settings | {"data": parts}
+    settings = {"data": {}} | made.settings | {"data": data.model_dump(mode="json")}
     generator = str(study.path("generators", made.generator, fold)) if trained else COPY_PASTE
     command = ["marsgen", "synthesize", "--generator", generator, *_words(study, job, study.folder / job)]
     needs = [job_name("generators", made.generator, fold)] if trained else []
@@ -136,7 +134,7 @@ def _refuse_other_split(study: Study, arm: str, data: DataConfig, name: str, fol
             sources[f"sets.{name}.{what} ({critic})"] = study.config.arms[critic].train
     for where, settings in sources.items():
         theirs = build_config(DataConfig, data_settings(study, fold, settings), f"data of {where}")
-        if not theirs.uses_the_scenes_of(data):
+        if theirs != data:
             raise ConfigError(
                 f"arms.{arm} and {where} use other parts of the data ({data.model_dump()} and {theirs.model_dump()}); "
                 "give both the same `data`, or the arm learns from scenes that it should not know"

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from marsgen.config import DataConfig
 from marsgen.errors import DataError
 from marsgen.scenes.classes import ClassSet
-from marsgen.scenes.crumbs import ScenesWithoutCrumbs, survey_without_crumbs
 from marsgen.scenes.lookalikes import cluster_pairs, find_lookalikes
 from marsgen.scenes.outliers import RepeatedMap, explain_repeated_map, find_repeated_maps
 from marsgen.scenes.scene import SceneSource
@@ -24,8 +23,6 @@ class Dataset:
     suspects: dict[int, str]
     """index of a scene -> why it looks like a mistake, in words; in no part of the split unless kept on purpose"""
     split: Split
-    crumby: int = 0
-    """training scenes in which crumbs of a rare class lost their label, see `data.min_rare_px`"""
 
     def describe(self) -> str:
         """What is used for what, in one line."""
@@ -45,8 +42,6 @@ class Dataset:
             parts.append(f"{close} left out (too close to the test part)")
         if self.split.beyond_limit:
             parts.append(f"{len(self.split.beyond_limit)} left out (beyond the limit on rare scenes)")
-        if self.crumby:
-            counts += f"; {self.crumby} of the train scenes lost the label of crumbs"
         return f"{len(self.scenes)} scenes: {', '.join([*parts, counts])}"
 
 
@@ -65,18 +60,7 @@ def open_dataset(location: str, config: DataConfig, classes: ClassSet | None = N
     similarity = config.near_duplicate_similarity if scenes.groups is None else 1.0
     copies = cluster_pairs(len(scenes), find_lookalikes(scenes, survey, similarity))
     suspects = name_suspects(find_repeated_maps(survey, copies))
-    split = divide(scenes, survey, config, copies, suspects)
-    if config.min_rare_px > 1:
-        if not scenes.classes.rare:
-            raise DataError(
-                f"{location}: data.min_rare_px is {config.min_rare_px}, but the class set names no rare class; name "
-                "one there, or leave it at 1"
-            )
-        tidy = ScenesWithoutCrumbs(scenes, split.train, config.min_rare_px)
-        left = survey_without_crumbs(survey, tidy, split.train)
-        crumby = int((left.pixels != survey.pixels).any(axis=1).sum())
-        return Dataset(tidy, left, suspects, split, crumby)
-    return Dataset(scenes, survey, suspects, split)
+    return Dataset(scenes, survey, suspects, divide(scenes, survey, config, copies, suspects))
 
 
 def name_suspects(repeated: list[RepeatedMap]) -> dict[int, str]:

@@ -225,19 +225,6 @@ def test_an_arm_that_knows_fewer_rocks_than_its_set_is_refused(tmp_path, study_a
     plan_jobs(study_at(tmp_path, "arms.pasted.train.data.rare_scenes=3", "sets.pasted.settings.data.rare_scenes=3"))
 
 
-def test_an_arm_without_crumbs_may_use_a_set_that_has_them(tmp_path, study_at):
-    """The same scenes, other labels: no arm learns from a scene that it should not know."""
-    plan_jobs(study_at(tmp_path, "arms.pasted.train.data.min_rare_px=64"))
-
-
-def test_sets_of_a_version_without_crumbs_stay_the_same_job(tmp_path, study_at):
-    def config_of_set(study: Study) -> str:
-        return next(job.config for job in plan_jobs(study) if job.name == "sets/pasted")
-
-    assert "min_rare_px" not in config_of_set(study_at(tmp_path))
-    assert "min_rare_px: 64" in config_of_set(study_at(tmp_path / "b", "sets.pasted.settings.data.min_rare_px=64"))
-
-
 def test_a_critic_that_knows_more_rocks_than_the_arm_is_refused(tmp_path, study_at):
     few = "data.rare_scenes=3"
     overrides = [f"arms.pasted.train.{few}", f"sets.pasted.settings.{few}", "sets.pasted.judge=oversampled"]
