@@ -48,7 +48,7 @@ CHUNK = 16
 """samples that go through the network together; part of what a sample is, so not a setting"""
 
 SMALL_PICTURE_PX = 256 * 256
-"""below it two writing threads wait for the interpreter's lock more than they compress"""
+"""below it two threads write more slowly than one, measured in memory too"""
 
 BATCH_SIZE = "batch_size"
 """the one setting that changes no byte of the result, hence no part of what the run is"""
@@ -189,7 +189,7 @@ def make_chunks(
     with ExitStack() as stack:
         stack.enter_context(bar)
         journal = stack.enter_context(path.open("w", encoding="utf-8"))
-        # planning and writing go on beside the network: numpy, zlib and torch all release the interpreter's lock
+        # chunks are planned beside the network, and large pictures written by two: both release the interpreter's lock
         helpers = _helpers(maker.dataset.scenes.shape)
         each = stack.enter_context(ThreadPoolExecutor(helpers)).map if helpers else map
         for start in range(0, len(chunks), per_batch):
@@ -204,9 +204,9 @@ def make_chunks(
 
 
 def _helpers(shape: tuple[int, int] | None) -> int:
-    """Threads that plan and write beside the network, for pictures of this height and width (None = of several sizes).
+    """Threads that plan and write for the one that draws; shape: height and width of pictures, None = of several sizes.
 
-    None where the process is held to one thread (OMP_NUM_THREADS=1, as torchrun sets it) and draws on the CPU: a second
+    0 where the process is held to one thread (OMP_NUM_THREADS=1, as torchrun sets it) and draws on the CPU: a second
     one would take a core from its neighbour. Two that write small pictures get in each other's way.
     """
     if torch.get_num_threads() == 1 and not torch.cuda.is_available():
