@@ -169,6 +169,9 @@ class TrainConfig(Config):
 
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """auto = bf16 where the GPU or CPU computes in it, else fp32"""
+    cuda_graph: bool = True
+    """on one GPU, forward and backward pass are one launch each, not one for each kernel: faster where the network is
+    small. Without effect where `scales` names several; false for an encoder that reads values back from the GPU"""
     workers: int = Field(0, ge=0)
     """processes that prepare batches; 0 = the training process does"""
 

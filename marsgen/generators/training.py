@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from marsgen.errors import ConfigError, RunError
 from marsgen.files import write_bytes
@@ -109,9 +110,8 @@ def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
 
 @torch.no_grad()
 def update_ema(ema: torch.nn.Module, network: torch.nn.Module, decay: float) -> None:
-    """ema = decay * ema + (1 - decay) * network, parameter by parameter."""
-    for kept, new in zip(ema.parameters(), network.parameters(), strict=True):
-        kept.lerp_(new, 1 - decay)
+    """ema = decay * ema + (1 - decay) * network, of all parameters together."""
+    get_ema_multi_avg_fn(decay)(list(ema.parameters()), list(network.parameters()), 0)
 
 
 def refuse_nan(losses: dict[str, float], step: int, rates: str) -> None:

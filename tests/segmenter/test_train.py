@@ -293,6 +293,16 @@ def test_progress_keeps_the_earlier_of_equals(metric, scores, best):
 # parts of the loop
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+def test_a_cuda_graph_trains_what_single_launches_train(dataset, tmp_path):
+    weights = {}
+    for cuda_graph in (True, False):
+        run = fit(tmp_path / str(cuda_graph), config_of(cuda_graph=cuda_graph, steps=4), dataset)
+        weights[cuda_graph] = read_weights(run.folder / "best.safetensors").tensors
+    for name, tensor in weights[False].items():
+        torch.testing.assert_close(weights[True][name], tensor, rtol=1e-2, atol=1e-3, msg=name)
+
+
 def test_the_rate_rises_in_a_line_and_falls_in_a_cosine():
     config = TrainConfig(steps=110, warmup_steps=10, lr=1.0)
     rates = [learning_rate(config, step) for step in range(1, 111)]
