@@ -37,17 +37,20 @@ class _Alone:
 ALONE: Team = _Alone()
 
 
-def join_team() -> Team:
+def join_team(*, only_talks: bool = False) -> Team:
     """The processes that torchrun started, or this one alone.
 
     Without a GPU they talk through gloo. (`accelerate launch --cpu --num_processes 2` starts only one process.)
+
+    Args:
+        only_talks: they leave computing to children, so there may be more of them than GPUs.
     """
     if _count_started() == 1:
         return ALONE
     import torch
     from accelerate import PartialState
 
-    return PartialState(cpu=not torch.cuda.is_available())
+    return PartialState(cpu=only_talks or not torch.cuda.is_available())
 
 
 def first_to_say(sentence: str) -> bool:

@@ -250,7 +250,7 @@ def study(
     study = Study(settings, folder, data, test, None if classes is None else str(classes), unlabelled)
     if dry_run:
         return say_settings(settings)
-    team = join_team()
+    team = join_team(only_talks=True)
     run = open_study(study, team)
     page = run_study(study, run, team)
     say(f"wrote {page}")
