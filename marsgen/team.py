@@ -2,10 +2,11 @@
 
 import hashlib
 import os
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Protocol
 
-__all__ = ["ALONE", "Team", "first_to_say", "join_team"]
+__all__ = ["ALONE", "Team", "first_to_say", "join_foremen", "join_team"]
 
 
 class Team(Protocol):
@@ -37,20 +38,50 @@ class _Alone:
 ALONE: Team = _Alone()
 
 
-def join_team(*, only_talks: bool = False) -> Team:
+class _Foremen:
+    """Processes that leave computing to children, so there may be more of them than GPUs.
+
+    accelerate's state gives each a GPU of its own, and its barrier waits on that GPU.
+    """
+
+    def __init__(self) -> None:
+        import torch.distributed as group
+
+        if not group.is_initialized():
+            group.init_process_group("gloo")
+        self.process_index, self.num_processes = group.get_rank(), group.get_world_size()
+        self.is_main_process = self.process_index == 0
+
+    def wait_for_everyone(self) -> None:
+        import torch.distributed as group
+
+        group.barrier()
+
+    @contextmanager
+    def main_process_first(self) -> Iterator[None]:
+        if not self.is_main_process:
+            self.wait_for_everyone()
+        yield
+        if self.is_main_process:
+            self.wait_for_everyone()
+
+
+def join_team() -> Team:
     """The processes that torchrun started, or this one alone.
 
     Without a GPU they talk through gloo. (`accelerate launch --cpu --num_processes 2` starts only one process.)
-
-    Args:
-        only_talks: they leave computing to children, so there may be more of them than GPUs.
     """
     if _count_started() == 1:
         return ALONE
     import torch
     from accelerate import PartialState
 
-    return PartialState(cpu=only_talks or not torch.cuda.is_available())
+    return PartialState(cpu=not torch.cuda.is_available())
+
+
+def join_foremen() -> Team:
+    """The processes that torchrun started, any number of them on one GPU, or this one alone; they only talk."""
+    return ALONE if _count_started() == 1 else _Foremen()
 
 
 def first_to_say(sentence: str) -> bool:

@@ -238,7 +238,7 @@ def study(
 ) -> None:
     """Train every arm of a study with every seed, and say what each gained; a repeated command goes on where it was."""
     from marsgen.config import configs_folder, load_config
-    from marsgen.team import join_team
+    from marsgen.team import join_foremen
     from segmenter.study import open_study, run_study
     from segmenter.study_config import Study, StudyConfig
 
@@ -250,7 +250,7 @@ def study(
     study = Study(settings, folder, data, test, None if classes is None else str(classes), unlabelled)
     if dry_run:
         return say_settings(settings)
-    team = join_team(only_talks=True)
+    team = join_foremen()
     run = open_study(study, team)
     page = run_study(study, run, team)
     say(f"wrote {page}")
