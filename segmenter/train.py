@@ -4,6 +4,7 @@ Started by torchrun, several processes share every batch; they compute what one 
 """
 
 import copy
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -249,6 +250,8 @@ def capture(network: nn.Module, batches: TrainingBatches, accelerator: Accelerat
         reason = str(problem).splitlines()[0]
         raise RunError(f"the network cannot become a CUDA graph ({reason}); set cuda_graph=false") from None
     network.load_state_dict(before)  # warming up moved the averages of batch norm
+    # torch wants a graph's gradients collected on the stream that it was captured on; it waits, and all is well
+    warnings.filterwarnings("ignore", "The AccumulateGrad node's stream does not match")
 
 
 @contextmanager

@@ -104,9 +104,9 @@ def test_generators_come_first_then_the_baseline_and_every_need_before_what_need
     jobs = plan_jobs(study)
     names = [job.name for job in jobs]
     assert names[:2] == ["generators/gan", "generators/diffusion"]
-    power = "power/5-seeds-26-arms"
+    power = "power/5-seeds-13-arms"
     assert names[2:8] == [*(f"cells/oversampled-seed{seed}" for seed in range(5)), power]
-    assert len(names) == len(set(names)) == 2 + 1 + 18 + 5 * 27  # generators, power, sets, cells
+    assert len(names) == len(set(names)) == 2 + 1 + 11 + 5 * 14  # generators, power, sets, cells
     for number, job in enumerate(jobs):
         assert set(job.needs) <= set(names[:number]), job.name
     by_name = {job.name: job for job in jobs}
