@@ -59,7 +59,7 @@ class StudyResults:
     gain over the arm's own baseline, gain_low, gain_high"""
     costs: Rows
     """arm, title, seeds, train_minutes (mean per seed), generator_minutes, set_minutes, first_network_minutes (their
-    sum), peak_memory_mb, interrupted (minutes are missing)"""
+    sum), peak_memory_mb (of the machine, not of a GPU), interrupted (minutes are missing)"""
     notes: tuple[str, ...]
     """what a sceptic should know"""
 
