@@ -41,7 +41,7 @@ ALONE: Team = _Alone()
 class _Foremen:
     """Processes that leave computing to children, so there may be more of them than GPUs.
 
-    accelerate's state gives each a GPU of its own, and its barrier waits on that GPU.
+    accelerate's barrier asks for the GPU whose number is the process's, also where the processes talk through gloo.
     """
 
     def __init__(self) -> None:

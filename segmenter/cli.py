@@ -92,7 +92,12 @@ def train(
         inputs["pretrained"] = pretrained
     with team.main_process_first():
         run = Run.start(
-            folder, "segmenter train", settings, inputs, without_effect=("workers",), writes=team.is_main_process
+            folder,
+            "segmenter train",
+            settings,
+            inputs,
+            without_effect=("workers", "cuda_graph"),
+            writes=team.is_main_process,
         )
     say_data(dataset)
     for source in extras:

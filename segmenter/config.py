@@ -171,7 +171,8 @@ class TrainConfig(Config):
     """auto = bf16 where the GPU or CPU computes in it, else fp32"""
     cuda_graph: bool = True
     """on one GPU, forward and backward pass are one launch each, not one for each kernel: faster where the network is
-    small. Without effect where `scales` names several; false for an encoder that reads values back from the GPU"""
+    small. Without effect where `scales` names several or the U-Net has dropout; false for an encoder that no graph can
+    hold, such as one that reads values back from the GPU"""
     workers: int = Field(0, ge=0)
     """processes that prepare batches; 0 = the training process does"""
 

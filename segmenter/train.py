@@ -42,7 +42,7 @@ from segmenter.losses import SegmentationLoss, cap_class_weights
 from segmenter.mixing import TrainingBatches, iterate_batches, trained_on
 from segmenter.networks import EncoderUNet, build_network
 from segmenter.networks.encoder import load_pretrained
-from segmenter.sharing import share_batch_norm, sum_arrays, sum_over_processes
+from segmenter.sharing import SharedDropout, share_batch_norm, sum_arrays, sum_over_processes
 
 
 @dataclass
@@ -116,8 +116,7 @@ def train(config: TrainConfig, run: Run, dataset: Dataset, extras: Sequence[Scen
             loss_fn.load_state_dict(without_prefix("loss", checkpoint.tensors))
         progress, done = Progress(**checkpoint.record["progress"]), checkpoint.step
 
-    on_one_gpu = accelerator.device.type == "cuda" and accelerator.num_processes == 1
-    if config.cuda_graph and on_one_gpu and len(config.scales) == 1:
+    if config.cuda_graph and can_be_captured(network, config, accelerator):
         capture(network, batches, accelerator)
     compute = accelerator.prepare(network)  # with gradients averaged over the processes; `network` has the weights
     bar = tqdm(
@@ -230,6 +229,13 @@ def group_parameters(network: nn.Module, config: TrainConfig) -> list[dict[str, 
     return groups
 
 
+def can_be_captured(network: nn.Module, config: TrainConfig, accelerator: Accelerator) -> bool:
+    """Whether a CUDA graph can hold what `network` does in a step: one process, one shape, nothing drawn on the CPU."""
+    draws = any(isinstance(module, SharedDropout) and module.p for module in network.modules())
+    one_gpu = accelerator.device.type == "cuda" and accelerator.num_processes == 1
+    return one_gpu and len(config.scales) == 1 and not draws
+
+
 def capture(network: nn.Module, batches: TrainingBatches, accelerator: Accelerator) -> None:
     """From here on, forward and backward pass of `network` in training mode are one launch each on the GPU.
 
@@ -246,9 +252,13 @@ def capture(network: nn.Module, batches: TrainingBatches, accelerator: Accelerat
         # the graph casts the weights anew in each step; a cached cast would be that of the first
         with torch.autocast("cuda", dtype, enabled=dtype != torch.float32, cache_enabled=False):
             torch.cuda.make_graphed_callables(network, (images,), allow_unused_input=True)
+    except torch.cuda.OutOfMemoryError:
+        raise
     except RuntimeError as problem:
         reason = str(problem).splitlines()[0]
-        raise RunError(f"the network cannot become a CUDA graph ({reason}); set cuda_graph=false") from None
+        raise RunError(
+            f"the network cannot become a CUDA graph ({reason}); repeat the command with --set cuda_graph=false"
+        ) from None
     network.load_state_dict(before)  # warming up moved the averages of batch norm
     # torch wants a graph's gradients collected on the stream that it was captured on; it waits, and all is well
     warnings.filterwarnings("ignore", "The AccumulateGrad node's stream does not match")

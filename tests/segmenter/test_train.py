@@ -1,6 +1,7 @@
 """Training: it learns, it stops, it goes on after a kill as if nothing had been, and it validates on real scenes."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +15,15 @@ from marsgen.scenes.confusion import iou_per_class
 from marsgen.scenes.scene import scene_key
 from segmenter.config import AugmentConfig, LossConfig, TrainConfig, UNetConfig
 from segmenter.predict import load_segmenter, predict_indices
-from segmenter.train import Progress, learning_rate, named_scores, train, update_average
+from segmenter.train import (
+    Progress,
+    can_be_captured,
+    draw_network,
+    learning_rate,
+    named_scores,
+    train,
+    update_average,
+)
 
 STILL = AugmentConfig(flip=0, brightness=0, contrast=0, scale=0, translate=0)
 SMALL = UNetConfig(width=4)
@@ -293,11 +302,25 @@ def test_progress_keeps_the_earlier_of_equals(metric, scores, best):
 # parts of the loop
 
 
+def test_a_cuda_graph_is_for_one_gpu_one_shape_and_nothing_drawn_on_the_cpu():
+    def captured(device: str = "cuda", processes: int = 1, **settings) -> bool:
+        config = config_of(**settings)
+        network, _ = draw_network(config, 1, 4)
+        return can_be_captured(network, config, SimpleNamespace(device=torch.device(device), num_processes=processes))
+
+    assert captured()
+    assert not captured(device="cpu")
+    assert not captured(processes=2)
+    assert not captured(scales=(0.5, 1.0))
+    assert not captured(unet=UNetConfig(width=4, dropout=0.2))
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
-def test_a_cuda_graph_trains_what_single_launches_train(dataset, tmp_path):
+@pytest.mark.parametrize("settings", [{}, {"ema_decay": 0.0}, {"network": "marsseg", "unet": UNetConfig()}], ids=str)
+def test_a_cuda_graph_trains_what_single_launches_train(dataset, tmp_path, settings):
     weights = {}
     for cuda_graph in (True, False):
-        run = fit(tmp_path / str(cuda_graph), config_of(cuda_graph=cuda_graph, steps=4), dataset)
+        run = fit(tmp_path / str(cuda_graph), config_of(cuda_graph=cuda_graph, steps=4, **settings), dataset)
         weights[cuda_graph] = read_weights(run.folder / "best.safetensors").tensors
     for name, tensor in weights[False].items():
         torch.testing.assert_close(weights[True][name], tensor, rtol=1e-2, atol=1e-3, msg=name)
