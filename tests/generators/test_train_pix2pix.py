@@ -15,7 +15,7 @@ from marsgen.errors import ConfigError, InputError, RunError
 from marsgen.generators import DrawRequest, load_generator
 from marsgen.generators.batches import HoleSampler, cut_window, soft_window
 from marsgen.generators.train_pix2pix import TrainPix2PixConfig, train
-from marsgen.generators.training import lr_factor, share_batch
+from marsgen.generators.training import lr_factor, share_batch, update_ema
 from marsgen.runs import Checkpoint, Run, read_weights
 
 TINY = TrainPix2PixConfig(
@@ -294,6 +294,14 @@ def test_step_sizes_fall_at_the_end_only():
     assert [lr_factor(step, 100, 0.4) for step in (1, 60, 61, 81, 100)] == [1, 1, 1, 0.5, 0.025]
     assert [lr_factor(step, 100, 0.4, warmup_steps=4) for step in (1, 2, 4, 5)] == [0.25, 0.5, 1, 1]
     assert lr_factor(100, 100, 0) == 1
+
+
+def test_the_running_mean_of_the_weights_moves_by_its_decay():
+    ema, network = torch.nn.Linear(2, 1), torch.nn.Linear(2, 1)
+    before, now = (torch.nn.utils.parameters_to_vector(n.parameters()).detach().clone() for n in (ema, network))
+    update_ema(ema, network, 0.75)
+    torch.testing.assert_close(torch.nn.utils.parameters_to_vector(ema.parameters()), 0.75 * before + 0.25 * now)
+    torch.testing.assert_close(torch.nn.utils.parameters_to_vector(network.parameters()), now)
 
 
 def test_a_batch_has_to_divide_among_processes():
