@@ -250,7 +250,7 @@ def _run_command(command: Sequence[str], log: IO[str], lock: IO[str]) -> tuple[i
 
 
 def environment_of_child(environment: Mapping[str, str]) -> dict[str, str]:
-    """The worker's environment without torchrun's part; where there are GPUs, one of them, shared if workers are more."""
+    """The worker's environment without torchrun's part; one GPU where there are some, shared if workers are more."""
     kept = {key: value for key, value in environment.items() if not key.startswith(_OF_TORCHRUN)}
     kept["TQDM_MININTERVAL"] = "10"  # its bars go into a log
     # glibc gives large blocks back at once and gets them again as zeroed pages: a tenth of the time of a step on a CPU
