@@ -76,8 +76,8 @@ class Run:
         Args:
             command: the command line's words, such as "marsgen synthesize".
             inputs: what the run reads, with fingerprints.
-            without_effect: config keys that change no byte of the result, or no more of it than a GPU's rounding does; a
-                run may go on with other values of them.
+            without_effect: config keys that change no byte of the result, or no more of it than a GPU's rounding does;
+                a run may go on with other values of them.
             replace: a finished run of the same command may make room for this one; for results that are cheap to make
                 again, in a folder that the user did not name.
             writes: False on all but the first of several processes.
