@@ -20,7 +20,9 @@ from diffusers import DDIMPipeline, DDIMScheduler
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 
-from marsgen.config import DataConfig
+from marsgen.cleaning.dataset import open_dataset
+from marsgen.core.config import DataConfig
+from marsgen.core.runs import Run
 from marsgen.generators import DrawConfig, load_generator
 from marsgen.generators.diffusion import draw_noise
 from marsgen.generators.style import FARTHEST, denormalise
@@ -28,10 +30,8 @@ from marsgen.masks.regions import cut_regions
 from marsgen.quality.crops import crop_window, find_real
 from marsgen.quality.distances import compare_sets
 from marsgen.quality.features import open_features
-from marsgen.runs import Run
-from marsgen.scenes.dataset import open_dataset
 from marsgen.scenes.tensors import image_array, label_tensor, one_hot
-from marsgen.synthesis import CHUNK, SceneMaker, SynthesizeConfig
+from marsgen.synthesis.synthesize import CHUNK, SceneMaker, SynthesizeConfig
 
 CROP_PX = 64
 
@@ -64,12 +64,12 @@ def draw_whole(drawer: Any, pipeline: DDIMPipeline, indices: np.ndarray, seeds: 
     choice, _ = draw_noise(seeds, (1, 8, 8))
     style = drawer.styles.choose(one_hot(labels, len(drawer.classes)).mean(dim=(2, 3)), choice)
     hidden = torch.zeros(len(labels), drawer.channels, *labels.shape[1:])
-    hole, known = torch.ones_like(hidden[:, :1]), torch.ones(len(labels), dtype=torch.bool)
+    inpainting_mask, known = torch.ones_like(hidden[:, :1]), torch.ones(len(labels), dtype=torch.bool)
     with torch.inference_mode():
         with torch.autocast(drawer.device.type, drawer.dtype, enabled=drawer.dtype != torch.float32):
-            condition = drawer.network.condition(labels, known, hidden, hole, style)
+            condition = drawer.network.condition(labels, known, hidden, inpainting_mask, style)
             if drawer.guidance != 1:
-                condition = condition.joined(drawer.network.condition(labels, ~known, hidden, hole, style))
+                condition = condition.joined(drawer.network.condition(labels, ~known, hidden, inpainting_mask, style))
         pipeline.unet.given = {"drawer": drawer, "condition": condition, "scheduler": pipeline.scheduler}
         streams = [torch.Generator().manual_seed(seed) for seed in seeds]
         found = pipeline(len(labels), streams, num_inference_steps=steps, output_type="pt").images

@@ -30,27 +30,27 @@ def measure(where: str, data: str, n: int, folder: str, pin: bool) -> dict[str, 
         os.sched_setaffinity(0, {cores[int(os.environ["LOCAL_RANK"]) % len(cores)]})
     import numpy as np
 
-    from marsgen import synthesis
-    from marsgen.config import DataConfig
+    from marsgen.cleaning.dataset import open_dataset
+    from marsgen.core.config import DataConfig
+    from marsgen.core.process_group import join_process_group
     from marsgen.generators import load_generator
     from marsgen.masks.regions import cut_regions
-    from marsgen.scenes.dataset import open_dataset
-    from marsgen.team import join_team
+    from marsgen.synthesis import synthesize as synthesis
 
-    team = join_team()
+    process_group = join_process_group()
     dataset = open_dataset(data, DataConfig())
     generator = load_generator(where, dataset.scenes.classes, dataset.scenes.channels)
     config = synthesis.SynthesizeConfig(n=n, classes=dataset.scenes.classes.rare)
     library = cut_regions(dataset.scenes, dataset.split.train, config.classes, config.paste, dataset.survey.keys)
     maker = synthesis.SceneMaker(config, dataset, library, generator)
     maker.draw(maker.plan(10_000_000))  # warm-up
-    chunks = np.arange(-(-n // synthesis.CHUNK))[team.process_index :: team.num_processes]
+    chunks = np.arange(-(-n // synthesis.CHUNK))[process_group.process_index :: process_group.num_processes]
 
-    team.wait_for_everyone()
+    process_group.wait_for_everyone()
     start, cpu = time.perf_counter(), time.process_time()
-    synthesis.make_chunks(chunks, config, Path(folder), maker, team)
+    synthesis.make_chunks(chunks, config, Path(folder), maker, process_group)
     own, cpu = time.perf_counter() - start, time.process_time() - cpu
-    team.wait_for_everyone()
+    process_group.wait_for_everyone()
     return {"seconds": time.perf_counter() - start, "own_seconds": own, "cpu_seconds": cpu}
 
 
@@ -75,7 +75,7 @@ def measure_processes(processes: int, folder: str, options: argparse.Namespace) 
         "pairs_per_s": options.n / seconds,
         "cores": sum(result["cpu_seconds"] for result in results) / seconds,
         "cpu_ms_per_pair": 1000 * sum(result["cpu_seconds"] for result in results) / options.n,
-        "waiting_share": 1 - sum(result["own_seconds"] for result in results) / (processes * seconds),
+        "waiting_fraction": 1 - sum(result["own_seconds"] for result in results) / (processes * seconds),
     }
 
 

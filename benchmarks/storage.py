@@ -179,10 +179,10 @@ def measure_memory(n: int) -> None:
 
 def use(folder: str, traced: bool) -> None:
     """What `segmenter train --extra` does with a set; print seconds and megabytes."""
-    from marsgen.config import DataConfig
-    from marsgen.scenes.dataset import open_dataset
+    from marsgen.cleaning.dataset import open_dataset
+    from marsgen.core.config import DataConfig
     from segmenter.config import TrainConfig
-    from segmenter.mixing import TrainingBatches, describe_extra, open_extras
+    from segmenter.training.batches import TrainingBatches, describe_extra, open_extras
 
     dataset = open_dataset("sim:200,size=32x32", DataConfig())
     Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here; opening the real scenes has its own
@@ -194,7 +194,7 @@ def use(folder: str, traced: bool) -> None:
     opened = time.perf_counter() - start
     describe_extra(extras[0])
     grown_from = {key for index in range(len(extras[0])) for key in extras[0].origin(index).ancestors}
-    batches = TrainingBatches(TrainConfig(steps=50, batch_size=16, extra_share=0.5), dataset, extras)
+    batches = TrainingBatches(TrainConfig(steps=50, batch_size=16, extra_fraction=0.5), dataset, extras)
     for step in range(1, 51):
         batches[step]
     result = {"opening_s": round(opened, 2), "all_s": round(time.perf_counter() - start, 2), "keys": len(grown_from)}

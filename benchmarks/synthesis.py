@@ -22,12 +22,12 @@ def measure(where: str, data: str, n: int, peer: bool) -> dict[str, float]:
     started = time.perf_counter()
     import numpy as np
 
-    from marsgen import synthesis
-    from marsgen.config import DataConfig
+    from marsgen.cleaning.dataset import open_dataset
+    from marsgen.core.config import DataConfig
+    from marsgen.core.runs import Run
     from marsgen.generators import load_generator
     from marsgen.masks.regions import cut_regions
-    from marsgen.runs import Run
-    from marsgen.scenes.dataset import open_dataset
+    from marsgen.synthesis import synthesize as synthesis
 
     dataset = open_dataset(data, DataConfig())
     generator = load_generator(where, dataset.scenes.classes, dataset.scenes.channels)

@@ -26,11 +26,11 @@ import segmentation_models_pytorch as smp
 import torch
 from torch import nn
 
-from marsgen.runs import Run
-from marsgen.scenes.dataset import open_dataset
+from marsgen.cleaning.dataset import open_dataset
+from marsgen.core.runs import Run
 from segmenter.config import LossConfig, TrainConfig
-from segmenter.losses import SegmentationLoss
-from segmenter.train import draw_network, train
+from segmenter.training.losses import SegmentationLoss
+from segmenter.training.train import draw_network, train
 
 BATCH, SHAPE, CLASSES = 16, (64, 128), 4
 PEER_DECODER = (256, 128, 64, 32, 16)

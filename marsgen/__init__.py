@@ -10,7 +10,7 @@ Data flow one way, and the folders are named after the stations:
     judges.py       how a trained segmenter is asked, without importing one
     inspection.py, preview.py, score.py, export.py    commands: data looked through, a generator's sheets, a set
                     measured, a set in another format
-    team.py         the processes that torchrun started
+    process_group.py         the processes that torchrun started
     config.py, runs.py, files.py, errors.py    typed configs, resumable run folders, atomic writes, sentences for users
     cli.py          the `marsgen` command; `segmenter` trains on what comes out
 """

@@ -23,7 +23,7 @@ from marsgen.console import (
     say_settings,
     show_version,
 )
-from marsgen.errors import ConfigError, RunError, nearest
+from marsgen.core.errors import ConfigError, RunError, nearest
 
 # stages are imported inside the commands: torch takes seconds, --help should not
 app = typer.Typer(
@@ -88,8 +88,8 @@ def inspect(
     out: Out = None,
 ) -> None:
     """Say what is in a data set and what is wrong with it; write a page with pictures."""
-    from marsgen.config import load_config
-    from marsgen.inspection import InspectConfig, inspect_dataset
+    from marsgen.commands.inspect import InspectConfig, inspect_dataset
+    from marsgen.core.config import load_config
 
     settings = load_config(InspectConfig, config, overrides or ())
     folder, named = out or OUTPUTS / "inspect", out is not None
@@ -120,11 +120,11 @@ def train_generator(
     dry_run: DryRun = False,
 ) -> None:
     """Train a network that draws pictures from label maps; a repeated command goes on where it was."""
+    from marsgen.cleaning.dataset import open_dataset
+    from marsgen.core.process_group import join_process_group
+    from marsgen.core.runs import Run
     from marsgen.generators import load_training
-    from marsgen.runs import Run
-    from marsgen.scenes.dataset import open_dataset
     from marsgen.scenes.sources import open_scenes, open_test_set
-    from marsgen.team import join_team
 
     settings, train = load_training(config, [*(overrides or ()), *([f"kind={kind.value}"] if kind else [])])
     if dry_run:
@@ -142,15 +142,19 @@ def train_generator(
         inputs["unlabelled"] = [{"location": s.location, "fingerprint": s.fingerprint()} for s in more["unlabelled"]]
     elif unlabelled:
         raise ConfigError(f"--unlabelled: {settings.kind} learns from labelled pictures only; try --kind diffusion")
-    team = join_team()
-    with team.main_process_first():
+    process_group = join_process_group()
+    with process_group.main_process_first():
         run = Run.start(
-            out or OUTPUTS / "generator", "marsgen train-generator", settings, inputs, writes=team.is_main_process
+            out or OUTPUTS / "generator",
+            "marsgen train-generator",
+            settings,
+            inputs,
+            writes=process_group.is_main_process,
         )
     say_data(dataset)
     if not run.finished:
         train(settings, run, dataset, **more)
-    team.wait_for_everyone()
+    process_group.wait_for_everyone()
     _say_finished(run)
 
 
@@ -244,16 +248,17 @@ def synthesize(
     dry_run: DryRun = False,
 ) -> None:
     """Paste regions of a rare class into real scenes and draw the pictures that belong to the new label maps."""
-    from marsgen.config import DataConfig, load_config
-    from marsgen.focus import find_placement, open_focus
+    from marsgen.cleaning.dataset import open_dataset
+    from marsgen.core.config import DataConfig, load_config
+    from marsgen.core.process_group import join_process_group
+    from marsgen.core.runs import Run, latest_run
     from marsgen.generators import load_generator
     from marsgen.masks.plan import edit_sample
     from marsgen.masks.regions import cut_regions
     from marsgen.quality.select import build_selector, open_fitting_judge
-    from marsgen.runs import Run, latest_run
-    from marsgen.scenes.dataset import open_dataset
     from marsgen.scenes.shards import refuse_mixed_sizes
-    from marsgen.synthesis import (
+    from marsgen.synthesis.focus import find_placement, open_focus
+    from marsgen.synthesis.synthesize import (
         BATCH_SIZE,
         SceneMaker,
         SynthesizeConfig,
@@ -261,8 +266,7 @@ def synthesize(
         pilot,
         refuse_no_variation,
     )
-    from marsgen.synthesis import synthesize as make
-    from marsgen.team import join_team
+    from marsgen.synthesis.synthesize import synthesize as make
 
     given: list[str] = [f"classes=[{','.join(class_)}]"] if class_ else []
     given += [f"n={n}"] if n else []
@@ -303,35 +307,35 @@ def synthesize(
         library = cut_regions(dataset.scenes, dataset.split.train, names, settings.paste, dataset.survey.keys)
         edit_sample(0, settings.seed, dataset.scenes, library, settings.paste, dataset.split.train)  # before writing
     inputs = _inputs(data, classes, dataset) | {"generator": {"name": drawer.name, "fingerprint": drawer.fingerprint}}
-    team = join_team()
+    process_group = join_process_group()
     folder = out or OUTPUTS / "synth"
     critic = open_focus(focus, settings.paste, dataset)
     if critic is not None:
         inputs["focus"] = {"location": focus, "fingerprint": critic.fingerprint}
     unfinished = not (folder / "DONE").exists()
-    placement = find_placement(settings.paste, dataset, names, critic, team) if unfinished else None
+    placement = find_placement(settings.paste, dataset, names, critic, process_group) if unfinished else None
     selector = None
     if referee := open_fitting_judge(settings.select, dataset):
         inputs["judge"] = {"fingerprint": referee.fingerprint}
         if referee.saw_synthetic:
             say_note(f"{settings.select.judge} has seen synthetic scenes; it favours their like")
         if unfinished:  # before writing: a judge that sees nothing is refused
-            first = pilot(SceneMaker(settings, dataset, library, drawer, placement=placement), team)
+            first = pilot(SceneMaker(settings, dataset, library, drawer, placement=placement), process_group)
             selector = build_selector(settings.select, referee, dataset, first)
-    with team.main_process_first():
+    with process_group.main_process_first():
         run = Run.start(
             folder,
             "marsgen synthesize",
             settings,
             inputs,
             without_effect=(BATCH_SIZE,),
-            writes=team.is_main_process,
+            writes=process_group.is_main_process,
         )
     say(f"{drawer.name}: {where}" if trained else f"{drawer.name} of {data}")
     say_data(dataset)
     if not run.finished:
-        make(settings, run, dataset, library, drawer, team, selector, placement)
-    team.wait_for_everyone()
+        make(settings, run, dataset, library, drawer, process_group, selector, placement)
+    process_group.wait_for_everyone()
     _say_finished(run)
 
 
@@ -350,12 +354,12 @@ def preview(
     out: Out = None,
 ) -> None:
     """Show what a trained generator draws: sheets of strengths, guidance and noise, for scenes that it has not seen."""
-    from marsgen.config import DataConfig, load_config
+    from marsgen.cleaning.dataset import open_dataset
+    from marsgen.commands.preview import PreviewConfig
+    from marsgen.commands.preview import preview as show
+    from marsgen.core.config import DataConfig, load_config
+    from marsgen.core.runs import Run, latest_run
     from marsgen.generators import load_generator
-    from marsgen.preview import PreviewConfig
-    from marsgen.preview import preview as show
-    from marsgen.runs import Run, latest_run
-    from marsgen.scenes.dataset import open_dataset
 
     settings = load_config(PreviewConfig, config, overrides or ())
     where = generator or str(latest_run(OUTPUTS, "marsgen train-generator"))
@@ -390,10 +394,10 @@ def export(
     out: Out = None,
 ) -> None:
     """Write a data set in another format: PNG folder, WebDataset tars or Parquet."""
-    from marsgen.config import load_config
-    from marsgen.export import ExportConfig, check_writable
-    from marsgen.export import export as write
-    from marsgen.runs import Run
+    from marsgen.commands.export import ExportConfig, check_writable
+    from marsgen.commands.export import export as write
+    from marsgen.core.config import load_config
+    from marsgen.core.runs import Run
     from marsgen.scenes.sources import open_scenes
 
     settings = load_config(ExportConfig, config, [*(overrides or ()), *([f"to={to.value}"] if to else [])])
@@ -441,8 +445,8 @@ def score(
     out: Out = None,
 ) -> None:
     """Measure a synthetic set: realism, variety, agreement with a judge, near-copies; write a page with pictures."""
-    from marsgen.config import load_config
-    from marsgen.score import ScoreConfig, score_set
+    from marsgen.commands.score import ScoreConfig, score_set
+    from marsgen.core.config import load_config
 
     settings = load_config(ScoreConfig, config, overrides or ())
     target = out or OUTPUTS / "score" / folder.resolve().name
@@ -456,8 +460,8 @@ def score(
 @app.command()
 def demo(config: ConfigFile = None, overrides: Overrides = None, out: Out = None) -> None:
     """Run the whole flow on simulated scenes, small, and end with a report to open."""
-    from marsgen.config import load_config
-    from marsgen.demo import DemoConfig, run_demo
+    from marsgen.commands.demo import DemoConfig, run_demo
+    from marsgen.core.config import load_config
 
     report = run_demo(load_config(DemoConfig, config, overrides or ()), out or OUTPUTS / "demo")
     say(f"\nopen {report}")

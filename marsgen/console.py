@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from marsgen.errors import InputError
-from marsgen.team import first_to_say
+from marsgen.core.errors import InputError
+from marsgen.core.process_group import first_to_say
 
 if TYPE_CHECKING:
-    from marsgen.config import Config
+    from marsgen.cleaning.dataset import Dataset
+    from marsgen.core.config import Config
     from marsgen.scenes.classes import ClassSet
-    from marsgen.scenes.dataset import Dataset
 
 Data = Annotated[
     str,

@@ -17,6 +17,6 @@
     study_counts.py  a study's raw counts, small enough to commit: study_results.py makes every number of them,
                      study_tables.py the files, study_page.py the page, study_gallery.py its pictures
 
-Of marsgen it imports scenes, runs, config, errors, files, console and team, nothing else; marsgen never imports
+Of marsgen it imports scenes, runs, config, errors, files, console and process group, nothing else; marsgen never imports
 segmenter.
 """

@@ -22,7 +22,7 @@ from marsgen.console import (
     say_settings,
     show_version,
 )
-from marsgen.errors import ConfigError
+from marsgen.core.errors import ConfigError
 
 # stages are imported inside the commands: torch takes seconds, --help should not
 app = typer.Typer(
@@ -65,14 +65,14 @@ def train(
     dry_run: DryRun = False,
 ) -> None:
     """Train a segmenter on real scenes, and on synthetic ones where given; a repeated command goes on where it was."""
-    from marsgen.config import load_config
-    from marsgen.runs import Run
-    from marsgen.scenes.dataset import open_dataset
-    from marsgen.team import join_team
+    from marsgen.cleaning.dataset import open_dataset
+    from marsgen.core.config import load_config
+    from marsgen.core.process_group import join_process_group
+    from marsgen.core.runs import Run
     from segmenter.config import TrainConfig
-    from segmenter.mixing import TrainingBatches, describe_extra, open_extras
-    from segmenter.train import check_best_metric, draw_network
-    from segmenter.train import train as fit
+    from segmenter.training.batches import TrainingBatches, describe_extra, open_extras
+    from segmenter.training.train import check_best_metric, draw_network
+    from segmenter.training.train import train as fit
 
     settings = load_config(TrainConfig, config, overrides or ())
     if dry_run:
@@ -80,8 +80,10 @@ def train(
     dataset = open_dataset(data, settings.data, read_class_set(classes))
     extras = open_extras(extra or (), dataset)
     check_best_metric(settings, dataset)
-    team = join_team()
-    TrainingBatches(settings, dataset, extras, team)  # what cannot be trained on is refused before a folder exists
+    process_group = join_process_group()
+    TrainingBatches(
+        settings, dataset, extras, process_group
+    )  # what cannot be trained on is refused before a folder exists
     _, pretrained = draw_network(settings, dataset.scenes.channels, len(dataset.scenes.classes))
     folder = out or OUTPUTS / _run_name(extra or (), settings.seed)
     inputs: dict[str, Any] = {
@@ -90,14 +92,14 @@ def train(
     }
     if pretrained:  # other weights under the same name are another run
         inputs["pretrained"] = pretrained
-    with team.main_process_first():
+    with process_group.main_process_first():
         run = Run.start(
             folder,
             "segmenter train",
             settings,
             inputs,
             without_effect=("workers", "cuda_graph"),
-            writes=team.is_main_process,
+            writes=process_group.is_main_process,
         )
     say_data(dataset)
     for source in extras:
@@ -134,13 +136,13 @@ def evaluate(
     """Score runs on labelled test scenes: IoU, precision and recall per class, and the share of regions found."""
     from functools import partial
 
-    from marsgen.config import load_config
-    from marsgen.errors import RunError
-    from marsgen.runs import Run
+    from marsgen.core.config import load_config
+    from marsgen.core.errors import RunError
+    from marsgen.core.runs import Run
     from marsgen.scenes.sources import open_scenes
-    from segmenter.evaluate import EvaluateConfig, choose_scenes, evaluation_folder, evaluation_lines
-    from segmenter.evaluate import evaluate as score
-    from segmenter.predict import load_segmenter, predict_indices
+    from segmenter.evaluation.evaluate import EvaluateConfig, choose_scenes, evaluation_folder, evaluation_lines
+    from segmenter.evaluation.evaluate import evaluate as score
+    from segmenter.inference.predict import load_segmenter, predict_indices
 
     settings = load_config(EvaluateConfig, config, overrides or ())
     if out is not None and len(runs) > 1:
@@ -161,9 +163,9 @@ def evaluate(
 @app.command()
 def compare(runs: RunFolders, config: ConfigFile = None, overrides: Overrides = None, out: Out = None) -> None:
     """Say per class what one arm gained over another, with intervals. The first run's arm is the baseline."""
-    from marsgen.config import load_config
-    from segmenter.compare import CompareConfig
-    from segmenter.compare import compare as measure
+    from marsgen.core.config import load_config
+    from segmenter.results.compare import CompareConfig
+    from segmenter.results.compare import compare as measure
 
     folder = out or OUTPUTS / "compare"
     settings = load_config(CompareConfig, config, overrides or ())
@@ -175,9 +177,9 @@ def compare(runs: RunFolders, config: ConfigFile = None, overrides: Overrides = 
 @app.command()
 def report(runs: RunFolders, config: ConfigFile = None, overrides: Overrides = None, out: Out = None) -> None:
     """Write one page from evaluated runs: gains, curves, confusion, and pictures of what was won and lost."""
-    from marsgen.config import load_config
-    from segmenter.report import ReportConfig
-    from segmenter.report import report as write
+    from marsgen.core.config import load_config
+    from segmenter.results.report import ReportConfig
+    from segmenter.results.report import report as write
 
     settings = load_config(ReportConfig, config, overrides or ())
     say(f"wrote {write(runs, settings, out or OUTPUTS / 'report', replace=out is None)}")
@@ -197,7 +199,7 @@ def study_report(
     ] = None,
 ) -> None:
     """Write a study's page and tables again from its raw counts: no data, no weights and no training are needed."""
-    from segmenter.study_page import report_study
+    from segmenter.results.study_page import report_study
 
     lines, page = report_study(study, out)
     for line in lines:
@@ -242,10 +244,10 @@ def study(
     dry_run: DryRun = False,
 ) -> None:
     """Train every arm of a study with every seed, and say what each gained; a repeated command goes on where it was."""
-    from marsgen.config import configs_folder, load_config
-    from marsgen.team import join_foremen
-    from segmenter.study import open_study, run_study
-    from segmenter.study_config import Study, StudyConfig
+    from marsgen.core.config import configs_folder, load_config
+    from marsgen.core.process_group import join_controllers
+    from segmenter.study.config import Study, StudyConfig
+    from segmenter.study.run import open_study, run_study
 
     if not config.is_file():
         shipped = ", ".join(sorted(path.name for path in (configs_folder() / "studies").glob("*.yaml")))
@@ -255,9 +257,9 @@ def study(
     study = Study(settings, folder, data, test, None if classes is None else str(classes), unlabelled)
     if dry_run:
         return say_settings(settings)
-    team = join_foremen()
-    run = open_study(study, team)
-    page = run_study(study, run, team)
+    process_group = join_controllers()
+    run = open_study(study, process_group)
+    page = run_study(study, run, process_group)
     say(f"wrote {page}")
 
 
@@ -273,13 +275,13 @@ def predict(
     out: Out = None,
 ) -> None:
     """Label images: the course's CSV for its npz, PNG label maps for everything else."""
-    from marsgen.config import load_config
-    from marsgen.files import file_fingerprint
-    from marsgen.runs import Run
+    from marsgen.core.config import load_config
+    from marsgen.core.files import file_fingerprint
+    from marsgen.core.runs import Run
     from marsgen.scenes.sources import open_scenes
     from segmenter.config import PredictConfig
-    from segmenter.predict import check_images
-    from segmenter.predict import predict as label
+    from segmenter.inference.predict import check_images
+    from segmenter.inference.predict import predict as label
 
     settings = load_config(PredictConfig, config, overrides or ())
     Run.load(run, "segmenter train")
@@ -309,12 +311,12 @@ def pseudo_label(
 
     Of an npz with a test_set, that is labelled; labels that the images have are not looked at.
     """
-    from marsgen.config import load_config
-    from marsgen.runs import Run
+    from marsgen.core.config import load_config
+    from marsgen.core.runs import Run
     from marsgen.scenes.sources import open_scenes
     from segmenter.config import PseudoLabelConfig
-    from segmenter.pseudo_labels import open_teachers, summary_lines
-    from segmenter.pseudo_labels import pseudo_label as label
+    from segmenter.inference.pseudo_labels import open_teachers, summary_lines
+    from segmenter.inference.pseudo_labels import pseudo_label as label
 
     settings = load_config(PseudoLabelConfig, config, overrides or ())
     if dry_run:

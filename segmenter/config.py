@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from marsgen.config import Config, DataConfig
+from marsgen.core.config import Config, DataConfig
 from marsgen.scenes.scene import MIN_SIDE_PX
 
 
@@ -95,7 +95,7 @@ class AugmentConfig(Config):
     """windows are enlarged or shrunk by a factor within 1 +- this"""
     translate: float = Field(0.05, ge=0, lt=1)
     """windows are shifted by up to this share of their sides"""
-    shared_by: int = Field(4, ge=1)
+    samples_per_draw: int = Field(4, ge=1)
     """windows that get the same random change; 1 is the most varied, and slow"""
 
 
@@ -123,10 +123,10 @@ class TrainConfig(Config):
     scales: tuple[Annotated[float, Field(ge=0.25, le=4)], ...] = Field((1.0,), min_length=1)
     """the windows of a batch are resized by one of these factors, drawn anew in each step; 2 costs four times
     as much as 1"""
-    extra_share: float = Field(0.25, gt=0, le=1)
+    extra_fraction: float = Field(0.25, gt=0, le=1)
     """share of each batch that comes from the --extra folders; each of their scenes is drawn equally often. At 1, real
     scenes choose the checkpoint alone"""
-    rare_share: float = Field(0.0, ge=0, lt=1)
+    rare_fraction: float = Field(0.0, ge=0, lt=1)
     """share of each batch drawn only from real scenes that show a rare class; the rest is drawn from all real scenes"""
     augment: AugmentConfig = AugmentConfig()
 
@@ -140,7 +140,7 @@ class TrainConfig(Config):
     """by iou, the smaller it is, the more a class counts that is not found at all"""
     class_weight_max: float = Field(0.0, ge=0)
     """no class weighs more than this many times the most frequent class; 0 = no bound"""
-    ignored_weight: float = Field(0.0, ge=0)
+    void_weight: float = Field(0.0, ge=0)
     """pixels of real scenes without a label are learned as one more class, each counting this many times a pixel of the
     most frequent class: `pseudo-label` then leaves out what looks like them (a rover, sky, far hills), and nothing else
     predicts that class. 0 = they teach nothing. Pixels without a label in --extra scenes never do"""
@@ -196,22 +196,22 @@ class TrainConfig(Config):
         unread = "class_weight_offset" if self.class_weights == "frequency" else "class_weight_power"
         if getattr(self, unread) != type(self).model_fields[unread].default:
             raise ValueError(f"{unread} is set, but class_weights is {self.class_weights}, which does not read it")
-        if self.ignored_weight and self.class_weights == "iou":
-            raise ValueError("ignored_weight is set, but class_weights is iou, which weighs that class as the others")
-        if self.ignored_weight and (self.loss.bce or self.loss.dice or self.loss.focal):
+        if self.void_weight and self.class_weights == "iou":
+            raise ValueError("void_weight is set, but class_weights is iou, which weighs that class as the others")
+        if self.void_weight and (self.loss.bce or self.loss.dice or self.loss.focal):
+            raise ValueError("void_weight is set, but bce, dice and focal do not read it; it needs cross_entropy alone")
+        if self.void_weight and self.extra_fraction == 1:
+            raise ValueError("void_weight is set, but extra_fraction is 1, so no real scene is drawn")
+        if self.extra_fraction + self.rare_fraction > 1:
             raise ValueError(
-                "ignored_weight is set, but bce, dice and focal do not read it; it needs cross_entropy alone"
+                f"extra_fraction {self.extra_fraction} and rare_fraction {self.rare_fraction} are more than a batch"
             )
-        if self.ignored_weight and self.extra_share == 1:
-            raise ValueError("ignored_weight is set, but extra_share is 1, so no real scene is drawn")
-        if self.extra_share + self.rare_share > 1:
-            raise ValueError(f"extra_share {self.extra_share} and rare_share {self.rare_share} are more than a batch")
         if self.crop is not None and min(self.crop) < MIN_SIDE_PX:
             raise ValueError(f"crop {list(self.crop)}: each side needs at least {MIN_SIDE_PX} pixels")
         return self
 
 
-class AskConfig(Config):
+class InferenceConfig(Config):
     """How a trained network is asked about an image; part of the configs of `predict`, `evaluate` and others."""
 
     flip: bool = False
@@ -225,20 +225,22 @@ class AskConfig(Config):
     """share of a window that the next one covers too"""
 
     @model_validator(mode="after")
-    def _askable(self) -> "AskConfig":
+    def _askable(self) -> "InferenceConfig":
         if self.window is not None and min(self.window) < MIN_SIDE_PX:
             raise ValueError(f"window {list(self.window)}: each side needs at least {MIN_SIDE_PX} pixels")
-        if self.window is None and self.overlap != AskConfig.model_fields["overlap"].default:
+        if self.window is None and self.overlap != InferenceConfig.model_fields["overlap"].default:
             raise ValueError("overlap is set, but window is null, so nothing overlaps")
         return self
 
     @classmethod
-    def of(cls, settings: dict[str, Any]) -> "AskConfig":
+    def of(cls, settings: dict[str, Any]) -> "InferenceConfig":
         """The part of a config as written that says how the network is asked."""
-        return AskConfig.model_validate({key: settings[key] for key in AskConfig.model_fields if key in settings})
+        return InferenceConfig.model_validate(
+            {key: settings[key] for key in InferenceConfig.model_fields if key in settings}
+        )
 
 
-class PredictConfig(AskConfig):
+class PredictConfig(InferenceConfig):
     """`segmenter predict`: how images become label maps, and in which form they are written."""
 
     format: Literal["auto", "csv", "png"] = "auto"
@@ -248,7 +250,7 @@ class PredictConfig(AskConfig):
     """images per forward pass"""
 
 
-class PseudoLabelConfig(AskConfig):
+class PseudoLabelConfig(InferenceConfig):
     """`segmenter pseudo-label`: which of the labels that networks give to pictures are kept to train on."""
 
     keep: float = Field(0.7, gt=0, le=1)

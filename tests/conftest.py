@@ -27,7 +27,7 @@ def tiny_test_npz(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """24 other labelled pairs, keys images and labels: a test set of its own."""
     from marsgen.scenes.simulate import SimulationConfig, simulate_scene
 
-    config = SimulationConfig(seed=77, rock_scene_share=0.5, outlier_share=0)
+    config = SimulationConfig(seed=77, rock_scene_fraction=0.5, outlier_fraction=0)
     pairs = [simulate_scene(i, config) for i in range(24)]
     path = tmp_path_factory.mktemp("data") / "tiny_test.npz"
     np.savez_compressed(

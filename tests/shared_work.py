@@ -13,8 +13,8 @@ from pathlib import Path
 
 from test_flow import call
 
-from marsgen.runs import Run
-from marsgen.team import join_team
+from marsgen.core.process_group import join_process_group
+from marsgen.core.runs import Run
 
 SEGMENTER = ["steps=6", "validate_every=3", "log_every=1", "batch_size=4", "unet.width=4", "precision=fp32"]
 SEGMENTER += [
@@ -22,7 +22,7 @@ SEGMENTER += [
     "unet.blocks=plain",
     "warmup_steps=2",
     "loss.dice=0.5",
-    "rare_share=0.25",
+    "rare_fraction=0.25",
     "patience=1",
     "best_metric=loss",
 ]
@@ -52,7 +52,7 @@ def settings(values: list[str]) -> list[str]:
 
 def main() -> None:
     data, folder = Path(sys.argv[1]), Path(sys.argv[2])
-    team = join_team()
+    process_group = join_process_group()
     states: list[str] = []
     save = Run.save_checkpoint
 
@@ -69,13 +69,13 @@ def main() -> None:
         call(*pairs_words(data, folder / "pairs")),
         call(*train_words(data, folder / "odd"), *settings(["batch_size=3"])),
     ]
-    notes = {"processes": team.num_processes, "codes": codes, "states": states}
-    (folder / f"notes-{team.process_index}.json").write_text(json.dumps(notes))
-    team.wait_for_everyone()
+    notes = {"processes": process_group.num_processes, "codes": codes, "states": states}
+    (folder / f"notes-{process_group.process_index}.json").write_text(json.dumps(notes))
+    process_group.wait_for_everyone()
 
     def dying(run: Run, step: int, tensors: dict, **record: object) -> None:
         save(run, step, tensors, **record)
-        if team.is_main_process:
+        if process_group.is_main_process:
             os.kill(os.getpid(), signal.SIGKILL)
 
     Run.save_checkpoint = dying  # type: ignore[method-assign, assignment]

@@ -7,29 +7,29 @@ from pathlib import Path
 import pytest
 import yaml
 
-from marsgen.config import build_config, load_config
-from marsgen.files import write_text
+from marsgen.core.config import build_config, load_config
+from marsgen.core.files import write_text
 from marsgen.scenes.classes import read_classes
-from segmenter.jobs import config_path
-from segmenter.study_config import Study, StudyConfig
-from segmenter.study_plan import plan_jobs
+from segmenter.study.config import Study, StudyConfig
+from segmenter.study.jobs import config_path
+from segmenter.study.plan import plan_jobs
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 MODELS = {
-    "demo": "marsgen.demo:DemoConfig",
-    "inspect": "marsgen.inspection:InspectConfig",
+    "demo": "marsgen.commands.demo:DemoConfig",
+    "inspect": "marsgen.commands.inspect:InspectConfig",
     "train-generator": "marsgen.generators.train_pix2pix:TrainPix2PixConfig",
     "diffusion": "marsgen.generators.train_diffusion:TrainDiffusionConfig",
-    "synthesize": "marsgen.synthesis:SynthesizeConfig",
-    "preview": "marsgen.preview:PreviewConfig",
-    "export": "marsgen.export:ExportConfig",
-    "score": "marsgen.score:ScoreConfig",
+    "synthesize": "marsgen.synthesis.synthesize:SynthesizeConfig",
+    "preview": "marsgen.commands.preview:PreviewConfig",
+    "export": "marsgen.commands.export:ExportConfig",
+    "score": "marsgen.commands.score:ScoreConfig",
     "segmenter": "segmenter.config:TrainConfig",
     "predict": "segmenter.config:PredictConfig",
     "pseudo-label": "segmenter.config:PseudoLabelConfig",
-    "evaluate": "segmenter.evaluate:EvaluateConfig",
-    "compare": "segmenter.compare:CompareConfig",
-    "report": "segmenter.report:ReportConfig",
+    "evaluate": "segmenter.evaluation.evaluate:EvaluateConfig",
+    "compare": "segmenter.results.compare:CompareConfig",
+    "report": "segmenter.results.report:ReportConfig",
 }
 RECIPES = {"pix2pix": "train-generator"}
 """yaml files that are another recipe of a command"""

@@ -4,18 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from refusals import refused
 from test_flow import call
-
-
-def refused(capsys, *words: str) -> str:
-    """Run a command that has to fail; return its one line."""
-    code = call(*words)
-    err = capsys.readouterr().err
-    lines = [line for line in err.splitlines() if line.startswith("error: ")]
-    assert code == 2, err
-    assert len(lines) == 1, err
-    assert "Traceback" not in err
-    return lines[0]
 
 
 @pytest.fixture
@@ -144,12 +134,12 @@ def test_an_output_folder_of_another_run_is_left_alone(here, tiny_npz, capsys):
 def test_a_full_disk_is_one_line(here, tiny_npz, capsys, monkeypatch):
     import errno
 
-    import marsgen.files
+    import marsgen.core.files
 
     def refuse(*_):
         raise OSError(errno.ENOSPC, "No space left on device", "synth/images/0000003.png")
 
-    monkeypatch.setattr(marsgen.files.os, "replace", refuse)
+    monkeypatch.setattr(marsgen.core.files.os, "replace", refuse)
     words = [
         "marsgen",
         "synthesize",

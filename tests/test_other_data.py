@@ -52,7 +52,7 @@ def table_top(tmp_path_factory) -> Path:
 @pytest.mark.timeout(240)
 def test_the_whole_path_on_rgb_folders_with_two_rare_classes(table_top, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    tiny, share = ROOT / "configs" / "tiny", ["--set", "data.test_share=0.2"]
+    tiny, share = ROOT / "configs" / "tiny", ["--set", "data.test_fraction=0.2"]
     data = ["--data", str(table_top)]
     steps = [
         ["marsgen", "inspect", *data, "--set", "autoencoder_steps=0"],

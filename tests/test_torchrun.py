@@ -11,7 +11,7 @@ import pytest
 from shared_work import generator_words, pairs_words, train_words
 from test_flow import call
 
-from marsgen.runs import Run, read_weights
+from marsgen.core.runs import Run, read_weights
 
 pytestmark = pytest.mark.timeout(400)
 
@@ -138,11 +138,11 @@ def test_a_studys_processes_may_be_more_than_the_gpus(tmp_path):
     script.write_text(
         "import sys, torch\n"
         "torch.cuda.is_available, torch.cuda.device_count = lambda: True, lambda: 1\n"
-        "from marsgen.team import join_foremen\n"
-        "team = join_foremen()\n"
-        "with team.main_process_first():\n"
-        "    open(sys.argv[1], 'a').write(f'{team.process_index} of {team.num_processes}\\n')\n"
-        "team.wait_for_everyone()\n"
+        "from marsgen.core.process_group import join_controllers\n"
+        "process_group = join_controllers()\n"
+        "with process_group.main_process_first():\n"
+        "    open(sys.argv[1], 'a').write(f'{process_group.process_index} of {process_group.num_processes}\\n')\n"
+        "process_group.wait_for_everyone()\n"
         "assert len(open(sys.argv[1]).readlines()) == 2\n"
     )
     done = torchrun(str(script), str(tmp_path / "order"))

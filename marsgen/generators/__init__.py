@@ -14,12 +14,12 @@ from typing import Any, Protocol
 import numpy as np
 from pydantic import ConfigDict, Field
 
-from marsgen.config import Config, load_config
-from marsgen.errors import ConfigError, RunError, nearest
+from marsgen.core.config import Config, load_config
+from marsgen.core.errors import ConfigError, RunError, nearest
 from marsgen.scenes.classes import ClassSet
 
 __all__ = [
-    "AS_IT_LIKES",
+    "DEFAULT_SAMPLING",
     "GENERATORS",
     "RECORD",
     "DrawConfig",
@@ -45,7 +45,7 @@ class DrawConfig(Config):
     """diffusion: steps from pure noise to a picture; a smaller strength takes proportionally fewer"""
 
 
-AS_IT_LIKES = DrawConfig()
+DEFAULT_SAMPLING = DrawConfig()
 """nothing asked for"""
 
 
@@ -57,7 +57,7 @@ class DrawRequest:
     """(B, h, w, channels) uint8: real pixels with the pasted region blended in"""
     indices: np.ndarray
     """(B, h, w) uint8 class indices of the edited label map, 255 = ignored"""
-    hole: np.ndarray
+    inpainting_mask: np.ndarray
     """(B, h, w) float32 in [0, 1]: 1 = the generator draws this pixel and does not see the composite there, 0 = real
     pixel that stays. All ones = draw the whole picture from the label map."""
     seeds: np.ndarray
@@ -66,7 +66,9 @@ class DrawRequest:
     def __post_init__(self) -> None:
         batch = self.indices.shape
         assert self.composites.shape[:3] == batch, f"composites {self.composites.shape} beside indices {batch}"
-        assert self.hole.shape == batch, f"hole {self.hole.shape} beside indices {batch}"
+        assert self.inpainting_mask.shape == batch, (
+            f"inpainting mask {self.inpainting_mask.shape} beside indices {batch}"
+        )
         assert self.seeds.shape == batch[:1], f"{self.seeds.shape} seeds for {batch[0]} windows"
 
 
@@ -98,7 +100,7 @@ class Generator(Protocol):
         """The settings that it draws with, defaults filled in: keys of `DrawConfig`."""
 
     def draw(self, request: DrawRequest) -> np.ndarray:
-        """(B, h, w, channels) uint8: drawn where hole = 1, the composite where hole = 0, a mix between."""
+        """(B, h, w, channels) uint8: drawn where inpainting mask = 1, the composite where inpainting mask = 0, a mix between."""
 
 
 # written as text, so that naming the generators on a command line does not import torch
@@ -148,7 +150,7 @@ def find_generator(name: str) -> type:
 
 
 def load_generator(
-    where: str, classes: ClassSet | None = None, channels: int | None = None, draw: DrawConfig = AS_IT_LIKES
+    where: str, classes: ClassSet | None = None, channels: int | None = None, draw: DrawConfig = DEFAULT_SAMPLING
 ) -> Generator:
     """Open a generator: "copy-paste", or the folder of a finished `marsgen train-generator` run.
 
@@ -162,7 +164,7 @@ def load_generator(
     """
     if where == "copy-paste":
         return find_generator(where)(classes, channels, draw)
-    from marsgen.runs import Run
+    from marsgen.core.runs import Run
 
     folder = Path(where)
     run = Run.load(folder)

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 MAX_SHIFT = 0.125
 """translation, as a share of each side"""
 CUTOUT = 0.4
-"""side of the square hole, as a share of each side"""
+"""side of the square inpainting mask, as a share of each side"""
 BRIGHTNESS = 0.5
 """largest offset, in spreads of the picture"""
 CONTRAST = 0.5
@@ -42,7 +42,7 @@ class Augmentation:
 
         Args:
             images: (B, channels, H, W) of mean about 0 and spread about 1; gradients flow back to them.
-            condition: (B, K, H, W) label map and hole: moved and cut with the image, never recoloured.
+            condition: (B, K, H, W) label map and inpainting mask: moved and cut with the image, never recoloured.
         Returns:
             (B, channels + K, H, W)
         """

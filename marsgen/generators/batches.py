@@ -1,4 +1,4 @@
-"""Training batches for generators that fill holes: scenes, rare ones more often, cut, flipped, and a hole in each."""
+"""Training batches for generators that fill inpainting masks: scenes, rare ones more often, cut, flipped, and an inpainting mask in each."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,14 +11,14 @@ from marsgen.scenes.scene import SceneSource
 
 
 @dataclass(frozen=True, eq=False)
-class HoleBatch:
-    """B equal-sized windows with a hole to fill in each."""
+class InpaintingBatch:
+    """B equal-sized windows with an inpainting mask to fill in each."""
 
     images: np.ndarray
     """(B, h, w, channels) uint8 real pixels"""
     indices: np.ndarray
     """(B, h, w) uint8 class indices, 255 = ignored"""
-    hole: np.ndarray
+    inpainting_mask: np.ndarray
     """(B, h, w) float32 in [0, 1], 1 = to be drawn"""
     seeds: np.ndarray
     """(B,) uint64 for the noise of each sample"""
@@ -27,7 +27,7 @@ class HoleBatch:
 
 
 @dataclass(frozen=True)
-class HoleSampler:
+class InpaintingSampler:
     """Draws training batches; sample b of step s is a pure function of (seed, s, b)."""
 
     scenes: SceneSource
@@ -37,15 +37,15 @@ class HoleSampler:
     """those of them that show a rare class"""
     rare: tuple[int, ...]
     """class indices of the rare classes"""
-    rare_share: float
-    scene_share: float
+    rare_fraction: float
+    scene_fraction: float
     crop_px: int
     seed: int
     unlabelled: Sequence[SceneSource] = ()
     """more pictures, without label maps"""
-    unlabelled_share: float = 0.0
+    unlabelled_fraction: float = 0.0
 
-    def batch(self, step: int, samples: Sequence[int]) -> HoleBatch:
+    def batch(self, step: int, samples: Sequence[int]) -> InpaintingBatch:
         """The samples of step `step` whose numbers are listed."""
         streams = [np.random.default_rng([self.seed, step, sample]) for sample in samples]
         scenes = [self._pick(rng) for rng in streams]
@@ -55,24 +55,24 @@ class HoleSampler:
             cut_window(image, indices, (height, width), self.rare, rng)
             for (image, indices, _), rng in zip(scenes, streams, strict=True)
         ]
-        holes = [
+        inpainting_masks = [
             np.ones((height, width), np.float32)
-            if rng.random() < self.scene_share
+            if rng.random() < self.scene_fraction
             else soft_window(indices, self.rare, rng)
             for (_, indices), rng in zip(windows, streams, strict=True)
         ]
         labelled = [found for _, _, found in scenes]
         seeds = [rng.integers(2**63) for rng in streams]
-        return HoleBatch(
+        return InpaintingBatch(
             np.stack([image for image, _ in windows]),
             np.stack([indices for _, indices in windows]),
-            np.stack(holes),
+            np.stack(inpainting_masks),
             np.array(seeds, np.uint64),
             np.array(labelled),
         )
 
     def _pick(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, bool]:
-        labelled = not (self.unlabelled and rng.random() < self.unlabelled_share)
+        labelled = not (self.unlabelled and rng.random() < self.unlabelled_fraction)
         image, indices = self._pick_labelled(rng) if labelled else self._pick_unlabelled(rng)
         if rng.random() < 0.5:
             image, indices = image[:, ::-1], indices[:, ::-1]
@@ -88,7 +88,7 @@ class HoleSampler:
         return image, np.full(image.shape[:2], IGNORED_INDEX, np.uint8)
 
     def _pick_labelled(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        wants_rare = rng.random() < self.rare_share
+        wants_rare = rng.random() < self.rare_fraction
         pool = self.rare_train if wants_rare and self.rare_train else self.train
         scene = self.scenes[pool[int(rng.integers(len(pool)))]]
         return scene.image, scene.indices
@@ -112,7 +112,7 @@ def cut_window(
 
 
 def soft_window(indices: np.ndarray, rare: Sequence[int], rng: np.random.Generator) -> np.ndarray:
-    """A random hole with a soft rim: half of them round a region of a rare class where the window shows one.
+    """A random inpainting mask with a soft rim: half of them round a region of a rare class where the window shows one.
 
     Returns:
         (h, w) float32: 1 up to a random margin round the region (or round its bounding box, or a random box), then

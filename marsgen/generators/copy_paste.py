@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from marsgen.errors import RunError
-from marsgen.generators import AS_IT_LIKES, DrawConfig, DrawRequest
+from marsgen.core.errors import RunError
+from marsgen.generators import DEFAULT_SAMPLING, DrawConfig, DrawRequest
 from marsgen.scenes.classes import ClassSet
 
 VERSION = 1
@@ -22,7 +22,7 @@ class CopyPaste:
 
     drawing: dict[str, Any] = {}  # noqa: RUF012 - never changed
 
-    def __init__(self, classes: ClassSet, channels: int, draw: DrawConfig = AS_IT_LIKES) -> None:
+    def __init__(self, classes: ClassSet, channels: int, draw: DrawConfig = DEFAULT_SAMPLING) -> None:
         """Raises: RunError: a way to draw is asked for."""
         if asked := [key for key, value in draw if value is not None]:
             raise RunError(f"copy-paste draws nothing: draw.{asked[0]} is for trained generators; leave it out")
@@ -30,5 +30,5 @@ class CopyPaste:
         self.channels = channels
 
     def draw(self, request: DrawRequest) -> np.ndarray:
-        """(B, h, w, channels) uint8: `request.composites`, whatever is asked for in `request.hole`."""
+        """(B, h, w, channels) uint8: `request.composites`, whatever is asked for in `request.inpainting mask`."""
         return request.composites

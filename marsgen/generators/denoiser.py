@@ -59,7 +59,7 @@ class GuidedStack(nn.ModuleList):
 
 
 class MapEncoder(nn.Module):
-    """Label map and hole -> features at every scale; one pass serves all steps of a drawing."""
+    """Label map and inpainting mask -> features at every scale; one pass serves all steps of a drawing."""
 
     def __init__(self, num_classes: int, fold: int, scales: int) -> None:
         super().__init__()
@@ -127,22 +127,29 @@ class Denoiser(ModelMixin, ConfigMixin):  # type: ignore[misc]
         nn.init.zeros_(self.last.weight)
 
     def condition(
-        self, labels: torch.Tensor, known: torch.Tensor, pictures: torch.Tensor, hole: torch.Tensor, style: torch.Tensor
+        self,
+        labels: torch.Tensor,
+        known: torch.Tensor,
+        pictures: torch.Tensor,
+        inpainting_mask: torch.Tensor,
+        style: torch.Tensor,
     ) -> "Condition":
         """What steers a drawing, computed once for all its steps.
 
         Args:
             labels: (B, H, W) int64 indices, 255 = ignored; H and W divide by `stride`.
             known: (B,) bool; False = the label map of that sample is not to be seen (the null condition).
-            pictures: (B, channels, H, W) normalised by `style`; hidden where hole = 1.
-            hole: (B, 1, H, W) in [0, 1].
+            pictures: (B, channels, H, W) normalised by `style`; hidden where inpainting mask = 1.
+            inpainting mask: (B, 1, H, W) in [0, 1].
             style: (B, S), see `measure_style`.
         """
         seen = known[:, None, None, None].to(pictures.dtype)
-        null = (1 - seen).expand_as(hole)
-        features = self.maps(torch.cat([one_hot(labels, self.num_classes) * seen, null, hole], dim=1))
-        visible = pictures * (1 - hole)
-        return Condition(features, torch.cat([visible, fill_smoothly(visible, hole), hole], dim=1), style)
+        null = (1 - seen).expand_as(inpainting_mask)
+        features = self.maps(torch.cat([one_hot(labels, self.num_classes) * seen, null, inpainting_mask], dim=1))
+        visible = pictures * (1 - inpainting_mask)
+        return Condition(
+            features, torch.cat([visible, fill_smoothly(visible, inpainting_mask), inpainting_mask], dim=1), style
+        )
 
     def forward(self, noisy: torch.Tensor, time: torch.Tensor, condition: "Condition") -> torch.Tensor:
         """Velocity of noisy pictures.
@@ -176,7 +183,7 @@ class Condition:
         self.features = features
         """(B, MAP_WIDTH, h, w) of each scale, finest first"""
         self.around = around
-        """(B, 2 channels + 1, H, W): visible pixels, their smooth continuation into the hole, the hole"""
+        """(B, 2 channels + 1, H, W): visible pixels, their smooth continuation into the inpainting mask, the inpainting mask"""
         self.style = style
         """(B, S)"""
 

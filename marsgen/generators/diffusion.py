@@ -1,8 +1,8 @@
 """diffusion: pictures drawn from noise in a few steps, steered by the label map; or real pixels changed only so far.
 
 `strength` is the dial between copy-paste and imagination (SDEdit, Meng et al. 2022, arXiv 2108.01073): the composite is
-noised to that level and denoised under the edited label map. 0 hands the composite back, 1 draws the hole from nothing.
-After every step the pixels outside the hole are real ones at the noise level reached (RePaint, Lugmayr et al. 2022,
+noised to that level and denoised under the edited label map. 0 hands the composite back, 1 draws the inpainting mask from nothing.
+After every step the pixels outside the inpainting mask are real ones at the noise level reached (RePaint, Lugmayr et al. 2022,
 arXiv 2201.09865). `guidance` moves each step away from what would be drawn without the label map (classifier-free
 guidance, Ho and Salimans 2022, arXiv 2207.12598). As in pix2pix.py, pictures are normalised by their style.
 """
@@ -19,13 +19,13 @@ import torch
 import torch.nn.functional as F
 from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
 
-from marsgen.errors import RunError
-from marsgen.files import file_fingerprint
-from marsgen.generators import AS_IT_LIKES, RECORD, DrawConfig, DrawRequest
+from marsgen.core.errors import RunError
+from marsgen.core.files import file_fingerprint
+from marsgen.core.runs import read_weights
+from marsgen.core.training import arithmetic
+from marsgen.generators import DEFAULT_SAMPLING, RECORD, DrawConfig, DrawRequest
 from marsgen.generators.denoiser import Condition, Denoiser
-from marsgen.generators.precision import arithmetic
 from marsgen.generators.style import StyleTable, denormalise, normalise, visible_style
-from marsgen.runs import read_weights
 from marsgen.scenes.classes import IGNORED_INDEX, ClassSet
 from marsgen.scenes.tensors import image_array, image_tensor, label_tensor, one_hot, pad_to_multiple
 
@@ -49,7 +49,7 @@ class Diffusion:
         network: Denoiser,
         styles: StyleTable,
         classes: ClassSet,
-        draw: DrawConfig = AS_IT_LIKES,
+        draw: DrawConfig = DEFAULT_SAMPLING,
         fingerprint: str = "",
         trained_on: tuple[str, ...] = (),
         precision: str = "auto",
@@ -83,7 +83,7 @@ class Diffusion:
         return {"strength": self.strength, "guidance": self.guidance, "sampling_steps": self.steps}
 
     @classmethod
-    def load(cls, folder: Path, draw: DrawConfig = AS_IT_LIKES) -> "Diffusion":
+    def load(cls, folder: Path, draw: DrawConfig = DEFAULT_SAMPLING) -> "Diffusion":
         """Open what `train_diffusion.train` left in a run folder.
 
         Raises:
@@ -115,34 +115,39 @@ class Diffusion:
             return request.composites
         images = image_tensor(request.composites).to(self.device)
         labels = label_tensor(request.indices).to(self.device)
-        hole = torch.from_numpy(request.hole)[:, None].to(self.device)
-        style, unknown = visible_style(images, hole)
+        inpainting_mask = torch.from_numpy(request.inpainting_mask)[:, None].to(self.device)
+        style, unknown = visible_style(images, inpainting_mask)
         padded = (side + -side % self.network.stride for side in images.shape[2:])
         choice, noise = draw_noise(request.seeds.tolist(), (self.channels, *padded))
         if unknown.any() and self.strength == 1:  # at less than full strength, the composite shows its own style
             shares = one_hot(labels, len(self.classes)).mean(dim=(2, 3))
             style = torch.where(unknown[:, None], self.styles.choose(shares, choice.to(self.device)), style)
-        inputs = pad_inputs(normalise(images, style), labels, hole, self.network.stride)
+        inputs = pad_inputs(normalise(images, style), labels, inpainting_mask, self.network.stride)
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
             drawn = self._denoise(*inputs, style, noise.to(self.device))
         drawn = drawn[..., : images.shape[2], : images.shape[3]]
-        return image_array(images + hole * (denormalise(drawn, style).clamp(-1, 1) - images))
+        return image_array(images + inpainting_mask * (denormalise(drawn, style).clamp(-1, 1) - images))
 
     def _denoise(
-        self, pictures: torch.Tensor, labels: torch.Tensor, hole: torch.Tensor, style: torch.Tensor, noise: torch.Tensor
+        self,
+        pictures: torch.Tensor,
+        labels: torch.Tensor,
+        inpainting_mask: torch.Tensor,
+        style: torch.Tensor,
+        noise: torch.Tensor,
     ) -> torch.Tensor:
-        """From pictures noised to `strength` back to pictures, the hole drawn anew; all (B, ., H, W)."""
+        """From pictures noised to `strength` back to pictures, the inpainting mask drawn anew; all (B, ., H, W)."""
         known = torch.ones(len(labels), dtype=torch.bool, device=self.device)
-        condition = self.network.condition(labels, known, pictures, hole, style)
+        condition = self.network.condition(labels, known, pictures, inpainting_mask, style)
         if self.guidance != 1:
-            condition = condition.joined(self.network.condition(labels, ~known, pictures, hole, style))
+            condition = condition.joined(self.network.condition(labels, ~known, pictures, inpainting_mask, style))
         levels = noise_levels(self.strength, self.steps)
         solver = flow_solver(levels)
         x = torch.lerp(pictures, noise, levels[0])
         for level, timestep in zip(levels[1:], solver.timesteps, strict=True):
             velocity = self._velocity(x, timestep / TIMESTEPS, condition)
             x = solver.step(velocity, timestep, x, return_dict=False)[0]
-            x = torch.lerp(torch.lerp(pictures, noise, level), x, hole)
+            x = torch.lerp(torch.lerp(pictures, noise, level), x, inpainting_mask)
         return x
 
     def _velocity(self, x: torch.Tensor, level: torch.Tensor, condition: Condition) -> torch.Tensor:
@@ -161,13 +166,13 @@ def draw_noise(seeds: Iterable[int], shape: tuple[int, ...]) -> tuple[torch.Tens
 
 
 def pad_inputs(
-    pictures: torch.Tensor, labels: torch.Tensor, hole: torch.Tensor, multiple: int
+    pictures: torch.Tensor, labels: torch.Tensor, inpainting_mask: torch.Tensor, multiple: int
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Extend (B, channels, H, W), (B, H, W), (B, 1, H, W) until both sides divide: unlabelled ground that is kept."""
     height, width = labels.shape[1:]
     margin = (0, -width % multiple, 0, -height % multiple)
     pictures, _ = pad_to_multiple(pictures, multiple)
-    return pictures, F.pad(labels, margin, value=IGNORED_INDEX), F.pad(hole, margin)
+    return pictures, F.pad(labels, margin, value=IGNORED_INDEX), F.pad(inpainting_mask, margin)
 
 
 def noise_levels(strength: float, steps: int) -> torch.Tensor:

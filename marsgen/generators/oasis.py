@@ -2,7 +2,7 @@
 
 Source: Schonfeld et al. 2021, You Only Need Adversarial Supervision for Semantic Image Synthesis, arXiv 2012.04781. It
 is never given the label map, so a generator only gets past it with pixels that show their class. Differences: only
-pixels of the hole are fake; a real pixel without a label is real of any class; the balance of the classes is that of
+pixels of the inpainting mask are fake; a real pixel without a label is real of any class; the balance of the classes is that of
 the whole training data and not of one batch, where a few pixels of a rare class could outweigh everything; it still
 gives features to match.
 
@@ -28,7 +28,7 @@ LARGEST_WEIGHT = 20.0
 
 
 class SegmentationDiscriminator(nn.Module):
-    """U-Net with spectral norm from a picture and its hole to the logits of C classes and of "fake"."""
+    """U-Net with spectral norm from a picture and its inpainting mask to the logits of C classes and of "fake"."""
 
     def __init__(self, num_classes: int, channels: int, width: int) -> None:
         super().__init__()
@@ -64,11 +64,11 @@ class SegmentationDiscriminator(nn.Module):
     def features(self, seen: torch.Tensor) -> list[torch.Tensor]:
         """The features of each layer on the way down."""
         seen, _ = pad_to_multiple(seen, STRIDE)
-        pictures, labelled, hole = seen[:, : self.channels], seen[:, self.channels : -1], seen[:, -1:]
+        pictures, labelled, inpainting_mask = seen[:, : self.channels], seen[:, self.channels : -1], seen[:, -1:]
         grain = pictures - F.avg_pool2d(pictures, 3, stride=1, padding=1, count_include_pad=False)
         # 0 where augmentation has cut the picture away
         inside = labelled.sum(dim=1, keepdim=True)
-        x = F.pixel_unshuffle(torch.cat([pictures, 2 * grain, inside, hole], dim=1), 2)
+        x = F.pixel_unshuffle(torch.cat([pictures, 2 * grain, inside, inpainting_mask], dim=1), 2)
         x1 = leaky(self.stem(x.contiguous(memory_format=torch.channels_last)))  # (B, W, H/2, W/2)
         x2 = leaky(self.down1(x1))  # (B, 2W, H/4, W/4)
         x3 = leaky(self.down2(x2))  # (B, 4W, H/8, W/8)
@@ -98,9 +98,9 @@ def class_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     Returns:
         (B, 1, H, W), 0 where `labels` is 0 throughout.
     """
-    log_share = F.log_softmax(logits, dim=1)
-    of_any_class = torch.logsumexp(log_share[:, :-1], dim=1, keepdim=True)
-    return -(labels * torch.cat([log_share[:, :-1], of_any_class], dim=1)).sum(dim=1, keepdim=True)
+    log_fraction = F.log_softmax(logits, dim=1)
+    of_any_class = torch.logsumexp(log_fraction[:, :-1], dim=1, keepdim=True)
+    return -(labels * torch.cat([log_fraction[:, :-1], of_any_class], dim=1)).sum(dim=1, keepdim=True)
 
 
 def mix_mask(labels: torch.Tensor, seeds: Iterable[int]) -> torch.Tensor:
@@ -134,17 +134,19 @@ class Segments:
     ) -> torch.Tensor:
         """Of the logits for what `join` gave, under the augmented `condition` (B, C + 2, H, W)."""
         real, fake, mixed = logits[0].chunk(3)
-        labels, hole = condition[:, :-1], condition[:, -1:]
+        labels, inpainting_mask = condition[:, :-1], condition[:, -1:]
         kept = labels.sum(dim=1, keepdim=True)
         real_loss = (class_loss(real, labels) * self._weight(labels)).sum() / kept.sum()
-        fake_loss = (-F.log_softmax(fake, dim=1)[:, -1:] * hole).sum() / hole.sum().clamp_min(1)
+        fake_loss = (-F.log_softmax(fake, dim=1)[:, -1:] * inpainting_mask).sum() / inpainting_mask.sum().clamp_min(1)
         inconsistent = F.mse_loss(mixed, torch.lerp(fake, real, mix_mask(labels, seeds)))
         return real_loss + fake_loss + LABELMIX_WEIGHT * inconsistent
 
     def adversarial_loss(self, logits: list[torch.Tensor], condition: torch.Tensor) -> torch.Tensor:
-        """What the generator pays for pixels of the hole that do not show their class, or that look fake."""
-        labels, hole = condition[:, :-1], condition[:, -1:]
-        return (class_loss(logits[0], labels) * self._weight(labels) * hole).sum() / hole.sum().clamp_min(1)
+        """What the generator pays for pixels of the inpainting mask that do not show their class, or that look fake."""
+        labels, inpainting_mask = condition[:, :-1], condition[:, -1:]
+        return (
+            class_loss(logits[0], labels) * self._weight(labels) * inpainting_mask
+        ).sum() / inpainting_mask.sum().clamp_min(1)
 
     def _weight(self, labels: torch.Tensor) -> torch.Tensor:
         return (labels * self.weights[:, None, None]).sum(dim=1, keepdim=True)

@@ -1,7 +1,7 @@
-"""pix2pix: one network that draws a whole scene from its label map, or only a hole in a real one.
+"""pix2pix: one network that draws a whole scene from its label map, or only an inpainting mask in a real one.
 
 A conditional GAN in the spirit of Isola et al. 2017 (arXiv 1611.07004), with feature matching (Wang et al. 2018, arXiv
-1711.11585). The generator sees the label map, the real pixels round the hole, a *style* (brightness, contrast and grain
+1711.11585). The generator sees the label map, the real pixels round the inpainting mask, a *style* (brightness, contrast and grain
 of the picture, in numbers) and noise. Both networks work on pictures normalised by their style: what sand looks like
 does not depend on the exposure, and with few pictures nothing is left to learn it twice. Inside, nothing is normalised
 over space or batch: a label map of one class would lose it, and a sample would depend on its neighbours.
@@ -22,13 +22,13 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from marsgen.errors import RunError
-from marsgen.files import file_fingerprint
-from marsgen.generators import AS_IT_LIKES, RECORD, DrawConfig, DrawRequest
+from marsgen.core.errors import RunError
+from marsgen.core.files import file_fingerprint
+from marsgen.core.runs import read_weights, without_prefix
+from marsgen.core.training import arithmetic
+from marsgen.generators import DEFAULT_SAMPLING, RECORD, DrawConfig, DrawRequest
 from marsgen.generators.norm import ChannelNorm
-from marsgen.generators.precision import arithmetic
 from marsgen.generators.style import STYLE_NUMBERS, StyleTable, denormalise, fill_smoothly, normalise, visible_style
-from marsgen.runs import read_weights, without_prefix
 from marsgen.scenes.classes import IGNORED_INDEX, ClassSet
 from marsgen.scenes.tensors import image_array, image_tensor, label_tensor, one_hot, pad_to_multiple
 
@@ -127,20 +127,25 @@ class GeneratorNetwork(nn.Module):
                 parameter.copy_(parameter[::4].repeat_interleave(4, dim=0))
 
     def forward(
-        self, labels: torch.Tensor, pictures: torch.Tensor, hole: torch.Tensor, style: torch.Tensor, noise: Noise
+        self,
+        labels: torch.Tensor,
+        pictures: torch.Tensor,
+        inpainting_mask: torch.Tensor,
+        style: torch.Tensor,
+        noise: Noise,
     ) -> torch.Tensor:
         """Draw.
 
         Args:
             labels: (B, H, W) int64 indices, 255 = ignored.
-            pictures: (B, channels, H, W) normalised by `style`; hidden where hole = 1.
-            hole: (B, 1, H, W) in [0, 1].
+            pictures: (B, channels, H, W) normalised by `style`; hidden where inpainting mask = 1.
+            inpainting mask: (B, 1, H, W) in [0, 1].
             style: (B, S), see `measure_style`.
             noise: see `draw_noise`.
         Returns:
-            (B, channels, H, W) float32, normalised by `style`, drawn everywhere and not only in the hole.
+            (B, channels, H, W) float32, normalised by `style`, drawn everywhere and not only in the inpainting mask.
         """
-        given = torch.cat([one_hot(labels, self.num_classes), pictures * (1 - hole), hole], dim=1)
+        given = torch.cat([one_hot(labels, self.num_classes), pictures * (1 - inpainting_mask), inpainting_mask], dim=1)
         given, (height, width) = pad_to_multiple(given, STRIDE)
         smooth = fill_smoothly(given[:, -1 - self.channels : -1], given[:, -1:])
         given = torch.cat([given, smooth], dim=1)
@@ -162,7 +167,7 @@ class GeneratorNetwork(nn.Module):
 
 
 class DiscriminatorNetwork(nn.Module):
-    """PatchGAN with spectral norm: judges patches of image, label map and hole at two scales.
+    """PatchGAN with spectral norm: judges patches of image, label map and inpainting mask at two scales.
 
     The small patches see texture and seams, the large ones see whether a rock looks like one.
     """
@@ -212,14 +217,14 @@ def leaky(x: torch.Tensor) -> torch.Tensor:
 # losses
 
 
-def blend(images: torch.Tensor, drawn: torch.Tensor, hole: torch.Tensor) -> torch.Tensor:
-    """Drawn pixels inside the hole, real ones outside; all (B, ., H, W)."""
-    return images + hole * (drawn - images)
+def blend(images: torch.Tensor, drawn: torch.Tensor, inpainting_mask: torch.Tensor) -> torch.Tensor:
+    """Drawn pixels inside the inpainting mask, real ones outside; all (B, ., H, W)."""
+    return images + inpainting_mask * (drawn - images)
 
 
-def patch_weights(hole: torch.Tensor, logits: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-    """Weight of each patch: the largest hole value in and next to it. Patches that are real anyway teach nothing."""
-    padded, _ = pad_to_multiple(hole, STRIDE)
+def patch_weights(inpainting_mask: torch.Tensor, logits: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    """Weight of each patch: the largest inpainting mask value in and next to it. Patches that are real anyway teach nothing."""
+    padded, _ = pad_to_multiple(inpainting_mask, STRIDE)
     own = [F.max_pool2d(padded, padded.shape[-1] // verdict.shape[-1]) for verdict in logits]
     return [F.max_pool2d(weight, 3, stride=1, padding=1) for weight in own]
 
@@ -274,9 +279,11 @@ def feature_matching_loss(real: Sequence[torch.Tensor], fake: Sequence[torch.Ten
     return torch.stack(terms).mean()
 
 
-def l1_loss(pictures: torch.Tensor, drawn: torch.Tensor, labels: torch.Tensor, hole: torch.Tensor) -> torch.Tensor:
-    """Mean absolute difference in the labelled part of the hole. What is unlabelled cannot be known from the map."""
-    return weighted_mean((drawn - pictures).abs(), hole * (labels != IGNORED_INDEX)[:, None])
+def l1_loss(
+    pictures: torch.Tensor, drawn: torch.Tensor, labels: torch.Tensor, inpainting_mask: torch.Tensor
+) -> torch.Tensor:
+    """Mean absolute difference in the labelled part of the inpainting mask. What is unlabelled cannot be known from the map."""
+    return weighted_mean((drawn - pictures).abs(), inpainting_mask * (labels != IGNORED_INDEX)[:, None])
 
 
 # the trained generator
@@ -292,7 +299,7 @@ class Pix2Pix:
         network: GeneratorNetwork,
         styles: StyleTable,
         classes: ClassSet,
-        draw: DrawConfig = AS_IT_LIKES,
+        draw: DrawConfig = DEFAULT_SAMPLING,
         fingerprint: str = "",
         trained_on: tuple[str, ...] = (),
         precision: str = "auto",
@@ -315,7 +322,7 @@ class Pix2Pix:
         return {"strength": self.strength}
 
     @classmethod
-    def load(cls, folder: Path, draw: DrawConfig = AS_IT_LIKES) -> "Pix2Pix":
+    def load(cls, folder: Path, draw: DrawConfig = DEFAULT_SAMPLING) -> "Pix2Pix":
         """Open what `train_pix2pix.train` left in a run folder.
 
         Raises:
@@ -342,18 +349,18 @@ class Pix2Pix:
         """See `Generator.draw`. Equal requests give equal bytes, and no sample depends on the others in its batch.
 
         A strength below 1 shows the network that much of the composite, and keeps as much of it: what it has learned
-        from soft rims of holes.
+        from soft rims of inpainting masks.
         """
         if self.strength == 0:
             return request.composites
         images = image_tensor(request.composites).to(self.device)
         labels = label_tensor(request.indices).to(self.device)
-        hole = self.strength * torch.from_numpy(request.hole)[:, None].to(self.device)
+        inpainting_mask = self.strength * torch.from_numpy(request.inpainting_mask)[:, None].to(self.device)
         noise = draw_noise(request.seeds.tolist(), *request.indices.shape[1:]).to(self.device)
-        style, unknown = visible_style(images, hole)
+        style, unknown = visible_style(images, inpainting_mask)
         if unknown.any():
             shares = one_hot(labels, len(self.classes)).mean(dim=(2, 3))
             style = torch.where(unknown[:, None], self.styles.choose(shares, noise.choice), style)
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            drawn = self.network(labels, normalise(images, style), hole, style, noise)
-        return image_array(blend(images, denormalise(drawn, style).clamp(-1, 1), hole))
+            drawn = self.network(labels, normalise(images, style), inpainting_mask, style, noise)
+        return image_array(blend(images, denormalise(drawn, style).clamp(-1, 1), inpainting_mask))

@@ -43,17 +43,17 @@ def measure_style(images: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     return torch.cat([mean, spread, grain], dim=1)
 
 
-def visible_style(images: torch.Tensor, hole: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Style of the real pixels round each hole, and for which samples there are too few of them to tell.
+def visible_style(images: torch.Tensor, inpainting_mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Style of the real pixels round each inpainting mask, and for which samples there are too few of them to tell.
 
     Args:
         images: (B, channels, H, W) in [-1, 1].
-        hole: (B, 1, H, W) in [0, 1].
+        inpainting mask: (B, 1, H, W) in [0, 1].
     Returns:
         (B, S) styles, of the whole image where too little is visible; (B,) bool, True there.
     """
-    unknown = (1 - hole).mean(dim=(1, 2, 3)) < 0.05
-    weight = torch.where(unknown[:, None, None, None], torch.ones_like(hole), 1 - hole)
+    unknown = (1 - inpainting_mask).mean(dim=(1, 2, 3)) < 0.05
+    weight = torch.where(unknown[:, None, None, None], torch.ones_like(inpainting_mask), 1 - inpainting_mask)
     return measure_style(images, weight), unknown
 
 
@@ -74,16 +74,16 @@ def _mean_and_spread(style: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return mean, spread
 
 
-def fill_smoothly(visible: torch.Tensor, hole: torch.Tensor) -> torch.Tensor:
-    """Local brightness of the real pixels, carried on into the hole: what a drawing starts from.
+def fill_smoothly(visible: torch.Tensor, inpainting_mask: torch.Tensor) -> torch.Tensor:
+    """Local brightness of the real pixels, carried on into the inpainting mask: what a drawing starts from.
 
     Args:
-        visible: (B, channels, H, W) normalised pictures times (1 - hole); sides divide by COARSE.
-        hole: (B, 1, H, W) in [0, 1].
+        visible: (B, channels, H, W) normalised pictures times (1 - inpainting mask); sides divide by COARSE.
+        inpainting mask: (B, 1, H, W) in [0, 1].
     Returns:
         (B, channels, H, W); 0, the mean of the picture, far from any real pixel.
     """
-    light = F.avg_pool2d(torch.cat([visible, 1 - hole], dim=1), COARSE)
+    light = F.avg_pool2d(torch.cat([visible, 1 - inpainting_mask], dim=1), COARSE)
     total = light
     for _ in range(3):
         # cells without a real pixel of their own ask the neighbours, then theirs, each round with less to say

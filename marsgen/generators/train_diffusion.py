@@ -11,14 +11,16 @@ from accelerate import Accelerator
 from pydantic import Field, model_validator
 from tqdm import tqdm
 
-from marsgen.config import Config, DataConfig
-from marsgen.errors import DataError
-from marsgen.files import write_json
+from marsgen.cleaning.dataset import Dataset
+from marsgen.core.config import Config, DataConfig
+from marsgen.core.errors import DataError
+from marsgen.core.files import write_json
+from marsgen.core.runs import Run
+from marsgen.core.training import arithmetic
 from marsgen.generators import RECORD
-from marsgen.generators.batches import HoleSampler
+from marsgen.generators.batches import InpaintingSampler
 from marsgen.generators.denoiser import Denoiser
 from marsgen.generators.diffusion import STYLES, Diffusion, draw_noise, pad_inputs, save_denoiser
-from marsgen.generators.precision import arithmetic
 from marsgen.generators.style import normalise, visible_style
 from marsgen.generators.training import (
     describe,
@@ -34,8 +36,6 @@ from marsgen.generators.training import (
     update_ema,
     write_grid,
 )
-from marsgen.runs import Run
-from marsgen.scenes.dataset import Dataset
 from marsgen.scenes.scene import SceneSource, scene_key
 from marsgen.scenes.tensors import image_tensor, label_tensor
 
@@ -46,7 +46,7 @@ class TrainDiffusionConfig(Config):
     kind: Literal["diffusion"] = "diffusion"
     """which generator to train"""
     seed: int = Field(0, ge=0)
-    """first weights, order of scenes, holes, noise and its levels"""
+    """first weights, order of scenes, inpainting masks, noise and its levels"""
     data: DataConfig = DataConfig()
     steps: int = Field(6000, ge=1)
     """optimizer steps"""
@@ -54,11 +54,11 @@ class TrainDiffusionConfig(Config):
     """windows per step, over all processes"""
     crop_px: int = Field(64, ge=32)
     """longer sides of a scene are cut to this, somewhere new each time"""
-    rare_share: float = Field(0.3, ge=0, le=1)
+    rare_fraction: float = Field(0.3, ge=0, le=1)
     """share of the labelled windows drawn from scenes that show a rare class; the rest from all scenes alike"""
-    scene_share: float = Field(0.5, ge=0, le=1)
-    """share of the windows drawn whole, from the label map alone; in the others the hole is a soft window"""
-    unlabelled_share: float = Field(0.2, ge=0, lt=1)
+    scene_fraction: float = Field(0.5, ge=0, le=1)
+    """share of the windows drawn whole, from the label map alone; in the others the inpainting mask is a soft window"""
+    unlabelled_fraction: float = Field(0.2, ge=0, lt=1)
     """share of the windows from pictures without labels, where there are any (an npz's test_set, --unlabelled)"""
     label_dropout: float = Field(0.1, ge=0, lt=1)
     """share of the labelled windows whose label map is hidden: the null condition that guidance needs"""
@@ -72,7 +72,7 @@ class TrainDiffusionConfig(Config):
     """largest AdamW step size"""
     warmup_steps: int = Field(200, ge=0)
     """steps over which it rises to that"""
-    decay_share: float = Field(0.5, ge=0, le=1)
+    decay_fraction: float = Field(0.5, ge=0, le=1)
     """it falls linearly to 0 over this last share of the steps"""
     noise_mean: float = 0.0
     """noise levels are drawn as sigmoid(normal), which weights the middle ones (Esser et al. 2024, arXiv 2403.03206):
@@ -128,7 +128,7 @@ def train(
     # data
     sampler = sampler_of(dataset, config, unlabelled)
     styles = survey_styles(dataset)
-    null_condition = config.label_dropout > 0 or sampler.unlabelled_share > 0
+    null_condition = config.label_dropout > 0 or sampler.unlabelled_fraction > 0
     record = describe("diffusion", dataset, null_condition=null_condition, precision=config.precision)
     record["trained_on"] += unlabelled_keys(sampler)
 
@@ -150,15 +150,17 @@ def train(
         steps, "diffusion", config.steps, initial=done, mininterval=1.0, disable=not accelerator.is_main_process
     )
     for step in progress:
-        set_lr(optimizer, config.lr * lr_factor(step, config.steps, config.decay_share, config.warmup_steps))
+        set_lr(optimizer, config.lr * lr_factor(step, config.steps, config.decay_fraction, config.warmup_steps))
 
         # a batch: pictures normalised by their style, some label maps hidden
         batch = sampler.batch(step, mine)
         images = image_tensor(batch.images).to(device)  # (B, channels, h, w) in [-1, 1]
         labels = label_tensor(batch.indices).to(device)  # (B, h, w)
-        hole = torch.from_numpy(batch.hole)[:, None].to(device)  # (B, 1, h, w)
-        style, _ = visible_style(images, hole)
-        pictures, labels, hole = pad_inputs(normalise(images, style), labels, hole, network.stride)
+        inpainting_mask = torch.from_numpy(batch.inpainting_mask)[:, None].to(device)  # (B, 1, h, w)
+        style, _ = visible_style(images, inpainting_mask)
+        pictures, labels, inpainting_mask = pad_inputs(
+            normalise(images, style), labels, inpainting_mask, network.stride
+        )
         dropped, levels = draw_levels(batch.seeds, config)
         known = torch.from_numpy(batch.labelled & ~dropped).to(device)  # (B,)
         time = torch.from_numpy(levels).to(device)  # (B,) share of noise
@@ -167,11 +169,11 @@ def train(
         # somewhere on the straight line between picture and noise: which way does it run?
         noisy = torch.lerp(pictures, noise, time[:, None, None, None])
         with autocast():
-            velocity = velocity_of(noisy, time, labels, known, pictures, hole, style)
+            velocity = velocity_of(noisy, time, labels, known, pictures, inpainting_mask, style)
         error = (velocity - (noise - pictures)).square()
-        # over the holes of all processes, so that several learn what one would
-        drawn_px = accelerator.reduce(hole.sum(), "mean").clamp_min(1)
-        loss = (error * hole).sum() / (drawn_px * pictures.shape[1])
+        # over the inpainting masks of all processes, so that several learn what one would
+        drawn_px = accelerator.reduce(inpainting_mask.sum(), "mean").clamp_min(1)
+        loss = (error * inpainting_mask).sum() / (drawn_px * pictures.shape[1])
         accelerator.backward(loss)
         accelerator.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
@@ -226,25 +228,27 @@ def draw_levels(seeds: np.ndarray, config: TrainDiffusionConfig) -> tuple[np.nda
     return dropped, (1 / (1 + np.exp(-normal))).astype(np.float32)
 
 
-def sampler_of(dataset: Dataset, config: TrainDiffusionConfig, unlabelled: Sequence[SceneSource] = ()) -> HoleSampler:
+def sampler_of(
+    dataset: Dataset, config: TrainDiffusionConfig, unlabelled: Sequence[SceneSource] = ()
+) -> InpaintingSampler:
     """Windows of the train part and of pictures without labels; nothing else is ever learned from.
 
     Raises:
         DataError: pictures of other channels than the data's.
     """
     refuse_other_channels(unlabelled, dataset)
-    used = tuple(source for source in unlabelled if len(source)) if config.unlabelled_share else ()
-    return HoleSampler(
+    used = tuple(source for source in unlabelled if len(source)) if config.unlabelled_fraction else ()
+    return InpaintingSampler(
         dataset.scenes,
         train=dataset.split.train,
         rare_train=rare_scenes(dataset),
         rare=rare_indices(dataset),
-        rare_share=config.rare_share,
-        scene_share=config.scene_share,
+        rare_fraction=config.rare_fraction,
+        scene_fraction=config.scene_fraction,
         crop_px=config.crop_px,
         seed=config.seed,
         unlabelled=used,
-        unlabelled_share=config.unlabelled_share if used else 0.0,
+        unlabelled_fraction=config.unlabelled_fraction if used else 0.0,
     )
 
 
@@ -258,6 +262,6 @@ def refuse_other_channels(unlabelled: Sequence[SceneSource], dataset: Dataset) -
             )
 
 
-def unlabelled_keys(sampler: HoleSampler) -> list[str]:
+def unlabelled_keys(sampler: InpaintingSampler) -> list[str]:
     """Content keys of the pictures without labels, so that none of them is ever taken for unseen."""
     return [scene_key(source.read(i)[0]) for source in sampler.unlabelled for i in range(len(source))]

@@ -10,11 +10,14 @@ from accelerate import Accelerator
 from pydantic import Field
 from tqdm import tqdm
 
-from marsgen.config import Config, DataConfig
-from marsgen.files import write_json
+from marsgen.cleaning.dataset import Dataset
+from marsgen.core.config import Config, DataConfig
+from marsgen.core.files import write_json
+from marsgen.core.runs import Run, prefixed
+from marsgen.core.training import arithmetic
 from marsgen.generators import RECORD
 from marsgen.generators.augment import draw_augmentation
-from marsgen.generators.batches import HoleSampler
+from marsgen.generators.batches import InpaintingSampler
 from marsgen.generators.oasis import SegmentationDiscriminator, Segments, balance_classes
 from marsgen.generators.pix2pix import (
     WEIGHTS,
@@ -27,7 +30,6 @@ from marsgen.generators.pix2pix import (
     feature_matching_loss,
     l1_loss,
 )
-from marsgen.generators.precision import arithmetic
 from marsgen.generators.style import normalise, visible_style
 from marsgen.generators.training import (
     describe,
@@ -43,8 +45,6 @@ from marsgen.generators.training import (
     update_ema,
     write_grid,
 )
-from marsgen.runs import Run, prefixed
-from marsgen.scenes.dataset import Dataset
 from marsgen.scenes.tensors import image_tensor, label_tensor, one_hot
 
 
@@ -54,7 +54,7 @@ class TrainPix2PixConfig(Config):
     kind: Literal["pix2pix"] = "pix2pix"
     """which generator to train; copy-paste needs no training"""
     seed: int = Field(0, ge=0)
-    """first weights, order of scenes, holes and noise"""
+    """first weights, order of scenes, inpainting masks and noise"""
     data: DataConfig = DataConfig()
     steps: int = Field(1200, ge=1)
     """optimizer steps of each network"""
@@ -62,10 +62,10 @@ class TrainPix2PixConfig(Config):
     """windows per step, over all processes"""
     crop_px: int = Field(128, ge=32)
     """longer sides of a scene are cut to this, somewhere new each time"""
-    rare_share: float = Field(0.3, ge=0, le=1)
+    rare_fraction: float = Field(0.3, ge=0, le=1)
     """share of the windows drawn from scenes that show a rare class; the rest from all scenes alike"""
-    scene_share: float = Field(0.5, ge=0, le=1)
-    """share of the windows drawn whole, from the label map alone; in the others the hole is a soft window"""
+    scene_fraction: float = Field(0.5, ge=0, le=1)
+    """share of the windows drawn whole, from the label map alone; in the others the inpainting mask is a soft window"""
     discriminator: Literal["segmentation", "patch"] = "segmentation"
     """what judges: the class of each real pixel or "fake" (OASIS), or real or fake patch by patch (PatchGAN)"""
     generator_width: int = Field(32, ge=4)
@@ -78,7 +78,7 @@ class TrainPix2PixConfig(Config):
     """larger than the generator's (two time scales, Heusel et al. 2017, arXiv 1706.08500)"""
     beta2: float = Field(0.99, gt=0, lt=1)
     """Adam's second moment; its first is 0, since a moving opponent makes momentum stale"""
-    decay_share: float = Field(0.4, ge=0, le=1)
+    decay_fraction: float = Field(0.4, ge=0, le=1)
     """the step sizes fall linearly to 0 over this last share of the steps"""
     adversarial_weight: float = Field(1.0, ge=0)
     """weight of looking real to the discriminator"""
@@ -147,26 +147,26 @@ def train(config: TrainPix2PixConfig, run: Run, dataset: Dataset) -> dict[str, A
         steps, "pix2pix", config.steps, initial=done, mininterval=1.0, disable=not accelerator.is_main_process
     )
     for step in progress:
-        set_lr(g_optimizer, config.generator_lr * lr_factor(step, config.steps, config.decay_share))
-        set_lr(d_optimizer, config.discriminator_lr * lr_factor(step, config.steps, config.decay_share))
+        set_lr(g_optimizer, config.generator_lr * lr_factor(step, config.steps, config.decay_fraction))
+        set_lr(d_optimizer, config.discriminator_lr * lr_factor(step, config.steps, config.decay_fraction))
 
         # a batch: pictures normalised by their style, one augmentation for real and fake
         batch = sampler.batch(step, mine)
         _, height, width = batch.indices.shape
         images = image_tensor(batch.images).to(device)  # (B, channels, h, w) in [-1, 1]
         labels = label_tensor(batch.indices).to(device)  # (B, h, w)
-        hole = torch.from_numpy(batch.hole)[:, None].to(device)  # (B, 1, h, w)
+        inpainting_mask = torch.from_numpy(batch.inpainting_mask)[:, None].to(device)  # (B, 1, h, w)
         noise = draw_noise(batch.seeds.tolist(), height, width).to(device)
-        style, _ = visible_style(images, hole)
+        style, _ = visible_style(images, inpainting_mask)
         pictures = normalise(images, style)
-        condition = torch.cat([one_hot(labels, num_classes), hole], dim=1)
+        condition = torch.cat([one_hot(labels, num_classes), inpainting_mask], dim=1)
         augmentation = draw_augmentation(height, width, config.augmentation, batch.seeds).to(device)
         seen_real = augmentation.apply(pictures, condition)
 
         # fake, then the discriminator on the detached fake
         with autocast():
-            drawn = draw_with(labels, pictures, hole, style, noise)
-            fake = blend(pictures, drawn, hole)
+            drawn = draw_with(labels, pictures, inpainting_mask, style, noise)
+            fake = blend(pictures, drawn, inpainting_mask)
             seen_fake = augmentation.apply(fake, condition)
             moved = seen_real[:, channels:]  # the condition as augmented
             logits, _ = judge_with(judging.join(seen_real, seen_fake.detach(), moved, batch.seeds))
@@ -183,7 +183,7 @@ def train(config: TrainPix2PixConfig, run: Run, dataset: Dataset) -> dict[str, A
             fake_logits, fake_features = discriminator(seen_fake)
             adversarial = judging.adversarial_loss(fake_logits, moved)
             features = feature_matching_loss(real_features, fake_features)
-            l1 = l1_loss(pictures, drawn, labels, hole)
+            l1 = l1_loss(pictures, drawn, labels, inpainting_mask)
             g_loss = config.adversarial_weight * adversarial + config.feature_weight * features + config.l1_weight * l1
         accelerator.backward(g_loss)
         g_optimizer.step()
@@ -217,24 +217,26 @@ def train(config: TrainPix2PixConfig, run: Run, dataset: Dataset) -> dict[str, A
     return summary
 
 
-def sampler_of(dataset: Dataset, config: TrainPix2PixConfig) -> HoleSampler:
+def sampler_of(dataset: Dataset, config: TrainPix2PixConfig) -> InpaintingSampler:
     """Windows of the train part; nothing else of the data set is ever learned from."""
-    return HoleSampler(
+    return InpaintingSampler(
         dataset.scenes,
         train=dataset.split.train,
         rare_train=rare_scenes(dataset),
         rare=rare_indices(dataset),
-        rare_share=config.rare_share,
-        scene_share=config.scene_share,
+        rare_fraction=config.rare_fraction,
+        scene_fraction=config.scene_fraction,
         crop_px=config.crop_px,
         seed=config.seed,
     )
 
 
-def expected_pixels(dataset: Dataset, sampler: HoleSampler) -> np.ndarray:
+def expected_pixels(dataset: Dataset, sampler: InpaintingSampler) -> np.ndarray:
     """(C + 1,) expected pixels per scene of each class in what `sampler` draws; last = ignored."""
     pixels = dataset.survey.pixels
     everywhere = pixels[list(sampler.train)].mean(axis=0)
     if not sampler.rare_train:
         return everywhere
-    return (1 - sampler.rare_share) * everywhere + sampler.rare_share * pixels[list(sampler.rare_train)].mean(axis=0)
+    return (1 - sampler.rare_fraction) * everywhere + sampler.rare_fraction * pixels[list(sampler.rare_train)].mean(
+        axis=0
+    )

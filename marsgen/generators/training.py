@@ -10,13 +10,13 @@ import torch
 from PIL import Image
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from marsgen.errors import ConfigError, RunError
-from marsgen.files import write_bytes
+from marsgen.cleaning.dataset import Dataset
+from marsgen.core.errors import ConfigError, RunError
+from marsgen.core.files import write_bytes
+from marsgen.core.runs import Run, load_optimizer_tensors, optimizer_tensors, prefixed, without_prefix
 from marsgen.generators import DrawRequest, Generator
 from marsgen.generators.batches import cut_window, soft_window
 from marsgen.generators.style import StyleTable, measure_style
-from marsgen.runs import Run, load_optimizer_tensors, optimizer_tensors, prefixed, without_prefix
-from marsgen.scenes.dataset import Dataset
 from marsgen.scenes.tensors import image_tensor
 
 STYLE_SCENES = 4096
@@ -97,10 +97,10 @@ def restore(run: Run, networks: Networks, optimizers: Optimizers) -> int:
     return checkpoint.step
 
 
-def lr_factor(step: int, steps: int, decay_share: float, warmup_steps: int = 0) -> float:
-    """Rising linearly to 1 over `warmup_steps`, falling linearly over the last `decay_share`; step counts from 1."""
+def lr_factor(step: int, steps: int, decay_fraction: float, warmup_steps: int = 0) -> float:
+    """Rising linearly to 1 over `warmup_steps`, falling linearly over the last `decay_fraction`; step counts from 1."""
     left = steps - step + 1
-    return min(1.0, step / max(1, warmup_steps), left / max(1.0, decay_share * steps))
+    return min(1.0, step / max(1, warmup_steps), left / max(1.0, decay_fraction * steps))
 
 
 def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
@@ -127,7 +127,7 @@ def refuse_nan(losses: dict[str, float], step: int, rates: str) -> None:
 
 
 def write_grid(run: Run, step: int, generator: Generator, dataset: Dataset, crop_px: int, seed: int) -> None:
-    """samples/step_*.png: mask | real | whole scene drawn | hole drawn, for a few validation scenes."""
+    """samples/step_*.png: mask | real | whole scene drawn | inpainting mask drawn, for a few validation scenes."""
     if not run.writes:
         return
     rows = [np.hstack(_grid_row(i, generator, dataset, crop_px, seed)) for i in grid_scenes(dataset)]
@@ -157,8 +157,8 @@ def _grid_row(index: int, generator: Generator, dataset: Dataset, crop_px: int, 
     image, indices = cut_window(scene.image, scene.indices, (height, width), rare, rng)
     window = soft_window(indices, rare, rng)
     drawn = [
-        generator.draw(DrawRequest(image[None], indices[None], hole[None], np.array([index], np.uint64)))[0]
-        for hole in (np.ones_like(window), window)
+        generator.draw(DrawRequest(image[None], indices[None], inpainting_mask[None], np.array([index], np.uint64)))[0]
+        for inpainting_mask in (np.ones_like(window), window)
     ]
     # the mask is dark where the last picture is real
     mask = (classes.paint(classes.to_ids(indices)) * (0.4 + 0.6 * window[..., None])).astype(np.uint8)

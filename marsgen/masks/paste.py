@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import numpy as np
 from pydantic import Field, model_validator
 
-from marsgen.config import Config
+from marsgen.core.config import Config
 
 if TYPE_CHECKING:
     from marsgen.masks.regions import Region
@@ -34,7 +34,7 @@ class PasteConfig(Config):
     # what is cut out
     min_region_px: int = Field(64, ge=1)
     """smaller regions are dropped as annotation crumbs"""
-    max_region_share: float = Field(0.3, gt=0, le=1)
+    max_region_fraction: float = Field(0.3, gt=0, le=1)
     """larger regions, as a share of their scene, are dropped: a wall is not a thing that stands on the ground"""
     min_solidity: float = Field(0.75, ge=0, le=1)
     """area of a region divided by that of its convex hull; below it the label is a rim or a patchwork"""
@@ -77,11 +77,11 @@ class PasteConfig(Config):
     """classes that a region may stand on; empty means every class that is not pasted"""
     gap_px: int = Field(2, ge=0)
     """pixels that stay free between a pasted region and anything of a pasted class"""
-    max_ignored_share: float = Field(0.1, ge=0, le=1)
+    max_ignored_fraction: float = Field(0.1, ge=0, le=1)
     """largest share of a region that may cover pixels without a label (sky, rover, unlabelled ground)"""
     min_visible_px: int = Field(48, ge=1)
     """fewest pixels of a pasted region inside the image"""
-    min_visible_share: float = Field(0.5, gt=0, le=1)
+    min_visible_fraction: float = Field(0.5, gt=0, le=1)
     """smallest share of a pasted region inside the image; the rest is cut off by the border"""
     tries: int = Field(30, ge=1)
     """places tried for the regions of one scene before another scene is drawn"""

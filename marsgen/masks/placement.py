@@ -7,10 +7,10 @@ from functools import lru_cache
 import numpy as np
 from scipy import ndimage
 
+from marsgen.cleaning.survey import block_means
 from marsgen.masks.paste import Box
 from marsgen.masks.regions import cut_sides
 from marsgen.scenes.scene import SceneSource
-from marsgen.scenes.survey import block_means
 
 SEEN_PX = 16
 """smaller patches of a class are taken for annotation crumbs"""

@@ -7,7 +7,7 @@ from functools import partial
 
 import numpy as np
 
-from marsgen.errors import DataError
+from marsgen.core.errors import DataError
 from marsgen.masks.outlines import OutlineLender, recombine
 from marsgen.masks.paste import (
     MIN_DISTANCE,
@@ -30,7 +30,7 @@ from marsgen.scenes.scene import SceneSource, scene_key
 FOOT_SHARE = 0.2
 """lowest share of a region's rows in which its outline touches the ground"""
 FOOT_ON_GROUND = 0.9
-"""share of that outline that has to lie on a ground class; labels have small holes"""
+"""share of that outline that has to lie on a ground class; labels have small inpainting masks"""
 CUT_DEEPER = 0.3
 """a region that its donor's border cuts off is pushed out of the picture by up to this share of its size"""
 
@@ -199,7 +199,7 @@ def edit_sample(
     raise DataError(
         f"sample {index}: no place for {fewest} regions of {', '.join(library.class_names)} in "
         f"{config.max_parents} scenes with {config.tries} tries each; raise paste.tries, paste.max_parents or "
-        "paste.max_ignored_share, or name other paste.ground_classes"
+        "paste.max_ignored_fraction, or name other paste.ground_classes"
     )
 
 
@@ -381,11 +381,11 @@ def _fits(stamp: Stamp, top: int, left: int, canvas: _Canvas, config: PasteConfi
     labels, depth = canvas.edited.labels[window], stamp.depth[inside]
     mask = depth > 0
     visible = np.count_nonzero(mask)
-    if visible < max(config.min_visible_px, config.min_visible_share * np.count_nonzero(stamp.depth > 0)):
+    if visible < max(config.min_visible_px, config.min_visible_fraction * np.count_nonzero(stamp.depth > 0)):
         return False
     if canvas.pasted[labels[depth > -config.gap_px]].any() or _crowded(window, stamp, canvas, config):
         return False
-    if np.count_nonzero(labels[mask] == canvas.ignored) > config.max_ignored_share * visible:
+    if np.count_nonzero(labels[mask] == canvas.ignored) > config.max_ignored_fraction * visible:
         return False
     standing = canvas.ground[labels[_foot_outline(mask)]]
     return bool(standing.mean() >= FOOT_ON_GROUND)

@@ -8,7 +8,7 @@ import numpy as np
 from scipy import ndimage
 from skimage.measure import label, regionprops
 
-from marsgen.errors import DataError
+from marsgen.core.errors import DataError
 from marsgen.masks.paste import MIN_DISTANCE, Box, PasteConfig, horizon_row, luminance
 from marsgen.scenes.classes import ClassSet
 from marsgen.scenes.scene import Scene, SceneSource, scene_key
@@ -134,7 +134,7 @@ def _no_region(name: str, areas: Sequence[int], scenes: int, config: PasteConfig
         )
     return (
         f"class {name} has {len(areas)} regions in the {scenes} train scenes, but none of a shape fit for pasting; "
-        "lower paste.min_solidity or paste.min_thickness, or raise paste.max_region_share"
+        "lower paste.min_solidity or paste.min_thickness, or raise paste.max_region_fraction"
     )
 
 
@@ -144,7 +144,7 @@ def cut_sides(box: tuple[int, int, int, int], shape: tuple[int, ...]) -> tuple[s
 
 
 def _is_fit(found: Any, cut: tuple[str, ...], scene_px: int, config: PasteConfig) -> bool:
-    if not config.min_region_px <= found.area <= config.max_region_share * scene_px:
+    if not config.min_region_px <= found.area <= config.max_region_fraction * scene_px:
         return False
     if {"left", "right"} <= set(cut) or {"top", "bottom"} <= set(cut):
         return False  # wider or taller than its scene: there is no place for it anywhere else

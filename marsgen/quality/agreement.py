@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from marsgen.judges import Judge
+from marsgen.quality.judges import Judge
 from marsgen.scenes.classes import IGNORED_INDEX
 from marsgen.scenes.confusion import confusion_matrix
 

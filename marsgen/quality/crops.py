@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from marsgen.errors import DataError
+from marsgen.core.errors import DataError
 from marsgen.masks.paste import Box
 from marsgen.scenes.scene import Scene, SceneSource
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from marsgen.errors import DataError, RunError, nearest
-from marsgen.files import file_fingerprint, write_npy
-from marsgen.judges import Judge
+from marsgen.core.errors import DataError, RunError, nearest
+from marsgen.core.files import file_fingerprint, write_npy
+from marsgen.quality.judges import Judge
 from marsgen.scenes.scene import scene_key
 
 if TYPE_CHECKING:

@@ -14,13 +14,13 @@ from typing import Any, Generic, Protocol, TypeVar
 import numpy as np
 from pydantic import Field, model_validator
 
-from marsgen.config import Config
-from marsgen.errors import RunError
-from marsgen.judges import Judge, open_judge
+from marsgen.cleaning.dataset import Dataset
+from marsgen.core.config import Config
+from marsgen.core.errors import RunError
 from marsgen.quality.agreement import agreement_counts, ignore_noisy, pixel_losses, usual_losses
+from marsgen.quality.judges import Judge, open_judge
 from marsgen.scenes.classes import IGNORED_INDEX
 from marsgen.scenes.confusion import iou_per_class
-from marsgen.scenes.dataset import Dataset
 
 PILOT_SIZE = 128
 """candidates that `keep` is turned into a bar with: the first ones of the seed, whatever --n"""
@@ -76,7 +76,7 @@ class Candidate(Protocol):
         """(H, W) bool: the windows that the generator was given; the rest is the real parent and not judged."""
 
     @property
-    def hole(self) -> np.ndarray:
+    def inpainting_mask(self) -> np.ndarray:
         """(H, W) float32: above 0 where the generator may have drawn."""
 
     @property
@@ -102,7 +102,7 @@ class Choice(Generic[CandidateT]):
     indices: np.ndarray
     """(H, W) uint8: the candidate's, noisy pixels ignored"""
     ignored_pixels: int
-    ignored_share: dict[str, float]
+    ignored_fraction: dict[str, float]
     """of each pasted class: share of its pixels that became ignored"""
 
     def record(self) -> dict[str, Any]:
@@ -113,7 +113,7 @@ class Choice(Generic[CandidateT]):
             "tried": self.tried,
             "kept": "passed" if self.passed else f"best of {self.tried}",
             "ignored_pixels": self.ignored_pixels,
-            "ignored_share": self.ignored_share,
+            "ignored_fraction": self.ignored_fraction,
         }
 
 
@@ -165,7 +165,7 @@ class Selector:
             passed=passed,
             indices=indices,
             ignored_pixels=int(np.count_nonzero(ignored)),
-            ignored_share={
+            ignored_fraction={
                 name: round(float(ignored[candidate.indices == self.judge.classes.index(name)].mean()), DIGITS)
                 for name in candidate.pasted
             },
@@ -178,7 +178,7 @@ class Selector:
             for numbers in _of_one_shape(candidates):
                 indices = np.stack([candidates[n].indices for n in numbers])
                 losses = pixel_losses(self.judge, np.stack([candidates[n].image for n in numbers]), indices)
-                drawn = np.stack([candidates[n].hole > 0 for n in numbers])
+                drawn = np.stack([candidates[n].inpainting_mask > 0 for n in numbers])
                 quiet = ignore_noisy(indices, losses, self.usual, self.config.ignore_above, drawn)
                 for number, result in zip(numbers, quiet, strict=True):
                     cleaned[number] = result
@@ -216,8 +216,8 @@ class Tally:
         self.tried += selection["tried"]
         self.passed += selection["kept"] == "passed"
         self.ignored_pixels += selection["ignored_pixels"]
-        self.samples.update(selection["ignored_share"].keys())
-        self.shares.update(selection["ignored_share"])
+        self.samples.update(selection["ignored_fraction"].keys())
+        self.shares.update(selection["ignored_fraction"])
 
     def describe(self, selector: Selector) -> dict[str, Any]:
         """Key `selection` of DONE: what was kept, dropped and ignored, in words."""
@@ -258,7 +258,7 @@ def refuse_leaks(judge: Judge, where: str, dataset: Dataset) -> None:
         example = next((names[key] for key in strange if key in names), "")
         raise RunError(
             f"{where} was trained on {len(strange)} scenes outside the train part of these data{example}; train it on "
-            "the same data with the same data settings (val_share, folds, split_seed and so on)"
+            "the same data with the same data settings (val_fraction, folds, split_seed and so on)"
         )
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from marsgen.errors import DataError
+from marsgen.core.errors import DataError
 from marsgen.scenes.classes import ClassSet
 from marsgen.scenes.folder import and_more, check_same_size, check_side, fingerprint_files
 from marsgen.scenes.pictures import check_all, list_pictures, probe_image, read_grey, read_label_map, read_mask

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from marsgen.errors import DataError, nearest
+from marsgen.core.errors import DataError, nearest
 
 IGNORED_INDEX = 255
 """Class index of pixels without a label, in every tensor and table; at most 255 classes can therefore exist."""

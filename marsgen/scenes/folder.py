@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import yaml
 
-from marsgen.errors import DataError
-from marsgen.files import write_bytes, write_text
+from marsgen.core.errors import DataError
+from marsgen.core.files import write_bytes, write_text
 from marsgen.scenes.classes import ClassSet, read_classes
 from marsgen.scenes.manifest import MANIFEST_FILE, Manifest, is_plain
 from marsgen.scenes.pictures import (

@@ -9,7 +9,7 @@ from typing import Any, overload
 import numpy as np
 from tqdm import tqdm
 
-from marsgen.errors import DataError
+from marsgen.core.errors import DataError
 
 MANIFEST_FILE = "manifest.jsonl"
 

@@ -23,8 +23,8 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from marsgen.errors import DataError, nearest
-from marsgen.files import write_stream
+from marsgen.core.errors import DataError, nearest
+from marsgen.core.files import write_stream
 from marsgen.scenes.classes import IGNORED_INDEX, ClassSet
 from marsgen.scenes.scene import MIN_SIDE_PX, SceneSource
 

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from marsgen.errors import DataError
+from marsgen.core.errors import DataError
 from marsgen.scenes.classes import ClassSet
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")

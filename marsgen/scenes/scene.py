@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from marsgen.errors import DataError
+from marsgen.core.errors import DataError
 from marsgen.scenes.classes import ClassSet
 
 MIN_SIDE_PX = 32

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from marsgen.errors import DataError
-from marsgen.files import filling_npy
+from marsgen.core.errors import DataError
+from marsgen.core.files import filling_npy
 from marsgen.scenes.classes import ClassSet
 from marsgen.scenes.folder import CLASSES_FILE, MadeScenes, fingerprint_files
 from marsgen.scenes.manifest import MANIFEST_FILE

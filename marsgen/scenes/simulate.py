@@ -51,9 +51,9 @@ class SimulationConfig:
     """1 = grey, 3 = RGB"""
     seed: int = 0
     """at least 0"""
-    rock_scene_share: float = 0.028
+    rock_scene_fraction: float = 0.028
     """share (0..1) of the scenes that are no outliers with at least one pixel labelled big rock"""
-    outlier_share: float = 0.04
+    outlier_fraction: float = 0.04
     """share (0..1) of scenes with a foreign picture on the ground and the nonsense label map"""
     label_noise: float = 1.0
     """0 = perfect labels .. 1 = as careless as a crowd"""
@@ -66,7 +66,7 @@ class SimulationConfig:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected an integer of at least {least}")
         if self.channels not in (1, 3):
             raise ValueError(f"channels is {self.channels}; expected 1 (grey) or 3 (RGB)")
-        for name in ("rock_scene_share", "outlier_share", "label_noise"):
+        for name in ("rock_scene_fraction", "outlier_fraction", "label_noise"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected a share in 0..1")
 
@@ -125,12 +125,12 @@ def simulate_stop(index: int, config: SimulationConfig) -> str:
 
 def is_outlier(index: int, config: SimulationConfig) -> bool:
     """Whether a scene shows a foreign picture and carries the nonsense label map. Raises ValueError: index below 0."""
-    return bool(_generator(config, _KIND_STREAM, index).random() < config.outlier_share)
+    return bool(_generator(config, _KIND_STREAM, index).random() < config.outlier_fraction)
 
 
 def _is_rock_scene(index: int, config: SimulationConfig) -> bool:
     """A second draw of the same stream, so that neither share depends on the other."""
-    return bool(_generator(config, _KIND_STREAM, index).random(2)[1] < config.rock_scene_share)
+    return bool(_generator(config, _KIND_STREAM, index).random(2)[1] < config.rock_scene_fraction)
 
 
 def _checked(index: int) -> int:
@@ -781,8 +781,8 @@ def _leave_out(rng: np.random.Generator, view: _View, labels: np.ndarray, noise:
         beyond = (columns - 0.5) * math.cos(angle) + (rows - 0.5) * math.sin(angle)
         labels[beyond + 0.05 * _field(rng, view.shape, (5, 5), smooth=False) > reach] = _BACKGROUND
     if rng.random() < 0.25 * noise:
-        hole = _field(rng, view.shape, (5, 7), smooth=False) > rng.uniform(0.9, 1.4)
-        labels[hole] = _BACKGROUND
+        inpainting_mask = _field(rng, view.shape, (5, 7), smooth=False) > rng.uniform(0.9, 1.4)
+        labels[inpainting_mask] = _BACKGROUND
     if len(ids) > 1 and rng.random() < 0.25 * noise:
         labels[labels == rng.choice(ids)] = _BACKGROUND
     rim = max(1, round(min(height, width) / 64))

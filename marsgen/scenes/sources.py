@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from marsgen.config import configs_folder
-from marsgen.errors import DataError, nearest
+from marsgen.core.config import configs_folder
+from marsgen.core.errors import DataError, nearest
 from marsgen.scenes.ai4mars import Ai4MarsScenes, find_navcam
 from marsgen.scenes.classes import ClassSet, read_classes
 from marsgen.scenes.folder import CLASSES_FILE, open_folder
@@ -150,8 +150,8 @@ _OPTIONS: dict[str, tuple[str, Callable[[str], Any], str]] = {
     "seed": ("seed", int, "an integer"),
     "size": ("size", lambda text: tuple(int(side) for side in text.split("x")), "HEIGHTxWIDTH in pixels"),
     "channels": ("channels", int, "1 or 3"),
-    "rocks": ("rock_scene_share", float, "the share of scenes with a big rock, 0..1"),
-    "outliers": ("outlier_share", float, "the share of outliers, 0..1"),
+    "rocks": ("rock_scene_fraction", float, "the share of scenes with a big rock, 0..1"),
+    "outliers": ("outlier_fraction", float, "the share of outliers, 0..1"),
     "noise": ("label_noise", float, "the carelessness of labels, 0..1"),
 }
 """option -> field of SimulationConfig, how to read it, what it is"""

@@ -28,10 +28,10 @@ NETWORKS: dict[str, type[nn.Module]] = {
 def build_network(config: TrainConfig, channels: int, num_classes: int) -> nn.Module:
     """The network that `config.network` names, with its own block of the config (`config.unet`), freshly drawn.
 
-    With `config.ignored_weight` it has a logit more than classes, the last: what looks like pixels without a label.
+    With `config.void_weight` it has a logit more than classes, the last: what looks like pixels without a label.
     """
     settings = getattr(config, config.network, None)
-    outputs = num_classes + (config.ignored_weight > 0)
+    outputs = num_classes + (config.void_weight > 0)
     return NETWORKS[config.network](channels, outputs, **(settings.model_dump() if settings else {}))
 
 

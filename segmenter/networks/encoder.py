@@ -11,8 +11,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from marsgen.errors import ConfigError, DataError, RunError, nearest
-from marsgen.files import file_fingerprint
+from marsgen.core.errors import ConfigError, DataError, RunError, nearest
+from marsgen.core.files import file_fingerprint
 from marsgen.scenes.tensors import pad_to_multiple
 from segmenter.config import EncoderConfig
 

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from marsgen.scenes.tensors import pad_to_multiple
-from segmenter.sharing import SharedDropout
+from segmenter.training.distributed import SyncDropout
 
 
 class ConvBlock(nn.Sequential):
@@ -22,7 +22,7 @@ class ConvBlock(nn.Sequential):
             nn.Conv2d(outside, outside, 3, padding=1, bias=False),
             build_norm(norm, outside),
             nn.ReLU(inplace=True),
-            *([SharedDropout(dropout)] if dropout else []),
+            *([SyncDropout(dropout)] if dropout else []),
         )
 
 
@@ -47,7 +47,7 @@ class ResidualBlock(nn.Module):
             build_norm(norm, outside),
         )
         self.shortcut = nn.Conv2d(inside, outside, 1) if inside != outside or of_pixels else nn.Identity()
-        self.dropout = SharedDropout(dropout)
+        self.dropout = SyncDropout(dropout)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B, inside, h, w) -> (B, outside, h, w)."""

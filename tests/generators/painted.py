@@ -4,11 +4,11 @@ from collections.abc import Callable
 
 import numpy as np
 
+from marsgen.cleaning.dataset import Dataset
+from marsgen.cleaning.splits import Split
+from marsgen.cleaning.survey import survey_scenes
 from marsgen.scenes.classes import ClassSet
-from marsgen.scenes.dataset import Dataset
 from marsgen.scenes.scene import SceneSource
-from marsgen.scenes.splits import Split
-from marsgen.scenes.survey import survey_scenes
 
 CLASSES = ClassSet(
     ("sand", "slab", "rock"), (3, 5, 8), ((9, 9, 9), (99, 99, 99), (200, 0, 0)), ignored=0, rare=("rock",)

@@ -21,7 +21,7 @@ def test_composites_come_back_as_they_are(channels, share_to_draw):
     request = DrawRequest(
         composites=composites.copy(),
         indices=rng.integers(0, 2, (3, 32, 40), dtype=np.uint8),
-        hole=(rng.random((3, 32, 40)) < share_to_draw).astype(np.float32),
+        inpainting_mask=(rng.random((3, 32, 40)) < share_to_draw).astype(np.float32),
         seeds=np.arange(3, dtype=np.uint64),
     )
     drawn = CopyPaste(CLASSES, channels).draw(request)

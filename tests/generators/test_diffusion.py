@@ -6,7 +6,7 @@ import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
 from test_pix2pix import changed, class_set, request
 
-from marsgen.errors import RunError
+from marsgen.core.errors import RunError
 from marsgen.generators import DrawConfig
 from marsgen.generators.denoiser import Denoiser
 from marsgen.generators.diffusion import Diffusion, draw_noise, flow_solver, noise_levels
@@ -36,7 +36,7 @@ def test_every_size_and_class_count_is_drawn_and_real_pixels_stay(count, channel
     asked = request(count, channels, height, width)
     drawn = untrained(count, channels, fold).draw(asked)
     assert (drawn.shape, drawn.dtype) == (asked.composites.shape, np.uint8)
-    outside, inside = asked.hole == 0, asked.hole == 1
+    outside, inside = asked.inpainting_mask == 0, asked.inpainting_mask == 1
     np.testing.assert_array_equal(drawn[outside], asked.composites[outside])
     assert (drawn[inside] != asked.composites[inside]).mean() > 0.9
 
@@ -45,7 +45,9 @@ def test_no_strength_is_exactly_copy_paste_and_more_of_it_moves_further_away():
     asked = request(4, 1, 64, 64)
     np.testing.assert_array_equal(untrained(strength=0).draw(asked), asked.composites)
     far = [
-        np.abs(untrained(strength=s, guidance=1).draw(asked).astype(int) - asked.composites)[asked.hole == 1].mean()
+        np.abs(untrained(strength=s, guidance=1).draw(asked).astype(int) - asked.composites)[
+            asked.inpainting_mask == 1
+        ].mean()
         for s in (0.05, 0.3, 0.9)
     ]
     assert far == sorted(far)
@@ -54,7 +56,7 @@ def test_no_strength_is_exactly_copy_paste_and_more_of_it_moves_further_away():
 
 def test_at_full_strength_what_lies_under_the_hole_is_not_seen_and_at_less_it_is():
     asked = request(4, 1, 32, 48)
-    hidden = asked.hole == 1
+    hidden = asked.inpainting_mask == 1
     other = asked.composites.copy()
     other[hidden] = 255 - other[hidden]
     full, half = untrained(strength=1), untrained(strength=0.5)
@@ -78,12 +80,12 @@ def test_a_sample_has_the_same_bytes_whatever_its_neighbours(precision):
 def test_another_seed_draws_another_picture_and_the_same_seed_the_same(whole):
     asked = request(4, 1, 64, 64)
     if whole:
-        asked = changed(asked, hole=np.ones_like(asked.hole))
+        asked = changed(asked, inpainting_mask=np.ones_like(asked.inpainting_mask))
     generator = untrained()
     drawn = generator.draw(asked)
     np.testing.assert_array_equal(drawn, generator.draw(asked))
     other = generator.draw(changed(asked, seeds=asked.seeds + np.uint64(1)))
-    assert (drawn[asked.hole == 1] != other[asked.hole == 1]).mean() > 0.3
+    assert (drawn[asked.inpainting_mask == 1] != other[asked.inpainting_mask == 1]).mean() > 0.3
 
 
 def test_the_label_map_matters_where_it_says_the_same_everywhere():
@@ -95,12 +97,12 @@ def test_the_label_map_matters_where_it_says_the_same_everywhere():
 
 def test_the_null_condition_is_neither_a_class_nor_ignored_ground():
     network = untrained().network
-    pictures, hole = torch.zeros(1, 1, 32, 32), torch.ones(1, 1, 32, 32)
+    pictures, inpainting_mask = torch.zeros(1, 1, 32, 32), torch.ones(1, 1, 32, 32)
     style = torch.zeros(1, 3)
 
     def features(index: int, known: bool) -> torch.Tensor:
         labels = torch.full((1, 32, 32), index)
-        return network.condition(labels, torch.tensor([known]), pictures, hole, style).features[0]
+        return network.condition(labels, torch.tensor([known]), pictures, inpainting_mask, style).features[0]
 
     assert torch.equal(features(0, False), features(2, False))
     assert not torch.allclose(features(255, True), features(255, False))

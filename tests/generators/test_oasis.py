@@ -9,8 +9,8 @@ import torch
 from marsgen.generators.oasis import SegmentationDiscriminator, Segments, balance_classes, class_loss, mix_mask
 
 
-def seen_of(pictures: torch.Tensor, labels: torch.Tensor, hole: torch.Tensor) -> torch.Tensor:
-    return torch.cat([pictures, labels, hole], dim=1)
+def seen_of(pictures: torch.Tensor, labels: torch.Tensor, inpainting_mask: torch.Tensor) -> torch.Tensor:
+    return torch.cat([pictures, labels, inpainting_mask], dim=1)
 
 
 def one_hot_rows(*classes: int, count: int) -> torch.Tensor:
@@ -31,7 +31,7 @@ def test_it_judges_every_pixel_of_any_size(count, channels, height, width):
 
 def test_it_never_looks_at_the_label_map_but_sees_what_was_cut_away():
     discriminator = SegmentationDiscriminator(2, 1, 8)
-    pictures, hole = torch.rand(1, 1, 32, 32), torch.ones(1, 1, 32, 32)
+    pictures, inpainting_mask = torch.rand(1, 1, 32, 32), torch.ones(1, 1, 32, 32)
     labels = torch.zeros(1, 3, 32, 32)
     verdicts = []
     for index in (0, 1, 2, None):
@@ -39,7 +39,7 @@ def test_it_never_looks_at_the_label_map_but_sees_what_was_cut_away():
         if index is not None:
             labels[:, index] = 1
         discriminator.eval()  # no further power iteration
-        verdicts.append(discriminator(seen_of(pictures, labels, hole))[0][0])
+        verdicts.append(discriminator(seen_of(pictures, labels, inpainting_mask))[0][0])
     torch.testing.assert_close(verdicts[0], verdicts[1])
     torch.testing.assert_close(verdicts[0], verdicts[2])
     assert not torch.allclose(verdicts[0], verdicts[3])
@@ -64,15 +64,15 @@ def test_every_class_weighs_the_same_unless_it_is_too_rare():
 def test_only_pixels_of_the_hole_are_fake_and_cut_ones_say_nothing():
     judging = Segments(torch.tensor([1.0, 3.0, 1.0]))
     labels = one_hot_rows(0, 1, 2, -1, count=3)
-    hole = torch.tensor([[[[1.0, 0.5, 0.0, 0.0]]]])
+    inpainting_mask = torch.tensor([[[[1.0, 0.5, 0.0, 0.0]]]])
     logits = torch.tensor([2.0, 1.0, 1.0]).log()[None, :, None, None].expand(3, 3, 1, 4)
     # real: 1 log 2 + 3 log 4 + log 4/3 over 3 pixels; fake: log 4; three equal verdicts are consistent
     real = (math.log(2) + 3 * math.log(4) + math.log(4 / 3)) / 3
-    loss = judging.discriminator_loss([logits], torch.cat([labels, hole], 1), [7])
+    loss = judging.discriminator_loss([logits], torch.cat([labels, inpainting_mask], 1), [7])
     assert loss.item() == pytest.approx(real + math.log(4))
-    paid = judging.adversarial_loss([logits[:1]], torch.cat([labels, hole], 1))
+    paid = judging.adversarial_loss([logits[:1]], torch.cat([labels, inpainting_mask], 1))
     assert paid.item() == pytest.approx((math.log(2) + 0.5 * 3 * math.log(4)) / 1.5)
-    assert judging.adversarial_loss([logits[:1]], torch.cat([labels, 0 * hole], 1)).item() == 0
+    assert judging.adversarial_loss([logits[:1]], torch.cat([labels, 0 * inpainting_mask], 1)).item() == 0
 
 
 def test_label_mix_takes_whole_classes_from_real_or_fake_as_its_seed_says():
@@ -105,11 +105,11 @@ def test_it_learns_which_class_is_which_and_what_is_fake():
         discriminator = SegmentationDiscriminator(2, 1, 8)
     rng = torch.Generator().manual_seed(0)
     optimizer = torch.optim.Adam(discriminator.parameters(), 1e-3, betas=(0.0, 0.99))
-    judging, hole = Segments(torch.ones(3)), torch.ones(6, 1, 32, 32)
+    judging, inpainting_mask = Segments(torch.ones(3)), torch.ones(6, 1, 32, 32)
     labels = torch.zeros(6, 3, 32, 32)
     for sample, index in enumerate((0, 0, 1, 1, 2, 2)):
         labels[sample, index] = 1
-    condition = torch.cat([labels, hole], 1)
+    condition = torch.cat([labels, inpainting_mask], 1)
 
     def pictures() -> tuple[torch.Tensor, torch.Tensor]:
         across = torch.randn(3, 1, 32, 1, generator=rng).expand(3, 1, 32, 32)

@@ -46,14 +46,14 @@ def untrained(count: int, channels: int, styles: int = 5, precision: str = "fp32
 
 
 def request(count: int, channels: int, height: int, width: int, batch: int = 3) -> DrawRequest:
-    """Random pictures and maps (with ignored pixels); the left third is real, the right third hole, soft between."""
+    """Random pictures and maps (with ignored pixels); the left third is real, the right third inpainting mask, soft between."""
     rng = np.random.default_rng(count)
     indices = rng.integers(0, count + 1, (batch, height, width), dtype=np.uint8)
     ramp = np.clip(np.linspace(-1, 2, width, dtype=np.float32), 0, 1)
     return DrawRequest(
         composites=rng.integers(0, 256, (batch, height, width, channels), dtype=np.uint8),
         indices=np.where(indices == count, np.uint8(255), indices),
-        hole=np.broadcast_to(ramp, (batch, height, width)).copy(),
+        inpainting_mask=np.broadcast_to(ramp, (batch, height, width)).copy(),
         seeds=np.arange(10, 10 + batch, dtype=np.uint64),
     )
 
@@ -70,7 +70,7 @@ def test_every_size_and_class_count_is_drawn_and_real_pixels_stay(count, channel
     asked = request(count, channels, height, width)
     drawn = untrained(count, channels).draw(asked)
     assert (drawn.shape, drawn.dtype) == (asked.composites.shape, np.uint8)
-    outside, inside = asked.hole == 0, asked.hole == 1
+    outside, inside = asked.inpainting_mask == 0, asked.inpainting_mask == 1
     np.testing.assert_array_equal(drawn[outside], asked.composites[outside])
     assert (drawn[inside] != asked.composites[inside]).mean() > 0.9
 
@@ -79,8 +79,8 @@ def test_every_size_and_class_count_is_drawn_and_real_pixels_stay(count, channel
 def test_what_lies_under_the_hole_is_not_seen(whole):
     asked = request(4, 1, 32, 48)
     if whole:
-        asked = changed(asked, hole=np.ones_like(asked.hole))
-    hidden = asked.hole == 1
+        asked = changed(asked, inpainting_mask=np.ones_like(asked.inpainting_mask))
+    hidden = asked.inpainting_mask == 1
     other = asked.composites.copy()
     other[hidden] = 255 - other[hidden]
     generator = untrained(4, 1)
@@ -102,12 +102,12 @@ def test_a_sample_has_the_same_bytes_whatever_its_neighbours(precision):
 def test_another_seed_draws_another_picture_and_the_same_seed_the_same(whole):
     asked = request(4, 1, 64, 64)
     if whole:
-        asked = changed(asked, hole=np.ones_like(asked.hole))
+        asked = changed(asked, inpainting_mask=np.ones_like(asked.inpainting_mask))
     generator = untrained(4, 1)
     drawn = generator.draw(asked)
     np.testing.assert_array_equal(drawn, generator.draw(asked))
     other = generator.draw(changed(asked, seeds=asked.seeds + np.uint64(1)))
-    assert (drawn[asked.hole == 1] != other[asked.hole == 1]).mean() > 0.3
+    assert (drawn[asked.inpainting_mask == 1] != other[asked.inpainting_mask == 1]).mean() > 0.3
 
 
 def test_the_label_map_matters_where_it_says_the_same_everywhere():
@@ -161,25 +161,25 @@ def test_style_counted_by_hand():
 
 def test_few_visible_pixels_say_nothing_about_the_style():
     images = torch.linspace(-1, 1, 32 * 32).view(1, 1, 32, 32)
-    hole = torch.ones(1, 1, 32, 32)
-    hole[..., :4] = 0
-    style, unknown = visible_style(images, hole)
-    torch.testing.assert_close(style, measure_style(images[..., :4], hole[..., :4] + 1))
+    inpainting_mask = torch.ones(1, 1, 32, 32)
+    inpainting_mask[..., :4] = 0
+    style, unknown = visible_style(images, inpainting_mask)
+    torch.testing.assert_close(style, measure_style(images[..., :4], inpainting_mask[..., :4] + 1))
     assert not unknown
-    style, unknown = visible_style(images, torch.ones_like(hole))
-    torch.testing.assert_close(style, measure_style(images, hole * 0 + 1))
+    style, unknown = visible_style(images, torch.ones_like(inpainting_mask))
+    torch.testing.assert_close(style, measure_style(images, inpainting_mask * 0 + 1))
     assert unknown
 
 
 def test_the_smooth_filling_carries_local_brightness_into_the_hole():
     pictures = torch.cat([torch.full((1, 1, 32, 32), -1.0), torch.full((1, 1, 32, 32), 2.0)], dim=3)
-    hole = torch.zeros(1, 1, 32, 64)
-    hole[..., 10:22, 4:28] = 1
-    hole[..., 10:22, 36:60] = 1
-    filled = fill_smoothly(pictures * (1 - hole), hole)
+    inpainting_mask = torch.zeros(1, 1, 32, 64)
+    inpainting_mask[..., 10:22, 4:28] = 1
+    inpainting_mask[..., 10:22, 36:60] = 1
+    filled = fill_smoothly(pictures * (1 - inpainting_mask), inpainting_mask)
     torch.testing.assert_close(filled[..., 4:24], torch.full((1, 1, 32, 20), -1.0), atol=0.03, rtol=0)
     torch.testing.assert_close(filled[..., 40:60], torch.full((1, 1, 32, 20), 2.0), atol=0.03, rtol=0)
-    assert fill_smoothly(pictures * 0, torch.ones_like(hole)).abs().max() == 0
+    assert fill_smoothly(pictures * 0, torch.ones_like(inpainting_mask)).abs().max() == 0
 
 
 def test_a_whole_scene_takes_the_style_of_scenes_with_similar_classes():
@@ -218,15 +218,15 @@ def test_losses_counted_by_hand():
 
 def test_l1_counts_labelled_pixels_of_the_hole_only():
     images, drawn = torch.zeros(1, 3, 1, 4), torch.tensor([1.0, 2.0, 4.0, 8.0]).expand(1, 3, 1, 4)
-    labels, hole = torch.tensor([[[0, 1, 255, 1]]]), torch.tensor([[[[1.0, 0.5, 1.0, 0.0]]]])
-    assert l1_loss(images, drawn, labels, hole).item() == pytest.approx((1 + 0.5 * 2) / 1.5)
-    assert l1_loss(images, drawn, torch.full_like(labels, 255), hole).item() == 0
+    labels, inpainting_mask = torch.tensor([[[0, 1, 255, 1]]]), torch.tensor([[[[1.0, 0.5, 1.0, 0.0]]]])
+    assert l1_loss(images, drawn, labels, inpainting_mask).item() == pytest.approx((1 + 0.5 * 2) / 1.5)
+    assert l1_loss(images, drawn, torch.full_like(labels, 255), inpainting_mask).item() == 0
 
 
 def test_patches_far_from_the_hole_have_no_weight():
-    hole = torch.zeros(1, 1, 64, 64)
-    hole[..., 20, 20] = 1
-    small, large = patch_weights(hole, [torch.zeros(1, 1, 16, 16), torch.zeros(1, 1, 8, 8)])
+    inpainting_mask = torch.zeros(1, 1, 64, 64)
+    inpainting_mask[..., 20, 20] = 1
+    small, large = patch_weights(inpainting_mask, [torch.zeros(1, 1, 16, 16), torch.zeros(1, 1, 8, 8)])
     assert small[0, 0].nonzero().tolist() == [[r, c] for r in (4, 5, 6) for c in (4, 5, 6)]
     assert large[0, 0].nonzero().tolist() == [[r, c] for r in (1, 2, 3) for c in (1, 2, 3)]
 

@@ -8,11 +8,11 @@ import pytest
 import torch
 from painted import CLASSES, Killed, Painted, painted_dataset
 
-from marsgen.errors import ConfigError, DataError, RunError
+from marsgen.core.errors import ConfigError, DataError, RunError
+from marsgen.core.runs import Run, read_weights
 from marsgen.generators import DrawConfig, DrawRequest, load_generator, load_training
 from marsgen.generators.diffusion import DENOISER, DENOISER_WEIGHTS
 from marsgen.generators.train_diffusion import TrainDiffusionConfig, draw_levels, sampler_of, train
-from marsgen.runs import Run, read_weights
 from marsgen.scenes.classes import ClassSet
 from marsgen.scenes.scene import scene_key
 
@@ -99,7 +99,7 @@ def test_a_finished_run_opens_with_what_it_has_seen(trained):
 
 
 def test_unlabelled_pictures_come_without_a_label_map_and_in_their_share():
-    config = TINY.model_copy(update={"unlabelled_share": 0.25})
+    config = TINY.model_copy(update={"unlabelled_fraction": 0.25})
     sampler = sampler_of(painted_dataset(Painted(8), 6), config, [Painted(3), Painted(2)])
     batch = sampler.batch(1, range(400))
     assert (~batch.labelled).mean() == pytest.approx(0.25, abs=0.07)

@@ -10,13 +10,13 @@ import torch
 from painted import CLASSES, Killed, Painted, painted_dataset
 from PIL import Image
 
-from marsgen.config import configs_folder, load_config
-from marsgen.errors import ConfigError, InputError, RunError
+from marsgen.core.config import configs_folder, load_config
+from marsgen.core.errors import ConfigError, InputError, RunError
+from marsgen.core.runs import Checkpoint, Run, read_weights
 from marsgen.generators import DrawRequest, load_generator
-from marsgen.generators.batches import HoleSampler, cut_window, soft_window
+from marsgen.generators.batches import InpaintingSampler, cut_window, soft_window
 from marsgen.generators.train_pix2pix import TrainPix2PixConfig, train
 from marsgen.generators.training import lr_factor, share_batch, update_ema
-from marsgen.runs import Checkpoint, Run, read_weights
 
 TINY = TrainPix2PixConfig(
     steps=6,
@@ -201,7 +201,7 @@ def test_four_scenes_can_be_learned_by_heart(tmp_path, discriminator):
             "steps": 60,
             "generator_lr": 4e-3,
             "discriminator_lr": 2e-3,
-            "scene_share": 1.0,
+            "scene_fraction": 1.0,
             "ema_decay": 0.9,
             "log_every": 10,
             "sample_every": 1000,
@@ -211,8 +211,8 @@ def test_four_scenes_can_be_learned_by_heart(tmp_path, discriminator):
     train(config, start(tmp_path, config), painted_dataset(scenes, 4))
     pairs = [scenes.read(i) for i in range(4)]
     images, labels = np.stack([i for i, _ in pairs]), np.stack([m for _, m in pairs])
-    hole = np.ones(labels.shape, np.float32)
-    request = DrawRequest(images, CLASSES.to_indices(labels), hole, np.arange(4, dtype=np.uint64))
+    inpainting_mask = np.ones(labels.shape, np.float32)
+    request = DrawRequest(images, CLASSES.to_indices(labels), inpainting_mask, np.arange(4, dtype=np.uint64))
     drawn = load_generator(str(tmp_path)).draw(request)
     labelled = labels != 0
     error = np.abs(drawn[labelled].astype(float) - images[labelled]).mean()
@@ -224,15 +224,15 @@ def test_four_scenes_can_be_learned_by_heart(tmp_path, discriminator):
 # batches
 
 
-def sampler(scenes: Painted, **fields) -> HoleSampler:
-    known = {"rare_share": 0.5, "scene_share": 0.5, "crop_px": 128, "seed": 3}
-    return HoleSampler(scenes, **({"train": [0, 1, 2, 4], "rare_train": [0], "rare": (2,)} | known | fields))
+def sampler(scenes: Painted, **fields) -> InpaintingSampler:
+    known = {"rare_fraction": 0.5, "scene_fraction": 0.5, "crop_px": 128, "seed": 3}
+    return InpaintingSampler(scenes, **({"train": [0, 1, 2, 4], "rare_train": [0], "rare": (2,)} | known | fields))
 
 
 def test_a_sample_depends_on_seed_step_and_number_alone():
     whole = sampler(Painted(6)).batch(9, range(8))
     halves = [sampler(Painted(6)).batch(9, range(rank, 8, 2)) for rank in (1, 0)]
-    for name in ("images", "indices", "hole", "seeds"):
+    for name in ("images", "indices", "inpainting_mask", "seeds"):
         np.testing.assert_array_equal(getattr(whole, name)[1::2], getattr(halves[0], name))
         np.testing.assert_array_equal(getattr(whole, name)[::2], getattr(halves[1], name))
     assert not np.array_equal(whole.seeds, sampler(Painted(6)).batch(10, range(8)).seeds)
@@ -243,11 +243,11 @@ def test_only_training_scenes_are_read_and_rare_ones_as_often_as_asked():
     reads: list[int] = []
     scenes = Painted(6)
     scenes.before_read = reads.append
-    batch = sampler(scenes, rare_share=0.6, train=[0, 1, 2, 4]).batch(1, range(2000))
+    batch = sampler(scenes, rare_fraction=0.6, train=[0, 1, 2, 4]).batch(1, range(2000))
     assert set(reads) == {0, 1, 2, 4}
     # scene 0 is the only rare one: 0.6 on purpose, and a quarter of the rest
     assert reads.count(0) / 2000 == pytest.approx(0.6 + 0.4 / 4, abs=0.04)
-    whole = (batch.hole == 1).all(axis=(1, 2))
+    whole = (batch.inpainting_mask == 1).all(axis=(1, 2))
     assert whole.mean() == pytest.approx(0.5, abs=0.04)
     flipped = (batch.indices[:, 0, -1] == 255).mean()  # the ignored rim changes sides
     assert flipped == pytest.approx(0.5, abs=0.04)
@@ -263,17 +263,17 @@ def test_images_and_label_maps_stay_together():
 def test_half_of_the_windows_lie_round_a_rare_region():
     indices = np.zeros((64, 128), np.uint8)
     indices[5:9, 7:12] = indices[50:60, 100:110] = 2
-    holes = [soft_window(indices, (2,), np.random.default_rng(seed)) for seed in range(400)]
-    # whole rocks inside the hole; a random box rarely holds one
-    small = np.array([hole[5:9, 7:12].min() == 1 for hole in holes])
-    large = np.array([hole[50:60, 100:110].min() == 1 for hole in holes])
+    inpainting_masks = [soft_window(indices, (2,), np.random.default_rng(seed)) for seed in range(400)]
+    # whole rocks inside the inpainting mask; a random box rarely holds one
+    small = np.array([inpainting_mask[5:9, 7:12].min() == 1 for inpainting_mask in inpainting_masks])
+    large = np.array([inpainting_mask[50:60, 100:110].min() == 1 for inpainting_mask in inpainting_masks])
     assert 0.42 < (small | large).mean() < 0.7
     assert 5 * small.sum() > large.sum() > 2 * small.sum() > 0, "a region is chosen by its pixels: 100 against 20"
-    values = np.concatenate([h.ravel() for h in holes])
+    values = np.concatenate([h.ravel() for h in inpainting_masks])
     assert values.min() == 0
     assert values.max() == 1
     assert ((values > 0) & (values < 1)).mean() > 0.02, "the rim is soft"
-    assert np.mean([(h == 1).mean() for h in holes]) < 0.5
+    assert np.mean([(h == 1).mean() for h in inpainting_masks]) < 0.5
 
 
 def test_a_window_often_holds_a_rare_pixel_and_never_leaves_the_scene():

@@ -110,7 +110,7 @@ def test_a_pasted_new_outline_changes_exactly_its_own_pixels(fields, boulders):
         assert (edited.labels[edited.changed] == BOULDER).all()
         moved = (edited.image != fields.images[sample.parent_index]).any(axis=-1)
         assert not moved[edited.alpha == 0].any()
-        assert (before[edited.changed] == SKY).mean() <= ALWAYS.max_ignored_share
+        assert (before[edited.changed] == SKY).mean() <= ALWAYS.max_ignored_fraction
         lent += sum(place.lender is not None for place in sample.places)
     assert lent > 30
 

@@ -5,11 +5,11 @@ import json
 import numpy as np
 import pytest
 
+from marsgen.cleaning.survey import survey_scenes
 from marsgen.masks.paste import PasteConfig
 from marsgen.masks.placement import Placement, draw_from, learn_placement
 from marsgen.masks.plan import edit_sample
 from marsgen.masks.regions import cut_regions
-from marsgen.scenes.survey import survey_scenes
 
 MEADOW, TREE, BOULDER, SKY = 7, 3, 200, 9
 CONFIG = PasteConfig(regions_per_scene=(1, 1))

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from marsgen.errors import DataError
+from marsgen.core.errors import DataError
 from marsgen.masks.paste import PasteConfig
 from marsgen.masks.plan import edit_sample
 from marsgen.masks.regions import cut_regions
@@ -87,7 +87,7 @@ def test_regions_stand_on_ground_in_the_open(fields, boulders, index, seed):
         if others.any() and len(sample.places) == count:
             assert ndimage.distance_transform_edt(~others)[pieces == number].min() > CONFIG.gap_px
     # in the sky stands nothing but the allowed share, and no foot
-    assert (before[edited.changed] == SKY).mean() <= CONFIG.max_ignored_share
+    assert (before[edited.changed] == SKY).mean() <= CONFIG.max_ignored_fraction
     for place in sample.places:
         if place.row < before.shape[0]:
             assert before[place.row, np.clip(place.column, 0, before.shape[1] - 1)] != SKY
@@ -95,7 +95,7 @@ def test_regions_stand_on_ground_in_the_open(fields, boulders, index, seed):
 
 def test_no_ignored_share_means_not_a_pixel(edit, fields):
     for i in range(60):
-        sample = edit(i, config=PasteConfig(max_ignored_share=0))
+        sample = edit(i, config=PasteConfig(max_ignored_fraction=0))
         assert SKY not in fields.labels[sample.parent_index][sample.edited.changed]
 
 
@@ -117,7 +117,7 @@ def test_the_same_boulder_is_larger_further_down(edit):
 
 CHANGES = {
     "min_region_px": 150,
-    "max_region_share": 0.025,
+    "max_region_fraction": 0.025,
     "min_solidity": 0.963,
     "min_thickness": 0.42,
     "regions_per_scene": (2, 3),
@@ -133,9 +133,9 @@ CHANGES = {
     "match_seam": 0.0,
     "ground_classes": ("tree",),
     "gap_px": 12,
-    "max_ignored_share": 0.9,
+    "max_ignored_fraction": 0.9,
     "min_visible_px": 150,
-    "min_visible_share": 0.95,
+    "min_visible_fraction": 0.95,
     "tries": 1,
 }
 
@@ -241,7 +241,7 @@ def test_a_region_cut_off_by_a_border_is_put_at_that_border(paint, rows, columns
     library = cut_regions(scenes, [0], ["boulder"], CONFIG)
     mirrored = {"left": "right", "right": "left"}
     # nine tenths of it in the picture: a region that merely reaches across the border does not pass
-    config = PasteConfig(regions_per_scene=(1, 1), min_visible_share=0.9, tries=200)
+    config = PasteConfig(regions_per_scene=(1, 1), min_visible_fraction=0.9, tries=200)
     flips = set()
     for i in range(20):
         sample = edit_sample(i, 0, scenes, library, config, [1, 2, 3])
@@ -273,7 +273,7 @@ def test_the_whole_foot_stands_on_ground(paint):
     labels[1, 32:] = np.where(np.arange(96) % 24 < 8, SKY, MEADOW)
     scenes = paint(labels)
     library = cut_regions(scenes, [0], ["boulder"], CONFIG)
-    config = PasteConfig(max_ignored_share=1, max_angle=0, warp=0, regions_per_scene=(1, 1), min_visible_share=1)
+    config = PasteConfig(max_ignored_fraction=1, max_angle=0, warp=0, regions_per_scene=(1, 1), min_visible_fraction=1)
     for i in range(40):
         changed = edit_sample(i, 0, scenes, library, config, [1]).edited.changed
         lowest = [(np.flatnonzero(column)[-1], x) for x, column in enumerate(changed.T) if column.any()]
@@ -287,7 +287,7 @@ def test_large_pictures_and_feet_far_below_them(paint):
     labels[0, 200:212, 30:45] = BOULDER
     scenes = paint(labels)
     library = cut_regions(scenes, [0], ["boulder"], CONFIG)
-    config = PasteConfig(min_visible_share=0.2, min_visible_px=20)
+    config = PasteConfig(min_visible_fraction=0.2, min_visible_px=20)
     bottoms = [edit_sample(i, 0, scenes, library, config, [1]).edited.box.bottom for i in range(60)]
     assert max(bottoms) == 400
 
@@ -342,5 +342,5 @@ def test_real_rocks_find_a_place_in_real_scenes(real_data):
     for sample in samples:
         before = scenes[sample.parent_index].labels
         np.testing.assert_array_equal(sample.edited.changed, sample.edited.labels != before)
-        assert (before[sample.edited.changed] == 0).mean() <= CONFIG.max_ignored_share
+        assert (before[sample.edited.changed] == 0).mean() <= CONFIG.max_ignored_fraction
         assert sample.parent_index % 2 == 0

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from marsgen.errors import DataError
+from marsgen.core.errors import DataError
 from marsgen.masks.paste import PasteConfig
 from marsgen.masks.regions import cut_regions
 from marsgen.scenes.scene import scene_key
@@ -92,7 +92,7 @@ def test_crumbs_strips_rims_and_walls_stay_where_they_are(paint):
     assert areas(min_region_px=63) == [63, 225]
     assert areas(min_thickness=0.1) == [225, 120]
     assert areas(min_solidity=0.2, min_thickness=0.05) == [225, 120, 384]
-    assert areas(max_region_share=0.5) == [225, 2800]
+    assert areas(max_region_fraction=0.5) == [225, 2800]
     library = cut_regions(scenes, parts, ["boulder"], PasteConfig())
     assert library.found == {"boulder": 5}
     assert library.counts == {"boulder": 1}

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from marsgen.errors import DataError
+from marsgen.core.errors import DataError
 from marsgen.masks.paste import Box
 from marsgen.quality.crops import crop_window, find_pasted, find_real
 from marsgen.scenes.scene import Scene, SceneSource

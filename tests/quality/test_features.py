@@ -9,7 +9,7 @@ import torch
 import torchvision
 from safetensors.torch import save_file
 
-from marsgen.errors import DataError, RunError
+from marsgen.core.errors import DataError, RunError
 from marsgen.quality.features import extract_features, open_features, shrink
 
 

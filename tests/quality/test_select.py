@@ -5,9 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from marsgen.config import DataConfig, load_config
-from marsgen.errors import ConfigError, RunError
-from marsgen.files import plain
+from marsgen.cleaning.dataset import open_dataset
+from marsgen.core.config import DataConfig, load_config
+from marsgen.core.errors import ConfigError, RunError
+from marsgen.core.files import plain
 from marsgen.quality.select import (
     SelectConfig,
     Selector,
@@ -19,7 +20,6 @@ from marsgen.quality.select import (
     real_losses,
     refuse_leaks,
 )
-from marsgen.scenes.dataset import open_dataset
 
 
 @dataclass(eq=False)
@@ -29,7 +29,7 @@ class Picture:
     image: np.ndarray
     indices: np.ndarray
     drawn: np.ndarray
-    hole: np.ndarray
+    inpainting_mask: np.ndarray
     pasted: tuple[str, ...] = ("big_rock",)
 
 
@@ -124,7 +124,7 @@ def test_only_samples_that_failed_are_drawn_again(judge):
         "tried": 3,
         "kept": "passed",
         "ignored_pixels": 0,
-        "ignored_share": {"big_rock": 0.0},
+        "ignored_fraction": {"big_rock": 0.0},
     }
 
 
@@ -148,7 +148,7 @@ def test_without_a_bar_the_first_candidate_passes(judge):
 
 def test_noisy_pixels_become_ignored_where_something_was_drawn_only(judge):
     picture = painted(3)
-    picture.hole[:4] = 0
+    picture.inpainting_mask[:4] = 0
     usual = np.array([0.5, 0.5, 0.5, 0.5])
     choice = selector(judge, bar=0.0, usual=usual, ignore_above=1.25).choose(1, lambda *_: [picture])[0]
     # asked for columns 0..3, seen in 0..2: the fourth column loses far too much
@@ -156,7 +156,7 @@ def test_noisy_pixels_become_ignored_where_something_was_drawn_only(judge):
     wanted[4:, 3] = 255
     np.testing.assert_array_equal(choice.indices, wanted)
     assert choice.record()["ignored_pixels"] == 4
-    assert choice.record()["ignored_share"] == {"big_rock": 4 / 32}
+    assert choice.record()["ignored_fraction"] == {"big_rock": 4 / 32}
     assert (picture.indices == 255).sum() == 0
 
 
@@ -261,7 +261,7 @@ def test_the_recipe_names_the_judge_by_its_weights_and_the_rule_not_the_bar(judg
 def test_the_summary_says_what_was_kept_dropped_and_ignored(judge):
     tally = Tally()
     for tried, kept, ignored, share in ((1, "passed", 5, 0.25), (3, "passed", 0, 0.0), (8, "best of 8", 9, 0.5)):
-        tally.add({"tried": tried, "kept": kept, "ignored_pixels": ignored, "ignored_share": {"big_rock": share}})
+        tally.add({"tried": tried, "kept": kept, "ignored_pixels": ignored, "ignored_fraction": {"big_rock": share}})
     said = {
         "kept": "3 of 12 candidates",
         "dropped": "9 (agreement below 0.31)",

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from marsgen.errors import DataError
+from marsgen.core.errors import DataError
 from marsgen.scenes.ai4mars import Ai4MarsScenes, find_navcam
 from marsgen.scenes.classes import ClassSet
 from marsgen.scenes.sources import mars_classes, open_scenes

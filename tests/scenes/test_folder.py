@@ -11,7 +11,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from marsgen.errors import DataError
+from marsgen.core.errors import DataError
 from marsgen.scenes.classes import ClassSet
 from marsgen.scenes.folder import SceneFolder, write_classes, write_pair
 from marsgen.scenes.scene import scene_key

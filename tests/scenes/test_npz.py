@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from marsgen.errors import DataError
+from marsgen.core.errors import DataError
 from marsgen.scenes.npz import NpzScenes
 from marsgen.scenes.sources import mars_classes
 
@@ -344,15 +344,15 @@ def test_an_encrypted_or_unknown_packing_is_named(course: Path):
 
 @pytest.mark.real_data
 @pytest.mark.parametrize(
-    ("name", "labelled", "count", "rare_share"),
+    ("name", "labelled", "count", "rare_fraction"),
     [
         ("mars_for_students.npz", True, 2615, 0.0012),
         ("mars_for_students.npz", False, 4000, 0),
         ("mars_dev_test.npz", True, 3000, 0.0114),
     ],
 )
-def test_real_files(real_data: Path, name: str, labelled: bool, count: int, rare_share: float):
+def test_real_files(real_data: Path, name: str, labelled: bool, count: int, rare_fraction: float):
     scenes = opened(real_data / name, labelled=labelled)
     assert (len(scenes), scenes.shape, scenes.channels) == (count, (64, 128), 1)
     rare = np.mean([(scenes.read(i)[1] == 4).mean() for i in range(count)])
-    assert rare == pytest.approx(rare_share, abs=2e-4)
+    assert rare == pytest.approx(rare_fraction, abs=2e-4)

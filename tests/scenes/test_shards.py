@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from test_flow import call
 
-from marsgen.errors import DataError
+from marsgen.core.errors import DataError
 from marsgen.scenes import shards
 from marsgen.scenes.folder import MadeFolder, SceneFolder, write_classes, write_pair
 from marsgen.scenes.manifest import Manifest, Names

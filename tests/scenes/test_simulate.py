@@ -64,7 +64,7 @@ def test_global_random_state_is_untouched():
     ("height", "width", "channels"), [(64, 128, 1), (32, 32, 1), (32, 32, 3), (48, 33, 3), (33, 150, 1), (256, 256, 3)]
 )
 def test_form_at_every_size(height, width, channels):
-    config = SimulationConfig(height, width, channels, rock_scene_share=1, outlier_share=0.2)
+    config = SimulationConfig(height, width, channels, rock_scene_fraction=1, outlier_fraction=0.2)
     ids = set()
     for index in range(12):
         image, labels = simulate_scene(index, config)
@@ -94,18 +94,18 @@ def test_share_of_rock_scenes(label_maps, outlier_flags):
     with_rock = (label_maps == BIG_ROCK).any((1, 2))
     assert not with_rock[outlier_flags].any()
     # 3 standard deviations of a share of 0.028 among some 1440 scenes
-    assert abs(with_rock[~outlier_flags].mean() - CONFIG.rock_scene_share) < 0.013
+    assert abs(with_rock[~outlier_flags].mean() - CONFIG.rock_scene_fraction) < 0.013
 
 
 def test_share_of_outliers(outlier_flags):
-    assert abs(outlier_flags.mean() - CONFIG.outlier_share) < 0.016
+    assert abs(outlier_flags.mean() - CONFIG.outlier_fraction) < 0.016
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0])
 def test_shares_of_none_and_all(share):
-    config = SimulationConfig(32, 32, rock_scene_share=share, outlier_share=0)
+    config = SimulationConfig(32, 32, rock_scene_fraction=share, outlier_fraction=0)
     assert {bool((simulate_scene(index, config)[1] == BIG_ROCK).any()) for index in range(60)} == {share == 1}
-    assert {is_outlier(index, SimulationConfig(outlier_share=share)) for index in range(60)} == {share == 1}
+    assert {is_outlier(index, SimulationConfig(outlier_fraction=share)) for index in range(60)} == {share == 1}
 
 
 def test_outliers_share_one_label_map_that_no_other_scene_has(label_maps, outlier_flags):
@@ -113,12 +113,12 @@ def test_outliers_share_one_label_map_that_no_other_scene_has(label_maps, outlie
     assert len(nonsense) > 20
     same = (label_maps == nonsense[0]).all((1, 2))
     assert np.array_equal(same, outlier_flags)
-    other = SimulationConfig(seed=5, outlier_share=1)
+    other = SimulationConfig(seed=5, outlier_fraction=1)
     assert np.array_equal(simulate_scene(0, other)[1], nonsense[0])
 
 
 def test_a_caller_may_change_what_it_gets():
-    config = SimulationConfig(outlier_share=1)
+    config = SimulationConfig(outlier_fraction=1)
     labels = simulate_scene(0, config)[1]
     expected = labels.copy()
     labels[:] = 0
@@ -126,27 +126,27 @@ def test_a_caller_may_change_what_it_gets():
 
 
 def test_outliers_show_something_foreign():
-    plain, pasted = SimulationConfig(outlier_share=0, rock_scene_share=0), SimulationConfig(outlier_share=1)
+    plain, pasted = SimulationConfig(outlier_fraction=0, rock_scene_fraction=0), SimulationConfig(outlier_fraction=1)
     for index in range(8):
         changed = simulate_scene(index, plain)[0].astype(int) - simulate_scene(index, pasted)[0]
         assert (abs(changed) > 10).mean() > 0.03
 
 
 def test_label_noise_changes_labels_not_pictures():
-    perfect = SimulationConfig(label_noise=0, rock_scene_share=0.5, outlier_share=0)
-    crowd = SimulationConfig(label_noise=1, rock_scene_share=0.5, outlier_share=0)
+    perfect = SimulationConfig(label_noise=0, rock_scene_fraction=0.5, outlier_fraction=0)
+    crowd = SimulationConfig(label_noise=1, rock_scene_fraction=0.5, outlier_fraction=0)
     unlabelled = []
     for index in range(40):
         (clean_image, truth), (image, marked) = simulate_scene(index, perfect), simulate_scene(index, crowd)
         assert np.array_equal(clean_image, image)
         assert (truth == BIG_ROCK).any() == (marked == BIG_ROCK).any()
         unlabelled.append([(truth == 0).mean(), (marked == 0).mean()])
-    clean_share, crowd_share = np.mean(unlabelled, 0)
-    assert crowd_share > clean_share + 0.08
+    clean_fraction, crowd_fraction = np.mean(unlabelled, 0)
+    assert crowd_fraction > clean_fraction + 0.08
 
 
 def test_big_rocks_are_not_given_away_by_brightness():
-    config = SimulationConfig(label_noise=0, rock_scene_share=1, outlier_share=0, scenes_per_stop=1)
+    config = SimulationConfig(label_noise=0, rock_scene_fraction=1, outlier_fraction=0, scenes_per_stop=1)
     brighter, rougher = [], []
     for index in range(60):
         image, labels = simulate_scene(index, config)
@@ -158,7 +158,7 @@ def test_big_rocks_are_not_given_away_by_brightness():
 
 
 def test_scenes_of_a_stop_are_consecutive_and_alike():
-    config = SimulationConfig(scenes_per_stop=5, outlier_share=0)
+    config = SimulationConfig(scenes_per_stop=5, outlier_fraction=0)
     stops = [simulate_stop(index, config) for index in range(200)]
     assert stops[0] == stops[4] != stops[5]
     assert len(set(stops)) == 40
@@ -174,8 +174,8 @@ def test_scenes_of_a_stop_are_consecutive_and_alike():
         ({"channels": 2}, "channels is 2; expected 1"),
         ({"seed": -1}, "seed is -1; expected an integer of at least 0"),
         ({"scenes_per_stop": 0}, "scenes_per_stop is 0; expected an integer of at least 1"),
-        ({"rock_scene_share": 1.1}, r"rock_scene_share is 1.1; expected a share in 0\.\.1"),
-        ({"outlier_share": -0.1}, r"outlier_share is -0.1; expected a share in 0\.\.1"),
+        ({"rock_scene_fraction": 1.1}, r"rock_scene_fraction is 1.1; expected a share in 0\.\.1"),
+        ({"outlier_fraction": -0.1}, r"outlier_fraction is -0.1; expected a share in 0\.\.1"),
         ({"label_noise": float("nan")}, r"label_noise is nan; expected a share in 0\.\.1"),
     ],
 )

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from marsgen.errors import DataError
+from marsgen.core.errors import DataError
 from marsgen.scenes.classes import ClassSet
 from marsgen.scenes.folder import SceneFolder, write_classes, write_pair
 from marsgen.scenes.npz import NpzScenes
@@ -89,7 +89,7 @@ def test_opening_data_does_not_wait_for_torch_or_scipy(tiny_npz: Path):
 
 def test_simulated_scenes_are_the_simulators(tmp_path: Path):
     scenes = open_scenes("sim:9,seed=3,size=40x56,channels=3,rocks=0.5,outliers=0.25,noise=0")
-    config = SimulationConfig(40, 56, 3, seed=3, rock_scene_share=0.5, outlier_share=0.25, label_noise=0)
+    config = SimulationConfig(40, 56, 3, seed=3, rock_scene_fraction=0.5, outlier_fraction=0.25, label_noise=0)
     assert (len(scenes), scenes.shape, scenes.channels) == (9, (40, 56), 3)
     assert (scenes.names[8], scenes.parts) == ("sim[0008]", None)
     assert scenes.groups == tuple(simulate_stop(i, config) for i in range(9))
@@ -177,8 +177,8 @@ def test_the_fingerprint_names_the_options_and_not_how_they_are_written():
         ("sim:3,size=axb", "size=axb cannot be read; expected HEIGHTxWIDTH in pixels"),
         ("sim:3,size=16x64", "height is 16; expected an integer of at least 32"),
         ("sim:3,channels=2", r"channels is 2; expected 1 \(grey\) or 3"),
-        ("sim:3,rocks=1.5", r"rock_scene_share is 1\.5; expected a share"),
-        ("sim:3,outliers=nan", "outlier_share is nan; expected a share"),
+        ("sim:3,rocks=1.5", r"rock_scene_fraction is 1\.5; expected a share"),
+        ("sim:3,outliers=nan", "outlier_fraction is nan; expected a share"),
         ("sim:3,noise=lots", r"noise=lots cannot be read; expected the carelessness of labels, 0\.\.1"),
     ],
 )

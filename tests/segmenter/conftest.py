@@ -35,9 +35,9 @@ class ArrayScenes(SceneSource):
 
 def dataset_of(scenes: SceneSource, train: Sequence[int], val: Sequence[int], test: Sequence[int] = ()):
     """A Dataset with this very split; only what training reads of a survey is filled in."""
-    from marsgen.scenes.dataset import Dataset
-    from marsgen.scenes.splits import Split
-    from marsgen.scenes.survey import Survey
+    from marsgen.cleaning.dataset import Dataset
+    from marsgen.cleaning.splits import Split
+    from marsgen.cleaning.survey import Survey
 
     num_classes = len(scenes.classes)
     counts = [np.bincount(np.minimum(s.indices, num_classes).ravel(), minlength=num_classes + 1) for s in scenes]
@@ -67,7 +67,7 @@ def simulated() -> Callable:
     from marsgen.scenes.simulate import SimulationConfig, simulate_scene
 
     def paint(n: int, seed: int = 3) -> ArrayScenes:
-        config = SimulationConfig(seed=seed, rock_scene_share=0.5, outlier_share=0)
+        config = SimulationConfig(seed=seed, rock_scene_fraction=0.5, outlier_fraction=0)
         pairs = [simulate_scene(i, config) for i in range(n)]
         return ArrayScenes([image for image, _ in pairs], [labels for _, labels in pairs])
 

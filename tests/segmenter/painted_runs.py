@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from marsgen.files import write_json
-from marsgen.runs import Run
+from marsgen.core.files import write_json
+from marsgen.core.runs import Run
 from marsgen.scenes.classes import ClassSet
 from marsgen.scenes.scene import SceneSource, scene_key
 from segmenter.config import TrainConfig
-from segmenter.evaluate import EvaluateConfig, Evaluation, choose_scenes, evaluate
+from segmenter.evaluation.evaluate import EvaluateConfig, Evaluation, choose_scenes, evaluate
 
 CLASSES = ClassSet(
     names=("soil", "bedrock", "big_rock"),

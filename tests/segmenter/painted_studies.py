@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from painted_runs import CLASSES
 
-from segmenter.study_counts import (
+from segmenter.results.counts import (
     SEED_REGION,
     ArmCard,
     ArmCounts,
@@ -57,7 +57,7 @@ def study_of(arms: Sequence[ArmCounts], baseline: str, images: ImageList | None 
         "baseline": baseline,
         "classes": CLASSES.to_dict(),
         "test": {"location": "test.npz", "fingerprint": "f" * 16, "part": "all", "images": number},
-        "scoring": {"found_share": 0.25, "min_region_px": 16, "flip": False},
+        "scoring": {"found_fraction": 0.25, "min_region_px": 16, "flip": False},
         "statistics": {"resamples": 400},
         "arms": [arm.card.model_dump() for arm in arms],
         **more,

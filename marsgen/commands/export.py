@@ -1,0 +1,157 @@
+"""A data set in another format: a folder of PNG pairs, WebDataset tars, or Parquet files.
+
+Scenes are read, encoded and written one after the other; memory does not grow with their number. Beside them stand
+classes.yaml and, for synthetic scenes, synth.json, which says what their generator was trained on.
+"""
+
+import io
+import json
+import tarfile
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import Field
+from tqdm import tqdm
+
+from marsgen.core.config import Config
+from marsgen.core.errors import ConfigError
+from marsgen.core.files import filling_bytes, write_stream
+from marsgen.core.runs import Run
+from marsgen.scenes.folder import HEAD_FILE, write_classes, write_pair
+from marsgen.scenes.manifest import MANIFEST_FILE
+from marsgen.scenes.pictures import encode_image, encode_label_map
+from marsgen.scenes.scene import SceneSource
+
+ROW_GROUP = 1_000
+"""rows of a Parquet file that are read together"""
+_BLOCK = 256  # scenes encoded ahead of what is written
+_PIECE_BYTES = 4 * 2**20
+
+Made = TypeVar("Made")
+
+
+class ExportConfig(Config):
+    """In what form scenes are written; configs/export.yaml has the same shape."""
+
+    to: Literal["png", "webdataset", "parquet"] = "png"
+    """png: images/ and labels/; webdataset: tars of NAME.image.png, NAME.label.png, NAME.json; parquet: columns name,
+    image, labels (PNG bytes), manifest (json)"""
+    scenes_per_file: int = Field(10_000, ge=1)
+    """webdataset and parquet: pairs in every file but the last"""
+
+
+def check_writable(config: ExportConfig) -> None:
+    """Raise ConfigError where a package for this format is not installed."""
+    if config.to == "parquet" and find_spec("pyarrow") is None:
+        raise ConfigError("--to parquet needs pyarrow, which is not installed: pip install 'marsgen[parquet]'")
+
+
+def export(config: ExportConfig, run: Run, scenes: SceneSource) -> None:
+    """Write every scene of `scenes` into `run.folder` and finish the run; files that are there already are kept."""
+    write_classes(run.folder, scenes.classes)
+    beside = {"png": (HEAD_FILE, MANIFEST_FILE, "preview.png")}.get(config.to, (HEAD_FILE,))
+    for name in beside:
+        if (source := Path(scenes.location) / name).is_file():
+            write_stream(run.folder / name, _pieces(source))
+    bar = tqdm(total=len(scenes), unit="pair", desc="export")
+    with bar, ThreadPoolExecutor(2) as pool:  # PNG coding releases the interpreter's lock
+        if config.to == "png":
+            _write_folder(run.folder, scenes, pool, bar)
+            run.finish({"pairs": len(scenes)})
+        else:
+            files = _write_files(config, run.folder, scenes, pool, bar)
+            run.finish({"pairs": len(scenes), "files": files})
+
+
+def _write_folder(folder: Path, scenes: SceneSource, pool: ThreadPoolExecutor, bar: tqdm) -> None:
+    def write(index: int) -> None:
+        name = scenes.names[index]
+        # its label map was written before: an image that is there belongs to a whole pair
+        if not (folder / "images" / f"{name}.png").exists():
+            write_pair(folder, name, *scenes.read(index), scenes.classes)
+
+    for _ in _in_order(write, range(len(scenes)), pool):
+        bar.update()
+
+
+def _write_files(config: ExportConfig, folder: Path, scenes: SceneSource, pool: ThreadPoolExecutor, bar: tqdm) -> int:
+    """Write scenes-00000.tar or .parquet and so on; return how many there are."""
+    dotted = config.to == "webdataset" and any("." in name for name in scenes.names)
+    suffix, write = ("tar", _write_tar) if config.to == "webdataset" else ("parquet", _write_parquet)
+
+    def encode(index: int) -> dict[str, Any]:
+        scene = scenes[index]
+        return {
+            # WebDataset ends the name of a sample at its first dot
+            "name": f"{index:07d}" if dotted else scene.name,
+            "image": encode_image(scene.image),
+            "labels": encode_label_map(scene.labels, scenes.classes),
+            "manifest": json.dumps(scenes.record(index)),
+        }
+
+    starts = range(0, len(scenes), config.scenes_per_file)
+    for number, start in enumerate(starts):
+        indices = range(start, min(start + config.scenes_per_file, len(scenes)))
+        path = folder / f"scenes-{number:05d}.{suffix}"
+        if path.exists():
+            bar.update(len(indices))
+        else:
+            write(path, _counted(_in_order(encode, indices, pool), bar))
+    return len(starts)
+
+
+def _write_tar(path: Path, samples: Iterator[dict[str, Any]]) -> None:
+    with filling_bytes(path) as file, tarfile.open(fileobj=file, mode="w") as tar:
+        for sample in samples:
+            members = {
+                "image.png": sample["image"],
+                "label.png": sample["labels"],
+                "json": sample["manifest"].encode("utf-8"),
+            }
+            for kind, content in members.items():
+                info = tarfile.TarInfo(f"{sample['name']}.{kind}")  # of time 0 and nobody's: same scenes, same bytes
+                info.size = len(content)
+                tar.addfile(info, io.BytesIO(content))
+
+
+def _write_parquet(path: Path, samples: Iterator[dict[str, Any]]) -> None:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    binary = ("image", "labels")
+    schema = pa.schema([(key, pa.binary() if key in binary else pa.string()) for key in ("name", *binary, "manifest")])
+    # PNG bytes are packed already
+    compression = {key: "NONE" if key in binary else "ZSTD" for key in schema.names}
+    with (
+        filling_bytes(path) as file,
+        parquet.ParquetWriter(file, schema, compression=compression, use_dictionary=False) as writer,
+    ):
+        rows: list[dict[str, Any]] = []
+        for sample in samples:
+            rows.append(sample)
+            if len(rows) == ROW_GROUP:
+                writer.write_table(pa.Table.from_pylist(rows, schema))
+                rows = []
+        if rows:
+            writer.write_table(pa.Table.from_pylist(rows, schema))
+
+
+def _in_order(make: Callable[[int], Made], indices: Sequence[int], pool: ThreadPoolExecutor) -> Iterator[Made]:
+    """`make` of each index, several at a time; memory holds one block of them."""
+    for start in range(0, len(indices), _BLOCK):
+        yield from pool.map(make, indices[start : start + _BLOCK])
+
+
+def _counted(items: Iterator[Made], bar: tqdm) -> Iterator[Made]:
+    for item in items:
+        yield item
+        bar.update()
+
+
+def _pieces(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while piece := file.read(_PIECE_BYTES):
+            yield piece

@@ -1,0 +1,181 @@
+"""`marsgen preview`: what a trained generator draws, as sheets to look at, and how much its noise matters."""
+
+import io
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image, ImageDraw
+from pydantic import Field
+
+from marsgen.cleaning.dataset import Dataset
+from marsgen.core.config import Config, DataConfig
+from marsgen.core.errors import DataError
+from marsgen.core.files import write_bytes
+from marsgen.core.runs import Run
+from marsgen.generators import DEFAULT_SAMPLING, DrawConfig, load_generator
+from marsgen.generators.style import measure_style, normalise
+from marsgen.masks.regions import cut_regions
+from marsgen.scenes.tensors import image_tensor
+from marsgen.synthesis.synthesize import SceneMaker, SynthesizeConfig, class_names
+
+CELL_PX = 64
+"""side of the part of a scene that a sheet shows round what was pasted"""
+ZOOM = 2
+GAP_PX = 3
+LABEL_MAP = "label map"
+BLOCK_PX = 4
+"""pictures are compared by the means of blocks of this side: two grains of one ground are no difference"""
+
+
+class PreviewConfig(Config):
+    """`marsgen preview`; configs/preview.yaml has the same keys."""
+
+    rows: int = Field(6, ge=1, le=100)
+    """scenes on each sheet; validation scenes, which no generator has learned from, with regions pasted into them"""
+    strengths: tuple[float, ...] = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+    """columns of strength.png"""
+    guidances: tuple[float, ...] = (1.0, 1.5, 2.0, 3.0, 5.0)
+    """columns of guidance.png, for a generator that can be guided"""
+    variants: int = Field(4, ge=2, le=20)
+    """drawings of one label map with other noise, in scenes.png"""
+    seed: int = Field(0, ge=0)
+    """seed of plans and noise"""
+    data: DataConfig | None = None
+    """cleaning and split of the data; null = as the generator was trained"""
+
+
+def preview(config: PreviewConfig, run: Run, dataset: Dataset, where: str) -> dict[str, Any]:
+    """Write strength.png, guidance.png (diffusion) and scenes.png, and finish the run.
+
+    Args:
+        dataset: split as the generator was trained.
+        where: see `load_generator`.
+    Returns:
+        the summary: mean distance between drawings of one label map, and between as many real scenes.
+    Raises:
+        DataError: no validation scene, or nothing to paste.
+    """
+    if not dataset.split.val:
+        raise DataError(f"{dataset.scenes.location}: no validation scene to draw into; raise data.val_fraction")
+    plain = SynthesizeConfig(seed=config.seed)
+    names = class_names(plain, dataset.scenes)
+    library = cut_regions(dataset.scenes, dataset.split.train, names, plain.paste, dataset.survey.keys)
+    # parents that the generator has never seen
+    unseen = replace(dataset, split=replace(dataset.split, train=dataset.split.val, val=()))
+
+    def pictures(draw: DrawConfig = DEFAULT_SAMPLING, mode: str = "region", attempt: int = 0) -> list[Any]:
+        generator = load_generator(where, dataset.scenes.classes, dataset.scenes.channels, draw)
+        maker = SceneMaker(plain.model_copy(update={"mode": mode}), unseen, library, generator)
+        drafts = [maker.draft(index) for index in range(config.rows)]
+        for draft in drafts:
+            draft.attempt = attempt  # of the noise alone: the plan is made
+        return list(maker.draw(drafts))
+
+    drafts = pictures(DrawConfig(strength=0.0))
+    boxes = [_cell(draft.plan.edited.boxes[0], draft.indices.shape) for draft in drafts]
+    given = [
+        ("real", [dataset.scenes[d.plan.parent_index].image for d in drafts]),
+        (LABEL_MAP, [dataset.scenes.classes.paint(d.plan.edited.labels) for d in drafts]),
+    ]
+    columns = [(f"strength {s:g}", _images(pictures(DrawConfig(strength=s)))) for s in config.strengths]
+    write_sheet(run.folder / "strength.png", [*given, *columns], boxes)
+    usual = load_generator(where, dataset.scenes.classes, dataset.scenes.channels)
+    if usual.drawing.get("guidance", 1) != 1:
+        columns = [(f"guidance {g:g}", _images(pictures(DrawConfig(guidance=g)))) for g in config.guidances]
+        write_sheet(run.folder / "guidance.png", [*given, *columns], boxes)
+    variants = [_images(pictures(DrawConfig(strength=1.0), "scene", attempt)) for attempt in range(config.variants)]
+    columns = [(f"noise {number}", images) for number, images in enumerate(variants)]
+    write_sheet(run.folder / "scenes.png", [*given, *columns])
+
+    summary = {"generator": usual.name, "distance": _distances(variants, given[0][1])}
+    run.finish(summary)
+    return summary
+
+
+def write_sheet(
+    path: Path,
+    columns: Sequence[tuple[str, Sequence[np.ndarray]]],
+    boxes: Sequence[tuple[slice, slice]] | None = None,
+) -> None:
+    """A titled column of pictures beside the next; rows are scenes, brightened alike along a row.
+
+    Args:
+        columns: title and (H, W, 1 or 3) uint8 pictures of each column.
+        boxes: rows and columns of each scene to show; None = all of it.
+    """
+    strips = []
+    # Martian tiles use a tenth of the grey range; the last column decides, it shows what was drawn
+    gains = [235 / max(np.percentile(picture, 99.5), 30) for picture in columns[-1][1]]
+    for title, pictures in columns:
+        shown = list(pictures) if boxes is None else [p[box] for p, box in zip(pictures, boxes, strict=True)]
+        if title != LABEL_MAP:
+            shown = [(cell * gain).clip(0, 255).astype(np.uint8) for cell, gain in zip(shown, gains, strict=True)]
+        cells = [_framed(np.broadcast_to(cell, (*cell.shape[:2], 3))) for cell in shown]
+        width = max(cell.shape[1] for cell in cells)
+        cells = [_padded(cell, cell.shape[0], width) for cell in cells]
+        strips.append(np.concatenate([_headline(title, width), *cells]))
+    height = max(strip.shape[0] for strip in strips)
+    sheet = np.concatenate([_padded(strip, height, strip.shape[1]) for strip in strips], axis=1)
+    buffer = io.BytesIO()
+    Image.fromarray(sheet).save(buffer, "PNG")
+    write_bytes(path, buffer.getvalue())
+
+
+def mean_distance(pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> float:
+    """How different the two pictures of a pair look: root mean square of block means, in spreads of the picture.
+
+    Args:
+        pairs: (H, W, channels) uint8 pictures of one shape.
+    Returns:
+        mean over the pairs; 0 = the same, about 1.4 = no more alike than two noises of large blocks.
+    """
+    return float(np.mean([(_blocks(a) - _blocks(b)).square().mean().sqrt().item() for a, b in pairs]))
+
+
+def _distances(variants: Sequence[Sequence[np.ndarray]], real: Sequence[np.ndarray]) -> dict[str, float]:
+    """Between drawings of one label map; between pictures of different real scenes of one size."""
+    one_map = [pair for row in zip(*variants, strict=True) for pair in combinations(row, 2)]
+    scenes = [(a, b) for a, b in combinations(real, 2) if a.shape == b.shape and not np.array_equal(a, b)]
+    found = {"same label map": round(mean_distance(one_map), 3)}
+    return found | ({"real scenes": round(mean_distance(scenes), 3)} if scenes else {})
+
+
+def _blocks(image: np.ndarray) -> torch.Tensor:
+    picture = image_tensor(image[None])
+    return F.avg_pool2d(normalise(picture, measure_style(picture, torch.ones_like(picture[:, :1]))), BLOCK_PX)
+
+
+def _images(drafts: Sequence[Any]) -> list[np.ndarray]:
+    return [draft.image for draft in drafts]
+
+
+def _cell(box: tuple[int, int, int, int], shape: tuple[int, ...]) -> tuple[slice, slice]:
+    """The square of CELL_PX round a box (top, left, bottom, right), moved into the picture; larger for a larger box."""
+    sides = []
+    for first, last, whole in ((box[0], box[2], shape[0]), (box[1], box[3], shape[1])):
+        size = min(whole, max(CELL_PX, last - first))
+        start = min(max((first + last - size) // 2, 0), whole - size)
+        sides.append(slice(start, start + size))
+    return sides[0], sides[1]
+
+
+def _framed(cell: np.ndarray) -> np.ndarray:
+    zoomed = cell.repeat(ZOOM, axis=0).repeat(ZOOM, axis=1)
+    return np.pad(zoomed, ((GAP_PX, GAP_PX), (GAP_PX, GAP_PX), (0, 0)), constant_values=255)
+
+
+def _padded(cell: np.ndarray, height: int, width: int) -> np.ndarray:
+    margin = ((0, height - cell.shape[0]), (0, width - cell.shape[1]), (0, 0))
+    return np.pad(cell, margin, constant_values=255)
+
+
+def _headline(title: str, width: int) -> np.ndarray:
+    line = Image.new("RGB", (width, 18), "white")
+    ImageDraw.Draw(line).text((GAP_PX, 3), title, fill="black")
+    return np.asarray(line)

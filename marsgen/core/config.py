@@ -1,0 +1,150 @@
+"""Typed configs: yaml holds values, pydantic models check them, `--set key=value` overrides them.
+
+Every command has one model below or in segmenter/config.py; its defaults are the content of the yaml file of the same
+name under configs/ (a test holds the two together).
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from marsgen.core.errors import ConfigError, nearest
+
+
+class Config(BaseModel):
+    """Base of all configs: frozen, no unknown keys, no NaN, the text under a field is its help."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
+
+    @classmethod
+    def of_stored(cls, stored: dict[str, Any]) -> dict[str, Any]:
+        """What a run stored of its settings, as this version would have written it."""
+        return stored
+
+
+ConfigT = TypeVar("ConfigT", bound=Config)
+
+
+def configs_folder() -> Path:
+    """The folder of shipped yaml files: configs/ of a checkout, or its copy inside an installed package."""
+    package = Path(__file__).parent.parent
+    return package / "configs" if (package / "configs").is_dir() else package.parent / "configs"
+
+
+def load_config(model: type[ConfigT], path: Path | None = None, overrides: Sequence[str] = ()) -> ConfigT:
+    """Defaults of `model`, then the yaml file, then `key=value` overrides (dotted keys), checked.
+
+    Raises:
+        ConfigError: unreadable file, unknown key (the nearest real one is offered), value of the wrong type or range.
+    """
+    import yaml
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    content: dict[str, Any] = {}
+    if path is not None:
+        if not path.is_file():
+            known = sorted(p.stem for p in configs_folder().glob("*.yaml") if not p.stem.startswith("classes"))
+            raise ConfigError(
+                f"--config {path}: no such file; shipped ones are {', '.join(known)} in {configs_folder().name}/"
+            )
+        try:
+            loaded = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+        except (OmegaConfBaseException, yaml.YAMLError, OSError, UnicodeDecodeError) as problem:
+            raise ConfigError(f"--config {path}: not readable yaml ({str(problem).splitlines()[0]})") from None
+        if not isinstance(loaded, dict):
+            raise ConfigError(f"--config {path}: expected 'key: value' lines, found a list or nothing")
+        content = loaded  # type: ignore[assignment]
+    for override in overrides:
+        if "=" not in override or override.startswith("="):
+            raise ConfigError(f"--set {override}: expected key=value, for example --set steps=200")
+    try:
+        merged = OmegaConf.merge(content, OmegaConf.from_dotlist(list(overrides)))
+        content = OmegaConf.to_container(merged, resolve=False)  # type: ignore[assignment]
+    except (OmegaConfBaseException, yaml.YAMLError, ValueError, TypeError) as problem:
+        raise ConfigError(f"--set {' '.join(overrides)}: {str(problem).splitlines()[0]}") from None
+    return build_config(model, content, f"--config {path}" if path is not None and not overrides else "config")
+
+
+def build_config(model: type[ConfigT], content: Any, where: str) -> ConfigT:
+    """A config from plain values, checked.
+
+    Args:
+        where: what the values stand in, for the message.
+    Raises:
+        ConfigError: unknown key (the nearest real one is offered), value of the wrong type or range.
+    """
+    try:
+        return model.model_validate(content)
+    except ValidationError as problem:
+        raise ConfigError(f"{where}: " + "; ".join(_sentence(model, e) for e in problem.errors())) from None
+
+
+def _sentence(model: type[BaseModel], error: Any) -> str:
+    keys = [str(k) for k in error["loc"]]
+    dotted = ".".join(keys)
+    if error["type"] == "extra_forbidden":
+        fields = _fields_at(model, keys[:-1])
+        return f"unknown key '{dotted}'{nearest(keys[-1], fields)}; the keys there are {', '.join(sorted(fields))}"
+    return f"{dotted or 'config'} is {error['input']!r}: {error['msg'].removeprefix('Value error, ')}"
+
+
+def _fields_at(model: type[BaseModel], keys: Sequence[str]) -> list[str]:
+    for key in keys:
+        annotation: Any = model.model_fields[key].annotation if key in model.model_fields else None
+        # a block of its own, or one of the values of a mapping or a list, whose key is passed over
+        for block in (annotation, *get_args(annotation)):
+            if isinstance(block, type) and issubclass(block, BaseModel):
+                model = block
+    return list(model.model_fields)
+
+
+class DataConfig(Config):
+    """Which scenes of a data set are used, and for what; the `data` block of every training config."""
+
+    val_fraction: float = Field(0.15, gt=0, lt=1)
+    """share of the scenes that choose the checkpoint (with folds: of those outside the test part); always real, never
+    trained on"""
+    test_fraction: float = Field(0.0, ge=0, lt=1)
+    """share kept aside for `segmenter evaluate` on this same data; 0 when the test set is a file of its own.
+    Without effect where the data set itself says which scenes are for testing"""
+    folds: int = Field(0, ge=0)
+    """0 = test_fraction decides; otherwise the scenes are dealt into this many folds and fold number `fold` is the test
+    part, so that over all folds each scene is tested once"""
+    fold: int = Field(0, ge=0)
+    """which fold is the test part, counted from 0"""
+    rare_scenes: int | None = Field(None, ge=1)
+    """at most this many training scenes that show a rare class are used, the others are left out; null = all of them.
+    Nested: 10 are among the 20. Validation and test part stay whole"""
+    split_seed: int = Field(0, ge=0)
+    """seed of the split and of the choice of rare_scenes; separate from `seed`, so that runs of several seeds share
+    one split"""
+    keep_suspects: bool = False
+    """train on scenes that look like mistakes too (see `marsgen inspect`)"""
+    near_duplicate_similarity: float = Field(0.75, gt=0, le=1)
+    """pictures whose fine detail correlates this much show the same ground: where the data set names no groups, they
+    stay in one part of the split; 1 = only exact copies do"""
+
+    @model_validator(mode="after")
+    def _leaves_scenes_to_train_on(self) -> "DataConfig":
+        if self.val_fraction + self.test_fraction >= 1:
+            raise ValueError(
+                f"val_fraction {self.val_fraction:g} and test_fraction {self.test_fraction:g} leave no scene to train on; "
+                "their sum has to be below 1"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _names_a_fold_that_exists(self) -> "DataConfig":
+        if self.folds == 1:
+            raise ValueError("folds is 1, which leaves no scene to train on; give 2 or more, or 0 for no folds")
+        if self.folds and self.test_fraction > 0:
+            raise ValueError(
+                f"folds {self.folds} and test_fraction {self.test_fraction:g} both choose the test part; set one of them to 0"
+            )
+        if self.fold >= max(self.folds, 1):
+            there = f"fold has to be one of 0..{self.folds - 1}" if self.folds else "say how many there are with folds"
+            raise ValueError(f"fold is {self.fold} and folds is {self.folds}; {there}")
+        return self

@@ -1,0 +1,1 @@
+"""Pages: html with its pictures inside; nothing to fetch."""

@@ -1,0 +1,74 @@
+"""Judges: anything that labels pictures, so that synthetic ones can be held against the label maps they were asked for.
+
+marsgen trains no segmenter and imports none. A package that has one names it in the entry point group `marsgen.judges`
+(name -> a function that opens a folder as a `Judge`, or gives None for a folder that is not its own); `segmenter` does.
+"""
+
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from marsgen.core.errors import RunError
+from marsgen.scenes.classes import ClassSet
+
+__all__ = ["GROUP", "Judge", "open_judge"]
+
+GROUP = "marsgen.judges"
+
+
+class Judge(Protocol):
+    """A trained segmenter. Its methods are pure functions: a result depends on the pictures alone."""
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hex digits that change with the weights."""
+
+    @property
+    def classes(self) -> ClassSet:
+        """What its C outputs mean."""
+
+    @property
+    def channels(self) -> int:
+        """1 = grey, 3 = RGB."""
+
+    @property
+    def trained_on(self) -> tuple[str, ...]:
+        """Scene keys of every real scene that it, or synthetic material that it learned from, has seen."""
+
+    @property
+    def saw_synthetic(self) -> bool:
+        """Whether synthetic scenes were among its training scenes; such a judge would praise its own teacher."""
+
+    def probs(self, images: np.ndarray) -> np.ndarray:
+        """(B, H, W, channels) uint8 -> (B, C, H, W) float32 probabilities, sum 1 over C."""
+
+    def features(self, images: np.ndarray) -> np.ndarray:
+        """(B, H, W, channels) uint8 -> (B, F) float32: what its deepest layers see, averaged over the picture."""
+
+
+def open_judge(folder: Path, classes: ClassSet | None = None, channels: int | None = None) -> Judge:
+    """Open a trained segmenter.
+
+    Args:
+        folder: a finished run of a command that a judge is made by, such as `segmenter train`.
+        classes, channels: what it will be asked about; None = whatever it has learned.
+    Raises:
+        RunError: nobody knows this folder, it is not finished, or it has learned other classes or channels.
+    """
+    found = (entry.load()(folder) for entry in entry_points(group=GROUP))
+    judge: Judge | None = next((judge for judge in found if judge is not None), None)
+    if judge is None:
+        raise RunError(f"{folder}: no segmenter here; expected a finished run of `segmenter train`")
+    if classes is not None and judge.classes.names != classes.names:
+        raise RunError(
+            f"{folder} has learned the classes {', '.join(judge.classes.names)}; the data have "
+            f"{', '.join(classes.names)}; train a segmenter on these data"
+        )
+    if channels is not None and judge.channels != channels:
+        raise RunError(
+            f"{folder} was trained on images of {judge.channels} channel(s); the data have {channels}; train a "
+            "segmenter on these data"
+        )
+    return judge

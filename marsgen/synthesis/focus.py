@@ -1,0 +1,106 @@
+"""Focus: regions go where a trained segmenter still errs, by its loss on the real scenes they are pasted into."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from scipy import ndimage
+from tqdm import tqdm
+
+from marsgen.cleaning.dataset import Dataset
+from marsgen.core.errors import ConfigError
+from marsgen.core.process_group import SINGLE_PROCESS, ProcessGroup
+from marsgen.masks.paste import PasteConfig
+from marsgen.masks.placement import Placement, learn_placement
+from marsgen.quality.agreement import pixel_losses
+from marsgen.quality.judges import Judge, open_judge
+from marsgen.quality.select import refuse_leaks
+from marsgen.scenes.scene import Scene
+
+__all__ = ["find_placement", "focus_placement", "open_focus"]
+
+BLUR = 0.06
+"""standard deviation to which a loss map is smoothed, as a share of the picture's height: a foot is no pixel"""
+LEAST = 0.02
+"""every scene and every foot keeps at least this share of the mean odds"""
+
+
+def open_focus(where: str | None, config: PasteConfig, dataset: Dataset) -> Judge | None:
+    """The segmenter whose mistakes are sought; None where `config.placement` seeks none.
+
+    Args:
+        where: folder of a `segmenter train` run.
+    Raises:
+        ConfigError: placement focus without a segmenter, or a segmenter without placement focus.
+        RunError: no finished segmenter there, one of other classes or channels, or one that has learned from scenes
+            outside the train part.
+    """
+    if where is None and config.placement == "focus":
+        raise ConfigError("paste.placement is focus, but on what? name a run of `segmenter train` with --focus")
+    if where is None:
+        return None
+    if config.placement != "focus":
+        raise ConfigError(f"--focus {where} beside paste.placement {config.placement}: leave one of the two out")
+    judge = open_judge(Path(where), dataset.scenes.classes, dataset.scenes.channels)
+    refuse_leaks(judge, where, dataset)
+    return judge
+
+
+def find_placement(
+    config: PasteConfig,
+    dataset: Dataset,
+    class_names: Sequence[str],
+    judge: Judge | None = None,
+    process_group: ProcessGroup = SINGLE_PROCESS,
+) -> Placement | None:
+    """What `config.placement` asks for; None = scenes and places all alike.
+
+    Args:
+        class_names: what is pasted.
+        judge: from `open_focus`.
+    """
+    if judge is not None:
+        return focus_placement(judge, dataset, process_group)
+    if config.placement == "class":
+        return learn_placement(dataset.scenes, dataset.split.train, dataset.survey.pixels, class_names)
+    return None
+
+
+def focus_placement(judge: Judge, dataset: Dataset, process_group: ProcessGroup = SINGLE_PROCESS) -> Placement:
+    """Odds of a parent: its mean loss over labelled pixels; odds of a foot: the loss around it.
+
+    Every loss map is made from one picture at a time, so that it depends on nothing else, and again when it is needed,
+    so that memory holds one number per scene.
+    """
+    scenes, train = dataset.scenes, dataset.split.train
+    means = np.zeros(len(train))
+    bar = tqdm(
+        train, desc="focus", unit=" scenes", leave=False, disable=None if process_group.is_main_process else True
+    )
+    for position, index in enumerate(bar):
+        scene = scenes[index]
+        means[position] = _loss_map(judge, scene).sum() / max(np.count_nonzero(_labelled(scene)), 1)
+
+    def feet(index: int, class_name: str) -> np.ndarray:
+        scene = scenes[index]
+        labelled = _labelled(scene).astype(np.float32)
+        losses, weights = (
+            ndimage.gaussian_filter(array, BLUR * labelled.shape[0]) for array in (_loss_map(judge, scene), labelled)
+        )
+        return _never_zero(losses / np.maximum(weights, 1e-3))
+
+    return Placement(_never_zero(means), feet, judge.fingerprint, judge.trained_on)
+
+
+def _loss_map(judge: Judge, scene: Scene) -> np.ndarray:
+    """(H, W) float32 cross-entropy, 0 where ignored."""
+    return pixel_losses(judge, scene.image[None], scene.indices[None])[0]
+
+
+def _labelled(scene: Scene) -> np.ndarray:
+    return scene.labels != scene.classes.ignored
+
+
+def _never_zero(odds: np.ndarray) -> np.ndarray:
+    mean = float(odds.mean())
+    return odds + LEAST * mean if mean > 0 else np.ones_like(odds)

@@ -1,0 +1,1 @@
+"""Evaluation: confusion counts and regions, per image."""

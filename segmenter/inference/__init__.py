@@ -1,0 +1,1 @@
+"""Inference: trained networks asked about pictures."""

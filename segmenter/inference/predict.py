@@ -1,0 +1,187 @@
+"""`segmenter predict`: a finished run's network, images -> label maps, as indexed PNG or as the course's CSV."""
+
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from accelerate import PartialState
+from torch import nn
+from tqdm import tqdm
+
+from marsgen.core.errors import DataError, InputError, RunError
+from marsgen.core.files import filling_text, write_bytes
+from marsgen.core.runs import Run, read_weights
+from marsgen.scenes.classes import ClassSet
+from marsgen.scenes.folder import write_classes
+from marsgen.scenes.pictures import encode_label_map
+from marsgen.scenes.scene import SceneSource
+from marsgen.scenes.tensors import image_tensor
+from segmenter.config import InferenceConfig, PredictConfig, TrainConfig
+from segmenter.inference.calibration import Calibrated
+from segmenter.inference.sliding_window import predict_in_windows, resize_images
+from segmenter.networks import ClassesOnly, build_network
+
+DEFAULT_INFERENCE = InferenceConfig()
+"""each image once, whole and as it is"""
+
+
+def load_segmenter(folder: Path, keep_ignored: bool = False) -> tuple[nn.Module, ClassSet, dict[str, Any]]:
+    """The best network of a finished `segmenter train` run, on the GPU if there is one, ready to predict.
+
+    Args:
+        keep_ignored: leave a network that has learned what carries no label (`void_weight`) its last output, C.
+    Returns:
+        the network in eval mode, the classes of its outputs 0..C-1, and the record of its weights (step, network,
+        channels, classes, best_metric, scores).
+    Raises:
+        RunError: no such run, not finished, or its weights are damaged.
+    """
+    run = Run.load(folder, "segmenter train")
+    path = run.folder / "best.safetensors"
+    checkpoint = read_weights(path)
+    try:
+        classes = ClassSet.from_dict(checkpoint.record["classes"], str(path))
+        config = TrainConfig.model_validate(TrainConfig.of_stored(checkpoint.record["network"]))
+        network = build_network(config, checkpoint.record["channels"], len(classes))
+        network.load_state_dict(checkpoint.tensors)
+        if config.void_weight and not keep_ignored:
+            network = ClassesOnly(network, len(classes))
+        if "logit_shift" in checkpoint.record:
+            network = Calibrated(network, checkpoint.record["logit_shift"])
+    except (InputError, KeyError, ValueError, RuntimeError) as problem:
+        reason = str(problem).splitlines()[0]
+        raise RunError(f"{path}: not the weights of a segmenter ({reason}); train it again") from None
+    network = network.to(memory_format=torch.channels_last)
+    return network.to(PartialState().device).eval(), classes, checkpoint.record
+
+
+@torch.inference_mode()
+def predict_probs(network: nn.Module, images: np.ndarray, ask: InferenceConfig = DEFAULT_INFERENCE) -> np.ndarray:
+    """Probability of each class at each pixel.
+
+    Args:
+        network: in eval mode (`load_segmenter`).
+        images: (B, H, W, channels) uint8.
+        ask: mirror images, scales and windows that are averaged over.
+    Returns:
+        (B, C, H, W) float32 in [0, 1], sum 1 over C.
+    """
+    return _probs(network, images, ask).cpu().numpy()
+
+
+@torch.inference_mode()
+def predict_indices(network: nn.Module, images: np.ndarray, ask: InferenceConfig = DEFAULT_INFERENCE) -> np.ndarray:
+    """The likeliest class at each pixel: (B, H, W, channels) uint8 images -> (B, H, W) uint8 indices 0..C-1.
+
+    The arguments are those of `predict_probs`.
+    """
+    return _probs(network, images, ask).argmax(1).to("cpu", torch.uint8).numpy()
+
+
+def _probs(network: nn.Module, images: np.ndarray, ask: InferenceConfig) -> torch.Tensor:
+    def probs_of(inputs: torch.Tensor) -> torch.Tensor:  # (B, channels, h, w) -> (B, C, h, w)
+        inputs = inputs.contiguous(memory_format=torch.channels_last)
+        probs = network(inputs).softmax(1)
+        if ask.flip:
+            probs = (probs + network(inputs.flip(-1)).softmax(1).flip(-1)) / 2
+        return probs
+
+    inputs = image_tensor(images).to(next(network.parameters()).device)
+    found = []
+    for scale in ask.scales:
+        scaled = resize_images(inputs, scale)
+        if ask.window is None:
+            probs = probs_of(scaled)
+        else:
+            probs = predict_in_windows(probs_of, scaled, ask.window, ask.overlap)
+        if scale != 1:
+            probs = F.interpolate(probs, inputs.shape[2:], mode="bilinear", antialias=scale > 1)
+        found.append(probs)
+    return torch.stack(found).mean(0) if len(found) > 1 else found[0]
+
+
+def predict(config: PredictConfig, run: Run, segmenter: Path, scenes: SceneSource) -> Path:
+    """Write the label map of every image; memory does not grow with their number.
+
+    Args:
+        run: the open run of this command; the result lies in its folder.
+        segmenter: folder of a finished `segmenter train` run.
+        scenes: images, from `open_scenes(..., labelled=False)`; their label maps are not read.
+    Returns:
+        predictions.csv: columns id, 0..H*W-1; a row per image in the order of the data, its label ids row by row
+        (the AN2DL 2024 challenge's form), or
+        labels/: an indexed PNG per image, pixel value = label id, palette = class colours, and classes.yaml beside it.
+    Raises:
+        DataError: grey images for a network of RGB or the reverse, or a csv of images that differ in size.
+        RunError: see `load_segmenter`.
+    """
+    network, classes, _ = load_segmenter(segmenter)
+    check_images(config, segmenter, scenes)
+    as_csv = _wants_csv(config, scenes)
+    result = run.folder / ("predictions.csv" if as_csv else "labels")
+    if not run.finished:
+        write = _write_csv if as_csv else _write_pngs
+        write(result, scenes, network, classes, config)
+        run.finish({"images": len(scenes), "format": "csv" if as_csv else "png", "wrote": result.name})
+    return result
+
+
+def check_images(config: PredictConfig, segmenter: Path, scenes: SceneSource) -> None:
+    """Raise what `predict` would raise, before a folder is made for its result."""
+    _, _, record = load_segmenter(segmenter)
+    if scenes.channels != record["channels"]:
+        raise DataError(
+            f"{scenes.location}: images of {scenes.channels} channels; {segmenter} was trained on {record['channels']}"
+        )
+    if _wants_csv(config, scenes) and scenes.shape is None:
+        raise DataError(
+            f"{scenes.location}: images differ in size, and a csv needs the same columns for all; set format=png"
+        )
+
+
+def _wants_csv(config: PredictConfig, scenes: SceneSource) -> bool:
+    return config.format == "csv" or (config.format == "auto" and is_course_file(scenes.location))
+
+
+def is_course_file(location: str) -> bool:
+    """Whether `location` is an npz with the unlabelled images of the course's challenge (key test_set)."""
+    if not zipfile.is_zipfile(location):
+        return False
+    with zipfile.ZipFile(location) as file:
+        return "test_set.npy" in file.namelist()
+
+
+def _write_csv(path: Path, scenes: SceneSource, network: nn.Module, classes: ClassSet, config: PredictConfig) -> None:
+    assert scenes.shape is not None  # see check_images
+    words = [str(number) for number in range(256)]
+    with filling_text(path) as file:
+        file.write(",".join(["id", *map(str, range(scenes.shape[0] * scenes.shape[1]))]) + "\n")
+        for first, indices in _predicted_batches(scenes, network, config):
+            for number, row in enumerate(classes.to_ids(indices).reshape(len(indices), -1), start=first):
+                file.write(f"{number}," + ",".join([words[label] for label in row.tolist()]) + "\n")
+
+
+def _write_pngs(
+    folder: Path, scenes: SceneSource, network: nn.Module, classes: ClassSet, config: PredictConfig
+) -> None:
+    write_classes(folder.parent, classes)
+    for first, indices in _predicted_batches(scenes, network, config):
+        for name, labels in zip(scenes.names[first : first + len(indices)], classes.to_ids(indices), strict=True):
+            write_bytes(folder / f"{name}.png", encode_label_map(labels, classes))
+
+
+def _predicted_batches(
+    scenes: SceneSource, network: nn.Module, config: PredictConfig
+) -> Iterator[tuple[int, np.ndarray]]:
+    """(number of the first image, (B, H, W) uint8 indices), batch after batch; one by one where sizes differ."""
+    size = config.batch_size if scenes.shape is not None else 1
+    bar = tqdm(desc="predict", unit=" images", total=len(scenes))
+    for first in range(0, len(scenes), size):
+        batch = range(first, min(first + size, len(scenes)))
+        yield first, predict_indices(network, np.stack([scenes.read(i)[0] for i in batch]), config)
+        bar.update(len(batch))
+    bar.close()

@@ -1,0 +1,1 @@
+"""Results: counts -> scores and gains -> verdict -> text, tables, page."""

@@ -1,0 +1,192 @@
+"""Arms: training runs grouped by recipe, each with its evaluation on the same test images."""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from marsgen.core.errors import DataError, RunError
+from marsgen.core.runs import Run, fill_in_defaults
+from segmenter.config import InferenceConfig, TrainConfig
+from segmenter.evaluation.evaluate import EvaluateConfig, Evaluation, read_evaluation
+
+
+@dataclass(frozen=True, eq=False)
+class Arm:
+    """Runs of one recipe and their evaluations on the same test images, in order of their seeds."""
+
+    label: str
+    runs: tuple[Run, ...]
+    evaluations: tuple[Evaluation, ...]
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        return tuple(run.config["seed"] for run in self.runs)
+
+
+# which runs, which evaluations
+
+
+def open_runs(folders: Sequence[Path], *, allow_different_steps: bool = False) -> list[Run]:
+    """Open the finished training runs that are to be compared.
+
+    Raises:
+        RunError: fewer than two, one named twice or not finished, or (unless allowed) trained for different steps.
+    """
+    runs, seen = [], {}
+    for folder in folders:
+        if folder.resolve() in seen:
+            raise RunError(f"{folder} is named twice; name each run once")
+        seen[folder.resolve()] = folder
+        runs.append(Run.load(folder, "segmenter train"))
+    if len(runs) < 2:
+        raise RunError("one run was named; a comparison needs at least two")
+    for run in runs[1:]:
+        steps, first = run.config["steps"], runs[0].config["steps"]
+        if steps != first and not allow_different_steps:
+            raise RunError(
+                f"{run.folder} was trained for {steps} steps and {runs[0].folder} for {first}: more training alone "
+                "could be the gain; train both alike, or say --set allow_different_steps=true"
+            )
+    return runs
+
+
+def find_evaluations(runs: Sequence[Run], data: str = "", settings: EvaluateConfig | None = None) -> list[Evaluation]:
+    """The one evaluation that all runs share: same data, same part, same settings.
+
+    Args:
+        data: see CompareConfig.data, or the data's fingerprint; "" = there is only one.
+        settings: how they were scored; None = any way.
+    Raises:
+        RunError: a run has none (the message names the command that makes it), or the runs share several.
+        DataError: other test scenes, other classes.
+    """
+    found = [_evaluations_of(run, data, settings) for run in runs]
+    if lacking := next((run for run, there in zip(runs, found, strict=True) if not there), None):
+        known = next((e.record["data"]["location"] for there in found for e in there.values()), data or "WHERE")
+        wanted = f" on {data}" if data else ""
+        raise RunError(
+            f"{lacking.folder} has no finished evaluation{wanted}; "
+            f"run `segmenter evaluate {lacking.folder} --data {known}`"
+        )
+    shared = [key for key in found[0] if all(key in there for there in found)]
+    if not shared:
+        other = next(i for i, there in enumerate(found) if not set(there) & set(found[0]))
+        raise DataError(
+            f"{runs[0].folder} was evaluated on {_names(found[0])}, {runs[other].folder} on {_names(found[other])}: "
+            "not the same test scenes or settings; evaluate both on the same data with `segmenter evaluate`"
+        )
+    if len(shared) > 1:
+        choices = ", ".join(found[0][key].folder.name for key in shared)
+        raise RunError(f"the runs share {len(shared)} evaluations ({choices}); choose one with --set data=NAME")
+    evaluations = [there[shared[0]] for there in found]
+    for run, evaluation in zip(runs, evaluations, strict=True):
+        _refuse_other_scenes(runs[0], evaluations[0], run, evaluation)
+    return evaluations
+
+
+def _evaluations_of(run: Run, data: str, wanted: EvaluateConfig | None) -> dict[tuple, Evaluation]:
+    """Finished evaluations of a run by what makes two of them comparable."""
+    found = {}
+    for done in sorted(run.folder.glob("evaluations/*/DONE")):
+        evaluation = read_evaluation(done.parent)
+        record, how = evaluation.record, _how(evaluation.record["settings"])
+        if wanted is not None and how != _how(wanted.model_dump()):
+            continue
+        if data in ("", done.parent.name, record["data"]["location"], record["data"]["fingerprint"]):
+            found[(record["data"]["fingerprint"], record["part"], *how)] = evaluation
+    return found
+
+
+def _how(settings: dict[str, Any]) -> tuple:
+    return InferenceConfig.of(settings), settings["found_fraction"], settings["min_region_px"]
+
+
+def _names(evaluations: dict[tuple, Evaluation]) -> str:
+    return " and ".join(evaluation.folder.name for evaluation in evaluations.values())
+
+
+def _refuse_other_scenes(first_run: Run, first: Evaluation, run: Run, evaluation: Evaluation) -> None:
+    if evaluation.classes.names != first.classes.names:
+        raise DataError(
+            f"{run.folder} tells apart {', '.join(evaluation.classes.names)}; {first_run.folder} tells apart "
+            f"{', '.join(first.classes.names)}; only runs of the same classes can be compared"
+        )
+    if evaluation.keys != first.keys or evaluation.groups != first.groups:
+        raise DataError(
+            f"{run.folder} and {first_run.folder} were scored on different scenes: their "
+            f"{first.record['part']} parts of {first.record['data']['location']} differ; "
+            "train them with the same data settings"
+        )
+
+
+# arms
+
+
+def group_arms(runs: Sequence[Run], evaluations: Sequence[Evaluation]) -> list[Arm]:
+    """Runs that differ by their seed alone become one arm, in the order in which the arms were first named.
+
+    Raises:
+        RunError: two runs of one arm have the same seed.
+    """
+    members: dict[str, list[int]] = {}
+    recipes: dict[str, dict[str, Any]] = {}
+    for number, run in enumerate(runs):
+        recipe = _recipe(run)
+        recipes[repr(recipe)] = recipe
+        members.setdefault(repr(recipe), []).append(number)
+    labels = _tell_apart([_label(runs[members[key][0]]) for key in members], [recipes[key] for key in members])
+    arms = []
+    for label, numbers in zip(labels, members.values(), strict=True):
+        numbers = sorted(numbers, key=lambda n: runs[n].config["seed"])
+        for a, b in itertools.pairwise(numbers):
+            if runs[a].config["seed"] == runs[b].config["seed"]:
+                raise RunError(
+                    f"{runs[a].folder} and {runs[b].folder} are one recipe with seed {runs[a].config['seed']} twice; "
+                    "name one of them, or train one with another --set seed=N"
+                )
+        arms.append(Arm(label, tuple(runs[n] for n in numbers), tuple(evaluations[n] for n in numbers)))
+    return arms
+
+
+def _recipe(run: Run) -> dict[str, Any]:
+    """What the runs of an arm have in common, flat: dotted key -> value."""
+    extras = [
+        {key: e.get(key) for key in ("generator", "mode", "n", "recipe")} if e.get("generator") else e
+        for e in run.inputs.get("extra") or ()
+    ]
+    config = fill_in_defaults(TrainConfig, run.config, ("seed",))
+    return flatten_settings({**config, "data.fingerprint": run.inputs["data"]["fingerprint"], "extra": extras})
+
+
+def flatten_settings(content: Any, where: str = "") -> dict[str, Any]:
+    """Nested settings as {"data.rare_scenes": 10, "scales.0": 0.5, ...}."""
+    if isinstance(content, list):
+        content = dict(enumerate(content))
+    if not isinstance(content, dict):
+        return {where: content}
+    parts = [flatten_settings(value, f"{where}.{key}" if where else str(key)) for key, value in content.items()]
+    return {key: value for part in parts for key, value in part.items()}
+
+
+def _label(run: Run) -> str:
+    """An arm in words: "real only", "+ copy-paste", "+ diffusion (region, strength 0.6)", or an extra folder's name."""
+    words = []
+    for extra in run.inputs.get("extra") or ():
+        name = extra.get("generator") or Path(extra["location"]).name
+        strength = (extra.get("drawing") or {}).get("strength", 1)
+        how = [extra["mode"]] if extra.get("mode") and name != "copy-paste" else []
+        how += [f"strength {strength:g}"] if strength != 1 else []
+        words.append(f"+ {name} ({', '.join(how)})" if how else f"+ {name}")
+    return " ".join(words) or "real only"
+
+
+def _tell_apart(labels: Sequence[str], recipes: Sequence[dict[str, Any]]) -> list[str]:
+    """Add to labels that occur twice the settings in which those arms differ."""
+    told = []
+    for label, recipe in zip(labels, recipes, strict=True):
+        alike = [r for other, r in zip(labels, recipes, strict=True) if other == label]
+        keys = sorted({key for r in alike for key in r if len({repr(s.get(key)) for s in alike}) > 1})
+        told.append(", ".join([label, *(f"{key}={recipe.get(key)}" for key in keys)]))
+    return told

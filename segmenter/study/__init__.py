@@ -1,0 +1,1 @@
+"""Study: arms x seeds as one resumable job."""

@@ -1,0 +1,238 @@
+"""Raw counts of a study: what is kept, that it comes back the same, and what is refused in words."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from painted_runs import CLASSES, ArrayScenes, evaluate_run, paint_labels, write_run
+from painted_studies import paint_study, study_of
+
+from marsgen.core.errors import DataError
+from segmenter.results.counts import (
+    SEED_REGION,
+    ArmCard,
+    ArmCounts,
+    ImageList,
+    StudyCounts,
+    arm_of_evaluations,
+    describe_power,
+    images_of_evaluations,
+    read_counts,
+    write_counts,
+)
+
+SKILLS = {"real": (None, 0.3), "copy": ("real", 0.6)}
+
+
+@pytest.fixture
+def study() -> StudyCounts:
+    return paint_study(SKILLS, images=12, seeds=2)
+
+
+@pytest.fixture
+def folder(study: StudyCounts, tmp_path: Path) -> Path:
+    write_counts(tmp_path / "counts", study)
+    return tmp_path / "counts"
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+# kept and read
+
+
+def test_counts_come_back_as_they_were(study: StudyCounts, folder: Path):
+    again = read_counts(folder)
+    assert (again.card, again.images, again.classes) == (study.card, study.images, CLASSES)
+    for arm, before in zip(again.arms, study.arms, strict=True):
+        for what in ("counts", "regions", "false_alarms"):
+            np.testing.assert_array_equal(getattr(arm, what), getattr(before, what))
+            assert getattr(arm, what).dtype == getattr(before, what).dtype
+
+
+def test_same_counts_same_bytes(study: StudyCounts, folder: Path, tmp_path: Path):
+    write_counts(tmp_path / "again", study)
+    assert contents(tmp_path / "again") == contents(folder)
+    assert sorted(contents(folder)) == ["copy.npz", "images.json", "real.npz", "study.json"]
+
+
+def test_counts_of_arms_that_are_no_more_are_removed(study: StudyCounts, tmp_path: Path):
+    (tmp_path / "dropped.npz").write_bytes(b"")
+    write_counts(tmp_path, study)
+    assert "dropped.npz" not in contents(tmp_path)
+
+
+def test_folds_are_joined_along_images(tmp_path: Path):
+    labels = paint_labels(7, rocks=1)
+    folds = [ArrayScenes(labels[:4], seed=1), ArrayScenes(labels[4:], seed=2)]
+    evaluations = [
+        [evaluate_run(write_run(tmp_path / f"{seed}-{f}", seed), fold, 0.6) for f, fold in enumerate(folds)]
+        for seed in (3, 5)
+    ]
+    arm = arm_of_evaluations(ArmCard(name="a", title="A", seeds=(3, 5)), evaluations)
+    images = images_of_evaluations(evaluations[0])
+    assert images.folds == (0, 0, 0, 0, 1, 1, 1)
+    assert images.names == ("scene0", "scene1", "scene2", "scene3", "scene0", "scene1", "scene2")
+    assert arm.counts.shape == (2, 7, 3, 3)
+    assert arm.counts.dtype == np.uint16  # at most 32 * 48 pixels
+    np.testing.assert_array_equal(arm.counts[1, 4:], evaluations[1][1].counts)
+    of_seed = arm.regions[arm.regions["seed_index"] == 1]
+    np.testing.assert_array_equal(of_seed["area_px"], [(map_ == 4).sum() for map_ in labels])
+    np.testing.assert_array_equal(of_seed["image"], range(7))  # a rock in each
+    hits = np.concatenate([fold.regions["hit_px"] for fold in evaluations[1]])
+    np.testing.assert_array_equal(of_seed["hit_px"], hits)
+
+
+def test_small_counts_take_a_byte_each(tmp_path: Path):
+    scored = evaluate_run(write_run(tmp_path), ArrayScenes(paint_labels(3)), 0.5)
+    small = replace(scored, counts=np.minimum(scored.counts, 255))
+    assert arm_of_evaluations(ArmCard(name="a", title="A", seeds=(0,)), [[small]]).counts.dtype == np.uint8
+
+
+def test_seeds_of_one_arm_are_of_the_same_images(tmp_path: Path):
+    one, other = (
+        [evaluate_run(write_run(tmp_path / str(n), n), ArrayScenes(paint_labels(3), seed=n), 0.5)] for n in (0, 1)
+    )
+    card = ArmCard(name="a", title="A", seeds=(0, 1))
+    with pytest.raises(DataError, match="arm a: seeds 0 and 1 were scored on different images; evaluate all seeds"):
+        arm_of_evaluations(card, [one, other])
+    with pytest.raises(DataError, match="arm a: evaluations of 1 seeds; its card names 2"):
+        arm_of_evaluations(card, [one])
+
+
+def test_power_is_kept_by_the_name_of_each_score():
+    gains = np.array([0.01, 0.02, 0.03, 0.04, 9, 9, np.nan])
+    power = describe_power(CLASSES, {5: gains, 3: 2 * gains}, confidence=0.9, power=0.8)
+    assert (power.seeds, power.with_other_seeds[3]["IoU big_rock"]) == (5, 0.06)
+    assert power.smallest_gain == {
+        "IoU soil": 0.01,
+        "IoU bedrock": 0.02,
+        "IoU big_rock": 0.03,
+        "mean IoU": 0.04,
+        "regions found big_rock": None,
+    }
+
+
+# refused: files
+
+
+def edit(name: str, change: Callable[[dict], object]) -> Callable[[Path], None]:
+    def apply(folder: Path) -> None:
+        content = json.loads((folder / name).read_text())
+        change(content)
+        (folder / name).write_text(json.dumps(content))
+
+    return apply
+
+
+def cut(name: str) -> Callable[[Path], None]:
+    return lambda folder: (folder / name).write_bytes((folder / name).read_bytes()[:200]) and None  # type: ignore[func-returns-value]
+
+
+def pickled(folder: Path) -> None:
+    np.savez(folder / "copy.npz", counts=np.array([{}], object))
+
+
+def without(name: str) -> Callable[[Path], None]:
+    return lambda folder: (folder / name).unlink()
+
+
+DAMAGED = {
+    "no card": (without("study.json"), "study.json: missing; a folder of counts holds study.json, images.json"),
+    "no images": (without("images.json"), "images.json: missing"),
+    "no arm": (without("copy.npz"), "copy.npz: missing; study.json names the arm copy"),
+    "half a card": (cut("study.json"), "study.json: not readable json"),
+    "half an arm": (cut("copy.npz"), "copy.npz: damaged"),
+    "pickle": (pickled, "copy.npz: damaged .*allow_pickle=False"),
+    "misspelt": (edit("study.json", lambda c: c.update(baselin="x")), "study.json: baselin: Extra inputs"),
+    "a path as name": (edit("study.json", lambda c: c["arms"][1].update(name="../x")), "study.json: arms.1.name"),
+    "one name less": (edit("images.json", lambda c: c["names"].pop()), "11 names of test images; the study has 12"),
+    "no keys": (edit("images.json", lambda c: c.pop("keys")), "images.json: lists names, groups, folds and keys"),
+    "no classes": (edit("study.json", lambda c: c["classes"].pop("ignored")), "key 'ignored' is missing"),
+    "no baseline": (
+        edit("study.json", lambda c: c.update(baseline="reel")),
+        r"counts: no arm 'reel' \(the study's baseline\) \(did you mean 'real'\?\); the arms are real, copy",
+    ),
+    "a seed more": (
+        edit("study.json", lambda c: c["arms"][0].update(seeds=[0, 1, 2], train_minutes=[], peak_memory_mb=[])),
+        r"arm real: counts are uint16 of shape \(2, 12, 3, 3\); .*\(3, 12, 3, 3\) \(seeds, images",
+    ),
+}
+
+
+@pytest.mark.parametrize(("damage", "words"), DAMAGED.values(), ids=DAMAGED)
+def test_missing_or_damaged_counts_are_answered_in_words(damage, words: str, folder: Path):
+    damage(folder)
+    with pytest.raises(DataError, match=words) as problem:
+        read_counts(folder)
+    assert "\n" not in str(problem.value)
+
+
+# refused: what does not fit together
+
+
+def changed_arm(study: StudyCounts, **fields: object) -> StudyCounts:
+    return replace(study, arms=(study.arms[0], replace(study.arms[1], **fields)))
+
+
+def relabelled(study: StudyCounts) -> StudyCounts:
+    counts = study.arms[1].counts.copy()
+    counts[1, 5, 0, 0] += 1
+    return changed_arm(study, counts=counts)
+
+
+def other_rock(study: StudyCounts) -> StudyCounts:
+    regions = study.arms[1].regions.copy()
+    regions["area_px"][-1] += 1
+    return changed_arm(study, regions=regions)
+
+
+def far_region(study: StudyCounts) -> StudyCounts:
+    alarms = np.zeros(1, SEED_REGION)
+    alarms["image"] = 12
+    return changed_arm(study, false_alarms=alarms)
+
+
+def with_cards(study: StudyCounts, *changes: dict, **more: object) -> StudyCounts:
+    arms = [
+        ArmCounts(arm.card.model_copy(update=change), arm.counts, arm.regions, arm.false_alarms)
+        for arm, change in zip(study.arms, changes, strict=True)
+    ]
+    return study_of(arms, "real", study.images, **more)
+
+
+def lost_point(study: StudyCounts) -> StudyCounts:
+    curve = {"name": "d", "title": "D", "x_title": "n", "points": [{"x": 1, "arm": "copy1"}]}
+    return with_cards(study, {}, {}, curves=[curve])
+
+
+UNFIT = {
+    "other labels": (relabelled, r"arm copy, seed 1, was scored on other labels than arm real \(image 5\)"),
+    "other rocks": (other_rock, "arm copy, seed 1, was scored on other labels than arm real; evaluate all"),
+    "image outside": (far_region, r"arm copy: false_alarms name a image outside 0\.\.11"),
+    "no seed index": (
+        lambda s: changed_arm(s, regions=s.arms[1].regions[["image", "area_px"]]),
+        "arm copy: regions have not the fields image, class_index",
+    ),
+    "signed": (lambda s: changed_arm(s, counts=s.arms[1].counts.astype(np.int32)), "unsigned integers of shape"),
+    "twice": (lambda s: with_cards(s, {}, {"name": "real"}), "two arms are named 'real'"),
+    "own baseline": (lambda s: with_cards(s, {}, {"baseline": "copy"}), "arm copy is its own baseline"),
+    "no such baseline": (lambda s: with_cards(s, {}, {"baseline": "c"}), r"no arm 'c' \(baseline of copy\)"),
+    "minutes": (lambda s: with_cards(s, {}, {"train_minutes": (1.0,)}), "copy: 1 train_minutes for 2 seeds"),
+    "lost point": (lost_point, r"no arm 'copy1' \(a point of the curve d\) \(did you mean 'copy'\?\)"),
+    "an arm less": (lambda s: replace(s, arms=s.arms[:1]), "counts of 1 arms do not belong to the 2 arms"),
+    "groups": (
+        lambda s: replace(s, images=ImageList(s.images.names, ("g",), None, s.images.keys)),
+        "1 groups of test images; the study has 12 images",
+    ),
+}
+
+
+@pytest.mark.parametrize(("spoil", "words"), UNFIT.values(), ids=UNFIT)
+def test_counts_that_do_not_fit_together_are_refused(spoil, words: str, study: StudyCounts):
+    with pytest.raises(DataError, match=words):
+        spoil(study)

@@ -1,0 +1,261 @@
+"""The report: one file, honest choices, words for what is missing."""
+
+import base64
+import io
+import re
+import xml.etree.ElementTree as ElementTree
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from painted_runs import ArrayScenes, evaluate_run, keys_of, paint_labels, predictor, write_run
+from PIL import Image
+
+from marsgen.core.errors import DataError, RunError
+from marsgen.scenes.classes import ClassSet
+from segmenter.config import InferenceConfig
+from segmenter.evaluation.evaluate import EvaluateConfig, choose_scenes, evaluate
+from segmenter.results.arms import Arm
+from segmenter.results.compare import CompareConfig, compare_runs
+from segmenter.results.figures import Curve, draw_confusion, draw_curves
+from segmenter.results.gain_tables import gain_rows
+from segmenter.results.gallery import choose_images, nearest_rows, picture_address, thumbnail
+from segmenter.results.report import ReportConfig, report
+
+ROCK = 2
+CONFIG = ReportConfig(compare=CompareConfig(resamples=300), gallery=2, samples=3)
+BARE = ReportConfig(compare=CONFIG.compare, gallery=0, samples=0)
+SKILLS = {"real": 0.5, "copy": 0.7, "pix": 0.3}
+
+
+def paint_world(root: Path, classes: ClassSet | None = None):
+    """Test scenes, real and synthetic training scenes, and three arms of one run, trained and scored on them."""
+    test = ArrayScenes(paint_labels(40, rocks=0.8), *([classes] if classes else []), location="test.npz")
+    real = ArrayScenes(paint_labels(6, seed=1), test.classes, location="real.npz", seed=1)
+    synthetic = ArrayScenes(paint_labels(5, seed=2, rocks=1), test.classes, location="outputs/synth", seed=2)
+    data = {"location": real.location, "fingerprint": real.fingerprint()}
+    extra = {"location": synthetic.location, "fingerprint": synthetic.fingerprint(), "mode": "region", "n": 5}
+    for name, generator in (("real", None), ("copy", "copy-paste"), ("pix", "pix2pix")):
+        made = [{**extra, "generator": generator}] if generator else []
+        run = write_run(root / name, extra=made, data=data, train_keys=keys_of(real)[:4], val_keys=keys_of(real)[4:])
+        evaluate_run(run, test, SKILLS[name])
+    return [root / name for name in SKILLS], {source.location: source for source in (test, real, synthetic)}
+
+
+def write_page(folders: list[Path], sources: dict[str, ArrayScenes], out: Path, config: ReportConfig = CONFIG) -> str:
+    def scenes_at(location: str, classes: ClassSet | None = None) -> ArrayScenes:
+        if location not in sources:
+            raise DataError(f"{location}: no such file or folder")
+        return sources[location]
+
+    def predictor_of(folder: Path, ask: InferenceConfig):
+        return predictor(sources["test.npz"], SKILLS[folder.name])
+
+    return report(folders, config, out, scenes_at=scenes_at, predictor_of=predictor_of).read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory):
+    return paint_world(tmp_path_factory.mktemp("world"))
+
+
+@pytest.fixture(scope="module")
+def page(world, tmp_path_factory: pytest.TempPathFactory) -> str:
+    return write_page(*world, tmp_path_factory.mktemp("page") / "report")
+
+
+class TagBalance(HTMLParser):
+    """Collects ids and links, and insists that every tag is closed in order."""
+
+    VOID = frozenset({"meta", "img", "br"})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.ids: list[str] = []
+        self.links: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list) -> None:
+        self.open += [] if tag in self.VOID else [tag]
+        self.ids += [value for key, value in attrs if key == "id"]
+        self.links += [value for key, value in attrs if key in ("href", "src", "xlink:href")]
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def read_picture(address: str) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(address.split(",")[1]))))
+
+
+# the page
+
+
+def test_page_is_whole_html_and_fetches_nothing(page: str):
+    parsed = TagBalance()
+    parsed.feed(page)
+    assert parsed.open == []
+    assert not re.search(r"https?:|<link|<script|@import|xmlns", page)
+    assert all(link.startswith("data:image/png;base64,") or link[1:] in parsed.ids for link in parsed.links)
+
+
+def test_page_shows_every_gain_with_its_verdict(page: str, world):
+    rows = gain_rows(compare_runs(world[0], CONFIG.compare))
+    assert len(rows) == 10
+    for row in rows:
+        assert f'<td class="n">{100 * row["gain"]:+.1f}</td>' in page
+        assert f'<span class="verdict {row["verdict"]}">{row["verdict"]}</span>' in page
+
+
+def test_page_has_every_section_and_every_run(page: str, world):
+    for section in ("gains", "scores", "curves", "confusion", "gallery", "samples", "runs"):
+        assert f'<section id="{section}">' in page
+    for folder in world[0]:
+        assert f"<summary>{folder}</summary>" in page
+    assert "steps: 100" in page  # a resolved setting in the fold-out
+    assert "do not know what training again with another seed would change" in page
+
+
+def test_same_runs_same_bytes(page: str, world, tmp_path: Path):
+    assert write_page(*world, tmp_path / "again") == page
+
+
+def test_markup_in_names_is_text(tmp_path: Path):
+    classes = ClassSet(("<b>", "$x$ & y", "big_rock"), (1, 2, 4), ((1, 2, 3), (4, 5, 6), (7, 8, 9)), 0, ("big_rock",))
+    page = write_page(*paint_world(tmp_path, classes), tmp_path / "report")
+    assert "<b>" not in page.replace("<b>real only</b>", "").replace("<b>+ copy-paste</b>", "").replace(
+        "<b>+ pix2pix (region)</b>", ""
+    )
+    assert "IoU &lt;b&gt;" in page
+
+
+def test_data_that_moved_or_changed_are_said_to_be_missing(world, tmp_path: Path):
+    folders, sources = world
+    left = {"real.npz": sources["real.npz"], "outputs/synth": ArrayScenes(paint_labels(5, seed=9))}
+    page = write_page(folders, left, tmp_path / "report")
+    assert "not shown: test.npz: no such file or folder" in page
+    assert "not shown: outputs/synth has changed since the runs used it" in page
+
+
+def test_pictures_can_be_left_out(world, tmp_path: Path):
+    page = write_page(*world, tmp_path / "bare", BARE)
+    assert "<img" not in page
+    assert 'href="#gallery"' not in page
+
+
+def test_a_folder_of_another_report_is_refused(world, tmp_path: Path):
+    write_page(*world, tmp_path / "report", BARE)
+    with pytest.raises(RunError, match="belongs to another run"):
+        write_page(world[0][:2], world[1], tmp_path / "report", BARE)
+
+
+# which pictures
+
+
+def test_gallery_takes_largest_then_won_and_lost(world):
+    arms = compare_runs(world[0], CONFIG.compare).arms
+    choices = choose_images(arms, ROCK, 2)
+    assert len({choice.image for choice in choices}) == len(choices)
+    test = world[1]["test.npz"]
+    areas = np.array([(map_ == 4).sum() for map_ in test.labels])
+    assert {areas[c.image] for c in choices[:2]} <= set(np.sort(areas)[-4:])
+    hits = np.array([[e.counts[i, ROCK, ROCK] for i in range(40)] for e in (arm.evaluations[0] for arm in arms)])
+    rest = [i for i in range(40) if i not in {c.image for c in choices[:2]}]
+    won = [c for c in choices if c.reason.startswith("most won by + copy-paste")]
+    lost = [c for c in choices if c.reason.startswith("most lost by + pix2pix (region)")]
+    gained = hits - hits[0]  # these stand-ins never call anything rock that is none
+    assert won[0].reason == f"most won by + copy-paste ({max(gained[1][rest]):+d} px)"
+    assert gained[2][lost[0].image] == gained[2][rest].min() < 0
+
+
+def test_false_pixels_count_against_an_arm(tmp_path: Path):
+    labels = [np.full((32, 48), 1, np.uint8) for _ in range(3)]
+    labels[0][:4, :4] = 4
+    source = ArrayScenes(labels)
+
+    arms = []
+    for name, wrong in (("a", False), ("b", True)):
+
+        def predict(images: np.ndarray, wrong: bool = wrong) -> np.ndarray:
+            maps = np.zeros(images.shape[:3], np.uint8)
+            maps[2, :, :10] = ROCK if wrong else 0
+            return maps
+
+        run = write_run(tmp_path / name)
+        scored = evaluate(run, source, choose_scenes(run, source), source.classes, predict, EvaluateConfig())
+        arms.append(Arm(name, (run,), (scored,)))
+    assert [(c.image, c.reason) for c in choose_images(arms, ROCK, 2)] == [
+        (0, "among the largest (16 px)"),
+        (2, "most lost by b (-320 px)"),
+    ]
+
+
+def test_nearest_real_scene_is_one_that_was_trained_on():
+    smooth = np.linspace(0, 200, 48)[None, :] + np.linspace(0, 50, 32)[:, None]
+    real = ArrayScenes(paint_labels(4))
+    rng = np.random.default_rng(0)
+    for i in range(4):
+        blob = np.roll(smooth, 12 * i, axis=1) + rng.normal(0, 2, smooth.shape)
+        real.images[i] = blob.clip(0, 255).astype(np.uint8)[..., None]
+    synthetic = ArrayScenes(paint_labels(2))
+    synthetic.images = [np.minimum(real.images[i] // 2 + 20, 255).astype(np.uint8) for i in (1, 3)]  # darker copies
+    rows = nearest_rows(synthetic, real, keys_of(real), 2)
+    assert [row.pictures[2][0] for row in rows] == ["nearest real: scene1", "nearest real: scene3"]
+    unseen = nearest_rows(synthetic, real, keys_of(real)[:3], 2)
+    assert unseen[1].pictures[2][0] != "nearest real: scene3"
+    assert nearest_rows(synthetic, real, ["0" * 16], 2) == []
+
+
+def test_thumbnails_do_not_see_brightness_and_contrast():
+    image = np.random.default_rng(0).integers(50, 150, (64, 96, 1), np.uint8)
+    smooth = np.repeat(np.repeat(image[::16, ::16], 16, 0), 16, 1)
+    np.testing.assert_allclose(thumbnail(smooth), thumbnail(smooth // 2 + 40), atol=0.1)
+    assert np.abs(thumbnail(smooth) - thumbnail(smooth[::-1])).max() > 0.5
+
+
+def test_outline_runs_along_the_region_and_leaves_its_inside():
+    image = np.full((32, 64, 1), 100, np.uint8)
+    region = np.zeros((32, 64), bool)
+    region[10:20, 10:20] = True
+    shown = read_picture(picture_address(image, region, line=(255, 0, 0)))
+    assert shown.shape == (192, 384, 3)  # six times as large
+    assert (shown[60, 60] == [255, 0, 0]).all()
+    assert (shown[90, 90] == 100).all()
+    assert (shown[59, 90] == 0).all()
+    assert (shown[:50] == 100).all()
+
+
+def test_large_pictures_are_thinned_out():
+    assert read_picture(picture_address(np.zeros((1024, 1024, 3), np.uint8))).shape == (512, 512, 3)
+
+
+# figures
+
+
+def test_confusion_figure_states_shares_of_rows_and_counts():
+    svg = draw_confusion(np.array([[3000, 1000], [0, 0]]), ["a", "b"], "arm")
+    ElementTree.fromstring(re.sub(r"xlink:", "", svg))
+    assert ">75.0 %<" in svg
+    assert ">3 k<" in svg
+    assert ">0.0 %<" in svg  # a class without a pixel: no warning, no NaN
+    assert "nan" not in svg
+
+
+def test_names_in_figures_are_not_read_as_formulas_or_markup():
+    svg = draw_confusion(np.eye(2, dtype=int), ["$x$ & y", "<b>"], "$")
+    assert ">$x$ &amp; y<" in svg
+    assert ">&lt;b&gt;<" in svg
+
+
+def test_figures_take_the_colour_of_the_page():
+    svg = draw_curves(
+        [("loss", [Curve("real only", (1, 2), (0.5, 0.4)), Curve("x", (1,), (0.3,))])], ["real only", "x"]
+    )
+    assert "currentColor" in svg
+    assert "#010203" not in svg
+
+
+def test_hundreds_of_classes_fit_in_a_figure():
+    svg = draw_confusion(np.eye(200, dtype=int) * 5, [f"class {i}" for i in range(200)], "arm")
+    assert "class 17" not in svg

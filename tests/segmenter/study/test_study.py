@@ -1,0 +1,483 @@
+"""A study: planned so that nothing leaks, run once, gone on with, and answered in words where it cannot be run."""
+
+import contextlib
+import json
+import os
+import resource
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from marsgen.core.config import configs_folder, load_config
+from marsgen.core.errors import ConfigError, DataError, InputError, RunError
+from marsgen.core.process_group import SINGLE_PROCESS
+from segmenter.study import jobs as jobs_file
+from segmenter.study import run as study_file
+from segmenter.study.collect import read_cells
+from segmenter.study.config import Study, StudyConfig
+from segmenter.study.plan import plan_jobs
+from segmenter.study.run import open_study, run_study
+
+TINY = configs_folder() / "tiny" / "study.yaml"
+DRY_RUN = study_file._dry_run
+
+
+@pytest.fixture(scope="module")
+def study_at(tiny_npz, tiny_test_npz):
+    def build(folder: Path, *overrides: str, test: bool = True) -> Study:
+        config = load_config(StudyConfig, TINY, ["statistics.resamples=200", *overrides])
+        return Study(config, folder, str(tiny_npz), str(tiny_test_npz) if test else None, None)
+
+    return build
+
+
+def call(command, log) -> int:
+    """A command in this process instead of one of its own: the same code, without the imports."""
+    import marsgen.cli
+    import segmenter.cli
+
+    app = {"marsgen": marsgen.cli, "segmenter": segmenter.cli}[command[0]].app
+    try:
+        app(list(command[1:]), standalone_mode=False)
+    except InputError as problem:
+        log.write(f"error: {problem}\n")
+        return 2
+    return 0
+
+
+@pytest.fixture(scope="module")
+def all_commands():
+    """Every command that jobs run, in this process."""
+    ran: list[tuple[str, ...]] = []
+
+    def run(command, log, lock):
+        ran.append(tuple(command))
+        return call(command, log), resource.getrusage(resource.RUSAGE_SELF)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jobs_file, "_run_command", run)
+        patch.setattr(study_file, "_dry_run", lambda job: "")
+        yield ran
+
+
+@pytest.fixture
+def commands(all_commands):
+    all_commands.clear()
+    return all_commands
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, all_commands, study_at) -> tuple[Path, list[tuple[str, ...]]]:
+    """The folder of a finished study, and the commands that were run for it."""
+    all_commands.clear()
+    folder = tmp_path_factory.mktemp("finished") / "study"
+    run(study_at(folder))
+    return folder, list(all_commands)
+
+
+@pytest.fixture
+def copied(finished, tmp_path) -> Path:
+    """A copy of the finished study's folder, to be changed."""
+    return Path(shutil.copytree(finished[0], tmp_path / "study"))
+
+
+PSEUDO = ["sets.pseudo.teacher=pasted", "arms.pseudo.extra=[pseudo]", "arms.pseudo.train.rare_fraction=0.25"]
+"""an arm that learns from what all runs of `pasted` say"""
+
+
+def run(study: Study) -> Path:
+    with contextlib.closing(open_study(study, SINGLE_PROCESS)) as opened:
+        return run_study(study, opened, SINGLE_PROCESS)
+
+
+# what is planned
+
+
+def test_generators_come_first_then_the_baseline_and_every_need_before_what_needs_it(tmp_path):
+    study = Study(
+        load_config(StudyConfig, configs_folder() / "studies" / "rare_class.yaml"), tmp_path, "d", "t", None, "u"
+    )
+    jobs = plan_jobs(study)
+    names = [job.name for job in jobs]
+    assert names[:2] == ["generators/gan", "generators/diffusion"]
+    power = "power/5-seeds-13-arms"
+    assert names[2:8] == [*(f"cells/oversampled-seed{seed}" for seed in range(5)), power]
+    assert len(names) == len(set(names)) == 2 + 1 + 11 + 5 * 14  # generators, power, sets, cells
+    for number, job in enumerate(jobs):
+        assert set(job.needs) <= set(names[:number]), job.name
+    by_name = {job.name: job for job in jobs}
+    assert set(by_name["sets/chosen"].needs) == {"generators/diffusion", "cells/oversampled-seed0"}
+    assert by_name["cells/chosen-seed1"].needs == ("sets/chosen", power)
+
+
+def test_all_arms_get_the_same_steps_and_their_own_settings(tmp_path, study_at):
+    jobs = {job.name: yaml.safe_load(job.config) for job in plan_jobs(study_at(tmp_path)) if job.commands}
+    assert {name: c["steps"] for name, c in jobs.items() if name.startswith("cells/")} == dict.fromkeys(
+        ["cells/oversampled-seed0", "cells/oversampled-seed1", "cells/pasted-seed0", "cells/pasted-seed1"], 8
+    )
+    assert [jobs[f"cells/pasted-seed{seed}"]["seed"] for seed in (0, 1)] == [0, 1]
+
+
+def test_an_arm_may_have_seeds_of_its_own(tmp_path, study_at):
+    names = [job.name for job in plan_jobs(study_at(tmp_path, "arms.pasted.seeds=[1,7]")) if "cells/" in job.name]
+    assert sorted(names) == [
+        "cells/oversampled-seed0",
+        "cells/oversampled-seed1",
+        "cells/pasted-seed1",
+        "cells/pasted-seed7",
+    ]
+    with pytest.raises(ConfigError, match=r"seeds \[7, 7\]: each may stand there once"):
+        study_at(tmp_path, "arms.pasted.seeds=[7,7]")
+
+
+def test_what_can_be_found_is_said_for_every_number_of_seeds(tmp_path, study_at):
+    study = study_at(tmp_path, "arms.pasted.seeds=[0]")
+    assert study.config.seed_counts == [2, 1]
+    assert "power/2-1-seeds-1-arms" in [job.name for job in plan_jobs(study)]
+
+
+def test_folds_reach_every_command_so_that_nothing_leaks(tmp_path, study_at):
+    study = study_at(tmp_path, "folds=3", test=False)
+    jobs = plan_jobs(study)
+    assert len([job for job in jobs if job.name.startswith("cells/")]) == 2 * 2 * 3
+    for job in jobs:
+        if job.commands:
+            data = yaml.safe_load(job.config)["data"]
+            assert (data["folds"], f"fold{data['fold']}") == (3, job.name.rsplit("-", 1)[1])
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("baseline=oversample", r"baseline: no arm 'oversample' \(did you mean 'oversampled'\?\)"),
+        ("arms.pasted.extra=[past]", r"arms\.pasted\.extra: no set 'past' \(did you mean 'pasted'\?\)"),
+        ("arms.pasted.train.steps=9", r"every arm gets the same; set `train\.steps`"),
+        ("arms.pasted.train.seed=9", r"the study's `seeds` say it"),
+        ("seeds=[1,1]", r"seeds \[1, 1\]: each may stand there once"),
+        ("sets.pasted.judge=pasted", r"'pasted' learns from synthetic scenes; name a real one"),
+        ("sets.pasted.generator=gan", r"no generator 'gan'; there are copy-paste"),
+        ("folds=1", r"folds is 1"),
+        ("sets.pasted.teacher=pastd", r"sets\.pasted\.teacher: no arm 'pastd' \(did you mean 'pasted'\?\)"),
+        (
+            "sets.pasted={teacher: oversampled, judge: oversampled}",
+            r"sets\.pasted .*leave out generator, judge and focus",
+        ),
+        (
+            "sets.pasted={teacher: oversampled, focus: oversampled}",
+            r"sets\.pasted .*leave out generator, judge and focus",
+        ),
+        ("sets.pasted={teacher: pasted}", r"arms\.pasted: pasted learns from pasted, which pasted labels: a circle"),
+        ("arms.pasted.baseline=pasted", r"arms\.pasted\.baseline is pasted, but pasted is a baseline itself"),
+        ("arms.oversampled.baseline=pasted", r"but oversampled is a baseline itself; leave it out"),
+        ("arms._x.title=x", r"'_x' is to be a folder's name; .* a letter or digit first"),
+        ("arms.pasted.trian.lr=1", r"unknown key 'arms\.pasted\.trian' \(did you mean 'train'\?\)"),
+    ],
+)
+def test_a_study_that_cannot_be_is_answered_in_words(tmp_path, override, words, study_at):
+    with pytest.raises(ConfigError, match=words):
+        study_at(tmp_path, override)
+
+
+@pytest.mark.parametrize("where", ["train", "arms.pasted.train", "sets.pasted.settings", "generators.gan"])
+def test_a_part_of_a_study_in_folds_has_none_of_its_own(tmp_path, where, study_at):
+    own = f"{where}.data.fold=1"
+    with pytest.raises(ConfigError, match=rf"{where}\.data\.fold: the study's `folds` say it"):
+        study_at(tmp_path, "folds=2", own, test=False)
+    assert study_at(tmp_path, own, test=False)  # without folds of the study it may
+
+
+def test_what_no_arm_learns_from_is_named(tmp_path, study_at, capsys):
+    study = study_at(tmp_path, "sets.more.generator=gan", "generators.gan.kind=pix2pix")
+    open_study(study, SINGLE_PROCESS).close()
+    assert "note: no arm learns from sets.more, generators.gan: not made" in capsys.readouterr().err
+    assert not study_at(tmp_path).config.unused
+
+
+def test_an_arms_mistake_is_found_before_anything_is_trained(tmp_path, study_at):
+    study = study_at(tmp_path / "study", "arms.pasted.train.learning_rate=1")
+    with pytest.raises(ConfigError, match=r"arms\.pasted: unknown key 'learning_rate'"):
+        open_study(study, SINGLE_PROCESS)
+    assert not study.folder.exists()
+
+
+def test_an_arm_that_the_data_do_not_suit_is_refused_before_anything_is_trained(tmp_path, study_at):
+    config = study_at(tmp_path).config
+    with pytest.raises(DataError, match=r"rare_fraction is 0\.25, but no training scene shows a rare class"):
+        open_study(Study(config, tmp_path / "a", "sim:24,rocks=0", "sim:24,seed=1,rocks=0.5", None), SINGLE_PROCESS)
+    with pytest.raises(ConfigError, match=r"best_metric is 'iou_rock'"):
+        open_study(study_at(tmp_path / "b", "arms.pasted.train.best_metric=iou_rock"), SINGLE_PROCESS)
+    assert not (tmp_path / "a").exists()
+
+
+def test_a_sets_mistake_is_found_before_anything_is_trained(tmp_path, monkeypatch, study_at):
+    monkeypatch.setattr(study_file, "_dry_run", DRY_RUN)
+    with pytest.raises(ConfigError, match=r"sets/pasted: .*unknown key 'pastes' \(did you mean 'paste'\?\)"):
+        open_study(study_at(tmp_path / "study", "sets.pasted.settings.pastes.scale=1"), SINGLE_PROCESS)
+
+
+def test_an_arm_that_knows_fewer_rocks_than_its_set_is_refused(tmp_path, study_at):
+    with pytest.raises(ConfigError, match=r"arms\.pasted and sets\.pasted use other parts of the data"):
+        plan_jobs(study_at(tmp_path, "arms.pasted.train.data.rare_scenes=3"))
+    plan_jobs(study_at(tmp_path, "arms.pasted.train.data.rare_scenes=3", "sets.pasted.settings.data.rare_scenes=3"))
+
+
+def test_a_critic_that_knows_more_rocks_than_the_arm_is_refused(tmp_path, study_at):
+    few = "data.rare_scenes=3"
+    overrides = [f"arms.pasted.train.{few}", f"sets.pasted.settings.{few}", "sets.pasted.judge=oversampled"]
+    with pytest.raises(ConfigError, match=r"arms\.pasted and sets\.pasted\.judge \(oversampled\) use other parts"):
+        plan_jobs(study_at(tmp_path, *overrides))
+
+
+def test_what_arms_sets_and_generators_say_of_the_data_wins_over_what_all_share(tmp_path, study_at):
+    study = study_at(
+        tmp_path,
+        "train.data.rare_scenes=5",
+        "arms.pasted.train.data.rare_scenes=3",
+        "sets.pasted.generator=gan",
+        "sets.pasted.settings.data.rare_scenes=3",
+        "generators.gan.data.rare_scenes=3",
+        "folds=2",
+    )
+    data = {job.name: yaml.safe_load(job.config)["data"] for job in plan_jobs(study) if job.commands}
+    for name in ("cells/pasted-seed0", "sets/pasted", "generators/gan"):
+        for fold in (0, 1):
+            found = data[f"{name}-fold{fold}"]
+            assert (found["rare_scenes"], found["folds"], found["fold"]) == (3, 2, fold), name
+    assert data["cells/oversampled-seed0-fold1"]["rare_scenes"] == 5
+
+
+def test_teachers_come_before_the_set_that_they_label_and_that_before_its_arm(tmp_path, study_at):
+    jobs = plan_jobs(study_at(tmp_path, *PSEUDO))
+    names = [job.name for job in jobs]
+    without = [job.name for job in plan_jobs(study_at(tmp_path, "arms.pseudo.train.rare_fraction=0.25"))]
+    assert [name for name in names if name != "sets/pseudo"] == [
+        *without[: without.index("cells/pseudo-seed0")],
+        "cells/pasted-seed1",  # a teacher's other seeds are needed earlier than else
+        "cells/pseudo-seed0",
+        "cells/pseudo-seed1",
+    ]
+    for number, job in enumerate(jobs):
+        assert set(job.needs) <= set(names[:number]), job.name
+    by_name = {job.name: job for job in jobs}
+    (command,) = by_name["sets/pseudo"].commands
+    cells = ("cells/pasted-seed0", "cells/pasted-seed1")
+    assert by_name["sets/pseudo"].needs == cells
+    assert command[:4] == ("segmenter", "pseudo-label", *(str(tmp_path / cell) for cell in cells))
+    assert "sets/pseudo" in by_name["cells/pseudo-seed1"].needs
+
+
+def test_in_folds_a_teacher_labels_for_its_own_fold_alone(tmp_path, study_at):
+    jobs = {job.name: job for job in plan_jobs(study_at(tmp_path, "folds=2", *PSEUDO, test=False))}
+    for fold in (0, 1):
+        assert jobs[f"sets/pseudo-fold{fold}"].needs == tuple(f"cells/pasted-seed{s}-fold{fold}" for s in (0, 1))
+        assert f"sets/pseudo-fold{fold}" in jobs[f"cells/pseudo-seed0-fold{fold}"].needs
+
+
+def test_teachers_may_have_teachers_but_not_in_a_circle(tmp_path, study_at):
+    second = ["sets.again.teacher=pseudo", "arms.again.extra=[again]"]
+    study = study_at(tmp_path, *PSEUDO, *second)
+    names = [job.name for job in plan_jobs(study)]
+    order = [
+        "sets/pasted",
+        "cells/pasted-seed1",
+        "sets/pseudo",
+        "cells/pseudo-seed1",
+        "sets/again",
+        "cells/again-seed0",
+    ]
+    assert sorted(names, key=lambda name: order.index(name) if name in order else -1)[-6:] == order
+    assert [names.index(name) for name in order] == sorted(names.index(name) for name in order)
+    assert study.config.behind("again") == (["pasted", "pseudo", "again"], ["pasted", "pseudo"])
+    circle = (
+        r"arms\.pseudo: pseudo learns from pseudo, which again labels, and again learns from again, which pseudo labels"
+    )
+    with pytest.raises(ConfigError, match=circle):
+        study_at(tmp_path, *PSEUDO, *second, "sets.pseudo.teacher=again")
+    with pytest.raises(ConfigError, match=r"baseline: pseudo learns from sets\.pseudo, whose teacher is trained after"):
+        study_at(tmp_path, *PSEUDO, "baseline=pseudo")
+
+
+def test_a_teacher_that_knows_more_rocks_than_the_arm_is_refused(tmp_path, study_at):
+    with pytest.raises(ConfigError, match=r"arms\.pseudo and sets\.pseudo\.teacher \(pasted\) use other parts"):
+        plan_jobs(study_at(tmp_path, *PSEUDO, "arms.pseudo.train.data.rare_scenes=3"))
+
+
+def test_a_teachers_set_is_checked_before_anything_is_trained(tmp_path, study_at):
+    with pytest.raises(ConfigError, match=r"sets\.pseudo\.settings: keep is 2"):
+        plan_jobs(study_at(tmp_path, *PSEUDO, "sets.pseudo.settings.keep=2"))
+    with pytest.raises(ConfigError, match=r"sets\.pseudo\.settings: unknown key 'kep' \(did you mean 'keep'\?\)"):
+        plan_jobs(study_at(tmp_path, *PSEUDO, "sets.pseudo.settings.kep=0.5"))
+
+
+def test_pictures_that_teachers_label_are_checked_before_anything_is_trained(tmp_path, study_at):
+    study, folder = study_at(tmp_path, *PSEUDO), tmp_path / "study"
+
+    def refuse(words: str, data: str = "sim:48,rocks=0.4", unlabelled: str | None = None, config=study.config) -> None:
+        with pytest.raises(InputError, match=words):
+            open_study(Study(config, folder, data, study.test, None, unlabelled), SINGLE_PROCESS)
+        assert not folder.exists()
+
+    refuse("sim:48,rocks=0.4 brings no pictures without labels .*; name some with --unlabelled")
+    refuse("images of 3 channels .*give unlabelled pictures of the same kind", unlabelled="sim:9,channels=3")
+    refuse(r"height and width \(48, 96\)", unlabelled="sim:9,size=48x96")
+    refuse("is a held-out scene of .*tiny_test.npz too", data=study.data, unlabelled=study.test)
+    refuse("no arm learns from a set with a teacher", unlabelled="sim:9,seed=5", config=study_at(tmp_path).config)
+
+
+def test_data_to_score_on_are_needed_and_only_once(tmp_path, study_at):
+    with pytest.raises(DataError, match=r"nothing to score on; give labelled scenes with --test"):
+        open_study(study_at(tmp_path / "a", test=False), SINGLE_PROCESS)
+    with pytest.raises(ConfigError, match=r"leave out --test, or the folds"):
+        open_study(study_at(tmp_path / "b", "folds=2"), SINGLE_PROCESS)
+
+
+def test_test_scenes_that_networks_learn_from_are_refused_before_anything_is_trained(tmp_path, study_at, tiny_npz):
+    study = study_at(tmp_path / "study")
+    with pytest.raises(
+        DataError, match=r"tiny\.npz too, where networks learn from it; give --test scenes of their own"
+    ):
+        open_study(Study(study.config, study.folder, study.data, str(tiny_npz), None), SINGLE_PROCESS)
+    assert not study.folder.exists()
+
+
+# what is done
+
+
+def test_a_study_runs_every_cell_once_and_ends_with_a_page(finished, commands, study_at):
+    folder, ran = finished
+    assert (folder / "results" / "study.html").read_text().count("rock tiles oversampled") > 0
+    assert [command[1] for command in ran].count("train") == 4
+    assert [command[1] for command in ran].count("evaluate") == 4
+    power = json.loads((folder / "power.json").read_text())
+    assert power["seeds"] == 2
+    made = [p for kind in ("counts", "results") for p in (folder / kind).rglob("*") if p.is_file()]
+    first = {p: p.read_bytes() for p in made}
+    run(study_at(folder))
+    assert commands == []
+    assert first == {p: p.read_bytes() for p in made}
+
+
+def test_an_arm_can_be_added_later_and_only_its_cells_run(copied, commands, study_at):
+    run(study_at(copied, "arms.real.title=real only"))
+    assert [command[1] for command in commands] == ["train", "evaluate"] * 2
+    results = json.loads((copied / "results/results.json").read_text())
+    assert "real only" in json.dumps(results)
+
+
+def test_a_teacher_can_be_added_later_and_its_trainings_are_part_of_what_the_arm_costs(copied, commands, study_at):
+    before = yaml.safe_load((copied / "config.yaml").read_text())
+    assert "unlabelled" not in before["inputs"]
+    run(study_at(copied, *PSEUDO))
+    assert [command[1] for command in commands] == ["pseudo-label", *["train", "evaluate"] * 2]
+    after = yaml.safe_load((copied / "config.yaml").read_text())
+    assert after["inputs"].pop("unlabelled")["location"] == study_at(copied).data
+    assert after == before
+    cards = {card["name"]: card for card in json.loads((copied / "counts/study.json").read_text())["arms"]}
+    pasted, pseudo = cards["pasted"], cards["pseudo"]
+    assert (pasted["synthetic"], pasted["pseudo_labels"]) == (True, False)
+    assert (pseudo["synthetic"], pseudo["pseudo_labels"]) == (False, True)
+    labelling = json.loads((copied / "jobs/sets/pseudo.json").read_text())["seconds"] / 60
+    assert pseudo["set_minutes"] == pytest.approx(pasted["set_minutes"] + sum(pasted["train_minutes"]) + labelling)
+    assert ", pseudo-labels too" in (copied / "results/study.html").read_text()
+    commands.clear()
+    run(study_at(copied, *PSEUDO))
+    run(study_at(copied))  # the arm may go again; what the folder knows of the pictures stays
+    assert commands == []
+    other = study_at(copied, *PSEUDO)
+    with pytest.raises(RunError, match=r"belongs to another run \(inputs\.unlabelled is .* and sim:9,seed=5 of"):
+        open_study(Study(other.config, copied, other.data, other.test, None, "sim:9,seed=5"), SINGLE_PROCESS)
+
+
+def test_a_finished_study_that_is_opened_again_belongs_to_one_process(copied, study_at):
+    with (
+        contextlib.closing(open_study(study_at(copied), SINGLE_PROCESS)),
+        pytest.raises(RunError, match="another process is writing into this run"),
+    ):
+        open_study(study_at(copied), SINGLE_PROCESS)
+
+
+def test_what_all_arms_share_cannot_change_in_a_folder_that_is_filled(finished, study_at):
+    with pytest.raises(RunError, match=r"belongs to another run \(config\.train\.steps is 8 there and 9 here\)"):
+        open_study(study_at(finished[0], "train.steps=9"), SINGLE_PROCESS)
+    assert (finished[0] / "DONE").exists()
+
+
+def test_cells_of_a_version_with_other_defaults_are_not_mixed_with_new_ones(copied, commands, study_at):
+    path = copied / "cells/pasted-seed1/config.yaml"
+    path.write_text(path.read_text().replace("ema_decay: 0.99", "ema_decay: 0.5"))
+    (copied / "cells/oversampled-seed0/DONE").touch()
+    with pytest.raises(RunError, match=r"pasted-seed1 was trained with ema_decay=0\.5, and now it would be 0\.99"):
+        open_study(study_at(copied), SINGLE_PROCESS)
+    assert commands == []
+
+
+def test_cells_may_be_scored_in_other_ways_too(copied, commands, study_at):
+    study = study_at(copied)
+    cells = [str(copied / f"cells/oversampled-seed{seed}") for seed in (0, 1)]
+    with (copied / "log").open("w") as log:
+        assert call(["segmenter", "evaluate", *cells, "--data", study.test, "--set", "flip=true"], log) == 0
+    for (evaluation,) in read_cells(study, "oversampled"):
+        assert not evaluation.record["settings"]["flip"]
+
+
+def test_a_study_goes_on_where_its_data_were_moved(copied, commands, study_at, tmp_path, tiny_npz):
+    moved = Path(shutil.copy(tiny_npz, tmp_path / "moved.npz"))
+    study = study_at(copied, "arms.more={train: {rare_fraction: 0.5}}")
+    run(replace(study, data=str(moved)))
+    trained = [command[command.index("--out") + 1] for command in commands if command[1] == "train"]
+    assert trained == [str(copied / "cells" / f"more-seed{seed}") for seed in study.config.seeds]
+
+
+def test_other_pictures_without_labels_in_the_data_are_refused(copied, study_at, tmp_path, tiny_npz):
+    with np.load(tiny_npz) as file:
+        arrays = dict(file)
+    arrays["test_set"] = 255 - arrays["test_set"]
+    np.savez(tmp_path / "other.npz", **arrays)
+    study = study_at(copied)
+    with pytest.raises(RunError, match=r"belongs to another run \(inputs\.test_set is data of fingerprint"):
+        open_study(replace(study, data=str(tmp_path / "other.npz")), SINGLE_PROCESS)
+
+
+def test_a_killed_study_goes_on_and_ends_with_the_same_counts(finished, copied, commands, monkeypatch, study_at):
+    study, alive = study_at(copied), jobs_file._run_command
+    for gone in ("counts", "results", "cells/pasted-seed0"):
+        shutil.rmtree(copied / gone)
+    (copied / "jobs/cells/pasted-seed0.json").unlink()
+
+    def die(command, log, lock):
+        if command[1] == "evaluate":
+            raise KeyboardInterrupt
+        return alive(command, log, lock)
+
+    monkeypatch.setattr(jobs_file, "_run_command", die)
+    with pytest.raises(KeyboardInterrupt):
+        run(study)
+    monkeypatch.setattr(jobs_file, "_run_command", alive)
+    again = run(study).parents[1] / "counts"
+    for path in (finished[0] / "counts").glob("*.npz"):
+        assert (again / path.name).read_bytes() == path.read_bytes()
+    cards = json.loads((again / "study.json").read_text())["arms"]
+    assert {card["name"]: card["interrupted"] for card in cards} == {"oversampled": False, "pasted": True}
+    assert "(was interrupted: at least)" in (copied / "results/study.html").read_text()
+
+
+def test_folds_score_every_scene_once(tmp_path, commands, study_at):
+    study = study_at(tmp_path / "study", "folds=2", "seeds=[0]", "train.steps=4", test=False)
+    run(study)
+    images = json.loads((study.folder / "counts" / "images.json").read_text())
+    assert len(images["names"]) == len(set(images["names"]))
+    assert sorted(set(images["folds"])) == [0, 1]
+    assert os.path.isdir(study.folder / "cells" / "pasted-seed0-fold1")
+
+
+def test_a_study_that_is_not_there_is_answered_with_those_that_are():
+    from segmenter.cli import app
+
+    with pytest.raises(
+        ConfigError, match=r"nowhere\.yaml: no such study; shipped ones are .*rare_class_cpu\.yaml.* in conf"
+    ):
+        app(["study", "nowhere.yaml", "--data", "sim:48"], standalone_mode=False)
