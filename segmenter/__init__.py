@@ -8,15 +8,12 @@
     predict.py       images -> label maps, as PNG or as the course's CSV; windows.py: large ones in windows
     pseudo_labels.py what trained networks are surest of in pictures without labels, as scenes to train on
     evaluate.py      EVALUATION: a confusion matrix per image, kept on disk; region_hits.py: which rocks were found
-    compare.py       arms (arms.py) beside each other: paired gains (intervals.py), alone and together (families.py), as
-                     tables (gain_tables.py)
     calibration.py   how readily a rare class is named, chosen on validation scenes
-    report.py        REPORT: one page from finished runs, with figures.py and gallery.py; pages.py opens templates/
     study.py         STUDY: arms x seeds (x folds) as one resumable job: study_config.py, its jobs study_plan.py (run as
                      child commands by jobs.py), what they counted study_cells.py
-    study_counts.py  a study's raw counts, small enough to commit: study_results.py makes every number of them,
-                     study_tables.py the files, study_page.py the page, study_gallery.py its pictures
+    results/         runs or a study -> counts.py -> gains.py -> verdict.py (the rule) -> tables.py and page/;
+                     compare.py and report.py are the commands
 
-Of marsgen it imports scenes, runs, config, errors, files, console and process group, nothing else; marsgen never imports
-segmenter.
+Of marsgen it imports scenes, runs, config, errors, files, console and process group, nothing else; marsgen never
+imports segmenter.
 """

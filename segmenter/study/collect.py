@@ -14,19 +14,10 @@ from marsgen.scenes.classes import read_classes
 from marsgen.scenes.sources import open_scenes
 from segmenter.evaluation.evaluate import Evaluation
 from segmenter.results.arms import find_evaluations, flatten_settings
-from segmenter.results.counts import (
-    ArmCard,
-    Power,
-    ScoringSettings,
-    StudyCard,
-    StudyCounts,
-    TestPart,
-    arm_of_evaluations,
-    describe_power,
-    images_of_evaluations,
-)
-from segmenter.results.simultaneous import smallest_detectable_gain
-from segmenter.results.study_gallery import Gallery, study_gallery
+from segmenter.results.counts import StudyCounts, arm_of_evaluations, count_evaluations, images_of_evaluations
+from segmenter.results.metadata import ArmMetadata, Power
+from segmenter.results.page.gallery import Gallery, make_gallery
+from segmenter.results.statistics.power import describe_power, smallest_detectable_gain
 from segmenter.study.config import COPY_PASTE, Study, cell_name, job_name
 from segmenter.study.jobs import read_cost
 
@@ -51,30 +42,17 @@ def collect_counts(study: Study) -> StudyCounts:
     """What the finished cells counted, and what they cost."""
     config = study.config
     cells = {arm: read_cells(study, arm) for arm in config.arms}
-    first = cells[config.baseline][0][0].record
-    card = StudyCard(
+    return count_evaluations(
+        [(_metadata(study, arm), cells[arm]) for arm in config.arms],
         title=config.title,
         baseline=config.baseline,
-        classes=first["classes"],
-        test=TestPart(
-            location=first["data"]["location"],
-            fingerprint=first["data"]["fingerprint"],
-            part=first["part"],
-            images=sum(len(evaluation.names) for evaluation in cells[config.baseline][0]),
-        ),
-        scoring=ScoringSettings.model_validate(
-            {key: first["settings"][key] for key in ScoringSettings.model_fields if key in first["settings"]}
-        ),
         statistics=config.statistics,
-        arms=tuple(_card(study, arm) for arm in config.arms),
         curves=config.curves,
         power=Power.model_validate(json.loads((study.folder / "power.json").read_text(encoding="utf-8"))),
     )
-    arms = tuple(arm_of_evaluations(c, cells[c.name]) for c in card.arms)
-    return StudyCounts(card, images_of_evaluations(cells[config.baseline][0]), arms)
 
 
-def _card(study: Study, arm: str) -> ArmCard:
+def _metadata(study: Study, arm: str) -> ArmMetadata:
     config = study.config
     costs = [[read_cost_of(study, cell_name(arm, s, fold)) for fold in study.folds] for s in config.seeds_of(arm)]
     sets, teachers = config.behind(arm)
@@ -83,7 +61,7 @@ def _card(study: Study, arm: str) -> ArmCard:
     drawn_by, set_jobs = _jobs_of("generators", generators, study), _jobs_of("sets", sets, study) + taught
     made = [read_cost_of(study, job) for job in drawn_by + set_jobs]
     own = [config.sets[name].teacher is not None for name in config.arms[arm].extra]
-    return ArmCard(
+    return ArmMetadata(
         name=arm,
         title=config.title_of(arm),
         baseline=None if arm == config.baseline else config.baseline_of(arm),
@@ -122,15 +100,14 @@ def draw_gallery(study: Study, counts: StudyCounts) -> Gallery:
         for arm in dict.fromkeys([config.baseline, *shown])
     }
     known = None if study.classes is None else read_classes(Path(study.classes))
-    return study_gallery(counts, runs, open_scenes(study.test or study.data, classes=known))
+    return make_gallery(counts, runs, open_scenes(study.test or study.data, classes=known))
 
 
 def write_power(study: Study) -> None:
     """power.json, and in words: what this test set and this number of seeds can show, before anything else is known."""
     config = study.config
     evaluations = read_cells(study, config.baseline)
-    card = _card(study, config.baseline)
-    arm = arm_of_evaluations(card, evaluations)
+    arm = arm_of_evaluations(_metadata(study, config.baseline), evaluations)
     first = evaluations[0][0]
     sums = arm.unit_sums(first.record["settings"]["found_fraction"], images_of_evaluations(evaluations[0]).groups)
     terms = {"arms": len(config.arms) - 1, "confidence": config.statistics.confidence, "power": config.power}

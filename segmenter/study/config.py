@@ -12,10 +12,7 @@ from marsgen.core.config import Config
 from marsgen.core.errors import ConfigError, nearest
 from segmenter.evaluation.evaluate import EvaluateConfig
 from segmenter.inference.predict import is_course_file
-from segmenter.results.counts import (
-    DoseCurve,
-    StatisticsSettings,
-)
+from segmenter.results.metadata import DoseCurve, StatisticsSettings
 
 COPY_PASTE = "copy-paste"
 """the generator that needs no training"""

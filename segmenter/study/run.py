@@ -5,8 +5,8 @@
 <out>/cells/<arm>-seed<s>/      `segmenter train`, with its evaluation inside
 <out>/jobs/                     what each of them was asked, said and cost (segmenter/jobs.py)
 <out>/power.json                the smallest detectable gain, from the baseline's cells, before any other arm is trained
-<out>/counts/                   what every cell counted in every image, small enough to commit (study_counts.py)
-<out>/results/                  tables and the page, made from the counts alone (study_results.py, study_page.py)
+<out>/counts/                   what every cell counted in every image, small enough to commit (results/counts.py)
+<out>/results/                  tables and the page, made from the counts alone (results/)
 
 With folds, each name ends in -fold<k>: generator, regions and segmenter never see the scenes that they are scored on.
 The generators belong to marsgen and are reached through its command line alone.
@@ -36,11 +36,9 @@ from marsgen.scenes.scene import SceneSource, scene_key
 from marsgen.scenes.sources import open_scenes, open_test_set
 from segmenter.config import TrainConfig
 from segmenter.results.arms import flatten_settings
-from segmenter.results.counts import (
-    write_counts,
-)
-from segmenter.results.study_gallery import write_gallery
-from segmenter.results.study_page import report_study
+from segmenter.results.counts import write_counts
+from segmenter.results.page.gallery import write_gallery
+from segmenter.results.report import report_study
 from segmenter.study.collect import collect_counts, draw_gallery
 from segmenter.study.config import Study, cell_name
 from segmenter.study.jobs import Job, config_path, environment_of_child, is_finished, run_jobs
