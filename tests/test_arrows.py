@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-SHARED = ("marsgen.core", "marsgen.scenes", "marsgen.cleaning", "marsgen.console")
+SHARED = ("marsgen.core", "marsgen.scenes", "marsgen.cleaning", "marsgen.console", "marsgen.pages.html")
 STATIONS = {
     "marsgen.scenes": (
         "marsgen.masks",

@@ -4,26 +4,22 @@
                             page made from it needs no weights
 """
 
-import base64
-import io
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
-from scipy import ndimage
 
 from marsgen.core.errors import DataError
 from marsgen.core.files import write_json
+from marsgen.pages.html import PNG_PREFIX, fit_width, outline, png_address
 from marsgen.scenes.scene import Scene, SceneSource, scene_key
 from segmenter.config import InferenceConfig
 from segmenter.evaluation.evaluate import Predict
 from segmenter.results.counts import StudyCounts
 
 _SHOWN_WIDTH_PX = 384
-_PICTURE = "data:image/png;base64,"
 
 
 @dataclass(frozen=True)
@@ -184,14 +180,14 @@ def draw_rows(
     rows = []
     for choice in choices:
         scene = scenes[choice.image]
-        outline = scene.indices == class_index
+        region = scene.indices == class_index
         pictures = [
-            ("image", picture_address(scene.image, outline, line=(255, 60, 60))),
-            ("label", picture_address(scene.classes.paint(scene.labels), outline)),
+            ("image", picture_address(scene.image, region, line=(255, 60, 60))),
+            ("label", picture_address(scene.classes.paint(scene.labels), region)),
         ]
         for label, predict in predictors:
             painted = scene.classes.paint(scene.classes.to_ids(predict(scene.image[None])[0]))
-            pictures.append((label, picture_address(painted, outline)))
+            pictures.append((label, picture_address(painted, region)))
         rows.append(Row(f"{scene.name}: {choice.reason}", tuple(pictures)))
     return rows
 
@@ -211,27 +207,17 @@ def _scenes_by_key(source: SceneSource, wanted: Iterable[str]) -> list[tuple[str
 def picture_address(
     image: np.ndarray, outlined: np.ndarray | None = None, line: tuple[int, int, int] = (255, 255, 255)
 ) -> str:
-    """A data address (PNG) of an image enlarged to about 384 pixels of width, or thinned out to that.
+    """A data address (PNG) of an image at about 384 pixels of width.
 
     Args:
         image: (H, W, 1 or 3) uint8.
-        outlined: (H, W) bool; its border is drawn, within it, in `line`'s colour over a dark rim.
+        outlined: (H, W) bool; a line is drawn around it.
+        line: colour of the line.
     """
-    image = np.broadcast_to(image, (*image.shape[:2], 3))
-    factor = max(1, _SHOWN_WIDTH_PX // image.shape[1])
-    step = max(1, image.shape[1] // _SHOWN_WIDTH_PX)
-    image = _enlarge(image[::step, ::step], factor).copy()
+    shown = fit_width(np.broadcast_to(image, (*image.shape[:2], 3)), _SHOWN_WIDTH_PX)
     if outlined is not None and outlined.any():
-        mask = _enlarge(outlined[::step, ::step], factor)
-        image[ndimage.binary_dilation(mask) & ~mask] = 0
-        image[mask & ~ndimage.binary_erosion(mask, iterations=1 if factor < 3 else 2)] = line
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
-
-
-def _enlarge(image: np.ndarray, factor: int) -> np.ndarray:
-    return image.repeat(factor, 0).repeat(factor, 1)
+        shown = outline(shown, fit_width(outlined, _SHOWN_WIDTH_PX), line)
+    return png_address(shown)
 
 
 # the file
@@ -260,6 +246,6 @@ def read_gallery(path: Path) -> Gallery | None:
             f"{path}: damaged; delete it and the page goes without pictures, or make the gallery again"
         ) from None
     for row in rows:
-        if any(not address.startswith(_PICTURE) for _, address in row.pictures):
+        if any(not address.startswith(PNG_PREFIX) for _, address in row.pictures):
             raise DataError(f"{path}: a picture of '{row.title}' is no png inside the file; make the gallery again")
     return Gallery(name, rows)

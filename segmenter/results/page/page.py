@@ -5,9 +5,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
+from marsgen.pages.html import hex_colour, open_template
 from segmenter.evaluation.evaluate import percent
 from segmenter.results.gains import COMMON, OWN, Gain
 from segmenter.results.labels import interval_text, points
@@ -37,8 +37,8 @@ def render(results: StudyResults, gallery: Gallery | None = None, runs: RunSecti
         runs: sections made from run folders; None = there are no run folders at hand.
     """
     name = results.primary_class
-    colours = ["#{:02x}{:02x}{:02x}".format(*colour) for colour in results.classes.colours]
-    return open_template().render(
+    colours = [hex_colour(colour) for colour in results.classes.colours]
+    return open_template("results.html.j2", Path(__file__).parent / "templates").render(
         metadata=results.metadata,
         titles=results.titles,
         primary_class=name,
@@ -55,7 +55,7 @@ def render(results: StudyResults, gallery: Gallery | None = None, runs: RunSecti
         subgroup_tables=subgroup_tables(results),
         found_figures=[Markup(figure) for figure in _found_figures(results)],
         gallery=gallery,
-        legend=[*zip(results.classes.names, colours, strict=True), ("no label", "#202020")],
+        classes=[*zip(results.classes.names, colours, strict=True), ("no label", "#202020")],
         cost_table=cost_table(results),
         runs=runs,
         run_curves=Markup(runs.curves) if runs else "",
@@ -65,18 +65,6 @@ def render(results: StudyResults, gallery: Gallery | None = None, runs: RunSecti
         power=_power_table(results.metadata.power) if results.metadata.power else None,
         files=[(file, _data_address(text), len(text)) for file, text in csv_files(results).items()],
     )
-
-
-def open_template() -> Template:
-    """templates/page.html.j2. What it is given is escaped unless it is Markup; a missing name is an error."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("page.html.j2")
 
 
 def _heads(results: StudyResults) -> list[Gain]:

@@ -251,20 +251,20 @@ def test_thumbnails_do_not_see_brightness_and_contrast():
     assert np.abs(thumbnail(smooth) - thumbnail(smooth[::-1])).max() > 0.5
 
 
-def test_outline_runs_along_the_region_and_leaves_its_inside():
+def test_outline_runs_around_the_region():
     image = np.full((32, 64, 1), 100, np.uint8)
     region = np.zeros((32, 64), bool)
     region[10:20, 10:20] = True
     shown = read_picture(picture_address(image, region, line=(255, 0, 0)))
     assert shown.shape == (192, 384, 3)  # six times as large
-    assert (shown[60, 60] == [255, 0, 0]).all()
-    assert (shown[90, 90] == 100).all()
-    assert (shown[59, 90] == 0).all()
+    assert (shown[60:120, 60:120] == 100).all()
+    assert (shown[58:60, 90] == [255, 0, 0]).all()
+    assert (shown[57, 90] == 0).all()
     assert (shown[:50] == 100).all()
 
 
 def test_large_pictures_are_thinned_out():
-    assert read_picture(picture_address(np.zeros((1024, 1024, 3), np.uint8))).shape == (512, 512, 3)
+    assert read_picture(picture_address(np.zeros((1024, 1024, 3), np.uint8))).shape[:2] == (342, 342)
 
 
 # figures
