@@ -246,23 +246,25 @@ def result_lines(results: StudyResults, *, every_score: bool = False) -> list[st
     scores = [("IoU", name), ("mean IoU", ""), ("regions found", name)]
     if every_score:
         scores = list(dict.fromkeys((row.score, row.class_name) for row in results.gains))
+    tables = [rows for score in scores if (rows := results.gains_in(*score))]
+    width = max((len(text) for rows in tables for row in rows for text in (row.title, row.name)), default=0)
     lines = [results.metadata.title]
-    for score in scores:
-        if rows := results.gains_in(*score):
-            lines += _gain_lines(rows, results)
+    for rows in tables:
+        lines += _gain_lines(rows, results, width)
     for curve, chosen in zip(results.metadata.curves, results.recommendations, strict=True):
         lines.append(f"{curve.title}: {recommendation_text(chosen)}")
     return [*lines, *(results.limitations if every_score else ())]
 
 
-def _gain_lines(rows: Sequence[Gain], results: StudyResults) -> Iterator[str]:
-    width = max(len(text) for row in rows for text in (row.title, row.name))
+def _gain_lines(rows: Sequence[Gain], results: StudyResults, width: int) -> Iterator[str]:
+    """A heading, and a line for each arm."""
     several = len({row.baseline for row in rows}) > 1
-    yield f"{rows[0].name:<{width}}    baseline   arm    gain  {'interval alone':>20}  {'corrected':>20}   verdict"
+    head = f"{'interval alone':>20}  {'corrected':>20}"
+    yield f"{rows[0].name:<{width}}    baseline, %  arm, %  gain, points  {head}   verdict"
     for row in rows:
-        over = f"   (over {results.titles[row.baseline]})" if several else ""
+        over = f"over {results.titles[row.baseline]}: " if several else ""
         yield (
-            f"  {row.title:<{width}}  {percent(row.baseline_value):>8}  {percent(row.value):>4}  "
-            f"{points(row.gain):>6}  {interval_text(row.low, row.high):>20}  "
-            f"{interval_text(row.simultaneous_low, row.simultaneous_high):>20}   {row.reading}{over}"
+            f"  {row.title:<{width}}  {percent(row.baseline_value):>11}  {percent(row.value):>6}  "
+            f"{points(row.gain):>12}  {interval_text(row.low, row.high):>20}  "
+            f"{interval_text(row.simultaneous_low, row.simultaneous_high):>20}   {over}{row.reading}"
         )

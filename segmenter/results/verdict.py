@@ -65,7 +65,7 @@ def explain(verdict: Verdict, low: float, high: float, practical_gain: float) ->
     if verdict == Verdict.NO_VERDICT:
         return f"one seed: {verdict}"
     if verdict == Verdict.NO_DIFFERENCE:
-        return f"{verdict}: {fits}, less than {100 * practical_gain:g} either way"
+        return f"{verdict}: {fits}, all less than {100 * practical_gain:g}"
     if verdict != Verdict.CANNOT_TELL:
         return str(verdict)
     if low != low:

@@ -24,8 +24,10 @@ from segmenter.results.tables import (
     markdown_lines,
     result_lines,
     score_table,
+    verdict_text,
     write_results,
 )
+from segmenter.results.verdict import Verdict, decide, explain
 
 SKILLS = {
     "real": (None, 0.2),
@@ -199,6 +201,28 @@ def test_an_open_verdict_says_what_it_leaves_possible(results: StudyResults):
     assert "so a gain of 2 is " in readings["cannot tell"]
 
 
+def test_a_gain_that_only_its_own_interval_shows_is_marked(study: StudyCounts, results: StudyResults):
+    row = pick(results.gains, arm="copy-1", score="IoU", class_name="big_rock", against=OWN)
+    cases = {
+        (0.01, 0.09): ("cannot tell*", True),
+        (-0.09, -0.01): ("cannot tell*", True),
+        (-0.01, 0.09): ("cannot tell", False),
+    }
+    for (low, high), (words, marked) in cases.items():
+        changed = replace(row, low=low, high=high, verdict=Verdict.CANNOT_TELL)
+        assert changed.only_alone == marked
+        assert verdict_text(changed) == words
+    assert not replace(row, low=0.01, high=0.09, verdict=Verdict.HELPS).only_alone
+
+
+def test_verdicts_are_about_the_corrected_interval(study: StudyCounts, results: StudyResults):
+    for row in results.gains:
+        seeds, size = len(study.arm(row.arm).metadata.seeds), study.metadata.statistics.practical_gain
+        corrected = (row.simultaneous_low, row.simultaneous_high)
+        assert row.verdict == decide(row.gain, *corrected, seeds=seeds, practical_gain=size)
+        assert row.reading == explain(row.verdict, *corrected, size)
+
+
 def test_smallest_dose_as_good_as_the_best_is_recommended(results: StudyResults):
     chosen = pick(results.recommendations, curve="doses")
     assert (chosen.x, chosen.arm) == (2, "copy-2")
@@ -294,3 +318,4 @@ def test_costs_add_up_to_the_first_network(results: StudyResults):
     row = pick(results.costs, arm="copy-1")
     assert (row.train_minutes, row.set_minutes, row.first_network_minutes) == (4, 1.5, 5.5)
     assert np.isnan(row.generator_minutes)
+    assert len(results.costs) == len(SKILLS)

@@ -72,7 +72,7 @@ def test_the_practical_gain_is_the_readers_choice():
             "no practical difference",
             0.001,
             0.019,
-            "no practical difference: anything from +0.1 to +1.9 points fits, less than 2 either way",
+            "no practical difference: anything from +0.1 to +1.9 points fits, all less than 2",
         ),
     ],
 )
