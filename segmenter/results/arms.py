@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from marsgen.core.errors import DataError, RunError
-from marsgen.core.runs import Run, fill_in_defaults
-from segmenter.config import InferenceConfig, TrainConfig
+from marsgen.core.runs import Run
+from segmenter.config import InferenceConfig
 from segmenter.evaluation.evaluate import EvaluateConfig, Evaluation, read_evaluation
 from segmenter.results.counts import StudyCounts, count_evaluations
 from segmenter.results.metadata import ArmMetadata, StatisticsSettings
@@ -50,7 +50,7 @@ def open_runs(folders: Sequence[Path], *, allow_different_steps: bool = False) -
         if steps != first and not allow_different_steps:
             raise RunError(
                 f"{run.folder} was trained for {steps} steps and {runs[0].folder} for {first}: more training alone "
-                "could be the gain; train both alike, or say --set allow_different_steps=true"
+                "could be the gain; train both alike, or use --set allow_different_steps=true"
             )
     return runs
 
@@ -159,7 +159,7 @@ def _recipe(run: Run) -> dict[str, Any]:
         {key: e.get(key) for key in ("generator", "mode", "n", "recipe")} if e.get("generator") else e
         for e in _extras(run)
     ]
-    config = fill_in_defaults(TrainConfig, run.config, ("seed",))
+    config = {key: value for key, value in run.config.items() if key != "seed"}
     return flatten_settings({**config, "data.fingerprint": run.inputs["data"]["fingerprint"], "extra": extras})
 
 
@@ -187,12 +187,12 @@ def _label(run: Run) -> str:
 
 def _tell_apart(labels: Sequence[str], recipes: Sequence[dict[str, Any]]) -> list[str]:
     """Add to labels that occur twice the settings in which those arms differ."""
-    told = []
+    longer = []
     for label, recipe in zip(labels, recipes, strict=True):
         alike = [r for other, r in zip(labels, recipes, strict=True) if other == label]
         keys = sorted({key for r in alike for key in r if len({repr(s.get(key)) for s in alike}) > 1})
-        told.append(", ".join([label, *(f"{key}={recipe.get(key)}" for key in keys)]))
-    return told
+        longer.append(", ".join([label, *(f"{key}={recipe.get(key)}" for key in keys)]))
+    return longer
 
 
 # counts

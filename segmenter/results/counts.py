@@ -30,10 +30,10 @@ from segmenter.results.metadata import (
     ArmMetadata,
     DoseCurve,
     Power,
+    ScoredPart,
     ScoringSettings,
     StatisticsSettings,
     StudyMetadata,
-    TestPart,
 )
 from segmenter.results.statistics.bootstrap import unit_sums
 
@@ -119,7 +119,7 @@ class StudyCounts:
         Raises:
             DataError: no such arm; the message lists those there are.
         """
-        return self.arms[self._place(name, "asked for")]
+        return self.arms[self._place(name, "wanted")]
 
     def _place(self, name: str, wanted_by: str) -> int:
         names = [arm.name for arm in self.metadata.arms]
@@ -229,7 +229,7 @@ def count_evaluations(
         title=title,
         baseline=baseline,
         classes=record["classes"],
-        test=TestPart(
+        test=ScoredPart(
             location=record["data"]["location"],
             fingerprint=record["data"]["fingerprint"],
             part=record["part"],

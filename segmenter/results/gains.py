@@ -80,7 +80,7 @@ class Gain(ScoreOfArm):
 
     @property
     def only_alone(self) -> bool:
-        """Whether the interval of this arm alone leaves out 0 and still nothing can be told."""
+        """Whether the interval of this arm alone leaves out 0 and the verdict is still "cannot tell"."""
         return self.verdict == Verdict.CANNOT_TELL and (self.low > 0 or self.high < 0)
 
 

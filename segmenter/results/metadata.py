@@ -8,10 +8,8 @@ from marsgen.core.config import Config
 from segmenter.config import InferenceConfig
 
 
-class TestPart(Config):
+class ScoredPart(Config):
     """Which images were scored."""
-
-    __test__ = False  # pytest: not a test
 
     location: str
     """where the data lie, as on the command line"""
@@ -124,7 +122,7 @@ class StudyMetadata(Config):
     """name of the arm that all others are measured against too"""
     classes: dict[str, Any]
     """ClassSet.to_dict"""
-    test: TestPart
+    test: ScoredPart
     """which images were scored"""
     scoring: ScoringSettings
     """how"""

@@ -63,11 +63,15 @@ def _seeds(study: StudyCounts) -> str:
     numbers = sorted({len(arm.seeds) for arm in arms})
     if numbers == [1]:
         return (
-            "One training seed per arm: the intervals do not know what training again would change, so there is no "
+            "One training seed per arm: the intervals do not cover what training again would change, so there is no "
             "verdict. Train each arm with at least two more seeds."
         )
     few = " With two seeds that makes them very wide." if 2 in numbers else ""
-    alone = " Arms of one seed know nothing of that, and get no verdict." if 1 in numbers else ""
+    alone = (
+        " The intervals of arms with one seed do not cover that, and there is no verdict on them."
+        if 1 in numbers
+        else ""
+    )
     number = str(numbers[0]) if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]}"
     paired = {study.is_paired(arm.baseline, arm.name) for arm in arms if arm.baseline}
     how = (

@@ -153,7 +153,7 @@ def _subgroup_cell(row: Subgroup) -> Cell:
 
 
 def verdict_text(row: Gain | DosePoint) -> str:
-    """The verdict, with a mark where the interval of this arm alone would say more."""
+    """The verdict, with a mark where the interval of this arm alone leaves out 0."""
     return row.verdict + (ALONE if row.only_alone else "")
 
 

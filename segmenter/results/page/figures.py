@@ -20,7 +20,7 @@ from segmenter.results.subgroups import Subgroup
 from segmenter.results.verdict import Verdict
 
 ARM_COLOURS = ("#3b82f6", "#f59e0b", "#10b981", "#ec4899", "#8b5cf6", "#94a3b8")
-"""One per arm, in order; told apart on white and on near-black, by the colour-blind too. They repeat after six."""
+"""One per arm, in order; distinct on white and on near-black, and for colour-blind readers. They repeat after six."""
 VERDICT_COLOURS = {Verdict.HELPS: "#10b981", Verdict.HURTS: "#ef4444"}
 """Colour of a gain; of every other verdict it is _OPEN."""
 _OPEN = "#94a3b8"

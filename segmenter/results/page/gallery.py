@@ -51,7 +51,7 @@ class Gallery:
 
 
 OpenPredictor = Callable[[Path, InferenceConfig], Predict]
-"""(run folder, how it is asked) -> the network's images -> label maps"""
+"""(run folder, inference settings) -> a function of images that returns label maps"""
 
 
 def open_predictor(folder: Path, ask: InferenceConfig) -> Predict:

@@ -25,16 +25,16 @@ def smallest_detectable_gain(
 ) -> np.ndarray:
     """How large a true gain has to be for this test set and this many seeds to find it, with the stated power.
 
-    It is said from the baseline's own runs, which differ by their seed alone, so that it can be said before any arm is
-    looked at. Two things are assumed of the arm: its gain varies between seeds as the difference of two baseline runs
+    It is computed from the baseline's own runs, which differ by their seed alone, so it is known before any arm is
+    trained. Two things are assumed of the arm: its gain varies between seeds as the difference of two baseline runs
     does, and between images, the same for all its seeds, as much again. An arm that treats all images alike is found
     more often, one that helps some images and hurts others less often.
 
     With s_d the standard deviation of such a difference over seeds and s_i over images, the gain of S seeds is normal
     with variance s_i^2 + s_d^2 / S, and its interval reaches as far as a quantile of s_i z + s t / sqrt(S), where s is
     the S seeds' own estimate of s_d: chi-distributed, and what makes three seeds so weak. Both are integrated out.
-    s_d itself is a guess from few baseline seeds: in simulations of power 0.8, gains said from 3, 5 and 10 of them were
-    detected in 69, 67 to 80, and 79 % of the studies.
+    s_d itself is estimated from few baseline seeds: in simulations of power 0.8, gains computed from 3, 5 and 10 of
+    them were detected in 69, 67 to 80, and 79 % of the studies.
 
     Args:
         baseline: (S, N, 5, C) `unit_sums` of the baseline's seeds.
@@ -45,7 +45,7 @@ def smallest_detectable_gain(
         seed: of the resamples.
     Returns:
         (K,) gains in the unit of the scores; more than what is missing to 1 where nothing could be found. NaN where the
-        baseline has no score, and everywhere with one baseline seed, which says nothing of seeds.
+        baseline has no score, and everywhere with one baseline seed, which shows no variation between seeds.
     """
     from scipy.special import ndtr, ndtri
     from scipy.stats import chi2

@@ -145,7 +145,7 @@ def test_page_has_every_section_and_every_run(page: str, world):
     for folder in world[0]:
         assert f"<summary>{folder}</summary>" in page
     assert "steps: 100" in page  # a resolved setting in the fold-out
-    assert "do not know what training again would change" in page
+    assert "do not cover what training again would change" in page
 
 
 def test_same_runs_same_bytes(page: str, world, tmp_path: Path):
