@@ -98,6 +98,17 @@ def test_page_goes_without_pictures_and_curves_and_takes_names_as_text():
     assert "&lt;b&gt; $x$ &amp; y" in page
 
 
+def test_page_lists_the_smallest_detectable_gains():
+    power = {"seeds": 3, "confidence": 0.95, "power": 0.8, "smallest_gain": {"mean IoU": 0.031}}
+    power["with_other_seeds"] = {5: {"mean IoU": None}}
+    arms = paint_study({"a": (None, 0.2), "b": ("a", 0.3)}, images=30).arms
+    page = render(summarise(study_of(arms, "a", power=power)))
+    assert '<th class="n">3 seeds</th><th class="n">5 seeds</th>' in page
+    assert '<td>mean IoU</td><td class="n">3.1</td><td class="n">-</td>' in page
+    unknown = {**power, "smallest_gain": {"mean IoU": None}}
+    assert "cannot be said from this baseline" in render(summarise(study_of(arms, "a", power=unknown)))
+
+
 # where a study is
 
 

@@ -14,7 +14,7 @@ from painted_studies import ROCK, paint_study, study_of
 
 from marsgen.scenes.confusion import iou_per_class
 from segmenter.results.counts import SEED_REGION, ArmCounts, StudyCounts
-from segmenter.results.gains import COMMON, OWN
+from segmenter.results.gains import COMMON, OWN, recommend_dose
 from segmenter.results.metadata import ArmMetadata
 from segmenter.results.statistics.bootstrap import gain_intervals, resample_arms
 from segmenter.results.summary import StudyResults, summarise
@@ -238,6 +238,18 @@ def test_where_no_dose_is_recommended_it_is_said_why(results: StudyResults):
     assert "baselines of their own" in pick(results.recommendations, curve="shares", x=None).words
     assert "the verdict on the best gain in IoU big_rock, " in pick(results.recommendations, curve="harm", x=None).words
     assert not any(row.recommended for row in results.curves if row.curve != "doses")
+
+
+def test_no_dose_is_recommended_where_nothing_of_the_class_was_scored(study: StudyCounts):
+    recommended = recommend_dose(study.metadata.curves[0], study, [], {})
+    assert (recommended.x, recommended.words) == (None, "No dose is recommended: nothing of big_rock was scored.")
+
+
+def test_a_recommended_dose_without_verdict_of_its_own_is_told(study: StudyCounts, results: StudyResults):
+    scores = dict.fromkeys(SKILLS, resample_arms([study.arm("copy-2").unit_sums(0.25, None)], 200, 0)[0])
+    recommended = recommend_dose(study.metadata.curves[0], study, results.gains, scores)
+    assert (recommended.x, recommended.arm) == (0, "real")
+    assert recommended.words.endswith("Its own verdict is not helps.")
 
 
 def test_limitations_are_told(study: StudyCounts):
