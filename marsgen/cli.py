@@ -35,6 +35,18 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+SETTINGS = {
+    "inspect": "marsgen.commands.inspect:InspectConfig",
+    "train-generator": "marsgen.generators.train_pix2pix:TrainPix2PixConfig",
+    "diffusion": "marsgen.generators.train_diffusion:TrainDiffusionConfig",
+    "synthesize": "marsgen.synthesis.synthesize:SynthesizeConfig",
+    "preview": "marsgen.commands.preview:PreviewConfig",
+    "export": "marsgen.commands.export:ExportConfig",
+    "score": "marsgen.commands.score:ScoreConfig",
+    "demo": "marsgen.commands.demo:DemoConfig",
+}
+"""command -> the model of its settings; diffusion is `train-generator --kind diffusion`"""
+
 
 class Mode(StrEnum):
     """What the generator draws."""
@@ -465,6 +477,18 @@ def demo(config: ConfigFile = None, overrides: Overrides = None, out: Out = None
 
     report = run_demo(load_config(DemoConfig, config, overrides or ()), out or OUTPUTS / "demo")
     say(f"\nopen {report}")
+
+
+@app.command()
+def settings(
+    command: Annotated[
+        str, typer.Argument(help=f"One of {', '.join(SETTINGS)}.", metavar="COMMAND", show_default=False)
+    ],
+) -> None:
+    """List every setting of a command with its meaning and default, as yaml for --config."""
+    from marsgen.core.settings import find_settings, list_settings
+
+    say(list_settings(find_settings(command, SETTINGS)))
 
 
 def _inputs(data: str, classes: Path | None, dataset: Any) -> dict[str, Any]:
