@@ -38,7 +38,7 @@ def _measure_lines(title: str, found: dict[str, Any]) -> list[str]:
     if "measures" not in found:
         return [f"{counts}; too few scenes to compare"]
     table = [
-        (counts, "synthetic [95 % interval]", "real halves [range]", "synthetic, as few"),
+        (counts, "synthetic [95 % interval]", "real halves [range]", "synthetic, same number"),
         *((f"  {name}", *rest) for name, *rest in measure_rows(found)),
     ]
     widths = [max(len(row[column]) for row in table) for column in range(4)]
