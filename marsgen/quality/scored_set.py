@@ -41,11 +41,8 @@ class Sample:
     @property
     def realism(self) -> float:
         """1 / mean relative feature distance: 1 = as near as real crops are to each other; NaN without a crop."""
-        return (
-            1 / max(float(np.mean(self.relative_feature_distances)), 1e-6)
-            if self.relative_feature_distances
-            else float("nan")
-        )
+        distances = self.relative_feature_distances
+        return 1 / max(float(np.mean(distances)), 1e-6) if distances else float("nan")
 
     @property
     def mean_agreement(self) -> float:
