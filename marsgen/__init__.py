@@ -2,8 +2,8 @@
 
 Data flow one way, and each folder stands for one stage; CONTRIBUTING.md has the order of imports:
 
-    scenes/         Scene, ClassSet, readers of data sets, confusion matrix; simulate/: scenes for a machine without data
-    cleaning/       what is wrong with a data set (suspects, duplicates), train, validation and test part
+    scenes/         Scene, ClassSet, readers of data sets, confusion matrix; simulate/: scenes for tests and demos
+    cleaning/       suspects and duplicates in a data set; its train, validation and test split
     masks/          cut regions of a class out of real scenes, and place and blend them into others
     generators/     label map -> picture: copy_paste (no network), pix2pix, diffusion; their training
     synthesis/      edited label maps through a generator into a folder of image/label pairs

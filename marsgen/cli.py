@@ -125,7 +125,7 @@ def train_generator(
         list[str] | None,
         typer.Option(
             "--unlabelled",
-            help="Pictures without labels to train on too (diffusion); repeatable. The test_set of an .npz is always used.",
+            help="Pictures without labels to train on too (diffusion); repeatable. An .npz has its own test_set.",
             metavar="WHERE",
         ),
     ] = None,

@@ -65,9 +65,9 @@ class DrawRequest:
 
     def __post_init__(self) -> None:
         batch = self.indices.shape
-        assert self.composites.shape[:3] == batch, f"composites {self.composites.shape} beside indices {batch}"
+        assert self.composites.shape[:3] == batch, f"composites {self.composites.shape} do not match indices {batch}"
         assert self.inpainting_mask.shape == batch, (
-            f"inpainting mask {self.inpainting_mask.shape} beside indices {batch}"
+            f"inpainting mask {self.inpainting_mask.shape} do not match indices {batch}"
         )
         assert self.seeds.shape == batch[:1], f"{self.seeds.shape} seeds for {batch[0]} windows"
 

@@ -95,10 +95,10 @@ def fill_smoothly(visible: torch.Tensor, inpainting_mask: torch.Tensor) -> torch
 
 @dataclass(frozen=True)
 class StyleTable:
-    """Styles of training scenes, beside the share of each class in them."""
+    """Styles and class fractions of training scenes."""
 
     shares: torch.Tensor
-    """(T, C + 1) share of the pixels, last = ignored"""
+    """(T, C + 1) fraction of the pixels of each class, last = ignored"""
     styles: torch.Tensor
     """(T, S)"""
 

@@ -20,7 +20,7 @@ class SimulationConfig:
     """What to simulate; equal configs give equal scenes.
 
     Raises:
-        ValueError: a value outside the range given beside it.
+        ValueError: a value outside its range.
     """
 
     height: int = 64
