@@ -18,7 +18,7 @@ from segmenter.results.tables import result_lines, write_results
 
 
 class CompareConfig(StatisticsSettings):
-    """How runs are compared; what configs/compare.yaml holds."""
+    """Settings of `segmenter compare`: how gains, intervals and verdicts are computed."""
 
     data: str = ""
     """which evaluation, where the runs share several: its data's location, or its folder name under evaluations/"""

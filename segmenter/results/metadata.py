@@ -31,7 +31,7 @@ class ScoringSettings(InferenceConfig):
 
 
 class StatisticsSettings(Config):
-    """How intervals and verdicts are made: what a study writes under `statistics`, and part of configs/compare.yaml."""
+    """How intervals and verdicts are made: what a study writes under `statistics`, and part of CompareConfig."""
 
     resamples: int = Field(10_000, ge=200)
     """bootstrap resamples of the test images"""

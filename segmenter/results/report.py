@@ -24,7 +24,7 @@ from segmenter.results.tables import result_lines, write_results
 
 
 class ReportConfig(CompareConfig):
-    """How runs are compared and what the page shows of them; what configs/report.yaml holds."""
+    """Settings of `segmenter report`: those of `segmenter compare`, and what the page shows."""
 
     gallery: int = Field(3, ge=0)
     """test scenes of each kind: the largest regions, and per arm the most improved and the most regressed; 0 = none"""
