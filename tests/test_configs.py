@@ -10,7 +10,8 @@ import yaml
 from marsgen.core.config import build_config, load_config
 from marsgen.core.files import write_text
 from marsgen.scenes.classes import read_classes
-from segmenter.study.config import Study, StudyConfig
+from segmenter.study.config import StudyConfig
+from segmenter.study.folder import Study
 from segmenter.study.jobs import config_path
 from segmenter.study.plan import plan_jobs
 

@@ -102,7 +102,7 @@ def test_every_command_of_the_readme_runs_in_its_order(workplace, monkeypatch, c
     monkeypatch.chdir(workplace)
     # the commands of a study run in this process too: the same code, without importing torch for each
     used_up = resource.getrusage(resource.RUSAGE_SELF)
-    monkeypatch.setattr("segmenter.study.jobs._run_command", lambda command, log, lock: (call(*command), used_up))
+    monkeypatch.setattr("segmenter.study.jobs.run_command", lambda command, log, lock: (call(*command), used_up))
     commands = commands_of(ROOT / "README.md")
     used = {tuple(c.split()[:2]) for c in commands}
     assert used >= {
