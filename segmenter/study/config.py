@@ -27,7 +27,7 @@ class SetConfig(Config):
     teacher: str | None = None
     """arm whose runs (all seeds; with folds, of the same fold) pseudo-label the study's unlabelled pictures"""
     settings: dict[str, Any] = Field(default_factory=dict)
-    """keys of configs/synthesize.yaml; with a teacher, keys of configs/pseudo-label.yaml"""
+    """keys of configs/synthesize.yaml; with a teacher, settings of `segmenter pseudo-label`"""
 
     @property
     def judges(self) -> list[str]:
