@@ -1,22 +1,15 @@
-"""segmenter: which terrain is at every pixel, how well that is known, and whether extra scenes helped.
+"""segmenter: train segmentation networks on real and synthetic scenes, and measure per class what was gained.
 
-    networks/        U-Net, U-Net on a ready-made encoder, MarsSeg, and the single-layer baseline
-    losses.py        cross-entropy, Dice, focal, and sums of them, by class weights; ignored pixels left out
-    mixing.py        real and synthetic scenes in one training stream, at a stated share
-    augment.py       flips, brightness, contrast, small scale and shift
-    train.py         the loop; validation scenes are always real
-    predict.py       images -> label maps, as PNG or as the course's CSV; windows.py: large ones in windows
-    pseudo_labels.py what trained networks are surest of in pictures without labels, as scenes to train on
-    evaluate.py      EVALUATION: a confusion matrix per image, kept on disk; region_hits.py: which rocks were found
-    compare.py       arms (arms.py) beside each other: paired gains (intervals.py), alone and together (families.py), as
-                     tables (gain_tables.py)
-    calibration.py   how readily a rare class is named, chosen on validation scenes
-    report.py        REPORT: one page from finished runs, with figures.py and gallery.py; pages.py opens templates/
-    study.py         STUDY: arms x seeds (x folds) as one resumable job: study_config.py, its jobs study_plan.py (run as
-                     child commands by jobs.py), what they counted study_cells.py
-    study_counts.py  a study's raw counts, small enough to commit: study_results.py makes every number of them,
-                     study_tables.py the files, study_page.py the page, study_gallery.py its pictures
+Data flow from top to bottom; each folder imports only what stands above it:
 
-Of marsgen it imports scenes, runs, config, errors, files, console and process group, nothing else; marsgen never imports
-segmenter.
+    networks/     U-Net, U-Net on a ready-made encoder, MarsSeg, the single-layer baseline; wrappers of their logits
+    inference/    images -> label maps: predict, sliding windows, calibration, pseudo-labels; a trained network as judge
+    training/     the loop and validation, batches, extra scenes, augmentation, losses, device, several processes
+    evaluation/   a confusion matrix and the regions of every image, and the scores of an evaluation
+    results/      from counts to gains, intervals, verdicts, tables, figures and pages
+    study/        arms x seeds (x folds) as one resumable job
+    config.py     the settings of every command
+    cli.py        the command line
+
+Of marsgen it imports core, scenes, cleaning, provenance, console and pages; marsgen never imports segmenter.
 """

@@ -20,11 +20,13 @@ from marsgen.core.config import Config, DataConfig
 from marsgen.core.errors import DataError, RunError
 from marsgen.core.files import plain, write_text
 from marsgen.core.runs import Run
+from marsgen.provenance import read_set_head, unseen_scenes
 from marsgen.quality.crops import RareRegion, find_pasted, find_real
 from marsgen.quality.judges import Judge, open_judge
 from marsgen.scenes.classes import ClassSet
 from marsgen.scenes.confusion import iou_per_class
-from marsgen.scenes.scene import SceneSource, batches_of_one_shape, scene_key
+from marsgen.scenes.folder import HEAD_FILE
+from marsgen.scenes.scene import SceneSource, batches_of_one_shape
 from marsgen.scenes.sources import open_scenes
 
 if TYPE_CHECKING:
@@ -216,8 +218,7 @@ def _gather(
         return Material(synthetic, samples, tuple(head["classes"]), dataset, None, list(dataset.split.val))
     others = open_scenes(reference, classes=classes)
     _check_reference(others, dataset)
-    known = set(dataset.survey.keys)
-    fresh = [index for index in range(len(others)) if scene_key(others.read(index)[0]) not in known]
+    fresh = unseen_scenes(others, dataset)
     if not fresh:
         raise DataError(f"--reference {reference}: all its pictures are in {location} too; name other real scenes")
     if len(fresh) < len(others):
@@ -236,14 +237,13 @@ def _check_reference(others: SceneSource, dataset: Dataset) -> None:
 
 
 def _read_head(folder: Path) -> dict[str, Any]:
-    path = folder / "synth.json"
     try:
-        head = json.loads(path.read_text(encoding="utf-8"))
+        head = read_set_head(folder)
         if isinstance(head["data"]["location"], str) and head["data"]["fingerprint"] and head["classes"]:
             return head
-    except (OSError, ValueError, KeyError, TypeError):
+    except (DataError, KeyError, TypeError):
         pass
-    raise RunError(f"{path}: does not say which data and classes the set was made from; make it again")
+    raise RunError(f"{folder}/{HEAD_FILE}: does not say which data and classes the set was made from; make it again")
 
 
 def _read_samples(folder: Path, synthetic: SceneSource, chosen: Sequence[int]) -> list[Sample]:

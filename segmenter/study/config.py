@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from marsgen.core.config import Config
 from marsgen.core.errors import ConfigError, nearest
-from segmenter.evaluation.evaluate import EvaluateConfig
+from segmenter.evaluation.config import EvaluateConfig
 from segmenter.inference.predict import is_course_file
 from segmenter.results.counts import (
     DoseCurve,

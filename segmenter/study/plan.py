@@ -8,11 +8,12 @@ from typing import Any
 import yaml
 
 from marsgen.core.config import DataConfig, build_config
-from marsgen.core.errors import ConfigError
-from segmenter.config import PseudoLabelConfig, TrainConfig
+from marsgen.provenance import refuse_other_split
+from segmenter.inference.config import PseudoLabelConfig
 from segmenter.study.collect import write_power
 from segmenter.study.config import COPY_PASTE, Study, cell_name, job_name, merge_settings, power_name
 from segmenter.study.jobs import Job, config_path
+from segmenter.training.config import TrainConfig
 
 
 def plan_jobs(study: Study) -> list[Job]:
@@ -109,7 +110,7 @@ def _cell_job(study: Study, arm: str, seed: int, fold: int | None) -> Job:
     config, job = study.config, cell_name(arm, seed, fold)
     recipe, settings = recipe_of_cell(study, arm, seed, fold)
     for name in config.arms[arm].extra:
-        _refuse_other_split(study, arm, settings.data, name, fold)
+        _check_makers(study, arm, settings.data, name, fold)
     extras = [part for name in config.arms[arm].extra for part in ("--extra", str(study.path("sets", name, fold)))]
     out = study.folder / job
     train = ["segmenter", "train", *extras, *_words(study, job, out)]
@@ -123,7 +124,7 @@ def _cell_job(study: Study, arm: str, seed: int, fold: int | None) -> Job:
     return Job(job, (tuple(train), tuple(evaluate)), as_yaml(recipe), tuple(needs))
 
 
-def _refuse_other_split(study: Study, arm: str, data: DataConfig, name: str, fold: int | None) -> None:
+def _check_makers(study: Study, arm: str, data: DataConfig, name: str, fold: int | None) -> None:
     """A set whose regions, generator, judge, focus or teacher know more real scenes than the arm would flatter it."""
     made = study.config.sets[name]
     sources = {f"sets.{name}": made.settings} if made.teacher is None else {}
@@ -132,13 +133,11 @@ def _refuse_other_split(study: Study, arm: str, data: DataConfig, name: str, fol
     for what, critic in (("judge", made.judge), ("focus", made.focus), ("teacher", made.teacher)):
         if critic is not None:
             sources[f"sets.{name}.{what} ({critic})"] = study.config.arms[critic].train
-    for where, settings in sources.items():
-        theirs = build_config(DataConfig, data_settings(study, fold, settings), f"data of {where}")
-        if theirs != data:
-            raise ConfigError(
-                f"arms.{arm} and {where} use other parts of the data ({data.model_dump()} and {theirs.model_dump()}); "
-                "give both the same `data`, or the arm learns from scenes that it should not know"
-            )
+    makers = {
+        where: build_config(DataConfig, data_settings(study, fold, settings), f"data of {where}")
+        for where, settings in sources.items()
+    }
+    refuse_other_split(f"arms.{arm}", data, makers)
 
 
 def as_yaml(settings: dict[str, Any]) -> str:

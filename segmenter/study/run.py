@@ -31,10 +31,10 @@ from marsgen.core.errors import ConfigError, DataError, RunError
 from marsgen.core.files import write_text
 from marsgen.core.process_group import ProcessGroup
 from marsgen.core.runs import Run, fill_in_defaults
+from marsgen.provenance import refuse_held_out_pictures, refuse_seen_test_scenes
 from marsgen.scenes.classes import read_classes
-from marsgen.scenes.scene import SceneSource, scene_key
+from marsgen.scenes.scene import SceneSource
 from marsgen.scenes.sources import open_scenes, open_test_set
-from segmenter.config import TrainConfig
 from segmenter.results.arms import flatten_settings
 from segmenter.results.counts import (
     write_counts,
@@ -45,6 +45,7 @@ from segmenter.study.collect import collect_counts, draw_gallery
 from segmenter.study.config import Study, cell_name
 from segmenter.study.jobs import Job, config_path, environment_of_child, is_finished, run_jobs
 from segmenter.study.plan import as_yaml, data_settings, plan_jobs, recipe_of_cell
+from segmenter.training.config import TrainConfig
 
 GROWING = ("title", "seeds", "baseline", "generators", "sets", "arms", "curves", "gallery", "statistics", "power")
 """what may change between two starts of one study: finished jobs guard their own settings"""
@@ -151,15 +152,7 @@ def _refuse_unfit(scored: SceneSource, dataset: Dataset) -> None:
             f"{scored.location} has the classes {', '.join(scored.classes.names)}; {dataset.scenes.location} has "
             f"{', '.join(dataset.scenes.classes.names)}: give test data of the same classes, or use --classes"
         )
-    if scored.fingerprint() == dataset.scenes.fingerprint() and dataset.split.test:
-        return  # the same data, which keep a test part
-    seen = {dataset.survey.keys[i] for i in (*dataset.split.train, *dataset.split.val)}
-    for index, name in enumerate(scored.names):
-        if scene_key(scored.read(index)[0]) in seen:
-            raise DataError(
-                f"{scored.location}: scene {name} is in {dataset.scenes.location} too, where networks learn from it; "
-                "give --test scenes of their own, or leave it out and say --folds 5"
-            )
+    refuse_seen_test_scenes(scored, dataset)
 
 
 def _refuse_unfit_pictures(pictures: SceneSource, dataset: Dataset, scored: SceneSource | None, *, folds: int) -> None:
@@ -167,23 +160,14 @@ def _refuse_unfit_pictures(pictures: SceneSource, dataset: Dataset, scored: Scen
 
     With folds each scene does so in turn.
     """
-    real, split = dataset.scenes, dataset.split
+    real = dataset.scenes
     shapes = (pictures.shape, real.shape) if real.shape is not None else ()
     if pictures.channels != real.channels or len(set(shapes)) > 1:
         raise DataError(
             f"{pictures.location}: images of {pictures.channels} channels and height and width {pictures.shape}; those "
             f"of {real.location} have {real.channels} and {real.shape}: give unlabelled pictures of the same kind"
         )
-    held_out = range(len(real)) if folds else (*split.val, *split.test, *split.beyond_limit)
-    keys = {dataset.survey.keys[i]: real.location for i in held_out}
-    if scored is not None:
-        keys |= {scene_key(scored.read(i)[0]): scored.location for i in range(len(scored))}
-    for index, name in enumerate(pictures.names):
-        if where := keys.get(scene_key(pictures.read(index)[0])):
-            raise DataError(
-                f"{pictures.location}: picture {name} is a held-out scene of {where} too, which no arm may learn from; "
-                "give --unlabelled pictures of their own"
-            )
+    refuse_held_out_pictures(pictures, dataset, scored, folds=folds > 0)
 
 
 def _check_settings(jobs: Sequence[Job], folder: Path) -> None:

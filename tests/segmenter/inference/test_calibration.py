@@ -36,7 +36,7 @@ def test_the_share_at_every_shift_is_that_of_the_shifted_prediction():
     counts = MarginCounts()
     for part in (slice(0, 1), slice(1, 4)):
         counts.add(logits[part], labels[part], 2)
-    np.testing.assert_allclose(counts.shares(), [share_at(logits, labels, shift) for shift in SHIFTS])
+    np.testing.assert_allclose(counts.fractions(), [share_at(logits, labels, shift) for shift in SHIFTS])
 
 
 def test_a_class_named_too_readily_is_held_back_to_its_share():

@@ -80,7 +80,7 @@ def test_it_is_told_apart_but_never_predicted(runs):
     assert predict_probs(network, images).shape == (3, C, 32, 48)
     assert predict_indices(network, images).max() < C
     assert network.features(torch.zeros(1, 1, 32, 48)).dim() == 2
-    whole = predict_probs(load_segmenter(runs / "weight1", keep_ignored=True)[0], images)
+    whole = predict_probs(load_segmenter(runs / "weight1", keep_void=True)[0], images)
     assert whole.shape == (3, C + 1, 32, 48)
     no_label = whole.argmax(1) == C
     assert no_label[:, :, 34:].mean() > 0.95
