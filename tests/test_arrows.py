@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-SHARED = ("marsgen.core", "marsgen.scenes", "marsgen.cleaning", "marsgen.console")
+SHARED = ("marsgen.core", "marsgen.scenes", "marsgen.cleaning", "marsgen.provenance", "marsgen.console")
 STATIONS = {
     "marsgen.scenes": (
         "marsgen.masks",

@@ -27,7 +27,7 @@ MODELS = {
     "segmenter": "segmenter.config:TrainConfig",
     "predict": "segmenter.config:PredictConfig",
     "pseudo-label": "segmenter.config:PseudoLabelConfig",
-    "evaluate": "segmenter.evaluation.evaluate:EvaluateConfig",
+    "evaluate": "segmenter.config:EvaluateConfig",
     "compare": "segmenter.results.compare:CompareConfig",
     "report": "segmenter.results.report:ReportConfig",
 }

@@ -10,8 +10,9 @@ from marsgen.scenes.classes import ClassSet
 from marsgen.scenes.confusion import confusion_matrix, iou_per_class
 from marsgen.scenes.tensors import image_tensor
 from segmenter.config import TrainConfig, UNetConfig
-from segmenter.inference.calibration import SHIFTS, Calibrated, MarginCounts, find_shifts
+from segmenter.inference.calibration import SHIFTS, MarginCounts, find_shifts
 from segmenter.inference.predict import load_segmenter
+from segmenter.networks.wrappers import Calibrated
 from segmenter.training.train import check_best_metric, train
 
 

@@ -205,7 +205,7 @@ def test_a_batch_norm_of_unknown_kind_cannot_be_shared():
     ("settings", "error", "message"),
     [
         ({"name": "resnet81"}, ConfigError, r"encoder.name is 'resnet81' \(did you mean 'resnet18'\?\); expected an"),
-        ({"name": "tu-test_vit"}, ConfigError, "a U-Net of 5 levels cannot stand on it"),
+        ({"name": "tu-test_vit"}, ConfigError, "no U-Net of 5 levels can be built on it"),
         ({"weights": "imagenet-lite"}, DataError, r"no such file \(did you mean 'imagenet-lite0'\?\); expected none"),
         ({"weights": "imagenet-lite0"}, ConfigError, "these are the weights of tu-tf_efficientnet_lite0"),
         ({"weights": "noise.pth"}, DataError, "'noise.pth': not readable as tensors"),
@@ -240,7 +240,7 @@ def test_a_missing_package_is_named(monkeypatch):
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["network=encoder", "encoder.freeze=true"], "freeze keeps an encoder drawn at random as it is"),
+        (["network=encoder", "encoder.freeze=true"], "freeze would keep random weights in the encoder"),
         (["encoder.name=resnet18"], "encoder.name is set, but network is unet, which does not read it"),
         (["network=encoder", "encoder.decoder_channels=[8]"], "encoder.decoder_channels is .* at least 3 items"),
     ],

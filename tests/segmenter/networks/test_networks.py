@@ -29,13 +29,13 @@ def test_every_name_in_the_table_builds_what_it_says():
         "baseline": Baseline,
     }
     built = build_network(TrainConfig(unet=UNetConfig(width=8, stem=1, blocks="plain")), 1, 4)
-    assert (built.stem, built.down1[0].out_channels) == (1, 8)
+    assert (built.stem, built.down[0][0].out_channels) == (1, 8)
 
 
 def test_the_unet_is_the_reports():
     network = UNet(1, 4, width=32, stem=1, depth=2, blocks="plain")
     sizes = []
-    for block in (network.down1, network.down2, network.bottleneck, network.up2, network.up1):
+    for block in (*network.down, network.bottleneck, *network.up):
         assert [type(layer) for layer in block] == [nn.Conv2d, nn.BatchNorm2d, nn.ReLU] * 2
         block.register_forward_hook(lambda module, inputs, output: sizes.append(tuple(output.shape[1:])))
     network(torch.zeros(1, 1, 64, 128))

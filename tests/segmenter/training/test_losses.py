@@ -135,7 +135,7 @@ def test_a_loss_without_terms_is_refused():
 
 
 def test_a_weighted_term_of_weight_zero_is_refused():
-    with pytest.raises(ValueError, match="weighted names dice, which is 0"):
+    with pytest.raises(ValueError, match="weighted names dice, but dice is 0"):
         LossConfig(weighted=("dice",))
 
 
