@@ -109,32 +109,23 @@ def evaluate(
     ] = None,
 ) -> None:
     """Score runs on labelled test scenes: IoU, precision and recall per class, and the regions found."""
-    from functools import partial
-
     from marsgen.core.config import load_config
     from marsgen.core.errors import RunError
-    from marsgen.core.runs import Run
     from marsgen.scenes.sources import open_scenes
     from segmenter.evaluation.config import EvaluateConfig
-    from segmenter.evaluation.evaluate import choose_scenes, evaluation_folder
-    from segmenter.evaluation.evaluate import evaluate as score
+    from segmenter.evaluation.evaluate import evaluate_run
     from segmenter.evaluation.summary import evaluation_lines
-    from segmenter.inference.predict import load_segmenter, predict_indices
 
     settings = load_config(EvaluateConfig, config, overrides or ())
     if out is not None and len(runs) > 1:
         raise RunError("--out names one folder, and several runs were given; leave it out and each run keeps its own")
     source = open_scenes(data, classes=read_class_set(classes))
     for folder in runs:
-        run = Run.load(folder, "segmenter train")
-        network, known, record = load_segmenter(folder)
-        chosen = choose_scenes(run, source, settings.part)
-        predict = partial(predict_indices, network, inference=settings)
-        evaluation = score(run, source, chosen, known, predict, settings, out, channels=record["channels"])
+        evaluation = evaluate_run(folder, source, settings, out)
         say(f"{folder} on {data}")
         for line in evaluation_lines(evaluation):
             say(line)
-        say(f"wrote {out or evaluation_folder(run, source, chosen.part, settings)}\n")
+        say(f"wrote {evaluation.folder}\n")
 
 
 @app.command()
@@ -253,25 +244,13 @@ def predict(
 ) -> None:
     """Label images: the course's CSV for its npz, PNG label maps for everything else."""
     from marsgen.core.config import load_config
-    from marsgen.core.files import file_fingerprint
-    from marsgen.core.runs import Run
-    from marsgen.scenes.sources import open_scenes
     from segmenter.inference.config import PredictConfig
-    from segmenter.inference.predict import check_images
-    from segmenter.inference.predict import predict as label
+    from segmenter.inference.predict import predict_data
 
     settings = load_config(PredictConfig, config, overrides or ())
-    Run.load(run, "segmenter train")
-    scenes = open_scenes(data, classes=read_class_set(classes), labelled=False)
-    check_images(settings, run, scenes)
-    inputs = {
-        "run": str(run),
-        "weights_fingerprint": file_fingerprint(run / "best.safetensors"),
-        "data": {"location": data, "fingerprint": scenes.fingerprint(), "classes": classes and str(classes)},
-    }
     folder = out or OUTPUTS / f"predictions-{run.name}-{Path(data).stem.replace(':', '-')}"
-    result = label(settings, Run.start(folder, "segmenter predict", settings, inputs), run, scenes)
-    say(f"{len(scenes)} images labelled")
+    images, result = predict_data(settings, run, data, classes, folder)
+    say(f"{images} images labelled")
     say(f"wrote {result}")
 
 
@@ -289,25 +268,16 @@ def pseudo_label(
     Labels that the images already have are not read. Of an npz with a test_set, the test_set is labelled.
     """
     from marsgen.core.config import load_config
-    from marsgen.core.runs import Run
-    from marsgen.scenes.sources import open_scenes
     from segmenter.inference.config import PseudoLabelConfig
-    from segmenter.inference.pseudo_labels import open_teachers, summary_lines
-    from segmenter.inference.pseudo_labels import pseudo_label as label
 
     settings = load_config(PseudoLabelConfig, config, overrides or ())
     if dry_run:
         return say_settings(settings)
-    for folder in runs:
-        Run.load(folder, "segmenter train")
-    scenes = open_scenes(data, labelled=False)
-    teachers = open_teachers(runs, scenes)
-    inputs = {"teachers": teachers.runs, "data": {"location": data, "fingerprint": scenes.fingerprint()}}
+    from segmenter.inference.pseudo_labels import pseudo_label_data, summary_lines
+
     more = f"-and-{len(runs) - 1}-more" if len(runs) > 1 else ""
     folder = out or OUTPUTS / f"pseudo-{runs[0].name}{more}-{Path(data).stem.replace(':', '-')}"
-    run = Run.start(folder, "segmenter pseudo-label", settings, inputs)
-    label(settings, run, teachers, scenes)
-    for line in summary_lines(run.summary):
+    for line in summary_lines(pseudo_label_data(settings, runs, data, folder)):
         say(line)
     say(f"wrote {folder}")
 

@@ -12,6 +12,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -91,6 +92,18 @@ def evaluation_folder(run: Run, source: SceneSource, part: str, inference: Infer
     name += f"-scales_{'_'.join(f'{scale:g}' for scale in inference.scales)}" if inference.scales != (1.0,) else ""
     name += f"-window_{inference.window[0]}x{inference.window[1]}_{inference.overlap:g}" if inference.window else ""
     return run.folder / "evaluations" / name
+
+
+def evaluate_run(folder: Path, source: SceneSource, config: EvaluateConfig, out: Path | None = None) -> Evaluation:
+    """Score the network of a finished `segmenter train` run on labelled scenes; see `choose_scenes` and `evaluate`."""
+    # torch takes seconds to import, and who reads evaluations needs none
+    from segmenter.inference.predict import load_segmenter, predict_indices
+
+    run = Run.load(folder, "segmenter train")
+    network, classes, record = load_segmenter(folder)
+    chosen = choose_scenes(run, source, config.part)
+    predict = partial(predict_indices, network, inference=config)
+    return evaluate(run, source, chosen, classes, predict, config, out, channels=record["channels"])
 
 
 def evaluate(

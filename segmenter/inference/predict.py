@@ -1,6 +1,5 @@
 """`segmenter predict`: the network of a finished run, images -> label maps, as indexed PNG or as the course's CSV."""
 
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,12 +12,13 @@ from torch import nn
 from tqdm import tqdm
 
 from marsgen.core.errors import DataError, InputError, RunError
-from marsgen.core.files import filling_text, write_bytes
+from marsgen.core.files import file_fingerprint, filling_text, write_bytes
 from marsgen.core.runs import Run, read_weights
-from marsgen.scenes.classes import ClassSet
+from marsgen.scenes.classes import ClassSet, read_classes
 from marsgen.scenes.folder import write_classes
 from marsgen.scenes.pictures import encode_label_map
 from marsgen.scenes.scene import SceneSource
+from marsgen.scenes.sources import has_test_set, open_scenes
 from marsgen.scenes.tensors import image_tensor
 from segmenter.inference.config import InferenceConfig, PredictConfig
 from segmenter.inference.sliding_window import predict_in_windows, resize_images
@@ -107,6 +107,30 @@ def _probs(network: nn.Module, images: np.ndarray, inference: InferenceConfig) -
     return torch.stack(found).mean(0) if len(found) > 1 else found[0]
 
 
+def predict_data(
+    config: PredictConfig, segmenter: Path, data: str, classes: Path | None, folder: Path
+) -> tuple[int, Path]:
+    """Open images and run folder, then `predict`; what cannot be predicted is refused before a folder is made.
+
+    Args:
+        segmenter: folder of a finished `segmenter train` run.
+        data: location of the images.
+        classes: file of --classes, or None.
+        folder: to write into.
+    Returns:
+        the number of images, and what was written.
+    """
+    Run.load(segmenter, "segmenter train")
+    scenes = open_scenes(data, classes=None if classes is None else read_classes(classes), labelled=False)
+    check_images(config, segmenter, scenes)
+    inputs = {
+        "run": str(segmenter),
+        "weights_fingerprint": file_fingerprint(segmenter / "best.safetensors"),
+        "data": {"location": data, "fingerprint": scenes.fingerprint(), "classes": classes and str(classes)},
+    }
+    return len(scenes), predict(config, Run.start(folder, "segmenter predict", config, inputs), segmenter, scenes)
+
+
 def predict(config: PredictConfig, run: Run, segmenter: Path, scenes: SceneSource) -> Path:
     """Write the label map of every image; memory does not grow with their number.
 
@@ -147,15 +171,7 @@ def check_images(config: PredictConfig, segmenter: Path, scenes: SceneSource) ->
 
 
 def _wants_csv(config: PredictConfig, scenes: SceneSource) -> bool:
-    return config.format == "csv" or (config.format == "auto" and is_course_file(scenes.location))
-
-
-def is_course_file(location: str) -> bool:
-    """Whether `location` is an npz with the unlabelled images of the course's challenge (key test_set)."""
-    if not zipfile.is_zipfile(location):
-        return False
-    with zipfile.ZipFile(location) as file:
-        return "test_set.npy" in file.namelist()
+    return config.format == "csv" or (config.format == "auto" and has_test_set(scenes.location))
 
 
 def _write_csv(path: Path, scenes: SceneSource, network: nn.Module, classes: ClassSet, config: PredictConfig) -> None:

@@ -10,8 +10,8 @@ from pydantic import Field, model_validator
 
 from marsgen.core.config import Config
 from marsgen.core.errors import ConfigError, nearest
+from marsgen.scenes.sources import has_test_set
 from segmenter.evaluation.config import EvaluateConfig
-from segmenter.inference.predict import is_course_file
 from segmenter.results.counts import (
     DoseCurve,
     StatisticsSettings,
@@ -252,7 +252,7 @@ class Study:
         Raises:
             ConfigError: nobody said it, and the data bring none.
         """
-        if self.unlabelled is None and not is_course_file(self.data):
+        if self.unlabelled is None and not has_test_set(self.data):
             raise ConfigError(
                 f"a set has a teacher, and {self.data} brings no pictures without labels (an npz with test_set does); "
                 "name some with --unlabelled"
