@@ -1,15 +1,16 @@
-"""segmenter: train segmentation networks on real and synthetic scenes, and measure per class what was gained.
+"""segmenter: segmentation networks trained on real and synthetic scenes, and the gain of each class measured.
 
-Data flow from top to bottom; each folder imports only what stands above it:
+Data flow one way, and each folder stands for one stage; CONTRIBUTING.md has the order of imports:
 
-    networks/     U-Net, U-Net on a ready-made encoder, MarsSeg, the single-layer baseline; wrappers of their logits
-    inference/    images -> label maps: predict, sliding windows, calibration, pseudo-labels; a trained network as judge
-    training/     the loop and validation, batches, extra scenes, augmentation, losses, device, several processes
-    evaluation/   a confusion matrix and the regions of every image, and the scores of an evaluation
-    results/      from counts to gains, intervals, verdicts, tables, figures and pages
-    study/        arms x seeds (x folds) as one resumable job
-    config.py     the settings of every command
-    cli.py        the command line
+    networks/       U-Net, U-Net on a ready-made encoder, MarsSeg, the single-layer baseline; wrappers of their logits
+    inference/      label maps from trained networks: sliding window, calibration, pseudo-labels, judge for marsgen
+    training/       the training loop and validation, batches, extra scenes, augmentation, losses, several processes
+    evaluation/     a confusion matrix per image, and which regions of a class were found
+    results/        counts -> scores and gains with intervals -> verdicts -> text, tables, figures, page
+    study/          experiments of many runs (arms x seeds x folds) as one resumable job
+    config.py       the settings of every command, listed; each stands in the folder that reads it
+    cli.py          the command `segmenter`; SETTINGS lists the settings of every command
 
-Of marsgen it imports core, scenes, cleaning, provenance, console and pages; marsgen never imports segmenter.
+Of marsgen it imports core, scenes, cleaning, provenance, console and pages.html, nothing else; marsgen never imports
+segmenter.
 """

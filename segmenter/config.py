@@ -1,11 +1,13 @@
 """The settings of every command, each model beside the code that reads it; nothing heavy is imported here.
 
-train                            segmenter/training/config.py      TrainConfig, with LossConfig and AugmentConfig
-                                 segmenter/networks/config.py      NetworkConfig, with a block for each network
-predict, pseudo-label            segmenter/inference/config.py     PredictConfig, PseudoLabelConfig
-evaluate                         segmenter/evaluation/config.py    EvaluateConfig
-compare, report                  segmenter/results/                CompareConfig, ReportConfig
-study                            segmenter/study/config.py         StudyConfig
+    train                  segmenter/training/config.py      TrainConfig, with LossConfig and AugmentConfig
+                           segmenter/networks/config.py      NetworkConfig, with a block for each network
+    predict, pseudo-label  segmenter/inference/config.py     PredictConfig, PseudoLabelConfig
+    evaluate               segmenter/evaluation/config.py    EvaluateConfig
+    compare, report        segmenter/results/                CompareConfig, ReportConfig
+    study                  segmenter/study/config.py         StudyConfig
+
+`segmenter settings COMMAND` prints them.
 """
 
 from segmenter.evaluation.config import EvaluateConfig
