@@ -75,5 +75,5 @@ def capture(network: nn.Module, images: torch.Tensor, accelerator: Accelerator) 
             f"the network cannot become a CUDA graph ({reason}); repeat the command with --set cuda_graph=false"
         ) from None
     network.load_state_dict(before)  # the warm-up passes moved the averages of batch norm
-    # torch accumulates gradients of a graph on another stream and waits for it; the warning is about speed alone
+    # torch accumulates gradients of a graph on another stream and waits for it; the warning is only about speed
     warnings.filterwarnings("ignore", "The AccumulateGrad node's stream does not match")
