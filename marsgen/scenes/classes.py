@@ -87,6 +87,11 @@ class ClassSet:
         """Label map of indices -> label map of ids, same shape, uint8; 255 becomes the ignored id."""
         return self.id_of_index[indices]
 
+    def describe(self) -> str:
+        """Ids and names in words, such as 1=soil, 4=big_rock, 0=ignored."""
+        pairs = [f"{i}={name}" for i, name in zip(self.ids, self.names, strict=True)]
+        return ", ".join([*pairs, f"{self.ignored}=ignored"])
+
     def check_labels(self, labels: np.ndarray, name: str) -> None:
         """Raise DataError naming the first pixel of (H, W) `labels` whose id is neither a class nor ignored."""
         known = self._known_id[labels]
