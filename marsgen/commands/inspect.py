@@ -9,7 +9,7 @@ from pydantic import Field
 
 from marsgen.cleaning.counts import ClassCount, count_classes, count_regions
 from marsgen.cleaning.dataset import Dataset, divide, name_suspects
-from marsgen.cleaning.lookalikes import LookalikePair, cluster_pairs, find_lookalikes, find_overlap
+from marsgen.cleaning.near_duplicates import DuplicatePair, cluster_pairs, find_duplicates, find_duplicates_between
 from marsgen.cleaning.outliers import RepeatedMap, find_repeated_maps
 from marsgen.cleaning.splits import PARTS, Split
 from marsgen.cleaning.survey import Survey, survey_scenes
@@ -59,26 +59,26 @@ class Findings:
     no_split: str
     """why the data cannot be divided; "" where they can"""
     repeated: list[RepeatedMap]
-    pairs: list[LookalikePair]
+    pairs: list[DuplicatePair]
     classes: list[ClassCount]
-    """over the scenes that are no suspects; "no label" last"""
+    """over the scenes that are not left out; "no label" last"""
     regions: list[np.ndarray]
     """sizes in pixels of the connected regions of each class, over the same scenes"""
     autoencoding: Autoencoding | None
     others: SceneSource | None
-    overlap: list[LookalikePair]
+    overlap: list[DuplicatePair]
 
     @property
     def good(self) -> list[int]:
-        """Indices of the scenes that are no suspects."""
-        return [scene for scene in range(len(self.dataset.scenes)) if scene not in self.dataset.suspects]
+        """Indices of the scenes that are not left out as suspects."""
+        return [scene for scene in range(len(self.dataset.scenes)) if scene not in set(self.dataset.left_out)]
 
     def part_of(self, scene: int) -> str:
         """The part of the split that a scene is in."""
         return next((part for part in PARTS if scene in getattr(self.dataset.split, part)), "left out")
 
     @property
-    def crossing(self) -> list[LookalikePair]:
+    def crossing(self) -> list[DuplicatePair]:
         """Pairs that are in different parts of the split."""
         parts = {scene: part for part in PARTS for scene in getattr(self.dataset.split, part)}
         both = [pair for pair in self.pairs if pair.first in parts and pair.second in parts]
@@ -136,18 +136,20 @@ def find(location: str, config: InspectConfig, classes: ClassSet | None, others:
     """Look through a data set without writing anything."""
     scenes = open_scenes(location, classes=classes)
     survey = survey_scenes(scenes)
-    pairs = find_lookalikes(scenes, survey, config.data.near_duplicate_similarity)
-    copies = cluster_pairs(len(scenes), [pair for pair in pairs if pair.exact or scenes.groups is None])
-    repeated = find_repeated_maps(survey, copies)
+    pairs = find_duplicates(scenes, survey, config.data.near_duplicate_similarity)
+    copies = [pair for pair in pairs if pair.exact or scenes.groups is None]
+    repeated = find_repeated_maps(scenes, survey, cluster_pairs(len(scenes), copies))
     suspects = name_suspects(repeated)
     split, no_split = Split((), (), ()), ""
     try:
-        split = divide(scenes, survey, config.data, copies, suspects)
+        split = divide(scenes, survey, config.data, copies, repeated)
     except DataError as problem:  # a training command would stop here; an inspection has more to say
         no_split = str(problem)
-    good = [scene for scene in range(len(scenes)) if scene not in suspects]
+    dataset = Dataset(scenes, survey, suspects, split)
+    left_out = set(dataset.left_out)
+    good = [scene for scene in range(len(scenes)) if scene not in left_out]
     return Findings(
-        dataset=Dataset(scenes, survey, suspects, split),
+        dataset=dataset,
         no_split=no_split,
         repeated=repeated,
         pairs=pairs,
@@ -155,7 +157,7 @@ def find(location: str, config: InspectConfig, classes: ClassSet | None, others:
         regions=count_regions(scenes, survey, good),
         autoencoding=_autoencode(scenes, suspects, config) if config.autoencoder_steps else None,
         others=others,
-        overlap=_find_overlap(scenes, survey, others, config) if others else [],
+        overlap=_find_duplicates_between(scenes, survey, others, config) if others else [],
     )
 
 
@@ -170,10 +172,10 @@ def _open_others(location: str, classes: ClassSet | None) -> SceneSource:
             raise problem from None
 
 
-def _find_overlap(
+def _find_duplicates_between(
     scenes: SceneSource, survey: Survey, others: SceneSource, config: InspectConfig
-) -> list[LookalikePair]:
-    return find_overlap(scenes, survey, others, survey_scenes(others), config.data.near_duplicate_similarity)
+) -> list[DuplicatePair]:
+    return find_duplicates_between(scenes, survey, others, survey_scenes(others), config.data.near_duplicate_similarity)
 
 
 def _autoencode(scenes: SceneSource, suspects: dict[int, str], config: InspectConfig) -> Autoencoding:
@@ -241,7 +243,7 @@ def _autoencoder_text(result: Autoencoding, suspects: int) -> str:
     return f"{unusual}; precision {precision}, recall {result.recall:.2f} beside the {suspects} suspects"
 
 
-def _pairs_text(pairs: list[LookalikePair]) -> str:
+def _pairs_text(pairs: list[DuplicatePair]) -> str:
     exact = sum(pair.exact for pair in pairs)
     return f"{exact} exact and {len(pairs) - exact} near"
 
@@ -290,7 +292,7 @@ def _region_numbers(sizes: np.ndarray | None) -> dict[str, Any]:
     return {"regions": len(sizes), "region_px_quartiles": quartiles}
 
 
-def _pair_numbers(pairs: list[LookalikePair], names: Any, other_names: Any) -> list[dict[str, Any]]:
+def _pair_numbers(pairs: list[DuplicatePair], names: Any, other_names: Any) -> list[dict[str, Any]]:
     return [
         {"first": names[p.first], "second": other_names[p.second], "similarity": p.similarity, "exact": p.exact}
         for p in pairs

@@ -15,7 +15,7 @@ import numpy as np
 from pydantic import Field
 
 from marsgen.cleaning.dataset import Dataset, open_dataset
-from marsgen.cleaning.lookalikes import find_lookalikes, join_linked
+from marsgen.cleaning.near_duplicates import find_duplicates, join_linked
 from marsgen.core.config import Config, DataConfig
 from marsgen.core.errors import DataError, RunError
 from marsgen.core.files import plain, write_text
@@ -307,7 +307,7 @@ def _scene_families(dataset: Dataset) -> np.ndarray:
     families = np.arange(len(dataset.scenes))
     if dataset.scenes.groups is not None:
         return np.unique(np.array(dataset.scenes.groups), return_inverse=True)[1]
-    pairs = find_lookalikes(dataset.scenes, dataset.survey, 0.75)
+    pairs = find_duplicates(dataset.scenes, dataset.survey, 0.75)
     for cluster in join_linked(len(families), [(pair.first, pair.second) for pair in pairs]):
         families[list(cluster)] = cluster[0]
     return families

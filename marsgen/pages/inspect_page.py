@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 from scipy import ndimage
 
-from marsgen.cleaning.lookalikes import LookalikePair
+from marsgen.cleaning.near_duplicates import DuplicatePair
 from marsgen.scenes.scene import Scene
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ def _worst_figures(findings: "Findings", count: int) -> list[Figure]:
     ]
 
 
-def _copy_figures(findings: "Findings", pairs: list[LookalikePair], count: int, *, other: bool = False) -> list[Figure]:
+def _copy_figures(findings: "Findings", pairs: list[DuplicatePair], count: int, *, other: bool = False) -> list[Figure]:
     """The most similar pairs; with `other`, the second of each is in the data set compared with."""
     scenes = findings.dataset.scenes
     second_scenes = findings.others if other and findings.others is not None else scenes
