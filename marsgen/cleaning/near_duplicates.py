@@ -243,14 +243,19 @@ def read_details(scenes: SceneSource, indices: np.ndarray) -> tuple[np.ndarray, 
 
 
 def fine_detail(image: np.ndarray) -> np.ndarray:
-    """(H, W, channels) uint8 -> (28, 60) float32: the picture without its shading and contrast; about 0 where bland.
+    """(H, W, channels) uint8 -> (28, 60) float32: the picture without its shading and contrast; about 0 where bland."""
+    return normalise_contrast(block_means(image, *_GRID))[_RIM:-_RIM, _RIM:-_RIM]
+
+
+def normalise_contrast(cells: np.ndarray) -> np.ndarray:
+    """(rows, columns) grey block means -> float32 of the same shape: detail without shading, of even contrast.
 
     Source: local contrast normalisation, Jarrett et al. 2009, doi:10.1109/ICCV.2009.5459469.
     """
-    cells = _blur(block_means(image, *_GRID), _SOFTENING)
+    cells = _blur(cells, _SOFTENING)
     cells = cells - _blur(cells, _SHADING)
     contrast = np.sqrt(np.clip(_blur(cells * cells, 2 * _SHADING), 0, None))
-    return (cells / (contrast + _NOISE))[_RIM:-_RIM, _RIM:-_RIM]
+    return cells / (contrast + _NOISE)
 
 
 def compare_details(details: np.ndarray, others: np.ndarray) -> np.ndarray:
@@ -276,7 +281,7 @@ def _blur(cells: np.ndarray, sigma: float) -> np.ndarray:
     return _blur_weights(cells.shape[0], sigma) @ cells @ _blur_weights(cells.shape[1], sigma).T
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=64)
 def _blur_weights(length: int, sigma: float) -> np.ndarray:
     """(length, length) float32 matrix of a Gaussian blur; at the ends only what lies inside has weight."""
     offset = np.arange(length)[:, None] - np.arange(length)[None]
