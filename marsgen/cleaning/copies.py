@@ -6,8 +6,8 @@ surroundings). It takes 72 bytes, so a run can store those of all scenes it has 
 later is compared with them without the first one.
 
 A picture is compared with a fingerprint by agreement: the share of the cells whose sign agrees minus the share whose
-sign differs. To find crops, the picture is laid on grids of 20 to 28 cells and moved over the fingerprint (up to a sixth
-of the height and of the width may be missing in either), and the best placements are refined to a quarter of a cell.
+sign differs. To find crops, the picture is laid on grids of 20 to 28 cells and moved over the fingerprint (up to a
+sixth of the height and of the width may be missing in either), and the best placements are refined.
 """
 
 from collections.abc import Sequence
@@ -26,11 +26,12 @@ SAME_PICTURE = 0.8
 """agreement from which two pictures count as the same one"""
 FALSE_MATCHES = 0.01
 """share of different pictures that agree so much by chance: 2 of 300 tiles of mars_dev_test.npz with 2615 training
-tiles of other places, none of 101 frames of one CamVid drive with 367 of other drives. Neighbouring frames of one video and
-exposures of one object do agree: they show the same thing"""
+tiles of other places, none of 101 frames of one CamVid drive with 367 of other drives. Neighbouring frames of one video
+and exposures of one object do agree: they show the same thing"""
 _CELLS = 24
 _SIDES = (20, 22, 24, 26, 28)  # cells on which a picture is laid: fewer = it is a crop, more = the other one is
 _RIM = 1  # cells left out along the border of a picture: blurring knows nothing beyond it
+_BLAND = 1e-3  # detail below which a cell has no sign: rounding errors of a flat picture
 _FINE = 96  # cells that a picture is reduced to first; more change no cell of the grids below
 _BATCH = 2**22  # agreements computed at a time
 _WORTH = 0.25  # agreement that refining may add: what lies further below the bound is not looked at
@@ -165,7 +166,7 @@ def _reduce(image: np.ndarray) -> np.ndarray:
 
 
 def _lay(reduced: np.ndarray, window: Window) -> np.ndarray:
-    """Fine detail of a reduced picture on the cells of a fingerprint: (24, 24) float32, 0 beyond it and at its border."""
+    """Fine detail of a reduced picture on a fingerprint: (24, 24) float32, 0 beyond it and at its border."""
     top, bottom, left, right = window
     rows, columns = _cells_within(top, bottom), _cells_within(left, right)
     cells = _weights(reduced.shape[0], top, bottom, rows) @ reduced @ _weights(reduced.shape[1], left, right, columns).T
@@ -173,6 +174,7 @@ def _lay(reduced: np.ndarray, window: Window) -> np.ndarray:
     laid[rows.start + _RIM : rows.stop - _RIM, columns.start + _RIM : columns.stop - _RIM] = normalise_contrast(cells)[
         _RIM:-_RIM, _RIM:-_RIM
     ]
+    laid[np.abs(laid) < _BLAND] = 0
     return laid
 
 

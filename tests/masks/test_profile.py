@@ -12,7 +12,8 @@ from skimage.draw import disk, line
 from skimage.measure import label
 
 from marsgen.core.errors import DataError
-from marsgen.masks.profile import ClassProfile, Quantiles, profile_classes, share_by_size
+from marsgen.masks.measure_classes import profile_classes, share_by_size
+from marsgen.masks.profile import ClassProfile, Quantiles
 
 SHAPE = (96, 96)
 ROCK = 4
@@ -149,13 +150,18 @@ def test_regions_on_one_ground_touch_nothing_else():
     assert place.beside == pytest.approx({"sand": 1})
     assert place.below == pytest.approx({"sand": 1})
     assert place.touched == {"soil": 0, "bedrock": 0, "sand": 1}
-    assert place.never_touched == ("bedrock",)
+    assert place.never_touched == place.never_stood_on == ("bedrock",)
     assert place.distance["bedrock"] * 96 == pytest.approx(70 - 7 - 47, abs=1)
     assert place.foot_row.median * 96 == pytest.approx(78, abs=1)
 
 
 def test_what_is_above_and_below_is_told_apart():
-    place = profile(discs(10, lambda u: 8, lambda u: 48, top=2, bottom=3)).place
+    found = profile(discs(10, lambda u: 8, lambda u: 48, top=2, bottom=3))
+    place = found.place
+    assert place.touched == {"soil": 0, "bedrock": 1, "sand": 1}
+    assert place.stood_on == {"soil": 0, "bedrock": 0, "sand": 1}
+    assert (place.never_touched, place.never_stood_on) == ((), ("bedrock",))
+    assert "never on bedrock" in found.describe()
     assert place.above == pytest.approx({"bedrock": 1}, abs=0.05)
     assert place.below == pytest.approx({"sand": 1}, abs=0.05)
     assert place.beside["sand"] == pytest.approx(0.5, abs=0.1)
@@ -289,7 +295,7 @@ def test_any_label_map_gives_a_profile_that_adds_up(seed, coarse, scenes):
 
 
 def test_memory_is_bounded_by_an_even_sample(monkeypatch):
-    monkeypatch.setattr("marsgen.masks.profile._MOST_REGIONS", 200)
+    monkeypatch.setattr("marsgen.masks.measure_classes._MOST_REGIONS", 200)
     rng = np.random.default_rng(0)
     maps = []
     for _ in range(20):
