@@ -1,7 +1,7 @@
-"""A data set in another format: a folder of PNG pairs, WebDataset tars, or Parquet files.
+"""`marsgen export`: a data set in another format: a folder of PNG pairs, WebDataset tars, or Parquet files.
 
-Scenes are read, encoded and written one after the other; memory does not grow with their number. Beside them stand
-classes.yaml and, for synthetic scenes, synth.json, which says what their generator was trained on.
+Scenes are read, encoded and written one after the other; memory does not grow with their number. classes.yaml is
+written too, and for synthetic scenes synth.json, which says what their generator was trained on.
 """
 
 import io
@@ -34,7 +34,7 @@ Made = TypeVar("Made")
 
 
 class ExportConfig(Config):
-    """In what form scenes are written; configs/export.yaml has the same shape."""
+    """Settings of `marsgen export`."""
 
     to: Literal["png", "webdataset", "parquet"] = "png"
     """png: images/ and labels/; webdataset: tars of NAME.image.png, NAME.label.png, NAME.json; parquet: columns name,
@@ -52,8 +52,7 @@ def check_writable(config: ExportConfig) -> None:
 def export(config: ExportConfig, run: Run, scenes: SceneSource) -> None:
     """Write every scene of `scenes` into `run.folder` and finish the run; files that are there already are kept."""
     write_classes(run.folder, scenes.classes)
-    beside = {"png": (HEAD_FILE, MANIFEST_FILE, "preview.png")}.get(config.to, (HEAD_FILE,))
-    for name in beside:
+    for name in (HEAD_FILE, MANIFEST_FILE, "preview.png") if config.to == "png" else (HEAD_FILE,):
         if (source := Path(scenes.location) / name).is_file():
             write_stream(run.folder / name, _pieces(source))
     bar = tqdm(total=len(scenes), unit="pair", desc="export")
@@ -112,7 +111,7 @@ def _write_tar(path: Path, samples: Iterator[dict[str, Any]]) -> None:
                 "json": sample["manifest"].encode("utf-8"),
             }
             for kind, content in members.items():
-                info = tarfile.TarInfo(f"{sample['name']}.{kind}")  # of time 0 and nobody's: same scenes, same bytes
+                info = tarfile.TarInfo(f"{sample['name']}.{kind}")  # time 0 and no owner: same scenes, same bytes
                 info.size = len(content)
                 tar.addfile(info, io.BytesIO(content))
 
