@@ -52,6 +52,15 @@ class Findings:
         left_out = set(self.dataset.left_out)
         return [scene for scene in range(len(self.dataset.scenes)) if scene not in left_out]
 
+    @property
+    def rare(self) -> list[int]:
+        """Indices of the rare classes that the data set names, else of the one with the fewest pixels that occurs."""
+        classes = self.dataset.scenes.classes
+        if classes.rare:
+            return [classes.index(name) for name in classes.rare]
+        present = [(count.pixels, index) for index, count in enumerate(self.classes[:-1]) if count.pixels]
+        return [min(present)[1]] if present else []
+
     def part_of(self, scene: int) -> str:
         """The part of the split that a scene is in."""
         return next((part for part in PARTS if scene in getattr(self.dataset.split, part)), "left out")

@@ -24,6 +24,14 @@ from marsgen.masks.profile import (
     ShapeProfile,
     SizeProfile,
 )
+from marsgen.masks.profile_statistics import (
+    FEWEST_GROUPS,
+    group_means,
+    nan_means,
+    rank_correlation,
+    rayleigh_p,
+    sides_p,
+)
 from marsgen.scenes.classes import IGNORED_INDEX
 from marsgen.scenes.scene import SceneSource
 
@@ -34,8 +42,6 @@ _REGIONS_PER_BIN = 5
 _RING_PX = (3, 6, 12, 16)  # reach in which neighbours are looked for: the first with enough labelled pixels counts
 _RING_LEAST = 24
 _ELONGATED = 1.5  # major axis / minor axis from which a region has a direction
-_FEWEST = 8  # groups without which no test is made
-_TIE = 0.02  # smaller differences between sides come from the rounding of outlines to pixels
 _MOST_REGIONS = 50_000  # kept for the statistics, drawn evenly from all: memory stays below 20 MB per class
 _PERMUTATIONS = 999
 _MOST_PERMUTED = 500
@@ -233,21 +239,21 @@ class _Collector:
         cut = _is_cut(of)
         pointing = shaped & (of["elongation"] >= _ELONGATED)
         vectors = np.exp(2j * of["angle"])
-        per_group = _group_means(vectors, of["group"], pointing)
+        per_group = group_means(vectors, of["group"], pointing)
         per_group = per_group[np.abs(per_group) > 1e-9]
         units = per_group / np.abs(per_group)
         resultant = units.mean() if len(units) else complex(math.nan, math.nan)
         whole = shaped & ~cut
-        sided = _nan_means(np.array(self.sided).reshape(-1, 4, len(self.class_names)), np.array(self.groups, int))
+        sided = nan_means(np.array(self.sided).reshape(-1, 4, len(self.class_names)), np.array(self.groups, int))
         return DirectionProfile(
             mean_angle=float(np.degrees(np.angle(resultant)) / 2),
             concentration=float(abs(resultant)),
-            axis_p=_rayleigh_p(float(abs(resultant)), len(units)),
-            up_down_p=_combined_p(
-                _group_means(of["skew_down"], of["group"], whole).real, sided[:, 0] - sided[:, 1], self.index
+            axis_p=rayleigh_p(float(abs(resultant)), len(units)),
+            up_down_p=sides_p(
+                group_means(of["skew_down"], of["group"], whole).real, sided[:, 0] - sided[:, 1], self.index
             ),
-            left_right_p=_combined_p(
-                _group_means(of["skew_right"], of["group"], whole).real, sided[:, 2] - sided[:, 3], self.index
+            left_right_p=sides_p(
+                group_means(of["skew_right"], of["group"], whole).real, sided[:, 2] - sided[:, 3], self.index
             ),
         )
 
@@ -295,7 +301,7 @@ class _Collector:
             said.append("one region only: every pasted one is a copy of it")
         elif holders == 1:
             said.append("all regions are in one scene: how scenes differ is unknown")
-        elif (groups := len(set(self.groups))) < _FEWEST:
+        elif (groups := len(set(self.groups))) < FEWEST_GROUPS:
             what = "scenes" if groups == holders else "groups of scenes"
             said.append(f"only {groups} {what}: too few for tests of direction and perspective")
         if not shaped:
@@ -409,7 +415,7 @@ def _row_profile(of: Mapping[str, np.ndarray], shaped: np.ndarray) -> RowProfile
     tested = rng.permutation(chosen)
     tested = tested[np.unique(of["group"][tested], return_index=True)[1]][:_MOST_PERMUTED]
     unknown = RowProfile(math.nan, math.nan, math.nan, math.nan)
-    if len(tested) < _FEWEST:
+    if len(tested) < FEWEST_GROUPS:
         return unknown
     side, foot, tall = (values / of["scene_height"] for values in (np.sqrt(of["area"]), of["foot"], of["height"]))
     if np.ptp(side[tested]) == 0 or np.ptp(foot[tested]) == 0:
@@ -417,67 +423,13 @@ def _row_profile(of: Mapping[str, np.ndarray], shaped: np.ndarray) -> RowProfile
     free = np.maximum(1 - tall, 1e-6)
     place = ((foot - tall) / free)[tested]
     shuffled = np.stack([rng.permutation(place) for _ in range(_PERMUTATIONS)])
-    measured = _rank_correlation(side[tested], foot[tested])
-    chance = _rank_correlation(side[tested], tall[tested] + shuffled * free[tested])
+    measured = rank_correlation(side[tested], foot[tested])
+    chance = rank_correlation(side[tested], tall[tested] + shuffled * free[tested])
     beyond = np.count_nonzero(chance >= measured - 1e-12)
     fitted = chosen if len(chosen) <= _MOST_PERMUTED else np.sort(rng.choice(chosen, _MOST_PERMUTED, replace=False))
     slope = float(stats.theilslopes(side[fitted], foot[fitted]).slope)
     horizon = float(np.median(foot[fitted]) - np.median(side[fitted]) / slope) if slope > 0 else math.nan
     return RowProfile(float(measured), float(np.mean(chance)), (beyond + 1) / (_PERMUTATIONS + 1), horizon)
-
-
-def _rank_correlation(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Spearman's rank correlation of (N,) with each row of (..., N)."""
-    first, second = (stats.rankdata(values, axis=-1) for values in (first, second))
-    first, second = (ranks - ranks.mean(-1, keepdims=True) for ranks in (first, second))
-    return second @ first / np.maximum(np.sqrt((second**2).sum(-1) * (first**2).sum()), 1e-12)
-
-
-def _group_means(values: np.ndarray, group: np.ndarray, chosen: np.ndarray) -> np.ndarray:
-    """(G,) complex: mean over the chosen regions of each group that has one."""
-    _, which, counts = np.unique(group[chosen], return_inverse=True, return_counts=True)
-    real = np.bincount(which, values[chosen].real, minlength=len(counts))
-    imaginary = np.bincount(which, values[chosen].imag, minlength=len(counts))
-    return (real + 1j * imaginary) / np.maximum(counts, 1)
-
-
-def _nan_means(values: np.ndarray, group: np.ndarray) -> np.ndarray:
-    """(S, ...) -> (G, ...): mean over the scenes of each group, NaN left out."""
-    means = [values[group == number] for number in np.unique(group)]
-    known = [np.isfinite(part).sum(0) for part in means]
-    totals = [np.nansum(part, axis=0) / np.maximum(count, 1) for part, count in zip(means, known, strict=True)]
-    return np.array([np.where(count > 0, total, np.nan) for total, count in zip(totals, known, strict=True)]).reshape(
-        -1, *values.shape[1:]
-    )
-
-
-def _rayleigh_p(resultant: float, count: int) -> float:
-    """p-value of the Rayleigh test of uniform directions; Zar, Biostatistical Analysis, equation 27.4."""
-    if count < _FEWEST:
-        return math.nan
-    total = count * resultant
-    return min(1.0, math.exp(math.sqrt(1 + 4 * count + 4 * (count**2 - total**2)) - (1 + 2 * count)))
-
-
-def _combined_p(skews: np.ndarray, sided: np.ndarray, own: int) -> float:
-    """Smallest p of signed-rank tests over groups, times their number: outline, then each neighbouring class.
-
-    Args:
-        skews: (G,) how far the centre of mass lies off the middle of the box.
-        sided: (G, C) share of each class on one side minus that on the other; NaN where a side has no label.
-        own: index of the class itself.
-    """
-    samples = [skews, *(sided[:, number] for number in range(sided.shape[1]) if number != own)]
-    found = []
-    for sample in samples:
-        sample = sample[np.isfinite(sample)]
-        different = sample[np.abs(sample) >= _TIE]
-        if len(different) >= _FEWEST:
-            found.append(float(stats.wilcoxon(different).pvalue))
-    if not found:
-        enough = any(np.isfinite(sample).sum() >= _FEWEST for sample in samples)
-        return 1.0 if enough else math.nan  # the sides never differ; or nothing to test
-    return min(1.0, min(found) * len(found))
 
 
 def _normalised(counts: np.ndarray) -> np.ndarray:

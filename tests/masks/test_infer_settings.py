@@ -3,8 +3,8 @@
 import math
 
 import pytest
+from painted_classes import cracks, discs, ground, profile
 from pydantic import ValidationError
-from test_profile import cracks, discs, ground, profile
 
 from marsgen.masks.infer_settings import NO_PERSPECTIVE, infer_paste_settings
 
