@@ -31,6 +31,18 @@ class Dataset:
     suspects: dict[int, str]
     """index of a scene -> why it may be a mistake, in words; see `left_out`"""
     split: Split
+    copies: tuple[tuple[int, ...], ...] = ()
+    """groups of near copies that the split keeps together; () where the data set names groups itself"""
+
+    @property
+    def groups(self) -> tuple[int, ...]:
+        """Number of the group of each scene: scenes of one number show the same ground, those of two differ."""
+        names: list[object] = list(range(len(self.scenes))) if self.scenes.groups is None else list(self.scenes.groups)
+        for copies in self.copies:
+            for scene in copies:
+                names[scene] = copies[0]
+        numbers: dict[object, int] = {}
+        return tuple(numbers.setdefault(name, len(numbers)) for name in names)
 
     @property
     def left_out(self) -> tuple[int, ...]:
@@ -83,7 +95,9 @@ def clean_scenes(scenes: SceneSource, config: DataConfig) -> Dataset:
     similarity = config.near_duplicate_similarity if scenes.groups is None else 1.0
     pairs = find_duplicates(scenes, survey, similarity)
     repeated = find_repeated_maps(scenes, survey, cluster_pairs(len(scenes), pairs))
-    return Dataset(scenes, survey, name_suspects(repeated), divide(scenes, survey, config, pairs, repeated))
+    copies = group_copies(scenes, survey, config, pairs)
+    split = divide(scenes, survey, config, copies, repeated)
+    return Dataset(scenes, survey, name_suspects(repeated), split, copies.groups)
 
 
 def name_suspects(repeated: Sequence[RepeatedMap]) -> dict[int, str]:
@@ -95,19 +109,18 @@ def divide(
     scenes: SceneSource,
     survey: Survey,
     config: DataConfig,
-    pairs: Sequence[DuplicatePair],
+    copies: DuplicateGroups,
     repeated: Sequence[RepeatedMap],
 ) -> Split:
     """The split that `config` asks for, without the suspects that are left out; see `split_scenes`.
 
     Args:
-        pairs: see `find_duplicates`; where the data set names groups, only exact copies count.
+        copies: see `group_copies`.
         repeated: see `find_repeated_maps`.
     Raises:
         DataError: it cannot be had; the message names the data set.
     """
     left_out, notes = choose_left_out(repeated, len(scenes), config.suspects)
-    copies = _group_copies(scenes, survey, config, pairs) if scenes.groups is None else DuplicateGroups(())
     try:
         split = split_scenes(
             survey,
@@ -125,10 +138,17 @@ def divide(
     return replace(split, warnings=(*notes, *filter(None, [copies.note]), *split.warnings))
 
 
-def _group_copies(
+def group_copies(
     scenes: SceneSource, survey: Survey, config: DataConfig, pairs: Sequence[DuplicatePair]
 ) -> DuplicateGroups:
-    """Groups of near copies, none larger than what the training part may hold."""
+    """Groups of near copies, none larger than what the training part may hold.
+
+    Args:
+        pairs: see `find_duplicates`. Where the data set names groups itself, there are none beside exact copies,
+            which a split keeps together anyway.
+    """
+    if scenes.groups is not None:
+        return DuplicateGroups(())
     held_out = 0.5 if config.folds else config.val_fraction + config.test_fraction
     return group_near_duplicates(
         scenes,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from marsgen.cleaning.counts import ClassCount, count_classes, count_regions
-from marsgen.cleaning.dataset import Dataset, divide, name_suspects
+from marsgen.cleaning.dataset import Dataset, divide, group_copies, name_suspects
 from marsgen.cleaning.near_duplicates import DuplicatePair, cluster_pairs, find_duplicates, find_duplicates_between
 from marsgen.cleaning.outliers import RepeatedMap, find_repeated_maps
 from marsgen.cleaning.splits import PARTS, Split
@@ -93,15 +93,16 @@ def collect_findings(
     """
     survey = survey_scenes(scenes)
     pairs = find_duplicates(scenes, survey, data.near_duplicate_similarity)
-    copies = [pair for pair in pairs if pair.exact or scenes.groups is None]
-    repeated = find_repeated_maps(scenes, survey, cluster_pairs(len(scenes), copies))
+    linked = [pair for pair in pairs if pair.exact or scenes.groups is None]
+    repeated = find_repeated_maps(scenes, survey, cluster_pairs(len(scenes), linked))
+    copies = group_copies(scenes, survey, data, pairs)
     suspects = name_suspects(repeated)
     split, no_split = Split((), (), ()), ""
     try:
         split = divide(scenes, survey, data, copies, repeated)
     except DataError as problem:  # a training command would stop here; an inspection has more to say
         no_split = str(problem)
-    dataset = Dataset(scenes, survey, suspects, split)
+    dataset = Dataset(scenes, survey, suspects, split, copies.groups)
     left_out = set(dataset.left_out)
     good = [scene for scene in range(len(scenes)) if scene not in left_out]
     autoencoding = None

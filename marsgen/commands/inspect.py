@@ -107,7 +107,7 @@ def _profile(findings: Findings) -> dict[str, ClassProfile]:
     """Profiles of the rare classes, from the train part; from all scenes that are not left out where there is none."""
     scenes = findings.dataset.scenes
     names = [scenes.classes.names[index] for index in findings.rare]
-    return profile_classes(scenes, findings.dataset.split.train or findings.good, names)
+    return profile_classes(scenes, findings.dataset.split.train or findings.good, names, findings.dataset.groups)
 
 
 def _profile_lines(profiles: dict[str, ClassProfile]) -> list[str]:

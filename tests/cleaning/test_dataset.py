@@ -56,6 +56,7 @@ def test_simulated_scenes_are_split_by_rover_stop():
     assert 3 <= len(outliers) <= 8
     assert list(dataset.suspects) == outliers
     groups = dataset.scenes.groups
+    assert len(set(zip(groups, dataset.groups, strict=True))) == len(set(groups)) == len(set(dataset.groups))
     check_disjoint(dataset.split, dataset.survey.keys, groups)
     parts = [{groups[scene] for scene in part} for part in (dataset.split.train, dataset.split.val, dataset.split.test)]
     assert all(parts)
@@ -75,6 +76,8 @@ def test_near_copies_stay_together_where_no_groups_are_known(tmp_path, tiny_npz)
         scene for scene in range(48) if (scene in train and scene + 48 in val) or (scene in val and scene + 48 in train)
     ]
     assert separated == []
+    assert all(dataset.groups[scene] == dataset.groups[scene + 48] for scene in range(48))
+    assert len(set(dataset.groups)) >= 40
     alone = open_dataset(str(path), DataConfig(val_fraction=0.3, near_duplicate_similarity=1))
     assert any((s in alone.split.train) != (s + 48 in alone.split.train) for s in alone.split.train if s < 48)
 
