@@ -62,6 +62,19 @@ def test_nothing_of_a_masked_view_is_left_out(mask, outside, ground):
     assert len(dataset.split.val) == pytest.approx(12, abs=2)
 
 
+@pytest.mark.parametrize("mask", [round_mask(), polygonal_mask(), framed_mask()], ids=["round", "polygon", "border"])
+def test_a_second_camera_with_a_field_of_view_of_its_own_is_no_suspect(mask, ground):
+    second = seen_through(mask, ground[:6], 0)
+    scenes = ListedScenes(
+        [*second.images, *(image for image, _ in ground[6:])],
+        [*(np.where(mask, 1, 0).astype(np.uint8) for _ in range(6)), *(labels for _, labels in ground[6:])],
+        groups=[f"stop-{number}" for number in range(60)],
+    )
+    dataset = clean_scenes(scenes, THREE_PARTS)
+    assert dataset.suspects == {}
+    assert used(dataset) == list(range(60))
+
+
 def test_a_repeated_map_inside_a_field_of_view_is_still_reported(ground):
     scenes = seen_through(round_mask(), ground, 0)
     nonsense = np.where(round_mask(), np.kron(np.random.default_rng(3).integers(1, 4, (16, 32)), np.ones((4, 4))), 0)
