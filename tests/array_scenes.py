@@ -45,6 +45,5 @@ def dataset_of(scenes: SceneSource, train: Sequence[int], val: Sequence[int], te
         label_keys=tuple(scene_key(scene.labels) for scene in scenes),
         pixels=np.stack(counts).astype(np.int64),
         thumbnails=np.zeros((len(scenes), 4), np.float32),
-        corners=np.zeros(len(scenes), np.int64),
     )
     return Dataset(scenes=scenes, survey=survey, suspects={}, split=Split(tuple(train), tuple(val), tuple(test)))

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from listed_scenes import ListedScenes, noise_images
 
-from marsgen.cleaning.lookalikes import (
-    LookalikePair,
+from marsgen.cleaning.near_duplicates import (
+    DuplicatePair,
     cluster_pairs,
     compare_details,
-    find_lookalikes,
-    find_overlap,
+    find_duplicates,
+    find_duplicates_between,
     fine_detail,
     join_linked,
 )
@@ -32,10 +32,10 @@ def cut(picture: np.ndarray, down: int = 0, right: int = 0, gain: float = 1.0) -
 
 def found(images, similarity=0.75):
     scenes = ListedScenes(images)
-    return find_lookalikes(scenes, survey_scenes(scenes), similarity)
+    return find_duplicates(scenes, survey_scenes(scenes), similarity)
 
 
-def test_different_ground_is_no_lookalike(ground):
+def test_different_ground_is_no_duplicate(ground):
     assert found([cut(picture) for picture in ground]) == []
 
 
@@ -50,7 +50,7 @@ def test_exact_shifted_and_darkened_copies_are_found_and_nothing_else(ground):
 
 def test_similarity_of_one_finds_exact_copies_only(ground):
     images = [cut(ground[0]), cut(ground[0], 1, 1), cut(ground[0])]
-    assert found(images, similarity=1.0) == [LookalikePair(0, 2, 1.0, True)]
+    assert found(images, similarity=1.0) == [DuplicatePair(0, 2, 1.0, True)]
     assert len(found(images, similarity=0.75)) == 3
 
 
@@ -65,7 +65,7 @@ def test_bland_pictures_with_equal_thumbnails_are_no_copies():
 
 def test_flat_pictures_are_copies_only_when_equal():
     flat = [np.full((64, 128), grey, np.uint8) for grey in (10, 90, 10)]
-    assert found(flat) == [LookalikePair(0, 2, 1.0, True)]
+    assert found(flat) == [DuplicatePair(0, 2, 1.0, True)]
 
 
 def test_the_similarity_of_shifted_noise_and_of_other_noise():
@@ -79,12 +79,12 @@ def test_the_similarity_of_shifted_noise_and_of_other_noise():
 def test_overlap_names_the_scene_in_each_set(ground):
     here = ListedScenes([cut(picture) for picture in ground[:8]])
     there = ListedScenes([cut(ground[20]), cut(ground[2], 1, 1), cut(ground[21]), cut(ground[6])])
-    pairs = find_overlap(here, survey_scenes(here), there, survey_scenes(there), 0.75)
+    pairs = find_duplicates_between(here, survey_scenes(here), there, survey_scenes(there), 0.75)
     assert [(pair.first, pair.second, pair.exact) for pair in pairs] == [(2, 1, False), (6, 3, True)]
 
 
 def test_pairs_that_share_a_scene_make_one_cluster():
-    pairs = [LookalikePair(*ends, 0.9, False) for ends in ((0, 4), (4, 2), (5, 6))]
+    pairs = [DuplicatePair(*ends, 0.9, False) for ends in ((0, 4), (4, 2), (5, 6))]
     assert cluster_pairs(8, pairs) == [(0, 2, 4), (5, 6)]
     assert cluster_pairs(3, []) == []
     assert join_linked(9, [[0, 1, 2], [7], [8, 2]]) == [(0, 1, 2, 8)]
@@ -95,7 +95,7 @@ def test_no_picture_of_the_training_set_is_in_the_test_set(real_data):
     train = np.load(real_data / "mars_for_students.npz")["training_set"][:, 0]
     test = np.load(real_data / "mars_dev_test.npz")["images"]
     scenes, others = ListedScenes(list(train)), ListedScenes(list(test))
-    pairs = find_overlap(scenes, survey_scenes(scenes), others, survey_scenes(others), 0.75)
+    pairs = find_duplicates_between(scenes, survey_scenes(scenes), others, survey_scenes(others), 0.75)
     assert not any(pair.exact for pair in pairs)
     assert {image.tobytes() for image in train} & {image.tobytes() for image in test} == set()
     # the one near pair shows the same part of the rover, with the same calibration target, before other ground
