@@ -1,4 +1,4 @@
-"""`marsgen inspect`: what is in a data set and what is wrong with it, as lines, as json and as a page with pictures."""
+"""`marsgen inspect`: say what is in a data set and what is wrong with it, in lines, in json and on a page."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -7,82 +7,32 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
-from marsgen.cleaning.counts import ClassCount, count_classes, count_regions
-from marsgen.cleaning.dataset import Dataset, divide, name_suspects
-from marsgen.cleaning.lookalikes import LookalikePair, cluster_pairs, find_lookalikes, find_overlap
-from marsgen.cleaning.outliers import RepeatedMap, find_repeated_maps
-from marsgen.cleaning.splits import PARTS, Split
-from marsgen.cleaning.survey import Survey, survey_scenes
+from marsgen.cleaning.findings import Autoencoding, Findings, collect_findings
+from marsgen.cleaning.lookalikes import LookalikePair, cluster_pairs
+from marsgen.cleaning.splits import PARTS
 from marsgen.core.config import Config, DataConfig
 from marsgen.core.errors import DataError
 from marsgen.core.files import write_json, write_text
 from marsgen.core.runs import Run
+from marsgen.pages.inspect_page import draw_page
 from marsgen.scenes.classes import ClassSet
 from marsgen.scenes.scene import SceneSource
 from marsgen.scenes.sources import open_scenes
 
 
 class InspectConfig(Config):
-    """What `marsgen inspect` looks at; configs/inspect.yaml."""
+    """Settings of `marsgen inspect`."""
 
     data: DataConfig = DataConfig()
     """as a training command would use the data"""
     seed: int = Field(0, ge=0)
-    """of the autoencoder and of the pictures that are shown"""
+    """seed of the autoencoder and of the choice of pictures"""
     autoencoder_steps: int = Field(200, ge=0)
-    """batches of 64 that the autoencoder is trained on; 0 leaves it out"""
+    """training steps of the autoencoder, 64 scenes each; 0 = no autoencoder"""
     autoencoder_spreads: float = Field(1.5, gt=0)
     """a scene is unusual when the log of its error lies this many robust standard deviations above the median"""
     pictures: int = Field(12, ge=1, le=200)
     """most pictures in each part of the page"""
-
-
-@dataclass(frozen=True, eq=False)
-class Autoencoding:
-    """How well an autoencoder drew each scene, beside what repeated label maps say."""
-
-    errors: np.ndarray
-    """(N,) float32 mean squared error"""
-    unusual: np.ndarray
-    """(N,) bool"""
-    precision: float
-    """share of the unusual scenes that carry a repeated label map; NaN where none is unusual"""
-    recall: float
-    """share of the scenes with a repeated label map that are unusual; NaN where there is none"""
-
-
-@dataclass(frozen=True, eq=False)
-class Findings:
-    """Everything that an inspection found; what lines, json and page are made of."""
-
-    dataset: Dataset
-    no_split: str
-    """why the data cannot be divided; "" where they can"""
-    repeated: list[RepeatedMap]
-    pairs: list[LookalikePair]
-    classes: list[ClassCount]
-    """over the scenes that are no suspects; "no label" last"""
-    regions: list[np.ndarray]
-    """sizes in pixels of the connected regions of each class, over the same scenes"""
-    autoencoding: Autoencoding | None
-    others: SceneSource | None
-    overlap: list[LookalikePair]
-
-    @property
-    def good(self) -> list[int]:
-        """Indices of the scenes that are no suspects."""
-        return [scene for scene in range(len(self.dataset.scenes)) if scene not in self.dataset.suspects]
-
-    def part_of(self, scene: int) -> str:
-        """The part of the split that a scene is in."""
-        return next((part for part in PARTS if scene in getattr(self.dataset.split, part)), "left out")
-
-    @property
-    def crossing(self) -> list[LookalikePair]:
-        """Pairs that are in different parts of the split."""
-        parts = {scene: part for part in PARTS for scene in getattr(self.dataset.split, part)}
-        both = [pair for pair in self.pairs if pair.first in parts and pair.second in parts]
-        return [pair for pair in both if parts[pair.first] != parts[pair.second]]
 
 
 @dataclass(frozen=True)
@@ -103,21 +53,27 @@ def inspect_dataset(
     against: str | None = None,
     replace: bool = False,
 ) -> Inspection:
-    """Look through a data set and write out/inspect.html and out/inspect.json, in a run folder.
+    """Inspect a data set; write out/inspect.html and out/inspect.json, in a run folder.
 
     Args:
         location: see `open_scenes`.
         classes: what the ids mean, where the data set does not say it.
-        against: another data set; pictures that both hold are named.
+        against: another data set; pictures that both hold are listed.
         replace: see `Run.start`.
     Raises:
         DataError: a data set cannot be used.
         RunError: `out` holds something else.
     """
-    from marsgen.pages.inspect_page import draw_page
-
+    scenes = open_scenes(location, classes=classes)
     others = _open_others(against, classes) if against else None
-    findings = find(location, config, classes, others)
+    findings = collect_findings(
+        scenes,
+        config.data,
+        others=others,
+        autoencoder_steps=config.autoencoder_steps,
+        autoencoder_spreads=config.autoencoder_spreads,
+        seed=config.seed,
+    )
     inspection = Inspection(tuple(_lines(findings)), _numbers(findings, config))
     page = draw_page(findings, inspection.lines, config.pictures, config.seed)
     inputs = {
@@ -132,35 +88,8 @@ def inspect_dataset(
     return inspection
 
 
-def find(location: str, config: InspectConfig, classes: ClassSet | None, others: SceneSource | None) -> Findings:
-    """Look through a data set without writing anything."""
-    scenes = open_scenes(location, classes=classes)
-    survey = survey_scenes(scenes)
-    pairs = find_lookalikes(scenes, survey, config.data.near_duplicate_similarity)
-    copies = cluster_pairs(len(scenes), [pair for pair in pairs if pair.exact or scenes.groups is None])
-    repeated = find_repeated_maps(survey, copies)
-    suspects = name_suspects(repeated)
-    split, no_split = Split((), (), ()), ""
-    try:
-        split = divide(scenes, survey, config.data, copies, suspects)
-    except DataError as problem:  # a training command would stop here; an inspection has more to say
-        no_split = str(problem)
-    good = [scene for scene in range(len(scenes)) if scene not in suspects]
-    return Findings(
-        dataset=Dataset(scenes, survey, suspects, split),
-        no_split=no_split,
-        repeated=repeated,
-        pairs=pairs,
-        classes=count_classes(survey, scenes.classes.names, good),
-        regions=count_regions(scenes, survey, good),
-        autoencoding=_autoencode(scenes, suspects, config) if config.autoencoder_steps else None,
-        others=others,
-        overlap=_find_overlap(scenes, survey, others, config) if others else [],
-    )
-
-
 def _open_others(location: str, classes: ClassSet | None) -> SceneSource:
-    """The other data set; only its pictures matter, so label maps may be missing."""
+    """The other data set; only its pictures are compared, so label maps may be missing."""
     try:
         return open_scenes(location, classes=classes)
     except DataError as problem:
@@ -168,23 +97,6 @@ def _open_others(location: str, classes: ClassSet | None) -> SceneSource:
             return open_scenes(location, classes=classes, labelled=False)
         except DataError:
             raise problem from None
-
-
-def _find_overlap(
-    scenes: SceneSource, survey: Survey, others: SceneSource, config: InspectConfig
-) -> list[LookalikePair]:
-    return find_overlap(scenes, survey, others, survey_scenes(others), config.data.near_duplicate_similarity)
-
-
-def _autoencode(scenes: SceneSource, suspects: dict[int, str], config: InspectConfig) -> Autoencoding:
-    # here: torch takes seconds to import, and autoencoder_steps=0 needs none of it
-    from marsgen.cleaning.autoencoder import flag_errors, precision_and_recall, reconstruction_errors, shrink_scenes
-
-    errors = reconstruction_errors(shrink_scenes(scenes), config.autoencoder_steps, config.seed)
-    unusual = flag_errors(errors, config.autoencoder_spreads)
-    repeated = np.zeros(len(scenes), bool)
-    repeated[list(suspects)] = True
-    return Autoencoding(errors, unusual, *precision_and_recall(unusual, repeated))
 
 
 def _lines(findings: Findings) -> list[str]:
@@ -234,11 +146,11 @@ def _suspects_text(findings: Findings) -> str:
 
 
 def _autoencoder_text(result: Autoencoding, suspects: int) -> str:
-    unusual = f"{np.count_nonzero(result.unusual)} scenes drawn unusually badly"
+    unusual = f"{np.count_nonzero(result.unusual)} scenes with an unusually large error"
     if not suspects:
-        return f"{unusual}; there is no repeated label map to hold them against"
+        return f"{unusual}; there is no repeated label map to compare them with"
     precision = "none" if np.isnan(result.precision) else f"{result.precision:.2f}"
-    return f"{unusual}; precision {precision}, recall {result.recall:.2f} beside the {suspects} suspects"
+    return f"{unusual}; precision {precision}, recall {result.recall:.2f} against the {suspects} suspects"
 
 
 def _pairs_text(pairs: list[LookalikePair]) -> str:

@@ -1,34 +1,26 @@
-"""The page of `marsgen inspect`: one file of html with its pictures inside, no script, nothing to fetch."""
+"""The page of `marsgen inspect`: one html file with its pictures inside, without scripts; nothing is fetched."""
 
-import base64
-import io
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from PIL import Image
 from scipy import ndimage
 
+from marsgen.cleaning.findings import Findings
 from marsgen.cleaning.lookalikes import LookalikePair
+from marsgen.pages.html import (
+    SampleFigure,
+    fit_width,
+    hex_colour,
+    open_template,
+    outline,
+    png_address,
+    stretch_contrast,
+)
 from marsgen.scenes.scene import Scene
 
-if TYPE_CHECKING:
-    from marsgen.commands.inspect import Findings
-
-_SHOWN_WIDTH = 256
+_SHOWN_WIDTH_PX = 256
 _BACKDROP = (32, 32, 32)  # what ClassSet.paint gives to ignored pixels
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One or two pictures side by side and the words below."""
-
-    pictures: tuple[str, ...]
-    """png data URIs"""
-    caption: str
-    detail: str = ""
 
 
 @dataclass(frozen=True)
@@ -36,13 +28,13 @@ class Bar:
     """One bar of a chart."""
 
     label: str
-    share: float
-    """length, 0..1 of the longest"""
+    length: float
+    """0..1 of the longest bar"""
     text: str
     colour: str
 
 
-def draw_page(findings: "Findings", lines: tuple[str, ...], pictures: int, seed: int) -> str:
+def draw_page(findings: Findings, lines: tuple[str, ...], pictures: int, seed: int) -> str:
     """The page as html.
 
     Args:
@@ -53,25 +45,18 @@ def draw_page(findings: "Findings", lines: tuple[str, ...], pictures: int, seed:
     rng = np.random.default_rng(seed)
     dataset = findings.dataset
     rare = _rare_classes(findings)
-    templates = Environment(
-        loader=PackageLoader("marsgen", "pages/templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return templates.get_template("inspect.html.j2").render(
+    return open_template("inspect.html.j2").render(
         location=dataset.scenes.location,
         lines=lines,
-        legend=_legend(findings),
+        classes=_legend(findings),
         pixel_bars=_class_bars(findings, "pixel_fraction"),
         scene_bars=_class_bars(findings, "scenes"),
         size_charts=[(dataset.scenes.classes.names[c], _size_bars(findings, c)) for c in rare],
-        samples=[_pair_figure(dataset.scenes[i]) for i in _sample(findings.good, pictures, rng)],
+        random_scenes=[_pair_figure(dataset.scenes[i]) for i in _sample(findings.good, pictures, rng)],
         rare=[_rare_section(findings, c, pictures, rng) for c in rare],
         repeated=[
             (
-                _png(_enlarged(dataset.scenes.classes.paint(dataset.scenes[found.scenes[0]].labels))),
+                _label_map(dataset.scenes[found.scenes[0]]),
                 found,
                 [_scene_figure(dataset.scenes[i]) for i in _sample(found.scenes, pictures, rng)],
             )
@@ -90,7 +75,7 @@ def draw_page(findings: "Findings", lines: tuple[str, ...], pictures: int, seed:
 # what is shown
 
 
-def _rare_classes(findings: "Findings") -> list[int]:
+def _rare_classes(findings: Findings) -> list[int]:
     """The rare classes that the data set names, else the one with the fewest pixels of those that occur."""
     classes = findings.dataset.scenes.classes
     if classes.rare:
@@ -105,16 +90,15 @@ def _sample(indices: Iterable[int], count: int, rng: np.random.Generator) -> lis
     return [indices[i] for i in sorted(chosen)]
 
 
-def _pair_figure(scene: Scene) -> Figure:
-    pictures = _enlarged(_stretched(scene.image)), _enlarged(scene.classes.paint(scene.labels))
-    return Figure(tuple(_png(picture) for picture in pictures), scene.name)
+def _pair_figure(scene: Scene) -> SampleFigure:
+    return SampleFigure((png_address(_picture(scene)), _label_map(scene)), scene.name)
 
 
-def _scene_figure(scene: Scene, detail: str = "") -> Figure:
-    return Figure((_png(_enlarged(_stretched(scene.image))),), scene.name, detail)
+def _scene_figure(scene: Scene, detail: str = "") -> SampleFigure:
+    return SampleFigure((png_address(_picture(scene)),), scene.name, detail)
 
 
-def _rare_section(findings: "Findings", class_index: int, count: int, rng: np.random.Generator) -> tuple:
+def _rare_section(findings: Findings, class_index: int, count: int, rng: np.random.Generator) -> tuple:
     """Name of the class, scenes that show it, and pictures with its regions outlined."""
     dataset = findings.dataset
     showing = [scene for scene in findings.good if dataset.survey.shows[scene, class_index]]
@@ -122,15 +106,16 @@ def _rare_section(findings: "Findings", class_index: int, count: int, rng: np.ra
     for index in _sample(showing, count, rng):
         scene = dataset.scenes[index]
         mask = scene.indices == class_index
-        outlined = _outline(_enlarged(_stretched(scene.image)), mask, scene.classes.colours[class_index])
+        picture = _picture(scene)
+        outlined = outline(picture, fit_width(mask, _SHOWN_WIDTH_PX), scene.classes.colours[class_index])
         regions = ndimage.label(mask, np.ones((3, 3)))[1]
         detail = f"{int(mask.sum())} px in {regions} region{'s' * (regions != 1)}"
-        figures.append(Figure((_png(_enlarged(_stretched(scene.image))), _png(outlined)), scene.name, detail))
+        figures.append(SampleFigure((png_address(picture), png_address(outlined)), scene.name, detail))
     return dataset.scenes.classes.names[class_index], len(showing), figures
 
 
-def _worst_figures(findings: "Findings", count: int) -> list[Figure]:
-    """What the autoencoder drew worst, beside the scenes that are suspects anyway."""
+def _worst_figures(findings: Findings, count: int) -> list[SampleFigure]:
+    """Scenes with the largest reconstruction errors that are not suspects."""
     if findings.autoencoding is None:
         return []
     errors = findings.autoencoding.errors
@@ -142,7 +127,9 @@ def _worst_figures(findings: "Findings", count: int) -> list[Figure]:
     ]
 
 
-def _copy_figures(findings: "Findings", pairs: list[LookalikePair], count: int, *, other: bool = False) -> list[Figure]:
+def _copy_figures(
+    findings: Findings, pairs: list[LookalikePair], count: int, *, other: bool = False
+) -> list[SampleFigure]:
     """The most similar pairs; with `other`, the second of each is in the data set compared with."""
     scenes = findings.dataset.scenes
     second_scenes = findings.others if other and findings.others is not None else scenes
@@ -151,27 +138,23 @@ def _copy_figures(findings: "Findings", pairs: list[LookalikePair], count: int, 
         first, second = scenes[pair.first], second_scenes[pair.second]
         kind = "exact copy" if pair.exact else f"similarity {pair.similarity:.2f}"
         parts = [findings.part_of(pair.first), *([] if other else [findings.part_of(pair.second)])]
-        pictures = (_png(_enlarged(_stretched(scene.image))) for scene in (first, second))
-        figures.append(Figure(tuple(pictures), f"{first.name} | {second.name}", f"{kind}; {' | '.join(parts)}"))
+        pictures = (png_address(_picture(scene)) for scene in (first, second))
+        figures.append(SampleFigure(tuple(pictures), f"{first.name} | {second.name}", f"{kind}; {' | '.join(parts)}"))
     return figures
 
 
 # charts
 
 
-def _hex(colour: tuple[int, int, int]) -> str:
-    return "#{:02x}{:02x}{:02x}".format(*colour)
+def _colours(findings: Findings) -> list[str]:
+    return [hex_colour(colour) for colour in (*findings.dataset.scenes.classes.colours, _BACKDROP)]
 
 
-def _colours(findings: "Findings") -> list[str]:
-    return [_hex(colour) for colour in (*findings.dataset.scenes.classes.colours, _BACKDROP)]
-
-
-def _legend(findings: "Findings") -> list[tuple[str, str]]:
+def _legend(findings: Findings) -> list[tuple[str, str]]:
     return [(count.name, colour) for count, colour in zip(findings.classes, _colours(findings), strict=True)]
 
 
-def _class_bars(findings: "Findings", field: str) -> list[Bar]:
+def _class_bars(findings: Findings, field: str) -> list[Bar]:
     values = [getattr(count, field) for count in findings.classes]
     longest = max(max(values), 1e-12)
     texts = [f"{value:.2%}" if field == "pixel_fraction" else f"{value}" for value in values]
@@ -179,7 +162,7 @@ def _class_bars(findings: "Findings", field: str) -> list[Bar]:
     return [Bar(count.name, value / longest, text, colour) for count, value, text, colour in rows]
 
 
-def _size_bars(findings: "Findings", class_index: int) -> list[Bar]:
+def _size_bars(findings: Findings, class_index: int) -> list[Bar]:
     """Regions by size: bins from one power of two to the next."""
     sizes = findings.regions[class_index]
     if not len(sizes):
@@ -194,32 +177,9 @@ def _size_bars(findings: "Findings", class_index: int) -> list[Bar]:
     ]
 
 
-# pictures
+def _picture(scene: Scene) -> np.ndarray:
+    return fit_width(stretch_contrast(scene.image), _SHOWN_WIDTH_PX)
 
 
-def _stretched(image: np.ndarray) -> np.ndarray:
-    """(H, W, channels) uint8 -> (H, W, 3) uint8 whose darkest and brightest hundredth are black and white."""
-    low, high = np.percentile(image, [1, 99])
-    stretched = np.clip((image - low) * (255 / max(high - low, 1)), 0, 255).astype(np.uint8)
-    return np.broadcast_to(stretched, (*image.shape[:2], 3))
-
-
-def _enlarged(picture: np.ndarray) -> np.ndarray:
-    """(H, W, 3) -> about 256 pixels wide: repeated pixels where it is small, every n-th pixel where it is large."""
-    up, down = max(1, round(_SHOWN_WIDTH / picture.shape[1])), max(1, round(picture.shape[1] / _SHOWN_WIDTH))
-    return picture[::down, ::down].repeat(up, 0).repeat(up, 1)
-
-
-def _outline(picture: np.ndarray, mask: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
-    """Draw a line of two pixels around a (H, W) bool mask on the enlarged picture."""
-    area = _enlarged(np.broadcast_to(mask[..., None], (*mask.shape, 3)))[..., 0]
-    drawn = picture.copy()
-    drawn[ndimage.binary_dilation(area, iterations=2) & ~area] = colour
-    return drawn
-
-
-def _png(picture: np.ndarray) -> str:
-    grey = (picture == picture[..., :1]).all()  # one channel then, a third of the bytes
-    buffer = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(picture[..., 0] if grey else picture)).save(buffer, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+def _label_map(scene: Scene) -> str:
+    return png_address(fit_width(scene.classes.paint(scene.labels), _SHOWN_WIDTH_PX))

@@ -1,9 +1,13 @@
-"""Quality of synthetic scenes, measured: real, varied, true to their label maps, and new?
+"""Quality of synthetic scenes: realism, variety, agreement with their label maps, near-copies of training regions.
 
-agreement.py    a judge's label map beside the one that was asked for: IoU, losses per pixel, noise to ignore
+judges.py       the interface of a trained segmenter, and how one is opened without importing it
+agreement.py    a judge's predictions compared with the label maps: IoU, loss per pixel
 select.py       which candidates are kept
 crops.py        squares round real and pasted regions of a rare class
 features.py     pictures -> feature vectors of a frozen network, cached by content
-distances.py    KID, Frechet distance, density and coverage, with intervals and what real halves get
-duplicates.py   nearest training region of each synthetic one: new, or remembered?
+distances.py    KID, Frechet distance, density and coverage, with intervals and the values of real halves
+duplicates.py   the nearest training region of each synthetic region
+scored_set.py   samples of a synthetic set, and the real scenes that they are compared with
+score.py        all of it measured for one set
+score_text.py   the measured numbers in words
 """

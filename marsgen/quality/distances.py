@@ -17,71 +17,79 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["MIN_PICTURES", "Measure", "compare_sets", "density_and_coverage", "frechet", "kid", "principal_components"]
+__all__ = [
+    "MIN_PICTURES",
+    "MetricResult",
+    "compare_sets",
+    "density_and_coverage",
+    "frechet",
+    "kid",
+    "principal_components",
+]
 
 MIN_PICTURES = 8
-"""fewer real or synthetic pictures say nothing about a distribution"""
+"""with fewer real or synthetic pictures no distribution is estimated"""
 NAMES = ("kid", "frechet", "density", "coverage")
 _LIMITS = {"kid": (-np.inf, np.inf), "frechet": (0, np.inf), "density": (0, np.inf), "coverage": (0, 1)}
 
 
 @dataclass(frozen=True)
-class Measure:
-    """One measure of synthetic against real pictures."""
+class MetricResult:
+    """One metric between real and synthetic pictures, with its interval and its reference values."""
 
     value: float
     low: float
     high: float
     """ends of the 95 % bootstrap interval"""
     floor: float
-    """the same measure between two random halves of the real pictures, mean over splits: what perfection would get"""
+    """the same measure between two random halves of the real pictures, mean over splits: what a perfect generator would get"""
     floor_low: float
     floor_high: float
     """ends of the range that holds 95 % of the splits"""
     same_size: float
-    """the measure of as many synthetic pictures as are in a half, against the other half: to be held beside `floor`"""
+    """the measure of as many synthetic pictures as are in a half, against the other half: to be compared with `floor`"""
 
 
 def compare_sets(
     real: np.ndarray,
     synthetic: np.ndarray,
-    real_families: np.ndarray,
-    synthetic_families: np.ndarray,
+    real_groups: np.ndarray,
+    synthetic_groups: np.ndarray,
     *,
     max_dimensions: int = 32,
     neighbours: int = 5,
     resamples: int = 1000,
     splits: int = 20,
     seed: int = 0,
-) -> dict[str, Measure]:
-    """All measures, each with its interval and its floor.
+) -> dict[str, MetricResult]:
+    """All metrics, each with its interval and its floor.
 
     Args:
         real, synthetic: (N, F) and (M, F) features, both at least MIN_PICTURES.
-        real_families, synthetic_families: (N,) and (M,) int64; pictures of one family (one scene) are drawn together
+        real_groups, synthetic_groups: (N,) and (M,) int64; pictures of one group (one scene) are drawn together
             and are no neighbours of each other.
         max_dimensions: most principal components for `frechet`; see `principal_components`.
         neighbours: k of density and coverage; fewer where the real pictures are too few.
         resamples: of the bootstrap.
         splits: of the real pictures, for the floor.
     Source: intervals are percentiles of the resampled values, moved by the difference of their mean to the value,
-        because drawing a picture twice narrows a sample and shifts most of these measures. Families are resampled as
+        because drawing a picture twice narrows a sample and shifts most of these measures. Groups are resampled as
         in Davison & Hinkley 1997, chapter 3.8. In simulations the intervals of kid held the truth in 93 to 97 % of
         200 cases with 8 and 32 features, and in 88 % with one feature and 80 pictures: the kernel's tail is heavy.
     """
     rng = np.random.default_rng(seed)
     components = principal_components(real, max_dimensions)
-    scorer = _Scorer.of(real, synthetic, real_families, synthetic_families, components, neighbours)
+    scorer = _Scorer.of(real, synthetic, real_groups, synthetic_groups, components, neighbours)
     once = scorer.score(np.ones((1, len(real))), np.ones((1, len(synthetic))))
-    drawn = scorer.score(draw_weights(real_families, resamples, rng), draw_weights(synthetic_families, resamples, rng))
+    drawn = scorer.score(draw_weights(real_groups, resamples, rng), draw_weights(synthetic_groups, resamples, rng))
     floors: list[dict[str, np.ndarray]] = []
     same_sizes: list[dict[str, np.ndarray]] = []
     for _ in range(splits):
-        half, other = _halve(real_families, rng)
+        half, other = _halve(real_groups, rng)
         few = rng.permutation(len(synthetic))[: len(other)]
-        against = (floors, real[other], real_families[other]), (same_sizes, synthetic[few], synthetic_families[few])
-        for scores, pictures, families in against:
-            part = _Scorer.of(real[half], pictures, real_families[half], families, components, neighbours)
+        against = (floors, real[other], real_groups[other]), (same_sizes, synthetic[few], synthetic_groups[few])
+        for scores, pictures, groups in against:
+            part = _Scorer.of(real[half], pictures, real_groups[half], groups, components, neighbours)
             scores.append(part.score(np.ones((1, len(half))), np.ones((1, len(pictures)))))
     measures = {}
     for name in NAMES:
@@ -90,15 +98,15 @@ def compare_sets(
         of_halves = np.concatenate([scores[name] for scores in floors])
         ends = [float(end) for end in np.percentile(of_halves, [2.5, 97.5])]
         same_size = float(np.mean([scores[name] for scores in same_sizes]))
-        measures[name] = Measure(value, low, high, float(of_halves.mean()), ends[0], ends[1], same_size)
+        measures[name] = MetricResult(value, low, high, float(of_halves.mean()), ends[0], ends[1], same_size)
     return measures
 
 
-def draw_weights(families: np.ndarray, resamples: int, rng: np.random.Generator) -> np.ndarray:
-    """(N,) families -> (resamples, N) float64: how often each member is drawn when families are, with replacement."""
-    _, family = np.unique(families, return_inverse=True)
-    count = int(family.max()) + 1
-    return rng.multinomial(count, np.full(count, 1 / count), resamples)[:, family].astype(np.float64)
+def draw_weights(groups: np.ndarray, resamples: int, rng: np.random.Generator) -> np.ndarray:
+    """(N,) groups -> (resamples, N) float64: how often each member is drawn when groups are, with replacement."""
+    _, group = np.unique(groups, return_inverse=True)
+    count = int(group.max()) + 1
+    return rng.multinomial(count, np.full(count, 1 / count), resamples)[:, group].astype(np.float64)
 
 
 def recentred_interval(value: float, drawn: np.ndarray, limits: tuple[float, float]) -> tuple[float, float]:
@@ -124,26 +132,26 @@ def kid(
     between: np.ndarray,
     real_weights: np.ndarray,
     synthetic_weights: np.ndarray,
-    real_families: np.ndarray,
-    synthetic_families: np.ndarray,
+    real_groups: np.ndarray,
+    synthetic_groups: np.ndarray,
 ) -> np.ndarray:
     """Unbiased squared maximum mean discrepancy from kernel matrices (N, N), (M, M) and (N, M).
 
-    Pairs of one family are left out, hence also a picture with itself where it was drawn more than once. With families
+    Pairs of one group are left out, hence also a picture with itself where it was drawn more than once. With groups
     of one it is the formula of torchmetrics.
     """
     across = ((real_weights @ between) * synthetic_weights).sum(1)
     across /= real_weights.sum(1) * synthetic_weights.sum(1)
-    real = _mean_of_pairs(within_real, real_weights, real_families)
-    return real + _mean_of_pairs(within_synthetic, synthetic_weights, synthetic_families) - 2 * across
+    real = _mean_of_pairs(within_real, real_weights, real_groups)
+    return real + _mean_of_pairs(within_synthetic, synthetic_weights, synthetic_groups) - 2 * across
 
 
-def _mean_of_pairs(kernel: np.ndarray, weights: np.ndarray, families: np.ndarray) -> np.ndarray:
-    strangers = np.where(families[:, None] == families[None], 0, kernel)
-    total = ((weights @ strangers) * weights).sum(1)
-    names, family = np.unique(families, return_inverse=True)
-    per_family = weights @ np.eye(len(names))[family]  # (R, families)
-    pairs = weights.sum(1) ** 2 - (per_family**2).sum(1)
+def _mean_of_pairs(kernel: np.ndarray, weights: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    other_groups = np.where(groups[:, None] == groups[None], 0, kernel)
+    total = ((weights @ other_groups) * weights).sum(1)
+    names, group = np.unique(groups, return_inverse=True)
+    per_group = weights @ np.eye(len(names))[group]  # (R, groups)
+    pairs = weights.sum(1) ** 2 - (per_group**2).sum(1)
     return np.divide(total, pairs, out=np.full(len(pairs), np.nan), where=pairs > 0)
 
 
@@ -195,10 +203,10 @@ def pairwise_distances(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return np.sqrt(np.clip(squares, 0, None))
 
 
-def neighbour_radii(distances: np.ndarray, families: np.ndarray, neighbours: int) -> np.ndarray:
-    """(N, N) distances -> (N,) distance of each to its k-th nearest of another family; inf where it has fewer."""
-    strangers = np.where(families[:, None] == families[None], np.inf, distances)
-    return np.partition(strangers, neighbours - 1, axis=1)[:, neighbours - 1]
+def neighbour_radii(distances: np.ndarray, groups: np.ndarray, neighbours: int) -> np.ndarray:
+    """(N, N) distances -> (N,) distance of each to its k-th nearest of another group; inf where it has fewer."""
+    other_groups = np.where(groups[:, None] == groups[None], np.inf, distances)
+    return np.partition(other_groups, neighbours - 1, axis=1)[:, neighbours - 1]
 
 
 @dataclass(frozen=True, eq=False)
@@ -206,7 +214,7 @@ class _Scorer:
     """The matrices of two sets; all measures of any weights of them."""
 
     kernels: tuple[np.ndarray, np.ndarray, np.ndarray]
-    families: tuple[np.ndarray, np.ndarray]
+    groups: tuple[np.ndarray, np.ndarray]
     coordinates: tuple[np.ndarray, np.ndarray]
     inside: np.ndarray
     neighbours: int
@@ -216,18 +224,18 @@ class _Scorer:
         cls,
         real: np.ndarray,
         synthetic: np.ndarray,
-        real_families: np.ndarray,
-        synthetic_families: np.ndarray,
+        real_groups: np.ndarray,
+        synthetic_groups: np.ndarray,
         components: tuple[np.ndarray, np.ndarray],
         neighbours: int,
     ) -> "_Scorer":
         mean, axes = components
-        largest_family = int(np.unique(real_families, return_counts=True)[1].max())
-        neighbours = max(1, min(neighbours, len(real) - largest_family))
-        radii = neighbour_radii(pairwise_distances(real, real), real_families, neighbours)
+        largest_group = int(np.unique(real_groups, return_counts=True)[1].max())
+        neighbours = max(1, min(neighbours, len(real) - largest_group))
+        radii = neighbour_radii(pairwise_distances(real, real), real_groups, neighbours)
         return cls(
             (cubic_kernel(real, real), cubic_kernel(synthetic, synthetic), cubic_kernel(real, synthetic)),
-            (real_families, synthetic_families),
+            (real_groups, synthetic_groups),
             ((real - mean) @ axes.T, (synthetic - mean) @ axes.T),
             pairwise_distances(real, synthetic) < radii[:, None],
             neighbours,
@@ -237,7 +245,7 @@ class _Scorer:
         weights = real_weights, synthetic_weights
         density, coverage = density_and_coverage(self.inside, self.neighbours, *weights)
         distance = _in_pieces(lambda r, s: frechet(*self.coordinates, r, s), *weights)
-        found = kid(*self.kernels, *weights, *self.families)
+        found = kid(*self.kernels, *weights, *self.groups)
         return {"kid": found, "frechet": distance, "density": density, "coverage": coverage}
 
 
@@ -248,10 +256,10 @@ def _in_pieces(
     return np.concatenate([measure(real[i : i + 256], synthetic[i : i + 256]) for i in range(0, len(real), 256)])
 
 
-def _halve(families: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Positions of two random halves, families whole: the cut comes where the first has its share of the pictures."""
-    names, sizes = np.unique(families, return_counts=True)
+def _halve(groups: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Positions of two random halves, groups whole: the cut comes where the first has its share of the pictures."""
+    names, sizes = np.unique(groups, return_counts=True)
     order = rng.permutation(len(names))
-    cut = int(np.clip(np.searchsorted(np.cumsum(sizes[order]), len(families) / 2) + 1, 1, len(names) - 1))
-    first = np.isin(families, names[order[:cut]])
+    cut = int(np.clip(np.searchsorted(np.cumsum(sizes[order]), len(groups) / 2) + 1, 1, len(names) - 1))
+    first = np.isin(groups, names[order[:cut]])
     return np.flatnonzero(first), np.flatnonzero(~first)

@@ -1,4 +1,4 @@
-"""New, or remembered? How near each synthetic region is to the most similar one of the training scenes.
+"""Near-copies: how similar each synthetic region is to the most similar region of the training scenes.
 
 Regions are compared by the picture inside their outline alone. A copy may have been moved, resized, mirrored, lit
 otherwise or cut off by the border, so each training region is laid on a small grid in all those ways; shading and
@@ -44,13 +44,13 @@ class Nearest:
 def find_nearest(
     regions: Sequence[RareRegion],
     training: Sequence[RareRegion],
-    families: np.ndarray | None = None,
-    training_families: np.ndarray | None = None,
+    groups: np.ndarray | None = None,
+    training_groups: np.ndarray | None = None,
 ) -> Nearest:
     """The most similar training region of each region.
 
     Args:
-        families, training_families: (N,) and (T,) int64; regions of one family are not compared. None = compare all.
+        groups, training_groups: (N,) and (T,) int64; regions of one group are not compared. None = compare all.
     """
     best = np.full(len(regions), -1.0)
     which = np.full(len(regions), -1)
@@ -63,8 +63,8 @@ def find_nearest(
             views = _views(candidate, touches)
             for start in range(0, len(positions), _BATCH):
                 batch = np.array(positions[start : start + _BATCH])
-                if families is not None and training_families is not None:
-                    batch = batch[families[batch] != training_families[number]]
+                if groups is not None and training_groups is not None:
+                    batch = batch[groups[batch] != training_groups[number]]
                 if not len(batch):
                     continue
                 score = _correlate([prepared[i] for i in batch], views).max(1)

@@ -1,4 +1,4 @@
-"""Judges: anything that labels pictures, so that synthetic ones can be held against the label maps they were asked for.
+"""Judges: trained segmenters whose predictions on synthetic pictures are compared with the label maps.
 
 marsgen trains no segmenter and imports none. A package that has one names it in the entry point group `marsgen.judges`
 (name -> a function that opens a folder as a `Judge`, or gives None for a folder that is not its own); `segmenter` does.
@@ -53,7 +53,7 @@ def open_judge(folder: Path, classes: ClassSet | None = None, channels: int | No
 
     Args:
         folder: a finished run of a command that a judge is made by, such as `segmenter train`.
-        classes, channels: what it will be asked about; None = whatever it has learned.
+        classes, channels: of the pictures it will label; None = those it was trained on.
     Raises:
         RunError: nobody knows this folder, it is not finished, or it has learned other classes or channels.
     """

@@ -176,7 +176,7 @@ def _refuse_without_classes(folder: Path, location: str) -> None:
 
 
 class SimulatedScenes(SceneSource):
-    """N scenes of the procedural Mars (scenes/simulate.py), drawn when they are asked for; groups are rover stops."""
+    """N simulated scenes (scenes/simulate/), drawn when they are asked for; groups are rover stops."""
 
     def __init__(self, location: str, classes: ClassSet, *, labelled: bool = True) -> None:
         """Parse sim:N[,option=value]... .
@@ -227,7 +227,7 @@ class SimulatedScenes(SceneSource):
         from marsgen.scenes import simulate
 
         asked = json.dumps({"scenes": len(self), "labelled": self._labelled, **asdict(self._config)}, sort_keys=True)
-        code = Path(simulate.__file__).read_bytes()
+        code = b"".join(path.read_bytes() for path in sorted(Path(simulate.__file__).parent.glob("*.py")))
         return hashlib.blake2b(asked.encode() + code, digest_size=8, person=b"marsgen").hexdigest()
 
 

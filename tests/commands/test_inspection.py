@@ -43,7 +43,7 @@ def test_the_lines_name_suspects_autoencoder_duplicates_and_split(inspected):
     text = "\n".join(inspected[0].lines)
     suspects = len(inspected[0].numbers["suspects"])
     assert re.search(rf"suspects: {suspects} scenes: a label map of \d+ corners on {suspects} scenes", text)
-    assert re.search(rf"autoencoder: .*precision \S+, recall [01]\.\d\d beside the {suspects} suspects", text)
+    assert re.search(rf"autoencoder: .*precision \S+, recall [01]\.\d\d against the {suspects} suspects", text)
     assert "duplicates: 0 exact and 0 near, in 0 clusters; 0 exact and 0 near across parts" in text
     assert re.search(r"against .*other\.npz: 1 exact and 0 near in both", text)
     assert re.search(rf"split: 48 scenes: {suspects} left out", text)

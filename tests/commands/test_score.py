@@ -10,13 +10,15 @@ from typer.testing import CliRunner
 
 from marsgen.cleaning.dataset import open_dataset
 from marsgen.cli import app
-from marsgen.commands.score import ScoreConfig, number, score_set, spaced
+from marsgen.commands.score import ScoreConfig, score_set
 from marsgen.core.config import DataConfig, configs_folder, load_config
 from marsgen.core.errors import DataError, RunError
 from marsgen.core.runs import Run
 from marsgen.generators import DrawRequest
 from marsgen.generators.copy_paste import CopyPaste
 from marsgen.masks.regions import cut_regions
+from marsgen.quality.score_text import number
+from marsgen.quality.scored_set import spaced
 from marsgen.scenes.confusion import confusion_matrix
 from marsgen.scenes.folder import SceneFolder
 from marsgen.synthesis.synthesize import SynthesizeConfig, synthesize
@@ -140,7 +142,7 @@ def test_agreement_is_the_iou_of_the_judge_with_the_asked_for_map(scored, pasted
 
 def test_the_lines_tell_measures_copies_and_agreement(scored):
     text = "\n".join(scored[0])
-    assert re.search(r"pasted: 20 samples beside train part of .*rocky\.npz", text)
+    assert re.search(r"pasted: 20 samples compared with train part of .*rocky\.npz", text)
     assert re.search(r"crops of big_rock: \d+ synthetic, \d+ real +synthetic \[95 % interval\]", text)
     for measure in ("kid", "frechet", "density", "coverage"):
         assert len(re.findall(rf"^  {measure} +-?\d\S* \[\S+, \S+\] +-?\d\S* \[\S+, \S+\] +-?\d", text, re.M)) == 2
@@ -154,7 +156,7 @@ def test_the_page_needs_nothing_from_outside_and_has_every_section(scored):
     sources = re.findall(r'<img[^>]* src="([^"]*)"', page)
     assert all(source.startswith("data:image/png;base64,iVBOR") for source in sources)
     assert len(sources) == 2 * 3 * 4 + 4 * 3 * 2  # matched sections show four pictures a sample
-    for heading in ("Nearest to a training", "Farthest", "Least real", "Most real", "Least agr", "Most agr"):
+    for heading in ("Nearest to a training", "Farthest", "Lowest real", "Highest real", "Lowest agr", "Highest agr"):
         assert f"<h2>{heading}" in page
 
 
@@ -208,7 +210,7 @@ def test_too_few_real_rocks_are_said_and_the_rest_is_measured(pasted, judge, tmp
 def test_what_cannot_be_scored_is_said_in_words(pasted, judge, rocky_npz, tiny_npz, tmp_path):
     with pytest.raises(RunError, match="no run folder here"):
         score_set(tmp_path, QUICK, tmp_path / "out")
-    with pytest.raises(DataError, match=r"does not hold the scenes that .*pasted was grown from"):
+    with pytest.raises(DataError, match=r"does not hold the scenes that .*pasted was made from"):
         score_set(pasted, QUICK, tmp_path / "out", judge=judge, data=str(tiny_npz))
     moved = tmp_path / "moved"
     moved.mkdir()

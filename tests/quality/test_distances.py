@@ -23,13 +23,13 @@ def ones(*features: np.ndarray) -> tuple[np.ndarray, ...]:
 
 
 def alone(*features: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Families of one."""
+    """Groups of one."""
     return tuple(np.arange(len(some)) for some in features)
 
 
-def kid_of(real: np.ndarray, synthetic: np.ndarray, weights=None, families=None) -> np.ndarray:
+def kid_of(real: np.ndarray, synthetic: np.ndarray, weights=None, groups=None) -> np.ndarray:
     kernels = cubic_kernel(real, real), cubic_kernel(synthetic, synthetic), cubic_kernel(real, synthetic)
-    return kid(*kernels, *(weights or ones(real, synthetic)), *(families or alone(real, synthetic)))
+    return kid(*kernels, *(weights or ones(real, synthetic)), *(groups or alone(real, synthetic)))
 
 
 @pytest.fixture
@@ -64,17 +64,17 @@ def test_weights_are_repetitions_less_the_pairs_of_a_picture_with_itself():
     np.testing.assert_allclose(kid_of(real, synthetic, weights), [within + others - 2 * between])
 
 
-def test_kid_of_two_draws_from_one_source_is_nought_on_average_even_in_families():
+def test_kid_of_two_draws_from_one_source_is_nought_on_average_even_in_groups():
     rng = np.random.default_rng(1)
     values = []
     for _ in range(150):
         # two pictures of each scene, nearly the same
         real, synthetic = (np.repeat(rng.normal(size=(15, 4)), 2, 0) + rng.normal(0, 0.05, (30, 4)) for _ in range(2))
-        families = np.repeat(np.arange(15), 2)
-        values.append([kid_of(real, synthetic, families=(families, families))[0], kid_of(real, synthetic)[0]])
+        groups = np.repeat(np.arange(15), 2)
+        values.append([kid_of(real, synthetic, groups=(groups, groups))[0], kid_of(real, synthetic)[0]])
     means, errors = np.mean(values, 0), np.std(values, 0) / np.sqrt(150)
     assert abs(means[0]) < 3 * errors[0]
-    assert means[1] > 3 * errors[1]  # without families it is not
+    assert means[1] > 3 * errors[1]  # without groups it is not
 
 
 def test_frechet_is_that_of_torchmetrics(pair):
@@ -122,7 +122,7 @@ def test_half_of_the_real_pictures_still_span_the_components():
     assert principal_components(features, 4)[1].shape == (4, 50)
 
 
-def test_families_are_drawn_together():
+def test_groups_are_drawn_together():
     weights = draw_weights(np.array([7, 7, 3, 9]), 200, np.random.default_rng(0))
     np.testing.assert_array_equal(weights[:, 0], weights[:, 1])
     assert set((weights[:, 1:].sum(1)).tolist()) == {3}

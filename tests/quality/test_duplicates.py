@@ -57,10 +57,10 @@ def test_the_same_pixels_have_distance_nought():
     np.testing.assert_allclose(find_nearest(TRAINING[:2], TRAINING).distance, 0, atol=1e-5)
 
 
-def test_regions_of_one_family_are_not_compared():
-    families = np.array([0, 1, 2, 3, 4, 5, 6, 6])
-    found = find_nearest(TRAINING, TRAINING, families, families)
-    assert all(families[which] != families[i] for i, which in enumerate(found.which))
+def test_regions_of_one_group_are_not_compared():
+    groups = np.array([0, 1, 2, 3, 4, 5, 6, 6])
+    found = find_nearest(TRAINING, TRAINING, groups, groups)
+    assert all(groups[which] != groups[i] for i, which in enumerate(found.which))
     lonely = find_nearest(TRAINING[:2], TRAINING[:2], np.zeros(2), np.zeros(2))
     assert lonely.which.tolist() == [-1, -1]
     assert np.isnan(lonely.distance).all()
