@@ -23,6 +23,7 @@ MODELS = {
     "synthesize": "marsgen.synthesis.synthesize:SynthesizeConfig",
     "preview": "marsgen.commands.preview:PreviewConfig",
     "export": "marsgen.commands.export:ExportConfig",
+    "import": "marsgen.scenes.formats.reading:ReadingConfig",
     "score": "marsgen.commands.score:ScoreConfig",
     "segmenter": "segmenter.config:TrainConfig",
     "predict": "segmenter.config:PredictConfig",

@@ -1,7 +1,7 @@
 """Dataset: scenes that have been looked through, with the doubtful ones named and the rest divided."""
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from marsgen.cleaning.lookalikes import cluster_pairs, find_lookalikes
 from marsgen.cleaning.outliers import RepeatedMap, explain_repeated_map, find_repeated_maps
@@ -76,9 +76,10 @@ def divide(
     Raises:
         DataError: it cannot be had; the message names the data set.
     """
+    refuse_no_label(scenes, survey)
     left_out = () if config.keep_suspects else tuple(suspects)
     try:
-        return split_scenes(
+        split = split_scenes(
             survey,
             config,
             scenes.classes.names,
@@ -88,9 +89,24 @@ def divide(
             left_out=left_out,
             rare=scenes.classes.rare,
         )
+        return replace(split, warnings=(*split.warnings, *_absent_rare(scenes, survey)))
     except DataError as problem:
         hint = f"; {len(left_out)} suspects are left out, data.keep_suspects=true keeps them" if left_out else ""
         raise DataError(f"{scenes.location}: {problem}{hint}") from None
+
+
+def refuse_no_label(scenes: SceneSource, survey: Survey) -> None:
+    """Raise DataError where no pixel of any scene carries a label."""
+    if len(survey) and not survey.pixels[:, :-1].any():
+        raise DataError(
+            f"{scenes.location}: no pixel carries a label: all {len(survey)} label maps hold the ignored id "
+            f"{scenes.classes.ignored} only; correct `ignored` in the classes file, or label the pictures"
+        )
+
+
+def _absent_rare(scenes: SceneSource, survey: Survey) -> list[str]:
+    absent = [name for name in scenes.classes.rare if not survey.shows[:, scenes.classes.index(name)].any()]
+    return [f"rare class {name} is in no scene" for name in absent]
 
 
 def _name_maps(repetitions: list[int]) -> str:

@@ -20,8 +20,8 @@ from marsgen.scenes.ai4mars import Ai4MarsScenes, find_navcam
 from marsgen.scenes.classes import ClassSet, read_classes
 from marsgen.scenes.folder import CLASSES_FILE, open_folder
 from marsgen.scenes.formats.reading import ReadingConfig
-from marsgen.scenes.formats.recognise import open_recognised
-from marsgen.scenes.layout import Folders
+from marsgen.scenes.formats.recognise import list_source, open_recognised, recognise
+from marsgen.scenes.layout import IGNORED, Folders
 from marsgen.scenes.npz import NpzScenes
 from marsgen.scenes.pictures import is_picture
 from marsgen.scenes.scene import SceneSource
@@ -66,8 +66,8 @@ def _open(location: str, classes: ClassSet | None, labelled: bool) -> SceneSourc
         return _open_folder(path, location, classes, labelled)
     if path.suffix.lower() == ".npz":
         return NpzScenes(path, classes or mars_classes(), labelled=labelled, location=location)
-    known = classes or _classes_of(path.parent)
-    found = open_recognised(location, path, _reading_config(known), known, labelled=labelled)
+    known = classes or classes_of(path.parent)
+    found = open_recognised(location, path, fit_config(ReadingConfig(), known), known, labelled=labelled)
     if found is None:
         raise DataError(
             f"{location}: a file but no .npz or Parquet; --data takes an .npz, a folder of pictures or sim:N"
@@ -119,24 +119,25 @@ def _open_folder(folder: Path, location: str, classes: ClassSet | None, labelled
         raise DataError(f"{location}: a run that has not finished; repeat its command and it goes on")
     if (folder / SHARDS_FOLDER).is_dir():
         return ShardScenes(folder, classes, labelled=labelled, location=location)
-    known = classes or _classes_of(folder)
-    if not _is_laid_out(folder, known):
-        found = open_recognised(location, folder, _reading_config(known), known, labelled=labelled)
+    known = classes or classes_of(folder)
+    if not is_laid_out(folder, known):
+        found = open_recognised(location, folder, fit_config(ReadingConfig(), known), known, labelled=labelled)
         if found is not None:
             return found
-    if known is None and labelled and (folder / "images").is_dir() and (folder / "labels").is_dir():
-        _refuse_without_classes(folder, location)
+    if known is None and labelled and needs_classes(folder):
+        _refuse_without_classes(location)
     if known is None and not labelled:
         classes = mars_classes()
     return open_folder(folder, classes, labelled=labelled, location=location)
 
 
-def _classes_of(folder: Path) -> ClassSet | None:
+def classes_of(folder: Path) -> ClassSet | None:
+    """What the classes.yaml of a folder says, or None."""
     path = folder / CLASSES_FILE
     return read_classes(path) if path.is_file() else None
 
 
-def _is_laid_out(folder: Path, classes: ClassSet | None) -> bool:
+def is_laid_out(folder: Path, classes: ClassSet | None) -> bool:
     """Whether the folders that the classes file names (images/ and labels/ by default) are there, with label maps."""
     if classes is None:
         return False
@@ -150,21 +151,49 @@ def _is_laid_out(folder: Path, classes: ClassSet | None) -> bool:
     )
 
 
-def _reading_config(classes: ClassSet | None) -> ReadingConfig:
-    """What a classes file says of how to read a data set in another format."""
+def fit_config(config: ReadingConfig, classes: ClassSet | None) -> ReadingConfig:
+    """`config`, with what a classes file says of how to read a data set in another format where it says nothing."""
     if classes is None:
-        return ReadingConfig()
-    layout = classes.layout
-    given: dict[str, Any] = {"groups": layout.groups, "orientation": layout.orientation}
-    if layout.threshold is not None:
-        given["threshold"] = layout.threshold
-    if "background" not in classes.names:
+        return config
+    layout, usual, given = classes.layout, ReadingConfig(), dict[str, Any]()
+    for key in ("groups", "orientation", "threshold"):
+        stated = getattr(layout, key)
+        if stated not in ("", None) and getattr(config, key) == getattr(usual, key):
+            given[key] = stated
+    if config.background == usual.background and usual.background not in classes.names:
         # no class for it: what no object covers carries no label
-        given["background"] = "ignored"
-    return ReadingConfig(**given)
+        given["background"] = IGNORED
+    return config.model_copy(update=given)
 
 
-def _refuse_without_classes(folder: Path, location: str) -> None:
+def open_source(location: str, config: ReadingConfig, classes: ClassSet | None) -> SceneSource:
+    """`open_scenes` for `marsgen import`: the reader and its settings may be named.
+
+    Raises:
+        DataError: see `open_scenes`.
+    """
+    if config.format is None and (config.bands or config.range):
+        config = config.model_copy(update={"format": "geotiff"})
+    path = find_path(location)
+    known = classes or classes_of(path if path.is_dir() else path.parent)
+    if config.format is None and (find_navcam(path) is not None or is_laid_out(path, known)):
+        return open_scenes(location, classes=classes)
+    found = open_recognised(location, path, fit_config(config, known), known)
+    if found is None:
+        return open_scenes(location, classes=classes)
+    for note in found.notes:
+        _log.warning("%s: %s", location, note)
+    return found
+
+
+def needs_classes(folder: Path) -> bool:
+    """Whether a folder has images/ and label maps in labels/, is in no other format, and nothing says what ids mean."""
+    if (folder / CLASSES_FILE).is_file() or not all((folder / part).is_dir() for part in ("images", "labels")):
+        return False
+    return not recognise(list_source(folder))
+
+
+def _refuse_without_classes(location: str) -> None:
     """Say what is in images/ and labels/ when nothing says what the ids mean."""
     raise DataError(
         f"{location}: images/ and labels/, but no {CLASSES_FILE} that says what the ids mean; give --classes FILE, or "

@@ -146,6 +146,7 @@ def _refuse_untrainable(study: Study, dataset: Dataset, data: DataConfig) -> Non
 
 def _refuse_unfit(scored: SceneSource, dataset: Dataset) -> None:
     """Refuse what `segmenter evaluate` would refuse after the first training: other classes, scenes that are seen."""
+    scored.classes = scored.classes.ordered_like(dataset.scenes.classes)
     if scored.classes.names != dataset.scenes.classes.names:
         raise DataError(
             f"{scored.location} has the classes {', '.join(scored.classes.names)}; {dataset.scenes.location} has "
