@@ -33,7 +33,8 @@ _PROBED = 3  # files looked into before a folder is called LabelMe
 def recognise(listing: Listing) -> str | None:
     """Evidence in words, or None."""
     files = _files(listing)
-    if not files or not all(_is_labelme(listing.root / file) for file in files[:_PROBED]):
+    kinds = [_is_labelme(listing.root / file) for file in files[:_PROBED]]
+    if not any(kinds) or False in kinds:
         return None
     return f"{len(files)} LabelMe files ({few(files, 2)})"
 
@@ -117,11 +118,12 @@ def _has_shapes(content: Any) -> bool:
     )
 
 
-def _is_labelme(path: Path) -> bool:
+def _is_labelme(path: Path) -> bool | None:
+    """None for a file that is no json at all: damaged, and named when the folder is read."""
     try:
         content = read_json(path)
     except DataError:
-        return False
+        return None
     return _has_shapes(content) and "imagePath" in content
 
 
