@@ -1,18 +1,24 @@
-"""marsgen: draw more scenes of a rare class, from label maps, for a segmenter to learn from.
+"""marsgen: synthetic scenes of a rare class, made from label maps, to train a segmenter on.
 
-Data flow one way, and the folders are named after the stations:
+Data flow one way, and each folder stands for one stage; CONTRIBUTING.md has the order of imports:
 
-    scenes/         what both packages speak: Scene, ClassSet, data sources, cleaning, splits, confusion
-    masks/          cut regions of a class out of real scenes and paste them into others
-    generators/     label map -> picture: copy_paste (no network), pix2pix, diffusion
-    synthesis.py    edited masks through a generator into a folder of image/label pairs; focus.py says where to paste
-    quality/        synthetic pictures beside real ones: realism, variety, agreement with a judge, near-copies
-    judges.py       how a trained segmenter is asked, without importing one
-    inspection.py, preview.py, score.py, export.py    commands: data looked through, a generator's sheets, a set
-                    measured, a set in another format
-    process_group.py         the processes that torchrun started
-    config.py, runs.py, files.py, errors.py    typed configs, resumable run folders, atomic writes, sentences for users
-    cli.py          the `marsgen` command; `segmenter` trains on what comes out
+    scenes/         Scene, ClassSet, readers of data sets, confusion matrix; simulate/: scenes for tests and demos
+    cleaning/       suspects and duplicates in a data set; its train, validation and test split
+    masks/          cut regions of a class out of real scenes, and place and blend them into others
+    generators/     label map -> picture: copy_paste (no network), pix2pix, diffusion; their training
+    synthesis/      edited label maps through a generator into a folder of image/label pairs
+    quality/        synthetic scenes measured against real ones: distances, copies, agreement with a judge; selection
+    pages/          html pages; html.py, page.html.j2 and page.css serve the pages of segmenter too
+    commands/       inspect, preview, score, export, demo: one module each, with its settings
+    cli.py          the command `marsgen`; SETTINGS lists the settings of every command
+
+What all of these use, and `segmenter` too:
+
+    core/           settings from yaml, errors, atomic files, resumable run folders, processes, parts of training loops
+    provenance.py   which scenes a run or a synthetic set has seen, and what must therefore not be mixed
+    console.py      options and output of both command lines
+
+`segmenter` trains on what comes out. marsgen never imports it; a trained segmenter is opened through quality/judges.py.
 """
 
 __version__ = "0.1.0"

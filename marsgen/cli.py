@@ -28,12 +28,25 @@ from marsgen.core.errors import ConfigError, RunError, nearest
 # stages are imported inside the commands: torch takes seconds, --help should not
 app = typer.Typer(
     name="marsgen",
-    help="Draw more scenes of a rare class, for a segmenter to learn from.",
+    help="Make synthetic scenes of a rare class, to train a segmenter on.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+SETTINGS = {
+    "inspect": "marsgen.commands.inspect:InspectConfig",
+    "train-generator": "marsgen.generators.train_pix2pix:TrainPix2PixConfig",
+    "diffusion": "marsgen.generators.train_diffusion:TrainDiffusionConfig",
+    "synthesize": "marsgen.synthesis.synthesize:SynthesizeConfig",
+    "preview": "marsgen.commands.preview:PreviewConfig",
+    "export": "marsgen.commands.export:ExportConfig",
+    "import": "marsgen.scenes.formats.reading:ReadingConfig",
+    "score": "marsgen.commands.score:ScoreConfig",
+    "demo": "marsgen.commands.demo:DemoConfig",
+}
+"""command -> the model of its settings; diffusion is `train-generator --kind diffusion`"""
 
 
 class Mode(StrEnum):
@@ -57,6 +70,8 @@ class Target(StrEnum):
     png = "png"
     webdataset = "webdataset"
     parquet = "parquet"
+    coco = "coco"
+    yolo = "yolo"
 
 
 class Kind(StrEnum):
@@ -80,14 +95,18 @@ def inspect(
     data: Data,
     against: Annotated[
         str | None,
-        typer.Option("--against", help="Another data set, such as the test set: name what both hold.", metavar="WHERE"),
+        typer.Option(
+            "--against",
+            help="Another data set, such as the test set: list the pictures that both hold.",
+            metavar="WHERE",
+        ),
     ] = None,
     classes: Classes = None,
     config: ConfigFile = None,
     overrides: Overrides = None,
     out: Out = None,
 ) -> None:
-    """Say what is in a data set and what is wrong with it; write a page with pictures."""
+    """Report what is in a data set and what is wrong with it; write a page with pictures."""
     from marsgen.commands.inspect import InspectConfig, inspect_dataset
     from marsgen.core.config import load_config
 
@@ -162,7 +181,7 @@ def train_generator(
         list[str] | None,
         typer.Option(
             "--unlabelled",
-            help="Pictures without labels to learn from too (diffusion); repeatable. An .npz brings its own test_set.",
+            help="Pictures without labels to train on too (diffusion); repeatable. An .npz has its own test_set.",
             metavar="WHERE",
         ),
     ] = None,
@@ -172,7 +191,7 @@ def train_generator(
     out: Out = None,
     dry_run: DryRun = False,
 ) -> None:
-    """Train a network that draws pictures from label maps; a repeated command goes on where it was."""
+    """Train a network that draws pictures from label maps; a repeated command resumes."""
     from marsgen.cleaning.dataset import open_dataset
     from marsgen.core.process_group import join_process_group
     from marsgen.core.runs import Run
@@ -194,7 +213,7 @@ def train_generator(
         refuse_other_channels(more["unlabelled"], dataset)
         inputs["unlabelled"] = [{"location": s.location, "fingerprint": s.fingerprint()} for s in more["unlabelled"]]
     elif unlabelled:
-        raise ConfigError(f"--unlabelled: {settings.kind} learns from labelled pictures only; try --kind diffusion")
+        raise ConfigError(f"--unlabelled: {settings.kind} needs labelled pictures; use --kind diffusion")
     process_group = join_process_group()
     with process_group.main_process_first():
         run = Run.start(
@@ -406,7 +425,7 @@ def preview(
     overrides: Overrides = None,
     out: Out = None,
 ) -> None:
-    """Show what a trained generator draws: sheets of strengths, guidance and noise, for scenes that it has not seen."""
+    """Show what a trained generator draws on validation scenes: sheets of strengths, guidance and noise."""
     from marsgen.cleaning.dataset import open_dataset
     from marsgen.commands.preview import PreviewConfig
     from marsgen.commands.preview import preview as show
@@ -420,8 +439,10 @@ def preview(
     data, classes = trained.inputs["data"]["location"], _path(trained.inputs["data"]["classes"])
     split = settings.data or DataConfig.model_validate(trained.config["data"])
     dataset = open_dataset(data, split, read_class_set(classes))
-    drawer = load_generator(where, dataset.scenes.classes, dataset.scenes.channels)
-    inputs = _inputs(data, classes, dataset) | {"generator": {"name": drawer.name, "fingerprint": drawer.fingerprint}}
+    drawn_by = load_generator(where, dataset.scenes.classes, dataset.scenes.channels)
+    inputs = _inputs(data, classes, dataset) | {
+        "generator": {"name": drawn_by.name, "fingerprint": drawn_by.fingerprint}
+    }
     run = Run.start(
         out or OUTPUTS / f"preview-{Path(where).name}", "marsgen preview", settings, inputs, replace=out is None
     )
@@ -439,14 +460,15 @@ def export(
         ),
     ],
     to: Annotated[
-        Target | None, typer.Option("--to", help="What to write: PNG pairs, tars or tables.", show_default="png")
+        Target | None,
+        typer.Option("--to", help="What to write: PNG pairs, tars, tables or objects.", show_default="png"),
     ] = None,
     classes: Classes = None,
     config: ConfigFile = None,
     overrides: Overrides = None,
     out: Out = None,
 ) -> None:
-    """Write a data set in another format: PNG folder, WebDataset tars or Parquet."""
+    """Write a data set in another format: PNG folder, WebDataset tars, Parquet, COCO or YOLO."""
     from marsgen.commands.export import ExportConfig, check_writable
     from marsgen.commands.export import export as write
     from marsgen.core.config import load_config
@@ -469,7 +491,9 @@ def score(
     folder: Annotated[Path, typer.Argument(help="What `marsgen synthesize` wrote.", metavar="DIR")],
     judge: Annotated[
         Path | None,
-        typer.Option("--judge", help="Folder of `segmenter train`: does it see what was asked for?", metavar="RUN"),
+        typer.Option(
+            "--judge", help="Folder of `segmenter train`: measure its agreement with the label maps.", metavar="RUN"
+        ),
     ] = None,
     features: Annotated[
         str | None,
@@ -482,13 +506,13 @@ def score(
     ] = None,
     data: Annotated[
         str | None,
-        typer.Option("--data", help="Real scenes it was grown from. Default: where they were then.", metavar="WHERE"),
+        typer.Option("--data", help="Real scenes it was made from. Default: where they were then.", metavar="WHERE"),
     ] = None,
     reference: Annotated[
         str | None,
         typer.Option(
             "--reference",
-            help="Other real scenes to stand for reality. Default: the train part of the real scenes.",
+            help="Other real scenes to compare with. Default: the train part of the real scenes.",
             metavar="WHERE",
         ),
     ] = None,
@@ -512,12 +536,24 @@ def score(
 
 @app.command()
 def demo(config: ConfigFile = None, overrides: Overrides = None, out: Out = None) -> None:
-    """Run the whole flow on simulated scenes, small, and end with a report to open."""
+    """Run the whole flow on few simulated scenes; ends with a report to open."""
     from marsgen.commands.demo import DemoConfig, run_demo
     from marsgen.core.config import load_config
 
     report = run_demo(load_config(DemoConfig, config, overrides or ()), out or OUTPUTS / "demo")
     say(f"\nopen {report}")
+
+
+@app.command()
+def settings(
+    command: Annotated[
+        str, typer.Argument(help=f"One of {', '.join(SETTINGS)}.", metavar="COMMAND", show_default=False)
+    ],
+) -> None:
+    """List every setting of a command with its meaning and default, as yaml for --config."""
+    from marsgen.core.settings import find_settings, list_settings
+
+    say(list_settings(find_settings(command, SETTINGS)))
 
 
 def _inputs(data: str, classes: Path | None, dataset: Any) -> dict[str, Any]:

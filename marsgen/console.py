@@ -42,7 +42,7 @@ Overrides = Annotated[
     list[str] | None,
     typer.Option(
         "--set",
-        help="Override one setting (a.b=1 for nested ones); configs/ lists them. Repeatable.",
+        help="Override one setting (a.b=1 for nested ones); the command `settings` lists them. Repeatable.",
         metavar="KEY=VALUE",
     ),
 ]

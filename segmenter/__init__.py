@@ -1,22 +1,15 @@
-"""segmenter: which terrain is at every pixel, how well that is known, and whether extra scenes helped.
+"""segmenter: segmentation networks trained on real and synthetic scenes, and the gain of each class measured.
 
-    networks/        U-Net, U-Net on a ready-made encoder, MarsSeg, and the single-layer baseline
-    losses.py        cross-entropy, Dice, focal, and sums of them, by class weights; ignored pixels left out
-    mixing.py        real and synthetic scenes in one training stream, at a stated share
-    augment.py       flips, brightness, contrast, small scale and shift
-    train.py         the loop; validation scenes are always real
-    predict.py       images -> label maps, as PNG or as the course's CSV; windows.py: large ones in windows
-    pseudo_labels.py what trained networks are surest of in pictures without labels, as scenes to train on
-    evaluate.py      EVALUATION: a confusion matrix per image, kept on disk; region_hits.py: which rocks were found
-    compare.py       arms (arms.py) beside each other: paired gains (intervals.py), alone and together (families.py), as
-                     tables (gain_tables.py)
-    calibration.py   how readily a rare class is named, chosen on validation scenes
-    report.py        REPORT: one page from finished runs, with figures.py and gallery.py; pages.py opens templates/
-    study.py         STUDY: arms x seeds (x folds) as one resumable job: study_config.py, its jobs study_plan.py (run as
-                     child commands by jobs.py), what they counted study_cells.py
-    study_counts.py  a study's raw counts, small enough to commit: study_results.py makes every number of them,
-                     study_tables.py the files, study_page.py the page, study_gallery.py its pictures
+Data flow one way, and each folder stands for one stage; CONTRIBUTING.md has the order of imports:
 
-Of marsgen it imports scenes, runs, config, errors, files, console and process group, nothing else; marsgen never imports
+    networks/       U-Net, U-Net on a ready-made encoder, MarsSeg, and the single-layer baseline
+    training/       the training loop, batches of real and synthetic scenes, augmentation, losses
+    inference/      label maps from trained networks: sliding window, calibration, pseudo-labels, judge for marsgen
+    evaluation/     a confusion matrix per image, and which regions of a class were found
+    results/        counts -> scores and gains with intervals -> verdicts -> text, tables, figures, page
+    study/          experiments of many runs (arms x seeds x folds) as one resumable job
+    cli.py          the command `segmenter`; SETTINGS lists the settings of every command
+
+Of marsgen it imports core, scenes, cleaning, provenance, console and pages.html, nothing else; marsgen never imports
 segmenter.
 """

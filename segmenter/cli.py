@@ -34,6 +34,16 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+SETTINGS = {
+    "train": "segmenter.config:TrainConfig",
+    "evaluate": "segmenter.evaluation.evaluate:EvaluateConfig",
+    "predict": "segmenter.config:PredictConfig",
+    "pseudo-label": "segmenter.config:PseudoLabelConfig",
+    "compare": "segmenter.results.compare:CompareConfig",
+    "report": "segmenter.results.report:ReportConfig",
+}
+"""command -> the model of its settings; those of `study` are described in docs/studies.md"""
+
 
 @app.callback()
 def _options(
@@ -348,6 +358,18 @@ def _expand_extra(arguments: Sequence[str]) -> list[str]:
             takes_more = argument == "--extra"
         expanded.append(argument)
     return expanded
+
+
+@app.command()
+def settings(
+    command: Annotated[
+        str, typer.Argument(help=f"One of {', '.join(SETTINGS)}.", metavar="COMMAND", show_default=False)
+    ],
+) -> None:
+    """List every setting of a command with its meaning and default, as yaml for --config."""
+    from marsgen.core.settings import find_settings, list_settings
+
+    say(list_settings(find_settings(command, SETTINGS)))
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Configs of `segmenter train`, `predict` and `pseudo-label`; the defaults are what the yaml files in configs/ say."""
+"""Configs of `segmenter train`, `predict` and `pseudo-label`; `segmenter settings COMMAND` lists them."""
 
 from typing import Annotated, Any, Literal
 

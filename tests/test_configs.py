@@ -1,46 +1,34 @@
-"""Every shipped yaml loads; those named after a command hold exactly its defaults."""
+"""Every shipped yaml loads; `settings` lists what each command can be told."""
 
-import importlib
 import re
 from pathlib import Path
 
 import pytest
 import yaml
 
+import marsgen.cli
+import segmenter.cli
 from marsgen.core.config import build_config, load_config
+from marsgen.core.errors import ConfigError
 from marsgen.core.files import write_text
+from marsgen.core.settings import find_settings
 from marsgen.scenes.classes import read_classes
 from segmenter.study.config import Study, StudyConfig
 from segmenter.study.jobs import config_path
 from segmenter.study.plan import plan_jobs
 
 CONFIGS = Path(__file__).parent.parent / "configs"
-MODELS = {
-    "demo": "marsgen.commands.demo:DemoConfig",
-    "inspect": "marsgen.commands.inspect:InspectConfig",
-    "train-generator": "marsgen.generators.train_pix2pix:TrainPix2PixConfig",
-    "diffusion": "marsgen.generators.train_diffusion:TrainDiffusionConfig",
-    "synthesize": "marsgen.synthesis.synthesize:SynthesizeConfig",
-    "preview": "marsgen.commands.preview:PreviewConfig",
-    "export": "marsgen.commands.export:ExportConfig",
-    "import": "marsgen.scenes.formats.reading:ReadingConfig",
-    "score": "marsgen.commands.score:ScoreConfig",
-    "segmenter": "segmenter.config:TrainConfig",
-    "predict": "segmenter.config:PredictConfig",
-    "pseudo-label": "segmenter.config:PseudoLabelConfig",
-    "evaluate": "segmenter.evaluation.evaluate:EvaluateConfig",
-    "compare": "segmenter.results.compare:CompareConfig",
-    "report": "segmenter.results.report:ReportConfig",
-}
-RECIPES = {"pix2pix": "train-generator"}
-"""yaml files that are another recipe of a command"""
+MODELS = {**marsgen.cli.SETTINGS, **segmenter.cli.SETTINGS}
+IN_FULL = {name: name for name in ("demo", "train-generator", "diffusion", "synthesize")} | {"segmenter": "train"}
+"""yaml file -> command whose defaults it holds in full: a starting point to copy"""
+RECIPES = {"pix2pix": "train-generator", "inspect": "inspect", "score": "score", **IN_FULL}
+"""yaml file -> command that reads it"""
 SEED_REPORT = CONFIGS / "seed_report"
 """recipes of `segmenter train`"""
 
 
-def model_of(name: str):
-    module, _, attribute = MODELS[RECIPES.get(name, name)].partition(":")
-    return getattr(importlib.import_module(module), attribute)
+def model_of(command: str):
+    return find_settings(command, MODELS)
 
 
 def keys_of(content: dict, prefix: str = "") -> set[str]:
@@ -48,9 +36,9 @@ def keys_of(content: dict, prefix: str = "") -> set[str]:
     return set().union(*nested)
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_a_yaml_named_after_a_command_is_its_defaults_in_full(name):
-    path, model = CONFIGS / f"{name}.yaml", model_of(name)
+@pytest.mark.parametrize("name", IN_FULL)
+def test_a_yaml_to_copy_holds_all_defaults_of_its_command(name):
+    path, model = CONFIGS / f"{name}.yaml", model_of(IN_FULL[name])
     assert load_config(model, path) == model()
     assert keys_of(yaml.safe_load(path.read_text())) == keys_of(model().model_dump(mode="json"))
 
@@ -72,7 +60,7 @@ def test_the_study_in_the_documents_can_be_run(tmp_path):
 
 
 def test_every_other_yaml_loads(tmp_path):
-    others = [p for p in CONFIGS.rglob("*.yaml") if p.parent != CONFIGS or p.stem not in MODELS]
+    others = [p for p in CONFIGS.rglob("*.yaml") if p.parent != CONFIGS or p.stem not in IN_FULL]
     assert len(others) >= 4
     for path in others:
         if path.stem == "classes_mars":
@@ -80,8 +68,36 @@ def test_every_other_yaml_loads(tmp_path):
         elif path.parent.name == "studies" or path.stem == "study":
             check_study(load_config(StudyConfig, path), tmp_path)
         else:
-            model = model_of("segmenter" if path.parent == SEED_REPORT else path.stem)
+            model = model_of("train" if path.parent == SEED_REPORT else RECIPES[path.stem])
             assert load_config(model, path) != model(), f"{path} changes nothing"
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_listed_settings_read_back_as_the_defaults(name, tmp_path, capsys):
+    """`marsgen settings` and `segmenter settings`: every key, with its meaning, loadable by --config."""
+    program = marsgen.cli if name in marsgen.cli.SETTINGS else segmenter.cli
+    program.app(["settings", name], standalone_mode=False)
+    listed = capsys.readouterr().out
+    (tmp_path / "listed.yaml").write_text(listed)
+    model = model_of(name)
+    assert load_config(model, tmp_path / "listed.yaml") == model()
+    assert keys_of(yaml.safe_load(listed)) == keys_of(model().model_dump(mode="json"))
+    described = [field.description.split()[0] for field in model.model_fields.values() if field.description]
+    assert all(f"# {word}" in listed for word in described)
+
+
+def test_settings_of_an_unknown_command_offer_the_nearest():
+    with pytest.raises(ConfigError, match=r"settings predcit: unknown.*predict.*; there are train, evaluate, predict"):
+        find_settings("predcit", segmenter.cli.SETTINGS)
+
+
+def test_the_settings_of_every_command_with_a_config_are_listed():
+    import typer
+
+    for program in (marsgen.cli, segmenter.cli):
+        commands = typer.main.get_command(program.app).commands
+        configured = {name for name, command in commands.items() if any(p.name == "config" for p in command.params)}
+        assert configured - {"study"} <= set(program.SETTINGS)
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -1,4 +1,4 @@
-"""The whole flow on simulated scenes, small: the same commands that a user would type, one after another."""
+"""`marsgen demo`: the whole flow on few simulated scenes, by the commands that a user would type."""
 
 import shlex
 import subprocess
@@ -13,7 +13,7 @@ from marsgen.core.errors import RunError
 
 
 class DemoConfig(Config):
-    """Size of `marsgen demo`; what configs/demo.yaml holds. The networks are those of configs/tiny/."""
+    """Settings of `marsgen demo`. The networks are those of configs/tiny/."""
 
     scenes: int = Field(500, ge=60)
     """simulated scenes to train on, one in ten with a big rock"""
@@ -53,7 +53,7 @@ def demo_commands(config: DemoConfig, out: Path) -> list[list[str]]:
 
 
 def run_demo(config: DemoConfig, out: Path) -> Path:
-    """Run every command of the demo; one that is finished already is passed over in a moment.
+    """Run every command of the demo; finished ones are skipped by the commands themselves.
 
     Returns:
         the report to open.
@@ -62,7 +62,7 @@ def run_demo(config: DemoConfig, out: Path) -> Path:
     """
     for command in demo_commands(config, out):
         say(f"\n$ {shlex.join(command)}")
-        # a process each, through `-m`, so that the demo takes the very path of a user's own commands
+        # one process each, as if a user had typed the command
         done = subprocess.run([sys.executable, "-m", f"{command[0]}.cli", *command[1:]], check=False)
         if done.returncode != 0:
             raise RunError(f"the demo stopped at `{shlex.join(command[:2])}` (exit code {done.returncode}), see above")

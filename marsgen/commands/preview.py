@@ -1,4 +1,4 @@
-"""`marsgen preview`: what a trained generator draws, as sheets to look at, and how much its noise matters."""
+"""`marsgen preview`: sheets of pictures drawn by a trained generator, and how much they change with the noise."""
 
 import io
 from collections.abc import Sequence
@@ -25,25 +25,25 @@ from marsgen.scenes.tensors import image_tensor
 from marsgen.synthesis.synthesize import SceneMaker, SynthesizeConfig, class_names
 
 CELL_PX = 64
-"""side of the part of a scene that a sheet shows round what was pasted"""
+"""side of the part of a scene that is shown around a pasted region"""
 ZOOM = 2
 GAP_PX = 3
 LABEL_MAP = "label map"
 BLOCK_PX = 4
-"""pictures are compared by the means of blocks of this side: two grains of one ground are no difference"""
+"""pictures are compared by the means of blocks of this side, so that grain does not count"""
 
 
 class PreviewConfig(Config):
-    """`marsgen preview`; configs/preview.yaml has the same keys."""
+    """Settings of `marsgen preview`."""
 
     rows: int = Field(6, ge=1, le=100)
-    """scenes on each sheet; validation scenes, which no generator has learned from, with regions pasted into them"""
+    """scenes on each sheet: validation scenes, which no generator is trained on, with regions pasted into them"""
     strengths: tuple[float, ...] = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
     """columns of strength.png"""
     guidances: tuple[float, ...] = (1.0, 1.5, 2.0, 3.0, 5.0)
     """columns of guidance.png, for a generator that can be guided"""
     variants: int = Field(4, ge=2, le=20)
-    """drawings of one label map with other noise, in scenes.png"""
+    """pictures of one label map with different noise, in scenes.png"""
     seed: int = Field(0, ge=0)
     """seed of plans and noise"""
     data: DataConfig | None = None
@@ -103,14 +103,14 @@ def write_sheet(
     columns: Sequence[tuple[str, Sequence[np.ndarray]]],
     boxes: Sequence[tuple[slice, slice]] | None = None,
 ) -> None:
-    """A titled column of pictures beside the next; rows are scenes, brightened alike along a row.
+    """Write a sheet of pictures: a titled column for each setting, a row for each scene with one brightness.
 
     Args:
         columns: title and (H, W, 1 or 3) uint8 pictures of each column.
         boxes: rows and columns of each scene to show; None = all of it.
     """
     strips = []
-    # Martian tiles use a tenth of the grey range; the last column decides, it shows what was drawn
+    # Martian tiles use a tenth of the grey range; the last column sets the brightness: it shows drawn pictures
     gains = [235 / max(np.percentile(picture, 99.5), 30) for picture in columns[-1][1]]
     for title, pictures in columns:
         shown = list(pictures) if boxes is None else [p[box] for p, box in zip(pictures, boxes, strict=True)]
@@ -128,12 +128,12 @@ def write_sheet(
 
 
 def mean_distance(pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> float:
-    """How different the two pictures of a pair look: root mean square of block means, in spreads of the picture.
+    """How different the two pictures of a pair are: root mean square difference of block means of normalised pictures.
 
     Args:
         pairs: (H, W, channels) uint8 pictures of one shape.
     Returns:
-        mean over the pairs; 0 = the same, about 1.4 = no more alike than two noises of large blocks.
+        mean over the pairs; 0 = equal, about 1.4 = as different as two independent noise pictures.
     """
     return float(np.mean([(_blocks(a) - _blocks(b)).square().mean().sqrt().item() for a, b in pairs]))
 

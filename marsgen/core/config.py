@@ -1,7 +1,7 @@
 """Typed configs: yaml holds values, pydantic models check them, `--set key=value` overrides them.
 
-Every command has one model below or in segmenter/config.py; its defaults are the content of the yaml file of the same
-name under configs/ (a test holds the two together).
+The model of a command stands beside the command; `SETTINGS` in each package's cli.py lists them all, and the command
+`settings` prints every key with its meaning and default.
 """
 
 from collections.abc import Sequence

@@ -1,7 +1,7 @@
-"""Generators: a label map becomes a picture. One protocol, a table of those there are, the way to open a trained one.
+"""Generators: label map -> picture. Their protocol, the table of all of them, and how a trained one is opened.
 
-A new generator is one file with a class that has the members of `Generator`, and a line in `GENERATORS`; if it has to
-learn, another file with a config and `train`, and a line in `TRAININGS`.
+A new generator is one file with a class that has the members of `Generator`, and a line in `GENERATORS`. If it is
+trained, it needs another file with a config and `train`, and a line in `TRAININGS`.
 """
 
 import importlib
@@ -38,15 +38,15 @@ class DrawConfig(Config):
     """How a trained generator draws; the `draw` block of configs/synthesize.yaml. null = the generator's default."""
 
     strength: float | None = Field(None, ge=0, le=1)
-    """from copy-paste (0) to imagination (1): how far the pasted pixels may change"""
+    """0 = the pasted pixels stay as they are; 1 = the generator draws them from noise"""
     guidance: float | None = Field(None, ge=0, le=20)
-    """diffusion: how much the label map is exaggerated; 1 = not at all, and twice as fast"""
+    """diffusion: weight of the label map (classifier-free guidance); 1 = no guidance, and twice as fast"""
     sampling_steps: int | None = Field(None, ge=1, le=1000)
     """diffusion: steps from pure noise to a picture; a smaller strength takes proportionally fewer"""
 
 
 DEFAULT_SAMPLING = DrawConfig()
-"""nothing asked for"""
+"""the generator's own settings"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,9 +65,9 @@ class DrawRequest:
 
     def __post_init__(self) -> None:
         batch = self.indices.shape
-        assert self.composites.shape[:3] == batch, f"composites {self.composites.shape} beside indices {batch}"
+        assert self.composites.shape[:3] == batch, f"composites {self.composites.shape} do not match indices {batch}"
         assert self.inpainting_mask.shape == batch, (
-            f"inpainting mask {self.inpainting_mask.shape} beside indices {batch}"
+            f"inpainting mask {self.inpainting_mask.shape} do not match indices {batch}"
         )
         assert self.seeds.shape == batch[:1], f"{self.seeds.shape} seeds for {batch[0]} windows"
 
@@ -89,18 +89,18 @@ class Generator(Protocol):
 
     @property
     def classes(self) -> ClassSet:
-        """The classes whose indices it understands."""
+        """The classes of the label maps that it takes."""
 
     @property
     def trained_on(self) -> tuple[str, ...]:
-        """Scene keys of every picture that it has learned from; empty when nothing was learned."""
+        """Scene keys of every picture that it was trained on; empty when it is not trained."""
 
     @property
     def drawing(self) -> dict[str, Any]:
         """The settings that it draws with, defaults filled in: keys of `DrawConfig`."""
 
     def draw(self, request: DrawRequest) -> np.ndarray:
-        """(B, h, w, channels) uint8: drawn where inpainting mask = 1, the composite where inpainting mask = 0, a mix between."""
+        """(B, h, w, channels) uint8: drawn where the inpainting mask is 1, composite where it is 0, mixed between."""
 
 
 # written as text, so that naming the generators on a command line does not import torch
@@ -117,7 +117,7 @@ TRAININGS = {
 
 
 class _Kind(Config):
-    """What a training config has to be read for before it is known which one it is."""
+    """The one key of a training config that says which model reads the others."""
 
     model_config = ConfigDict(extra="ignore")
     kind: str = "pix2pix"
@@ -155,12 +155,12 @@ def load_generator(
     """Open a generator: "copy-paste", or the folder of a finished `marsgen train-generator` run.
 
     Args:
-        classes, channels: what it will be asked to draw. Copy-paste needs both; of a trained generator, None = whatever
-            it has learned.
-        draw: how it is to draw.
+        classes, channels: of the data to draw for. copy-paste needs both; for a trained generator, None = those it
+            was trained on.
+        draw: sampling settings.
     Raises:
         RunError: no run there, an unfinished one, one of another command, a generator that this version does not know,
-            or one that has learned other classes or channels, or cannot draw as asked.
+            or one that was trained on other classes or channels, or that does not support `draw`.
     """
     if where == "copy-paste":
         return find_generator(where)(classes, channels, draw)
@@ -182,7 +182,7 @@ def load_generator(
 def _check_fits(generator: Generator, folder: Path, classes: ClassSet | None, channels: int | None) -> None:
     if classes is not None and generator.classes.names != classes.names:
         raise RunError(
-            f"{folder} has learned the classes {', '.join(generator.classes.names)}; the data have "
+            f"{folder} was trained on the classes {', '.join(generator.classes.names)}; the data have "
             f"{', '.join(classes.names)}; train a generator on these data"
         )
     if channels is not None and generator.channels != channels:

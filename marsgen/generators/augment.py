@@ -1,4 +1,4 @@
-"""Differentiable augmentation: with few pictures a discriminator learns them by heart, unless it never sees one twice.
+"""Differentiable augmentation: keeps a discriminator from overfitting to few pictures.
 
 Source: Zhao et al. 2020, Differentiable Augmentation for Data-Efficient GAN Training, arXiv 2006.10738. One difference:
 real and fake of a sample share their parameters, since feature matching compares them place by place.
@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 
 MAX_SHIFT = 0.125
-"""translation, as a share of each side"""
+"""translation, as a fraction of each side"""
 CUTOUT = 0.4
-"""side of the square inpainting mask, as a share of each side"""
+"""side of the cutout square, as a fraction of each side"""
 BRIGHTNESS = 0.5
 """largest offset, in spreads of the picture"""
 CONTRAST = 0.5

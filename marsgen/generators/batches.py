@@ -1,4 +1,4 @@
-"""Training batches for generators that fill inpainting masks: scenes, rare ones more often, cut, flipped, and an inpainting mask in each."""
+"""Training batches for generators: windows of scenes, rare ones more often, with an inpainting mask in each."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""copy-paste: no network at all, the blended pixels as they are; the baseline that every generator has to beat."""
+"""copy-paste: no network, the blended pixels as they are; the baseline of every generator."""
 
 from hashlib import blake2b
 from typing import Any
@@ -14,7 +14,7 @@ VERSION = 1
 
 
 class CopyPaste:
-    """A `Generator` that hands the composites back; in scene mode too, where everything may be drawn."""
+    """A `Generator` that returns the composites unchanged, in scene mode too."""
 
     name = "copy-paste"
     fingerprint = blake2b(f"copy-paste {VERSION}".encode(), digest_size=8).hexdigest()
@@ -23,12 +23,12 @@ class CopyPaste:
     drawing: dict[str, Any] = {}  # noqa: RUF012 - never changed
 
     def __init__(self, classes: ClassSet, channels: int, draw: DrawConfig = DEFAULT_SAMPLING) -> None:
-        """Raises: RunError: a way to draw is asked for."""
-        if asked := [key for key, value in draw if value is not None]:
-            raise RunError(f"copy-paste draws nothing: draw.{asked[0]} is for trained generators; leave it out")
+        """Raises: RunError: `draw` sets anything."""
+        if given := [key for key, value in draw if value is not None]:
+            raise RunError(f"copy-paste draws nothing: draw.{given[0]} is for trained generators; leave it out")
         self.classes = classes
         self.channels = channels
 
     def draw(self, request: DrawRequest) -> np.ndarray:
-        """(B, h, w, channels) uint8: `request.composites`, whatever is asked for in `request.inpainting mask`."""
+        """(B, h, w, channels) uint8: `request.composites`, whatever `request.inpainting_mask` says."""
         return request.composites

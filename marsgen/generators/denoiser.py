@@ -1,6 +1,6 @@
-"""The diffusion generator's network: a noisy picture, its noise level and what it shows -> the way back to the picture.
+"""The diffusion generator's network: noisy picture, noise level and label map -> velocity toward the picture.
 
-The label map steers every block at every scale: it sets scale and shift of the normalised activations place by place
+The label map conditions every block at every scale: it sets scale and shift of the normalised activations per pixel
 (SPADE, Park et al. 2019, arXiv 1903.07291), while noise level and style set them for the whole picture (Perez et al.
 2018, arXiv 1709.07871). It is never normalised itself, so a map of one class is not lost. Nothing is normalised over
 space or batch: a sample depends on nothing but itself, and a network trained on 64 px windows works on any size.
@@ -31,7 +31,7 @@ MAP_WIDTH = 32
 
 
 class GuidedBlock(nn.Module):
-    """Residual block whose first norm is steered by the mixed vector and the label map's features of its scale."""
+    """Residual block whose first norm is modulated by the mixed vector and the label map's features of its scale."""
 
     def __init__(self, width: int, mixed: int) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ class GuidedBlock(nn.Module):
         self.place = nn.Conv2d(MAP_WIDTH, 2 * width, 1)
         self.conv1 = nn.Conv2d(width, width, 3, padding=1)
         self.conv2 = nn.Conv2d(width, width, 3, padding=1)
-        # a block starts as the identity: depth costs nothing at first
+        # a block starts as the identity
         nn.init.zeros_(self.conv2.weight)
 
     def forward(self, x: torch.Tensor, mix: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
@@ -134,13 +134,13 @@ class Denoiser(ModelMixin, ConfigMixin):  # type: ignore[misc]
         inpainting_mask: torch.Tensor,
         style: torch.Tensor,
     ) -> "Condition":
-        """What steers a drawing, computed once for all its steps.
+        """The condition of a drawing, computed once for all its steps.
 
         Args:
             labels: (B, H, W) int64 indices, 255 = ignored; H and W divide by `stride`.
-            known: (B,) bool; False = the label map of that sample is not to be seen (the null condition).
-            pictures: (B, channels, H, W) normalised by `style`; hidden where inpainting mask = 1.
-            inpainting mask: (B, 1, H, W) in [0, 1].
+            known: (B,) bool; False = the label map of that sample is hidden (the null condition).
+            pictures: (B, channels, H, W) normalised by `style`; hidden where the inpainting mask is 1.
+            inpainting_mask: (B, 1, H, W) in [0, 1].
             style: (B, S), see `measure_style`.
         """
         seen = known[:, None, None, None].to(pictures.dtype)
@@ -156,7 +156,7 @@ class Denoiser(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
         Args:
             noisy: (B, channels, H, W); H and W divide by `stride`.
-            time: (B,) in [0, 1]: share of noise, 1 = noise alone.
+            time: (B,) in [0, 1]: fraction of noise, 1 = noise alone.
         Returns:
             (B, channels, H, W) float32.
         """
@@ -177,18 +177,18 @@ class Denoiser(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
 
 class Condition:
-    """What a drawing is given beside noise: features of the label map by scale, real surroundings, style."""
+    """Inputs of the network other than noise: features of the label map by scale, real surroundings, style."""
 
     def __init__(self, features: list[torch.Tensor], around: torch.Tensor, style: torch.Tensor) -> None:
         self.features = features
         """(B, MAP_WIDTH, h, w) of each scale, finest first"""
         self.around = around
-        """(B, 2 channels + 1, H, W): visible pixels, their smooth continuation into the inpainting mask, the inpainting mask"""
+        """(B, 2 channels + 1, H, W): visible pixels, their smooth continuation into the mask, the inpainting mask"""
         self.style = style
         """(B, S)"""
 
     def joined(self, other: "Condition") -> "Condition":
-        """Both behind each other along the batch."""
+        """Both, concatenated along the batch."""
         pairs = zip(self.features, other.features, strict=True)
         return Condition(
             [torch.cat(pair) for pair in pairs],

@@ -1,10 +1,10 @@
-"""diffusion: pictures drawn from noise in a few steps, steered by the label map; or real pixels changed only so far.
+"""diffusion: pictures denoised in a few steps under a label map, from pure noise or from a noised composite.
 
-`strength` is the dial between copy-paste and imagination (SDEdit, Meng et al. 2022, arXiv 2108.01073): the composite is
-noised to that level and denoised under the edited label map. 0 hands the composite back, 1 draws the inpainting mask from nothing.
-After every step the pixels outside the inpainting mask are real ones at the noise level reached (RePaint, Lugmayr et al. 2022,
-arXiv 2201.09865). `guidance` moves each step away from what would be drawn without the label map (classifier-free
-guidance, Ho and Salimans 2022, arXiv 2207.12598). As in pix2pix.py, pictures are normalised by their style.
+`strength` is how far the composite is noised before it is denoised under the edited label map (SDEdit, Meng et al.
+2022, arXiv 2108.01073): 0 returns the composite, 1 draws the inpainting mask from pure noise. After every step the
+pixels outside the inpainting mask are set to real ones at the noise level reached (RePaint, Lugmayr et al. 2022, arXiv
+2201.09865). `guidance` moves each step away from the prediction without label map (classifier-free guidance, Ho and
+Salimans 2022, arXiv 2207.12598). As in pix2pix.py, pictures are normalised by their style.
 """
 
 import json
@@ -34,13 +34,13 @@ DENOISER = "denoiser"
 DENOISER_WEIGHTS = "diffusion_pytorch_model.safetensors"
 STYLES = "best.safetensors"
 STRENGTH, GUIDANCE, STEPS = 1.0, 1.5, 5
-"""what is used where nothing else is asked for"""
+"""defaults of `DrawConfig` for this generator"""
 TIMESTEPS = 1000
 """diffusers counts noise levels in 0..1000; the network here sees them in 0..1"""
 
 
 class Diffusion:
-    """The trained generator, as `marsgen.generators.Generator` wants it."""
+    """The trained generator; implements `marsgen.generators.Generator`."""
 
     name = "diffusion"
 
@@ -57,10 +57,10 @@ class Diffusion:
     ) -> None:
         """Args:
         draw: strength, guidance and steps.
-        null_condition: whether the network has learned to draw without a label map.
+        null_condition: whether the network was trained to draw without a label map.
 
         Raises:
-            RunError: guidance is asked of a network that has not.
+            RunError: guidance for a network that was not.
         """
         self.network = network.eval()
         self.device = next(network.parameters()).device
@@ -87,7 +87,7 @@ class Diffusion:
         """Open what `train_diffusion.train` left in a run folder.
 
         Raises:
-            RunError: a file is missing or damaged, the weights are not of this generator, or it cannot draw as asked.
+            RunError: a file is missing or damaged, the weights are of another network, or it does not support `draw`.
         """
         tables = read_weights(folder / STYLES).tensors
         try:

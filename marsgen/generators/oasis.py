@@ -1,10 +1,10 @@
 """A discriminator that segments: each pixel is one of the C classes, or fake.
 
 Source: Schonfeld et al. 2021, You Only Need Adversarial Supervision for Semantic Image Synthesis, arXiv 2012.04781. It
-is never given the label map, so a generator only gets past it with pixels that show their class. Differences: only
-pixels of the inpainting mask are fake; a real pixel without a label is real of any class; the balance of the classes is that of
-the whole training data and not of one batch, where a few pixels of a rare class could outweigh everything; it still
-gives features to match.
+does not see the label map: a generator can only fool it with pixels that show their class. Differences from the paper:
+only pixels of the inpainting mask are fake; a real pixel without a label may be of any class; classes are balanced over
+the whole training data and not over one batch, where a few pixels of a rare class could outweigh all others; feature
+matching is used as well.
 
 Shape letters as in `pix2pix`.
 """
@@ -45,11 +45,11 @@ class SegmentationDiscriminator(nn.Module):
         self.decode2 = layer(2 * width, 2 * width)
         self.up1 = layer(2 * width, width, 1)
         self.decode1 = layer(width, width)
-        # no spectral norm here: it would keep the logits from ever being sure
+        # no spectral norm here: it would bound the logits
         self.head = nn.Conv2d(width, 4 * (num_classes + 1), 1)
 
     def forward(self, seen: torch.Tensor) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-        """Judge (B, channels + C + 2, H, W), joined by `Augmentation.apply`; the label map in it is not looked at.
+        """Judge (B, channels + C + 2, H, W), joined by `Augmentation.apply`; the label map in it is ignored.
 
         Returns:
             logits [(B, C + 1, H, W)], the last channel = fake; the features of each layer on the way down.
@@ -117,8 +117,8 @@ def mix_mask(labels: torch.Tensor, seeds: Iterable[int]) -> torch.Tensor:
 
 
 @dataclass(frozen=True)
-class Segments:
-    """How `SegmentationDiscriminator` is asked and what its verdicts cost."""
+class SegmentationLoss:
+    """Inputs and losses of `SegmentationDiscriminator`."""
 
     weights: torch.Tensor
     """(C + 1,) see `balance_classes`"""
@@ -142,7 +142,7 @@ class Segments:
         return real_loss + fake_loss + LABELMIX_WEIGHT * inconsistent
 
     def adversarial_loss(self, logits: list[torch.Tensor], condition: torch.Tensor) -> torch.Tensor:
-        """What the generator pays for pixels of the inpainting mask that do not show their class, or that look fake."""
+        """Loss of the generator: pixels of the inpainting mask have to be classified as their class, not as fake."""
         labels, inpainting_mask = condition[:, :-1], condition[:, -1:]
         return (
             class_loss(logits[0], labels) * self._weight(labels) * inpainting_mask

@@ -1,10 +1,10 @@
-"""pix2pix: one network that draws a whole scene from its label map, or only an inpainting mask in a real one.
+"""pix2pix: a GAN that draws a whole scene from its label map, or only the inpainting mask of a real scene.
 
-A conditional GAN in the spirit of Isola et al. 2017 (arXiv 1611.07004), with feature matching (Wang et al. 2018, arXiv
-1711.11585). The generator sees the label map, the real pixels round the inpainting mask, a *style* (brightness, contrast and grain
-of the picture, in numbers) and noise. Both networks work on pictures normalised by their style: what sand looks like
-does not depend on the exposure, and with few pictures nothing is left to learn it twice. Inside, nothing is normalised
-over space or batch: a label map of one class would lose it, and a sample would depend on its neighbours.
+A conditional GAN after Isola et al. 2017 (arXiv 1611.07004), with feature matching (Wang et al. 2018, arXiv
+1711.11585). The generator sees the label map, the real pixels around the inpainting mask, a *style* (brightness,
+contrast and grain of the picture, as numbers) and noise. Both networks work on pictures normalised by their style, so
+that the look of a terrain need not be learned for every exposure. Inside, nothing is normalised over space or batch:
+that would erase a label map of one class, and make a sample depend on its neighbours.
 
 Shape letters: B batch, C classes, N noise channels, W network width, S numbers in a style.
 """
@@ -41,7 +41,7 @@ GLOBAL_NOISE = 8
 """numbers of noise that the whole picture shares"""
 
 
-# what the generator is given
+# inputs of the generator
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Noise:
     """Everything random in one drawing."""
 
     choice: torch.Tensor
-    """(B,) in [0, 1): which of the fitting styles"""
+    """(B,) in [0, 1): which of the closest styles"""
     whole: torch.Tensor
     """(B, GLOBAL_NOISE) shared by the whole picture"""
     maps: tuple[torch.Tensor, torch.Tensor, torch.Tensor]
@@ -138,8 +138,8 @@ class GeneratorNetwork(nn.Module):
 
         Args:
             labels: (B, H, W) int64 indices, 255 = ignored.
-            pictures: (B, channels, H, W) normalised by `style`; hidden where inpainting mask = 1.
-            inpainting mask: (B, 1, H, W) in [0, 1].
+            pictures: (B, channels, H, W) normalised by `style`; hidden where the inpainting mask is 1.
+            inpainting_mask: (B, 1, H, W) in [0, 1].
             style: (B, S), see `measure_style`.
             noise: see `draw_noise`.
         Returns:
@@ -167,9 +167,9 @@ class GeneratorNetwork(nn.Module):
 
 
 class DiscriminatorNetwork(nn.Module):
-    """PatchGAN with spectral norm: judges patches of image, label map and inpainting mask at two scales.
+    """PatchGAN with spectral norm: classifies patches of image, label map and inpainting mask at two scales.
 
-    The small patches see texture and seams, the large ones see whether a rock looks like one.
+    Small patches show texture and seams, large ones the shape of a rock.
     """
 
     def __init__(self, num_classes: int, channels: int, width: int) -> None:
@@ -194,7 +194,7 @@ class DiscriminatorNetwork(nn.Module):
         """
         seen, _ = pad_to_multiple(seen, STRIDE)
         pictures, condition = seen[:, : self.channels], seen[:, self.channels :]
-        # fine texture is weak beside a one-hot map and would go unnoticed for long
+        # fine texture is weak compared with a one-hot map; without this it is learned late
         grain = pictures - F.avg_pool2d(pictures, 3, stride=1, padding=1, count_include_pad=False)
         seen = torch.cat([pictures, 2 * grain, condition], dim=1)
         x = F.pixel_unshuffle(seen, 2).contiguous(memory_format=torch.channels_last)
@@ -223,9 +223,9 @@ def blend(images: torch.Tensor, drawn: torch.Tensor, inpainting_mask: torch.Tens
 
 
 def patch_weights(inpainting_mask: torch.Tensor, logits: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-    """Weight of each patch: the largest inpainting mask value in and next to it. Patches that are real anyway teach nothing."""
+    """Weight of each patch: the largest value of the inpainting mask in and next to it. All-real patches weigh 0."""
     padded, _ = pad_to_multiple(inpainting_mask, STRIDE)
-    own = [F.max_pool2d(padded, padded.shape[-1] // verdict.shape[-1]) for verdict in logits]
+    own = [F.max_pool2d(padded, padded.shape[-1] // of_scale.shape[-1]) for of_scale in logits]
     return [F.max_pool2d(weight, 3, stride=1, padding=1) for weight in own]
 
 
@@ -246,12 +246,12 @@ def discriminator_loss(
 
 
 def adversarial_loss(fake: Sequence[torch.Tensor], weights: Sequence[torch.Tensor]) -> torch.Tensor:
-    """What the generator pays for patches that look fake, mean over the scales."""
+    """Hinge loss of the generator on the logits of its patches, mean over the scales."""
     return torch.stack([-weighted_mean(f, w) for f, w in zip(fake, weights, strict=True)]).mean()
 
 
-class Patches:
-    """How `DiscriminatorNetwork` is asked and what its verdicts cost."""
+class PatchLoss:
+    """Inputs and losses of `DiscriminatorNetwork`."""
 
     def join(
         self, real: torch.Tensor, fake: torch.Tensor, condition: torch.Tensor, seeds: Iterable[int]
@@ -282,7 +282,7 @@ def feature_matching_loss(real: Sequence[torch.Tensor], fake: Sequence[torch.Ten
 def l1_loss(
     pictures: torch.Tensor, drawn: torch.Tensor, labels: torch.Tensor, inpainting_mask: torch.Tensor
 ) -> torch.Tensor:
-    """Mean absolute difference in the labelled part of the inpainting mask. What is unlabelled cannot be known from the map."""
+    """Mean absolute difference in the labelled part of the inpainting mask; others have no known class."""
     return weighted_mean((drawn - pictures).abs(), inpainting_mask * (labels != IGNORED_INDEX)[:, None])
 
 
@@ -290,7 +290,7 @@ def l1_loss(
 
 
 class Pix2Pix:
-    """The trained generator, as `marsgen.generators.Generator` wants it."""
+    """The trained generator; implements `marsgen.generators.Generator`."""
 
     name = "pix2pix"
 
@@ -304,7 +304,7 @@ class Pix2Pix:
         trained_on: tuple[str, ...] = (),
         precision: str = "auto",
     ) -> None:
-        """Raises: RunError: `draw` asks for what only diffusion can do."""
+        """Raises: RunError: `draw` sets what only diffusion supports."""
         for key in ("guidance", "sampling_steps"):
             if getattr(draw, key) is not None:
                 raise RunError(f"pix2pix draws in one pass: draw.{key} is for a diffusion generator; leave it out")
@@ -348,8 +348,8 @@ class Pix2Pix:
     def draw(self, request: DrawRequest) -> np.ndarray:
         """See `Generator.draw`. Equal requests give equal bytes, and no sample depends on the others in its batch.
 
-        A strength below 1 shows the network that much of the composite, and keeps as much of it: what it has learned
-        from soft rims of inpainting masks.
+        A strength below 1 scales the inpainting mask: the network sees that much of the composite and as much of it
+        is kept. It is trained for this by the soft rims of its inpainting masks.
         """
         if self.strength == 0:
             return request.composites

@@ -1,6 +1,6 @@
-"""Style: how bright, contrasted and grainy a picture is. Networks work on normalised pictures and get it in numbers.
+"""Style: brightness, contrast and grain of a picture. Networks get them as numbers and work on normalised pictures.
 
-Left to itself, a generator would have to guess the exposure of a whole scene, and the guess that costs least is grey.
+Without it, a generator would have to guess the exposure of a whole scene, and the guess with the lowest loss is grey.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ SMALLEST_SPREAD = 0.04
 FARTHEST = 5.0
 """pixels farther from the mean, in spreads, are cut: the white paint of a rover, not terrain"""
 CLOSE_STYLES = 24
-"""a whole scene takes its style from one of this many training scenes with the most similar share of classes"""
+"""a whole scene takes its style from one of this many training scenes with the most similar class fractions"""
 PRIOR = 1e-8
 """weight of the mean in the smooth filling: it counts where no real pixel is within three cells"""
 COARSE = 8
@@ -48,7 +48,7 @@ def visible_style(images: torch.Tensor, inpainting_mask: torch.Tensor) -> tuple[
 
     Args:
         images: (B, channels, H, W) in [-1, 1].
-        inpainting mask: (B, 1, H, W) in [0, 1].
+        inpainting_mask: (B, 1, H, W) in [0, 1].
     Returns:
         (B, S) styles, of the whole image where too little is visible; (B,) bool, True there.
     """
@@ -75,18 +75,18 @@ def _mean_and_spread(style: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def fill_smoothly(visible: torch.Tensor, inpainting_mask: torch.Tensor) -> torch.Tensor:
-    """Local brightness of the real pixels, carried on into the inpainting mask: what a drawing starts from.
+    """Local brightness of the real pixels, continued smoothly into the inpainting mask.
 
     Args:
         visible: (B, channels, H, W) normalised pictures times (1 - inpainting mask); sides divide by COARSE.
-        inpainting mask: (B, 1, H, W) in [0, 1].
+        inpainting_mask: (B, 1, H, W) in [0, 1].
     Returns:
         (B, channels, H, W); 0, the mean of the picture, far from any real pixel.
     """
     light = F.avg_pool2d(torch.cat([visible, 1 - inpainting_mask], dim=1), COARSE)
     total = light
     for _ in range(3):
-        # cells without a real pixel of their own ask the neighbours, then theirs, each round with less to say
+        # cells without a real pixel take the mean of their neighbours, then of those, each round with less weight
         light = 0.01 * F.avg_pool2d(light, 3, stride=1, padding=1)
         total = total + light
     mean = total[:, :-1] / (total[:, -1:] + PRIOR)
@@ -95,10 +95,10 @@ def fill_smoothly(visible: torch.Tensor, inpainting_mask: torch.Tensor) -> torch
 
 @dataclass(frozen=True)
 class StyleTable:
-    """Styles of training scenes, beside the share of each class in them."""
+    """Styles and class fractions of training scenes."""
 
     shares: torch.Tensor
-    """(T, C + 1) share of the pixels, last = ignored"""
+    """(T, C + 1) fraction of the pixels of each class, last = ignored"""
     styles: torch.Tensor
     """(T, S)"""
 

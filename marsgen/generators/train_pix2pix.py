@@ -18,12 +18,12 @@ from marsgen.core.training import arithmetic
 from marsgen.generators import RECORD
 from marsgen.generators.augment import draw_augmentation
 from marsgen.generators.batches import InpaintingSampler
-from marsgen.generators.oasis import SegmentationDiscriminator, Segments, balance_classes
+from marsgen.generators.oasis import SegmentationDiscriminator, SegmentationLoss, balance_classes
 from marsgen.generators.pix2pix import (
     WEIGHTS,
     DiscriminatorNetwork,
     GeneratorNetwork,
-    Patches,
+    PatchLoss,
     Pix2Pix,
     blend,
     draw_noise,
@@ -131,9 +131,9 @@ def train(config: TrainPix2PixConfig, run: Run, dataset: Dataset) -> dict[str, A
         generator = GeneratorNetwork(num_classes, channels, config.generator_width).to(device)
         judge = SegmentationDiscriminator if config.discriminator == "segmentation" else DiscriminatorNetwork
         discriminator = judge(num_classes, channels, config.discriminator_width).to(device)
-    judging: Patches | Segments = Patches()
+    judging: PatchLoss | SegmentationLoss = PatchLoss()
     if config.discriminator == "segmentation":
-        judging = Segments(balance_classes(expected_pixels(dataset, sampler)).to(device))
+        judging = SegmentationLoss(balance_classes(expected_pixels(dataset, sampler)).to(device))
     ema = copy.deepcopy(generator).requires_grad_(False)
     g_optimizer = torch.optim.Adam(generator.parameters(), config.generator_lr, betas=(0.0, config.beta2))
     d_optimizer = torch.optim.Adam(discriminator.parameters(), config.discriminator_lr, betas=(0.0, config.beta2))

@@ -42,12 +42,12 @@ class MetricResult:
     high: float
     """ends of the 95 % bootstrap interval"""
     floor: float
-    """the same measure between two random halves of the real pictures, mean over splits: what a perfect generator would get"""
+    """the same metric between two random halves of the real pictures, mean over splits: the best possible value"""
     floor_low: float
     floor_high: float
     """ends of the range that holds 95 % of the splits"""
     same_size: float
-    """the measure of as many synthetic pictures as are in a half, against the other half: to be compared with `floor`"""
+    """the metric of as many synthetic pictures as are in a half, against the other half: comparable with `floor`"""
 
 
 def compare_sets(

@@ -1,10 +1,10 @@
 """Near-copies: how similar each synthetic region is to the most similar region of the training scenes.
 
-Regions are compared by the picture inside their outline alone. A copy may have been moved, resized, mirrored, lit
-otherwise or cut off by the border, so each training region is laid on a small grid in all those ways; shading and
-contrast are taken away; what is left correlates with the synthetic region where both have labels. On 36 rocks of
-mars_for_students.npz, each beside the most similar other one, the correlation is 0.58 (median; the highest 0.82);
-rocks pasted with a new size, turn and light have 0.91.
+Regions are compared by the picture inside their outline alone. A copy may be moved, resized, mirrored, lit differently
+or cut off by the border. So each training region is resampled to a small grid in all those ways, shading and contrast
+are removed, and the result is correlated with the synthetic region where both have labels. Between each of 36 rocks of
+mars_for_students.npz and the most similar other one the correlation is 0.58 (median; highest 0.82); rocks pasted with a
+new size, rotation and brightness have 0.91.
 """
 
 from collections import defaultdict
@@ -22,11 +22,11 @@ from marsgen.quality.crops import RareRegion
 __all__ = ["Nearest", "copy_bound", "find_nearest"]
 
 _GRID = 16  # cells along each side of a region's box; most rocks have few more pixels
-_SHADING = 3.0  # cells; what changes more slowly is light and shape, which different rocks share
-_SHIFTS = (-0.08, 0.0, 0.08)  # of the box's side: an outline is never set twice in the same place
-_VISIBLE = (0.6, 0.75, 0.9)  # shares of a region that a border leaves
+_SHADING = 3.0  # cells; slower changes are light and shape, which different rocks share
+_SHIFTS = (-0.08, 0.0, 0.08)  # of the box's side: outlines of one region differ a little
+_VISIBLE = (0.6, 0.75, 0.9)  # fractions of a region that a border leaves
 _FEWEST_CELLS = 20
-_BLAND = 0.3  # grey levels: rounding alone varies as much, and says nothing about what is shown
+_BLAND = 0.3  # grey levels: rounding alone varies as much
 _TINY = 1e-6
 _BATCH = 256
 
@@ -101,7 +101,7 @@ def _prepare(region: RareRegion) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _views(region: RareRegion, touches: tuple[bool, ...]) -> np.ndarray:
-    """(V, 256) float32: a training region as it may look when pasted where these sides of the scene cut things off."""
+    """(V, 256) float32: a training region as it may look when pasted where the scene cuts it off at these sides."""
     picture = luminance(region.pixels)
     at_top, at_left, at_bottom, at_right = touches
     rows = _ways_to_lay(picture.shape[0], at_top, at_bottom)  # (R, 16, h)

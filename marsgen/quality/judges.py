@@ -35,11 +35,11 @@ class Judge(Protocol):
 
     @property
     def trained_on(self) -> tuple[str, ...]:
-        """Scene keys of every real scene that it, or synthetic material that it learned from, has seen."""
+        """Scene keys of the real scenes that it was trained on, or that its synthetic ones were made from."""
 
     @property
     def saw_synthetic(self) -> bool:
-        """Whether synthetic scenes were among its training scenes; such a judge would praise its own teacher."""
+        """Whether synthetic scenes were among its training scenes: it then agrees too well with similar ones."""
 
     def probs(self, images: np.ndarray) -> np.ndarray:
         """(B, H, W, channels) uint8 -> (B, C, H, W) float32 probabilities, sum 1 over C."""
@@ -55,7 +55,7 @@ def open_judge(folder: Path, classes: ClassSet | None = None, channels: int | No
         folder: a finished run of a command that a judge is made by, such as `segmenter train`.
         classes, channels: of the pictures it will label; None = those it was trained on.
     Raises:
-        RunError: nobody knows this folder, it is not finished, or it has learned other classes or channels.
+        RunError: no trained segmenter, not finished, or trained on other classes or channels.
     """
     found = (entry.load()(folder) for entry in entry_points(group=GROUP))
     judge: Judge | None = next((judge for judge in found if judge is not None), None)
@@ -63,7 +63,7 @@ def open_judge(folder: Path, classes: ClassSet | None = None, channels: int | No
         raise RunError(f"{folder}: no segmenter here; expected a finished run of `segmenter train`")
     if classes is not None and judge.classes.names != classes.names:
         raise RunError(
-            f"{folder} has learned the classes {', '.join(judge.classes.names)}; the data have "
+            f"{folder} was trained on the classes {', '.join(judge.classes.names)}; the data have "
             f"{', '.join(classes.names)}; train a segmenter on these data"
         )
     if channels is not None and judge.channels != channels:

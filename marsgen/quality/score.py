@@ -26,7 +26,7 @@ from marsgen.quality.distances import (
     principal_components,
     recentred_interval,
 )
-from marsgen.quality.duplicates import copy_bound, find_nearest
+from marsgen.quality.duplicates import Nearest, copy_bound, find_nearest
 from marsgen.quality.features import FeatureNetwork, extract_features, shrink
 from marsgen.quality.judges import Judge
 from marsgen.quality.scored_set import Sample, ScoredSet, spaced
@@ -40,7 +40,7 @@ class MeasureConfig(Config):
     max_real: int = Field(2000, ge=8)
     """most real scenes, and most real regions of each class, evenly spaced"""
     crop_px: int = Field(64, ge=32)
-    """side of the square round a region that stands for it in the distances"""
+    """side of the square crop around a region"""
     min_region_px: int = Field(64, ge=1)
     """real regions with fewer pixels are left out: most are slips of annotation"""
     scene_px: int = Field(256, ge=32)
@@ -54,7 +54,7 @@ class MeasureConfig(Config):
     splits: int = Field(20, ge=1)
     """random halvings of the real pictures behind the floor"""
     copy_fraction: float = Field(0.01, gt=0, lt=0.5)
-    """a region is a copy when it is nearer to a training region than all but this share of different real ones"""
+    """a region is a copy when it is nearer to a training region than all but this fraction of different real ones"""
     batch_size: int = Field(64, ge=1)
     """pictures in a network at once"""
     seed: int = Field(0, ge=0)
@@ -118,7 +118,7 @@ def _showing(dataset: Dataset, class_name: str, indices: Sequence[int]) -> list[
 
 
 def _group_scenes(dataset: Dataset) -> np.ndarray:
-    """(N,) int64: scenes of one number may show the same ground, as they have a group or much detail in common."""
+    """(N,) int64: scenes with one number may show the same ground: same group, or similar in detail."""
     groups = np.arange(len(dataset.scenes))
     if dataset.scenes.groups is not None:
         return np.unique(np.array(dataset.scenes.groups), return_inverse=True)[1]
@@ -213,6 +213,36 @@ def _score_copies(scores: Scores, name: str, config: MeasureConfig, groups: np.n
     found = find_nearest([region for _, region in pasted], training)
     copies = found.distance < bound
     keys, names = scored.dataset.survey.keys, scored.dataset.scenes.names
+    from_donor = _set_nearest(pasted, training, found, copies, keys)
+    fresh = find_real(scored.held_out_source, scored.held_out, name, config.min_region_px, config.crop_px)
+    fresh = [fresh[i] for i in spaced(len(fresh), config.max_real)]
+    of_fresh = find_nearest(fresh, training).distance
+    fraction, low, high = _fraction_with_interval(copies, np.array([region.scene for _, region in pasted]), config)
+    return {
+        "bound": bound,
+        "fraction": fraction,
+        "low": low,
+        "high": high,
+        "nearest_is_donor": float(np.mean(from_donor)) if from_donor else float("nan"),
+        "distance": _median(found.distance),
+        "training": len(training),
+        "training_names": len({names[region.scene] for region in training}),
+        "real_fraction": _fraction_below(among_real, bound),
+        "real_distance": _median(among_real),
+        "held_out": len(fresh),
+        "held_out_fraction": _fraction_below(of_fresh, bound),
+        "held_out_distance": _median(of_fresh),
+    }
+
+
+def _set_nearest(
+    pasted: Sequence[tuple[Sample, RareRegion]],
+    training: Sequence[RareRegion],
+    found: Nearest,
+    copies: np.ndarray,
+    keys: Sequence[str],
+) -> list[bool]:
+    """Give each sample its smallest distance; for every region with a nearest one, whether that is of its own donor."""
     from_donor = []
     for (sample, region), which, distance, copy in zip(pasted, found.which, found.distance, copies, strict=True):
         if which >= 0:
@@ -220,37 +250,23 @@ def _score_copies(scores: Scores, name: str, config: MeasureConfig, groups: np.n
             if not distance >= sample.distance:  # also when there is none yet
                 sample.distance, sample.region, sample.nearest = float(distance), region, training[which]
             sample.copy |= bool(copy)
-    fresh = find_real(scored.held_out_source, scored.held_out, name, config.min_region_px, config.crop_px)
-    fresh = [fresh[i] for i in spaced(len(fresh), config.max_real)]
-    of_fresh = find_nearest(fresh, training).distance
-    share = float(np.mean(copies)) if len(copies) else float("nan")
-    interval = float("nan"), float("nan")
-    if len(copies):
-        rng = np.random.default_rng(config.seed)
-        weights = draw_weights(np.array([region.scene for _, region in pasted]), config.resamples, rng)
-        interval = recentred_interval(share, weights @ copies / weights.sum(1), (0, 1))
-    return {
-        "bound": bound,
-        "share": share,
-        "low": interval[0],
-        "high": interval[1],
-        "nearest_is_donor": float(np.mean(from_donor)) if from_donor else float("nan"),
-        "distance": _median(found.distance),
-        "training": len(training),
-        "training_names": len({names[region.scene] for region in training}),
-        "real_fraction": _share_below(among_real, bound),
-        "real_distance": _median(among_real),
-        "held_out": len(fresh),
-        "held_out_fraction": _share_below(of_fresh, bound),
-        "held_out_distance": _median(of_fresh),
-    }
+    return from_donor
+
+
+def _fraction_with_interval(flags: np.ndarray, groups: np.ndarray, config: MeasureConfig) -> tuple[float, float, float]:
+    """Fraction of (N,) bool flags that are set, and its 95 % interval with groups resampled; NaN for no flag."""
+    if not len(flags):
+        return float("nan"), float("nan"), float("nan")
+    fraction = float(np.mean(flags))
+    weights = draw_weights(groups, config.resamples, np.random.default_rng(config.seed))
+    return fraction, *recentred_interval(fraction, weights @ flags / weights.sum(1), (0, 1))
 
 
 def _median(values: np.ndarray) -> float:
     return float(np.nanmedian(values)) if np.any(~np.isnan(values)) else float("nan")
 
 
-def _share_below(values: np.ndarray, bound: float) -> float:
+def _fraction_below(values: np.ndarray, bound: float) -> float:
     known = values[~np.isnan(values)]
     return float(np.mean(known < bound)) if len(known) else float("nan")
 

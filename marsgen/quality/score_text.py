@@ -38,7 +38,7 @@ def _measure_lines(title: str, found: dict[str, Any]) -> list[str]:
     if "measures" not in found:
         return [f"{counts}; too few scenes to compare"]
     table = [
-        (counts, "synthetic [95 % interval]", "real halves [range]", "synthetic, as few"),
+        (counts, "synthetic [95 % interval]", "real halves [range]", "synthetic, same number"),
         *((f"  {name}", *rest) for name, *rest in measure_rows(found)),
     ]
     widths = [max(len(row[column]) for row in table) for column in range(4)]
@@ -47,20 +47,16 @@ def _measure_lines(title: str, found: dict[str, Any]) -> list[str]:
 
 
 def _copy_lines(name: str, found: dict[str, Any]) -> list[str]:
-    share = _percent(found["share"])
-    interval = f"[{_percent(found['low'])}, {_percent(found['high'])}]"
-    lines = [f"copies of {name}: {share} {interval} of the regions show a training region again"]
     if found["bound"] is None:
         return [f"copies of {name}: {found['training']} training regions are too few to tell"]
-    lines.append(
+    interval = f"[{_percent(found['low'])}, {_percent(found['high'])}]"
+    return [
+        f"copies of {name}: {_percent(found['fraction'])} {interval} of the regions copy a training region",
         f"  bound {number(found['bound'])}; below it: different training regions {_percent(found['real_fraction'])} of "
-        f"{found['training']}, held-out ones {_percent(found['held_out_fraction'])} of {found['held_out']}"
-    )
-    lines.append(
-        f"  median distance {number(found['distance'])}, training regions {number(found['real_distance'])}; the "
-        f"nearest is the region's own donor in {_percent(found['nearest_is_donor'])}"
-    )
-    return lines
+        f"{found['training']}, held-out ones {_percent(found['held_out_fraction'])} of {found['held_out']}",
+        f"  median distance {number(found['distance'])}, among training regions {number(found['real_distance'])}; the "
+        f"nearest is the region's own donor in {_percent(found['nearest_is_donor'])}",
+    ]
 
 
 def _agreement_lines(found: dict[str, Any]) -> list[str]:

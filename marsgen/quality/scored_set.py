@@ -41,11 +41,8 @@ class Sample:
     @property
     def realism(self) -> float:
         """1 / mean relative feature distance: 1 = as near as real crops are to each other; NaN without a crop."""
-        return (
-            1 / max(float(np.mean(self.relative_feature_distances)), 1e-6)
-            if self.relative_feature_distances
-            else float("nan")
-        )
+        distances = self.relative_feature_distances
+        return 1 / max(float(np.mean(distances)), 1e-6) if distances else float("nan")
 
     @property
     def mean_agreement(self) -> float:
@@ -99,33 +96,46 @@ def open_scored_set(
     """
     made = Run.load(folder, "marsgen synthesize")
     head = _read_head(folder)
+    split = split or DataConfig.model_validate(made.config.get("data") or {})
+    dataset = _open_parents(folder, head, split, data, classes)
+    synthetic = open_scenes(str(folder))
+    samples = _read_samples(folder, synthetic, spaced(len(synthetic), max_samples))
+    if reference is None:
+        return ScoredSet(synthetic, samples, tuple(head["classes"]), dataset, None, list(dataset.split.val))
+    others = open_scenes(reference, classes=classes or _own_classes(head, data))
+    _check_reference(others, dataset)
+    known = set(dataset.survey.keys)
+    fresh = [index for index in range(len(others)) if scene_key(others.read(index)[0]) not in known]
+    if not fresh:
+        location = dataset.scenes.location
+        raise DataError(f"--reference {reference}: all its pictures are in {location} too; name other real scenes")
+    left_out = len(others) - len(fresh)
+    return ScoredSet(synthetic, samples, tuple(head["classes"]), dataset, others, fresh, left_out)
+
+
+def _open_parents(
+    folder: Path, head: dict[str, Any], split: DataConfig, data: str | None, classes: ClassSet | None
+) -> Dataset:
+    """The real scenes that a set was made from, cleaned and split."""
     location = data or head["data"]["location"]
     if data is None and not location.startswith("sim:") and not Path(location).exists():
         raise DataError(
             f"{folder} was made from {location}, which is not here; name those scenes with --data (paths count from "
             "the current folder)"
         )
-    if classes is None and data is None and head["data"].get("classes"):
-        classes = read_classes(Path(head["data"]["classes"]))
-    split = split or DataConfig.model_validate(made.config.get("data") or {})
-    dataset = open_dataset(location, split, classes)
+    dataset = open_dataset(location, split, classes or _own_classes(head, data))
     if dataset.scenes.fingerprint() != head["data"]["fingerprint"]:
         raise DataError(
             f"{location} does not hold the scenes that {folder} was made from (fingerprint "
             f"{dataset.scenes.fingerprint()}, expected {head['data']['fingerprint']}); name those with --data"
         )
-    synthetic = open_scenes(str(folder))
-    samples = _read_samples(folder, synthetic, spaced(len(synthetic), max_samples))
-    if reference is None:
-        return ScoredSet(synthetic, samples, tuple(head["classes"]), dataset, None, list(dataset.split.val))
-    others = open_scenes(reference, classes=classes)
-    _check_reference(others, dataset)
-    known = set(dataset.survey.keys)
-    fresh = [index for index in range(len(others)) if scene_key(others.read(index)[0]) not in known]
-    if not fresh:
-        raise DataError(f"--reference {reference}: all its pictures are in {location} too; name other real scenes")
-    left_out = len(others) - len(fresh)
-    return ScoredSet(synthetic, samples, tuple(head["classes"]), dataset, others, fresh, left_out)
+    return dataset
+
+
+def _own_classes(head: dict[str, Any], data: str | None) -> ClassSet | None:
+    """The classes that the set was made with, for its own data; None where others are named or there is no file."""
+    path = head["data"].get("classes")
+    return read_classes(Path(path)) if data is None and path else None
 
 
 def _check_reference(others: SceneSource, dataset: Dataset) -> None:

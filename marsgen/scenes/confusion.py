@@ -1,4 +1,4 @@
-"""Confusion matrix and the scores read off it: pure functions of two label maps."""
+"""Confusion matrix and the scores computed from it."""
 
 import numpy as np
 
@@ -55,13 +55,13 @@ def iou_per_class(confusion: np.ndarray) -> np.ndarray:
 
 
 def precision_per_class(confusion: np.ndarray) -> np.ndarray:
-    """Share of the pixels called a class that are of it: (..., C, C) -> (..., C) in [0, 1], NaN if there are none."""
+    """Fraction of the pixels predicted as a class that are of it: (..., C, C) -> (..., C) in [0, 1], NaN if none."""
     counts = _check(confusion)
     return _ratio(np.diagonal(counts, axis1=-2, axis2=-1), counts.sum(-2))
 
 
 def recall_per_class(confusion: np.ndarray) -> np.ndarray:
-    """Share of a class's pixels that were called it: (..., C, C) counts -> (..., C) in [0, 1], NaN if none there."""
+    """Fraction of a class's pixels that are predicted as it: (..., C, C) -> (..., C) in [0, 1], NaN if none."""
     counts = _check(confusion)
     return _ratio(np.diagonal(counts, axis1=-2, axis2=-1), counts.sum(-1))
 
@@ -77,7 +77,7 @@ def mean_iou(confusion: np.ndarray) -> np.ndarray:
 
 
 def pixel_accuracy(confusion: np.ndarray, ignored_px: int | np.ndarray = 0) -> np.ndarray:
-    """Share of right pixels: (..., C, C) counts -> (...) in [0, 1].
+    """Fraction of correct pixels: (..., C, C) counts -> (...) in [0, 1].
 
     Args:
         ignored_px: pixels without a label that count as wrong. 0 gives the accuracy over labelled pixels; the number of

@@ -1,4 +1,4 @@
-"""manifest.jsonl: one json per synthetic scene, read once into flat arrays, so that a million lines fit anywhere."""
+"""manifest.jsonl: one json per synthetic scene, read once into flat arrays, so that a million lines fit into memory."""
 
 import json
 from array import array
@@ -37,7 +37,7 @@ class Names(Sequence[str]):
 
 
 class Manifest:
-    """What a manifest says, entry i from line i: names, and the keys of the real scenes that each was grown from.
+    """Content of a manifest, entry i from line i: names, and the keys of the real scenes that each was made from.
 
     About 40 bytes a scene, plus each distinct key once.
     """
@@ -117,7 +117,7 @@ def _parse_line(line: str, where: str) -> tuple[str, tuple[str, ...]]:
             "make the synthetic scenes again"
         ) from None
     if not is_plain(name):
-        raise DataError(f"{where}: name {name!r} is no plain file name; scenes lie in this folder's images/")
+        raise DataError(f"{where}: name {name!r} is no plain file name; pictures are in this folder's images/")
     if not all(isinstance(key, str) and key for key in keys):
         raise DataError(
             f"{where}: keys of parent and donors are {keys}; expected texts, make the synthetic scenes again"

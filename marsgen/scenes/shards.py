@@ -33,7 +33,7 @@ SHARD_LENGTH = 4096
 
 
 def refuse_mixed_sizes(scenes: SceneSource) -> None:
-    """Raise DataError where scenes grown from `scenes` would not fit into shards."""
+    """Raise DataError where scenes made from `scenes` would differ in size, which shards cannot hold."""
     if scenes.shape is None:
         raise DataError(
             f"{scenes.location}: its scenes differ in size, and shards hold scenes of one size; use --format png"

@@ -1,4 +1,4 @@
-"""Between arrays at rest and tensors in a loop: the one place that knows value ranges and padding."""
+"""Conversion between uint8 arrays and tensors: value ranges, one-hot labels, padding."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,7 +29,7 @@ def label_tensor(indices: np.ndarray) -> torch.Tensor:
 def one_hot(labels: torch.Tensor, num_classes: int) -> torch.Tensor:
     """(B, H, W) int64 indices -> (B, C + 1, H, W) float32; the last channel marks ignored pixels.
 
-    "No label" is a condition of its own, since it is not a terrain: sky, rover, or ground nobody agreed on.
+    "No label" is a condition of its own, since it is not a terrain: sky, rover, or ground without an agreed label.
     """
     slots = torch.where(labels == IGNORED_INDEX, num_classes, labels)
     return F.one_hot(slots, num_classes + 1).movedim(-1, -3).to(torch.float32)
@@ -48,7 +48,7 @@ def pad_to_multiple(images: torch.Tensor, multiple: int) -> tuple[torch.Tensor, 
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """For many small operations: on a busy machine, sharing each among threads takes ten times the processor time."""
+    """Run torch in one thread: many small operations shared among threads take ten times the processor time."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

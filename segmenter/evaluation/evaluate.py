@@ -46,7 +46,7 @@ CAUTION = {
 
 
 class EvaluateConfig(InferenceConfig):
-    """How a trained network is scored; what configs/evaluate.yaml holds."""
+    """Settings of `segmenter evaluate`: how a trained network is scored."""
 
     part: Literal["auto", "test", "val", "train", "all"] = "auto"
     """which scenes: auto = the test part where the data are the run's own, else all of them"""

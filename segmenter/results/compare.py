@@ -31,7 +31,7 @@ _FEW_UNITS = 30
 
 
 class CompareConfig(Config):
-    """How gains and their intervals are computed; what configs/compare.yaml holds."""
+    """Settings of `segmenter compare`: how gains and their intervals are computed."""
 
     resamples: int = Field(10_000, ge=200)
     """bootstrap resamples of the test images"""

@@ -51,7 +51,7 @@ OpenScenes = Callable[..., SceneSource]
 
 
 class ReportConfig(Config):
-    """What the page shows; what configs/report.yaml holds."""
+    """Settings of `segmenter report`: what the page shows."""
 
     compare: CompareConfig = CompareConfig()
     gallery: int = Field(3, ge=0)

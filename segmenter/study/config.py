@@ -33,7 +33,7 @@ class SetConfig(Config):
     teacher: str | None = None
     """an arm whose runs of all seeds (in each fold those of that fold) label the study's unlabelled pictures"""
     settings: dict[str, Any] = Field(default_factory=dict)
-    """what configs/synthesize.yaml holds; with a teacher, what configs/pseudo-label.yaml holds"""
+    """what configs/synthesize.yaml holds; with a teacher, settings of `segmenter pseudo-label`"""
 
     @model_validator(mode="after")
     def _made_in_one_way(self) -> "SetConfig":

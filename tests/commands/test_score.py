@@ -107,12 +107,12 @@ def summary(out: Path) -> dict:
 
 def test_pasted_rocks_are_copies_of_their_donors_and_noise_is_none(scored, rocky_npz, judge, tmp_path):
     copied = summary(scored[1])["copies"]["big_rock"]
-    assert copied["share"] > 0.8
+    assert copied["fraction"] > 0.8
     assert copied["nearest_is_donor"] > 0.9
-    assert copied["low"] <= copied["share"] <= copied["high"]
+    assert copied["low"] <= copied["fraction"] <= copied["high"]
     score_set(make(tmp_path / "noise", rocky_npz, Noise), QUICK, tmp_path / "out", judge=judge)
     new = summary(tmp_path / "out")["copies"]["big_rock"]
-    assert new["share"] < 0.2
+    assert new["fraction"] < 0.2
     assert new["distance"] > 3 * copied["distance"]
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from marsgen.generators.oasis import SegmentationDiscriminator, Segments, balance_classes, class_loss, mix_mask
+from marsgen.generators.oasis import SegmentationDiscriminator, SegmentationLoss, balance_classes, class_loss, mix_mask
 
 
 def seen_of(pictures: torch.Tensor, labels: torch.Tensor, inpainting_mask: torch.Tensor) -> torch.Tensor:
@@ -62,7 +62,7 @@ def test_every_class_weighs_the_same_unless_it_is_too_rare():
 
 
 def test_only_pixels_of_the_hole_are_fake_and_cut_ones_say_nothing():
-    judging = Segments(torch.tensor([1.0, 3.0, 1.0]))
+    judging = SegmentationLoss(torch.tensor([1.0, 3.0, 1.0]))
     labels = one_hot_rows(0, 1, 2, -1, count=3)
     inpainting_mask = torch.tensor([[[[1.0, 0.5, 0.0, 0.0]]]])
     logits = torch.tensor([2.0, 1.0, 1.0]).log()[None, :, None, None].expand(3, 3, 1, 4)
@@ -84,12 +84,12 @@ def test_label_mix_takes_whole_classes_from_real_or_fake_as_its_seed_says():
     assert 0.2 < masks.mean() < 0.8
     assert torch.equal(mix_mask(labels[4:], [4, 5]), masks[4:])
     real, fake = torch.ones(6, 6, 8, 8), torch.zeros(6, 6, 8, 8)
-    joined = Segments(torch.ones(4)).join(real, fake, torch.cat([labels, labels[:, :1]], 1), range(6))
+    joined = SegmentationLoss(torch.ones(4)).join(real, fake, torch.cat([labels, labels[:, :1]], 1), range(6))
     assert torch.equal(joined[12:], masks.expand(6, 6, 8, 8))
 
 
 def test_inconsistent_verdicts_cost():
-    judging, labels = Segments(torch.ones(2)), torch.ones(1, 2, 1, 1) * torch.tensor([1.0, 0.0])[:, None, None]
+    judging, labels = SegmentationLoss(torch.ones(2)), torch.ones(1, 2, 1, 1) * torch.tensor([1.0, 0.0])[:, None, None]
     condition = torch.cat([labels, torch.ones(1, 1, 1, 1)], 1)
     same = torch.zeros(3, 2, 1, 1)
     other = same.clone()
@@ -105,7 +105,7 @@ def test_it_learns_which_class_is_which_and_what_is_fake():
         discriminator = SegmentationDiscriminator(2, 1, 8)
     rng = torch.Generator().manual_seed(0)
     optimizer = torch.optim.Adam(discriminator.parameters(), 1e-3, betas=(0.0, 0.99))
-    judging, inpainting_mask = Segments(torch.ones(3)), torch.ones(6, 1, 32, 32)
+    judging, inpainting_mask = SegmentationLoss(torch.ones(3)), torch.ones(6, 1, 32, 32)
     labels = torch.zeros(6, 3, 32, 32)
     for sample, index in enumerate((0, 0, 1, 1, 2, 2)):
         labels[sample, index] = 1

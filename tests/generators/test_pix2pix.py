@@ -46,7 +46,7 @@ def untrained(count: int, channels: int, styles: int = 5, precision: str = "fp32
 
 
 def request(count: int, channels: int, height: int, width: int, batch: int = 3) -> DrawRequest:
-    """Random pictures and maps (with ignored pixels); the left third is real, the right third inpainting mask, soft between."""
+    """Random pictures and maps, some ids ignored; inpainting mask 0 in the left third, 1 in the right, soft between."""
     rng = np.random.default_rng(count)
     indices = rng.integers(0, count + 1, (batch, height, width), dtype=np.uint8)
     ramp = np.clip(np.linspace(-1, 2, width, dtype=np.float32), 0, 1)

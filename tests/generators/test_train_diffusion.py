@@ -132,7 +132,7 @@ def test_without_dropout_and_unlabelled_pictures_there_is_no_guidance(tmp_path):
 
 def test_other_classes_or_channels_and_damaged_files_are_refused(trained, tmp_path):
     others = ClassSet(("a", "b"), (1, 2), ((1, 1, 1), (2, 2, 2)), ignored=0)
-    with pytest.raises(RunError, match="has learned the classes sand, slab, rock; the data have a, b"):
+    with pytest.raises(RunError, match="was trained on the classes sand, slab, rock; the data have a, b"):
         load_generator(str(trained), others, 1)
     with pytest.raises(RunError, match=r"draws grey \(1 channel\) images; the data are RGB"):
         load_generator(str(trained), CLASSES, 3)

@@ -130,7 +130,7 @@ def test_what_was_trained_can_be_loaded_and_draws(trained):
 
 def test_a_generator_of_other_classes_or_channels_is_refused(trained, tmp_path):
     with pytest.raises(
-        RunError, match="has learned the classes sand, slab, rock; the data have sand, slab, ice; train"
+        RunError, match="was trained on the classes sand, slab, rock; the data have sand, slab, ice; train"
     ):
         load_generator(str(trained), replace(CLASSES, names=("sand", "slab", "ice"), rare=()))
     with pytest.raises(RunError, match=r"draws grey \(1 channel\) images; the data are RGB \(3 channels\)"):

@@ -91,7 +91,7 @@ def test_preview_draws_the_sheets_and_says_how_much_noise_matters(here, capsys):
         (["--data", "sim:12,channels=3"], r"draws grey \(1 channel\) images; the data are RGB"),
         (
             ["--classes", "CLASSES", "--data", "DATA"],
-            "has learned the classes soil, bedrock, sand, big_rock; the data have",
+            "was trained on the classes soil, bedrock, sand, big_rock; the data have",
         ),
     ],
 )
@@ -111,7 +111,7 @@ def test_a_way_to_draw_that_cannot_be_is_refused(words, message, here, tiny_npz,
     ("words", "message"),
     [
         (["--kind", "diffusion", "--unlabelled", "sim:4,channels=3"], "RGB pictures beside grey data"),
-        (["--unlabelled", "sim:4"], "pix2pix learns from labelled pictures only; try --kind diffusion"),
+        (["--unlabelled", "sim:4"], "pix2pix needs labelled pictures; use --kind diffusion"),
         (["--kind", "difusion"], "difusion"),
         (["--kind", "diffusion", "--set", "fold=3"], "fold is 3"),
     ],

@@ -23,7 +23,7 @@ from marsgen.scenes.scene import SceneSource, scene_key
 
 
 class ReadingConfig(Config):
-    """How a data set in somebody else's format is read; configs/import.yaml has the same shape."""
+    """How a data set in somebody else's format is read; `marsgen settings import` lists it."""
 
     format: str | None = None
     """needed only where a folder looks like more than one; null = the one that is recognised"""

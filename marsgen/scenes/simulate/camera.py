@@ -65,6 +65,7 @@ def _draw_look(config: SimulationConfig, stop: int) -> Look:
 
 
 def look_of_stop(config: SimulationConfig, index: int) -> Look:
+    """The look of the rover stop that scene `index` belongs to."""
     return _draw_look(config, check_index(index) // config.scenes_per_stop)
 
 
@@ -86,6 +87,7 @@ class View:
 
 
 def choose_view(rng: np.random.Generator, config: SimulationConfig, look: Look) -> View:
+    """Draw where the camera of a scene points."""
     height, width = config.height, config.width
     horizon = height * (rng.uniform(0.05, 0.42) if rng.random() < 0.2 else -(0.06 + rng.exponential(0.9)))
     rows = np.arange(height, dtype=np.float32)[:, None]

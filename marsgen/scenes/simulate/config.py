@@ -20,7 +20,7 @@ class SimulationConfig:
     """What to simulate; equal configs give equal scenes.
 
     Raises:
-        ValueError: a value outside the range given beside it.
+        ValueError: a value outside its range.
     """
 
     height: int = 64
@@ -32,9 +32,9 @@ class SimulationConfig:
     seed: int = 0
     """at least 0"""
     rock_scene_fraction: float = 0.028
-    """share (0..1) of the scenes that are no outliers with at least one pixel labelled big rock"""
+    """fraction (0..1) of the scenes that are no outliers with at least one pixel labelled big rock"""
     outlier_fraction: float = 0.04
-    """share (0..1) of scenes with a foreign picture on the ground and the nonsense label map"""
+    """fraction (0..1) of scenes with a foreign picture on the ground and the fixed label map of outliers"""
     label_noise: float = 1.0
     """0 = perfect labels .. 1 = as careless as a crowd"""
     scenes_per_stop: int = 4
@@ -52,10 +52,12 @@ class SimulationConfig:
 
 
 def check_index(index: int) -> int:
+    """The number of a scene as an int. Raises ValueError: below 0."""
     if index < 0:
         raise ValueError(f"scene index is {index}; expected 0 or more")
     return int(index)
 
 
 def random_stream(config: SimulationConfig, stream: int, number: int) -> np.random.Generator:
+    """The random numbers of one purpose (such as SCENE_STREAM) for one scene or stop."""
     return np.random.default_rng((config.seed, stream, check_index(number)))

@@ -24,6 +24,7 @@ def patch_scores(rng: np.random.Generator, view: View, look: Look) -> dict[int, 
 
 
 def winning_ground(scores: dict[int, np.ndarray]) -> np.ndarray:
+    """(H, W) uint8: the ground id with the highest score at each pixel."""
     ids = np.array(list(scores), np.uint8)
     return ids[np.argmax(list(scores.values()), 0)]
 

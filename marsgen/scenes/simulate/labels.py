@@ -63,8 +63,8 @@ def _leave_out(rng: np.random.Generator, view: View, labels: np.ndarray, noise: 
         beyond = (columns - 0.5) * math.cos(angle) + (rows - 0.5) * math.sin(angle)
         labels[beyond + 0.05 * noise_field(rng, view.shape, (5, 5), smooth=False) > reach] = BACKGROUND
     if rng.random() < 0.25 * noise:
-        inpainting_mask = noise_field(rng, view.shape, (5, 7), smooth=False) > rng.uniform(0.9, 1.4)
-        labels[inpainting_mask] = BACKGROUND
+        skipped = noise_field(rng, view.shape, (5, 7), smooth=False) > rng.uniform(0.9, 1.4)
+        labels[skipped] = BACKGROUND
     if len(ids) > 1 and rng.random() < 0.25 * noise:
         labels[labels == rng.choice(ids)] = BACKGROUND
     rim = max(1, round(min(height, width) / 64))

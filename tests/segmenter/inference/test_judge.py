@@ -135,7 +135,7 @@ def test_a_run_without_its_split_or_weights_is_broken(copy):
 
 def test_a_judge_of_other_classes_or_channels_is_refused(trained):
     other = ClassSet(("sea", "land"), (1, 2), ((0, 0, 9), (0, 9, 0)), ignored=0)
-    with pytest.raises(RunError, match=r"has learned the classes soil, .*; the data have sea, land"):
+    with pytest.raises(RunError, match=r"was trained on the classes soil, .*; the data have sea, land"):
         open_any_judge(trained, other)
     with pytest.raises(RunError, match=r"images of 1 channel\(s\); the data have 3"):
         open_any_judge(trained, channels=3)
