@@ -130,6 +130,8 @@ def evaluate(
         DataError: the data have other classes or channels than the network.
         RunError: the folder holds an evaluation with other settings.
     """
+    # the same names may be listed in another order, with other ids
+    source.classes = source.classes.ordered_like(classes)
     if source.classes.names != classes.names:
         raise DataError(
             f"{source.location} has the classes {', '.join(source.classes.names)}; {run.folder} was trained on "

@@ -90,6 +90,7 @@ def _refuse_untrainable(study: Study, dataset: Dataset, data: DataConfig) -> Non
 
 def _refuse_unfit_test_scenes(test: SceneSource, dataset: Dataset) -> None:
     """Refuse test scenes of other classes, and test scenes that are trained on or validated with."""
+    test.classes = test.classes.ordered_like(dataset.scenes.classes)
     if test.classes.names != dataset.scenes.classes.names:
         raise DataError(
             f"{test.location} has the classes {', '.join(test.classes.names)}; {dataset.scenes.location} has "
