@@ -6,7 +6,7 @@ The model of a command stands beside the command; `SETTINGS` in each package's c
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -88,7 +88,48 @@ def _sentence(model: type[BaseModel], error: Any) -> str:
     if error["type"] == "extra_forbidden":
         fields = _fields_at(model, keys[:-1])
         return f"unknown key '{dotted}'{nearest(keys[-1], fields)}; the keys there are {', '.join(sorted(fields))}"
-    return f"{dotted or 'config'} is {error['input']!r}: {error['msg'].removeprefix('Value error, ')}"
+    found = error["input"]
+    if error["type"] == "missing":
+        return f"{dotted} is missing"
+    if error["type"] == "value_error":
+        words = error["msg"].removeprefix("Value error, ")
+        return f"{dotted}: {words}" if isinstance(found, (dict, BaseModel)) and dotted else words
+    shown = "a block of settings" if isinstance(found, dict) else repr(found)
+    return f"{dotted or 'config'} is {shown}; expected {_expected(error)}"
+
+
+_EXPECTED = {
+    "int": "a whole number",
+    "float": "a number",
+    "finite": "a number",
+    "bool": "true or false",
+    "string": "a text",
+    "tuple": "a list in brackets, such as [64,128]",
+    "list": "a list in brackets, such as [a,b]",
+    "dict": "a block of settings, key by key",
+    "model": "a block of settings, key by key",
+    "none": "null",
+}
+"""begin of a pydantic error type -> what was expected there"""
+_BOUNDS = {
+    "greater_than": ("gt", "more than"),
+    "greater_than_equal": ("ge", "at least"),
+    "less_than": ("lt", "less than"),
+    "less_than_equal": ("le", "at most"),
+    "too_short": ("min_length", "a list of at least"),
+    "too_long": ("max_length", "a list of at most"),
+}
+
+
+def _expected(error: Any) -> str:
+    """What a pydantic error wants, in our words."""
+    kind, context = error["type"], error.get("ctx", {})
+    if kind in _BOUNDS:
+        key, words = _BOUNDS[kind]
+        return f"{words} {context[key]}"
+    if kind == "literal_error":
+        return f"one of {context['expected'].replace(' or ', ', ')}"
+    return _EXPECTED.get(kind.partition("_")[0], error["msg"])
 
 
 def _fields_at(model: type[BaseModel], keys: Sequence[str]) -> list[str]:
@@ -111,8 +152,8 @@ class DataConfig(Config):
     """share kept aside for `segmenter evaluate` on this same data; 0 when the test set is a file of its own.
     Without effect where the data set itself says which scenes are for testing"""
     folds: int = Field(0, ge=0)
-    """0 = test_fraction decides; otherwise the scenes are dealt into this many folds and fold number `fold` is the test
-    part, so that over all folds each scene is tested once"""
+    """0 = test_fraction decides; otherwise the scenes are divided into this many folds and fold number `fold` is the
+    test part, so that over all folds each scene is tested once"""
     fold: int = Field(0, ge=0)
     """which fold is the test part, counted from 0"""
     rare_scenes: int | None = Field(None, ge=1)
@@ -121,11 +162,13 @@ class DataConfig(Config):
     split_seed: int = Field(0, ge=0)
     """seed of the split and of the choice of rare_scenes; separate from `seed`, so that runs of several seeds share
     one split"""
-    keep_suspects: bool = False
-    """train on scenes that look like mistakes too (see `marsgen inspect`)"""
+    suspects: Literal["auto", "keep", "remove"] = "auto"
+    """scenes whose label map occurs too often to be chance (see `marsgen inspect`): auto leaves them out where their
+    pictures differ and they are at most a tenth of the scenes; keep trains on all, remove on none of them"""
     near_duplicate_similarity: float = Field(0.75, gt=0, le=1)
     """pictures whose fine detail correlates this much show the same ground: where the data set names no groups, they
-    stay in one part of the split; 1 = only exact copies do"""
+    stay in one part of the split (compared more strictly, with a note, where one group would leave too few scenes for
+    the other parts); 1 = only exact copies do"""
 
     @model_validator(mode="after")
     def _leaves_scenes_to_train_on(self) -> "DataConfig":

@@ -9,8 +9,9 @@ from typing import Any
 
 from marsgen.core.errors import DataError, RunError
 from marsgen.core.runs import Run
-from segmenter.config import InferenceConfig
-from segmenter.evaluation.evaluate import EvaluateConfig, Evaluation, read_evaluation
+from segmenter.evaluation.config import EvaluateConfig
+from segmenter.evaluation.reader import Evaluation, read_evaluation
+from segmenter.inference.config import InferenceConfig
 from segmenter.results.counts import StudyCounts, count_evaluations
 from segmenter.results.metadata import ArmMetadata, StatisticsSettings
 

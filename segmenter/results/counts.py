@@ -24,8 +24,8 @@ from pydantic import ValidationError
 from marsgen.core.errors import DataError, nearest
 from marsgen.core.files import write_bytes, write_json
 from marsgen.scenes.classes import ClassSet
-from segmenter.evaluation.evaluate import Evaluation, found_regions
-from segmenter.evaluation.regions import REGION
+from segmenter.evaluation.reader import Evaluation
+from segmenter.evaluation.regions import REGION, found_regions
 from segmenter.results.metadata import (
     ArmMetadata,
     DoseCurve,

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from segmenter.evaluation.evaluate import region_classes
+from segmenter.evaluation.regions import region_classes
 from segmenter.results.counts import ArmCounts, StudyCounts
 from segmenter.results.labels import points, score_names, score_text
 from segmenter.results.metadata import DoseCurve

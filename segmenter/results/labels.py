@@ -1,7 +1,7 @@
 """Names of scores and formats of numbers: every table, figure and sentence about results uses these."""
 
 from marsgen.scenes.classes import ClassSet
-from segmenter.evaluation.evaluate import region_classes
+from segmenter.evaluation.regions import region_classes
 
 
 def score_names(classes: ClassSet) -> list[tuple[str, str]]:

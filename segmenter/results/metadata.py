@@ -5,7 +5,7 @@ from typing import Any
 from pydantic import Field
 
 from marsgen.core.config import Config
-from segmenter.config import InferenceConfig
+from segmenter.inference.config import InferenceConfig
 
 
 class ScoredPart(Config):

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from segmenter.evaluation.evaluate import CAUTION
+from segmenter.evaluation.summary import CAUTION
 from segmenter.results.counts import StudyCounts
 from segmenter.results.labels import score_text
 from segmenter.results.metadata import StudyMetadata

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from segmenter.evaluation.evaluate import region_classes
+from segmenter.evaluation.regions import region_classes
 from segmenter.results.counts import ArmCounts, StudyCounts
 from segmenter.results.statistics.bootstrap import SUMS, ArmScores, gain_intervals, score_intervals
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from marsgen.core.files import plain, write_json, write_text
-from segmenter.evaluation.evaluate import percent
+from segmenter.evaluation.summary import percent
 from segmenter.results.gains import BASELINE, COMMON, OWN, DosePoint, Gain, Recommendation, Score
 from segmenter.results.labels import interval_text, points
 from segmenter.results.subgroups import Subgroup

@@ -15,8 +15,8 @@ from marsgen.core.errors import DataError
 from marsgen.core.files import write_json
 from marsgen.pages.html import PNG_PREFIX, fit_width, outline, png_address
 from marsgen.scenes.scene import Scene, SceneSource, scene_key
-from segmenter.config import InferenceConfig
 from segmenter.evaluation.evaluate import Predict
+from segmenter.inference.config import InferenceConfig
 from segmenter.results.counts import StudyCounts
 
 _SHOWN_WIDTH_PX = 384
@@ -54,14 +54,14 @@ OpenPredictor = Callable[[Path, InferenceConfig], Predict]
 """(run folder, inference settings) -> a function of images that returns label maps"""
 
 
-def open_predictor(folder: Path, ask: InferenceConfig) -> Predict:
+def open_predictor(folder: Path, inference: InferenceConfig) -> Predict:
     """The network of a finished training run as a function of images."""
     from functools import partial
 
     from segmenter.inference.predict import load_segmenter, predict_indices
 
     network, _, _ = load_segmenter(folder)
-    return partial(predict_indices, network, ask=ask)
+    return partial(predict_indices, network, inference=inference)
 
 
 def make_gallery(

@@ -8,7 +8,7 @@ from pathlib import Path
 from markupsafe import Markup
 
 from marsgen.pages.html import hex_colour, open_template
-from segmenter.evaluation.evaluate import percent
+from segmenter.evaluation.summary import percent
 from segmenter.results.gains import COMMON, OWN, Gain
 from segmenter.results.labels import interval_text, points
 from segmenter.results.metadata import Power

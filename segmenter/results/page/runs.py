@@ -11,9 +11,9 @@ from tqdm import tqdm
 
 from marsgen.core.errors import InputError
 from marsgen.core.runs import Run
+from marsgen.provenance import read_split_keys
 from marsgen.scenes.classes import ClassSet
 from marsgen.scenes.scene import Scene, SceneSource, scene_key
-from segmenter.evaluation.evaluate import read_split_keys
 from segmenter.results.arms import Arm
 from segmenter.results.counts import StudyCounts
 from segmenter.results.page.figures import Curve, draw_confusion, draw_curves
@@ -142,7 +142,7 @@ def _sample(run: Run, extra: dict[str, Any], classes: ClassSet, count: int, scen
     real, lacks_too = _open_again(data["location"], data["fingerprint"], classes, scenes_at)
     if synthetic is None or real is None:
         return Samples(location, (), lacks or lacks_too)
-    rows = nearest_rows(synthetic, real, read_split_keys(run)["train"], count)
+    rows = nearest_rows(synthetic, real, read_split_keys(run.folder).train, count)
     if not rows:
         return Samples(location, (), f"{real.location} holds none of the scenes that {run.folder} was trained on")
     return Samples(location, tuple(rows))

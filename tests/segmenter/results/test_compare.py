@@ -18,7 +18,7 @@ from segmenter.results.counts import write_counts
 from segmenter.results.gains import Gain
 from segmenter.results.report import report_study
 from segmenter.results.summary import StudyResults, summarise
-from segmenter.training.batches import describe_extra
+from segmenter.training.extras import describe_extra
 
 COPY_PASTE = {"location": "outputs/cp", "fingerprint": "c" * 16, "generator": "copy-paste", "mode": "region", "n": 50}
 PIX2PIX = {"location": "outputs/synth", "fingerprint": "d" * 16, "generator": "pix2pix", "mode": "region", "n": 50}

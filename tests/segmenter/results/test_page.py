@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from marsgen.core.errors import DataError
 from marsgen.scenes.scene import scene_key
 from segmenter.cli import app
-from segmenter.config import InferenceConfig
+from segmenter.inference.config import InferenceConfig
 from segmenter.results.counts import arm_of_evaluations, images_of_evaluations, write_counts
 from segmenter.results.metadata import ArmMetadata
 from segmenter.results.page.gallery import Gallery, Row, make_gallery, picture_address, read_gallery, write_gallery

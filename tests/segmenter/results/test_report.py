@@ -14,8 +14,9 @@ from PIL import Image
 
 from marsgen.core.errors import DataError, RunError
 from marsgen.scenes.classes import ClassSet
-from segmenter.config import InferenceConfig
-from segmenter.evaluation.evaluate import EvaluateConfig, choose_scenes, evaluate
+from segmenter.evaluation.config import EvaluateConfig
+from segmenter.evaluation.evaluate import choose_scenes, evaluate
+from segmenter.inference.config import InferenceConfig
 from segmenter.results.arms import Arm, count_arms
 from segmenter.results.compare import open_arms
 from segmenter.results.metadata import StatisticsSettings
