@@ -101,17 +101,13 @@ def say_data(dataset: "Dataset") -> None:
         say(f"note: {warning}")
 
 
-def run_app(app: typer.Typer, program: str, prepare: Callable[[list[str]], list[str]] = list) -> None:
-    """Run a command line. A user's mistake is one line on standard error and exit code 2; a bug is a traceback.
-
-    Args:
-        prepare: rewrites the arguments before they are parsed.
-    """
+def run_app(app: typer.Typer, program: str) -> None:
+    """Run a command line. A user's mistake is one line on standard error and exit code 2; a bug is a traceback."""
     if not is_first_process():
         os.environ["TQDM_DISABLE"] = "1"  # tqdm's own switch, read when it is first imported: one process shows bars
     _show_notes()
     try:
-        code = app(prepare(sys.argv[1:]), standalone_mode=False, prog_name=program)
+        code = app(sys.argv[1:], standalone_mode=False, prog_name=program)
     except InputError as problem:
         _stop(str(problem))
     except UsageError as problem:

@@ -1,10 +1,18 @@
-"""Dataset: scenes that have been looked through, with the doubtful ones named and the rest divided."""
+"""Dataset: scenes that have been surveyed, with suspects named and the rest split into parts."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import ceil
 
-from marsgen.cleaning.lookalikes import cluster_pairs, find_lookalikes
-from marsgen.cleaning.outliers import RepeatedMap, explain_repeated_map, find_repeated_maps
+from marsgen.cleaning.near_duplicates import (
+    DuplicateGroups,
+    DuplicatePair,
+    cluster_pairs,
+    find_duplicates,
+    group_near_duplicates,
+)
+from marsgen.cleaning.outliers import RepeatedMap, choose_left_out, explain_repeated_map, find_repeated_maps
 from marsgen.cleaning.splits import Split, split_scenes
 from marsgen.cleaning.survey import Survey, survey_scenes
 from marsgen.core.config import DataConfig
@@ -21,32 +29,51 @@ class Dataset:
     scenes: SceneSource
     survey: Survey
     suspects: dict[int, str]
-    """index of a scene -> why it looks like a mistake, in words; in no part of the split unless kept on purpose"""
+    """index of a scene -> why it may be a mistake, in words; see `left_out`"""
     split: Split
+    copies: tuple[tuple[int, ...], ...] = ()
+    """groups of near copies that the split keeps together; () where the data set names groups itself"""
+
+    @property
+    def groups(self) -> tuple[int, ...]:
+        """Number of the group of each scene: scenes of one number show the same ground, those of two differ."""
+        names: list[object] = list(range(len(self.scenes))) if self.scenes.groups is None else list(self.scenes.groups)
+        for copies in self.copies:
+            for scene in copies:
+                names[scene] = copies[0]
+        numbers: dict[object, int] = {}
+        return tuple(numbers.setdefault(name, len(numbers)) for name in names)
+
+    @property
+    def left_out(self) -> tuple[int, ...]:
+        """The suspects that are in no part of the split."""
+        used = {*self.split.train, *self.split.val, *self.split.test}
+        return tuple(scene for scene in self.suspects if scene not in used)
 
     def describe(self) -> str:
         """What is used for what, in one line."""
         train, val, test = len(self.split.train), len(self.split.val), len(self.split.test)
         counts = f"{train} train, {val} val, {test} test"
-        left_out = len(self.scenes) - train - val - test
-        used = {*self.split.train, *self.split.val, *self.split.test}
-        doubtful = [scene for scene in self.suspects if scene not in used]
-        maps = Counter(self.survey.label_keys[scene] for scene in self.suspects)
-        why = _name_maps(sorted(maps.values(), reverse=True))
+        unused = len(self.scenes) - train - val - test
+        left_out = self.left_out
         parts = []
-        if doubtful:
-            parts.append(f"{len(doubtful)} left out ({why})")
-        elif self.suspects:
-            parts.append(f"{len(self.suspects)} suspects kept ({why})")
-        if close := left_out - len(doubtful) - len(self.split.beyond_limit):
+        if left_out:
+            parts.append(f"{len(left_out)} left out ({self._repetitions(left_out)})")
+        if kept := [scene for scene in self.suspects if scene not in set(left_out)]:
+            parts.append(f"{len(kept)} suspects kept ({self._repetitions(kept)})")
+        if close := unused - len(left_out) - len(self.split.beyond_limit):
             parts.append(f"{close} left out (too close to the test part)")
         if self.split.beyond_limit:
             parts.append(f"{len(self.split.beyond_limit)} left out (beyond the limit on rare scenes)")
         return f"{len(self.scenes)} scenes: {', '.join([*parts, counts])}"
 
+    def _repetitions(self, suspects: Sequence[int]) -> str:
+        maps = Counter(self.survey.label_keys[scene] for scene in suspects)
+        return _name_maps(sorted(maps.values(), reverse=True))
+
 
 def open_dataset(location: str, config: DataConfig, classes: ClassSet | None = None) -> Dataset:
-    """Open a data set, find what does not belong, and divide the rest.
+    """Open a data set, find suspects and near copies, and split what is left.
 
     Args:
         location: see `open_scenes`.
@@ -54,30 +81,47 @@ def open_dataset(location: str, config: DataConfig, classes: ClassSet | None = N
     Raises:
         DataError: the data set cannot be used, or nothing is left to train on.
     """
-    scenes = open_scenes(location, classes=classes)
+    return clean_scenes(open_scenes(location, classes=classes), config)
+
+
+def clean_scenes(scenes: SceneSource, config: DataConfig) -> Dataset:
+    """Find suspects and near copies among scenes, and split what is left.
+
+    Raises:
+        DataError: nothing is left to train on.
+    """
     survey = survey_scenes(scenes)
     # groups already keep together what shows the same ground, so the search for copies need not look at details
     similarity = config.near_duplicate_similarity if scenes.groups is None else 1.0
-    copies = cluster_pairs(len(scenes), find_lookalikes(scenes, survey, similarity))
-    suspects = name_suspects(find_repeated_maps(survey, copies))
-    return Dataset(scenes, survey, suspects, divide(scenes, survey, config, copies, suspects))
+    pairs = find_duplicates(scenes, survey, similarity)
+    repeated = find_repeated_maps(scenes, survey, cluster_pairs(len(scenes), pairs))
+    copies = group_copies(scenes, survey, config, pairs)
+    split = divide(scenes, survey, config, copies, repeated)
+    return Dataset(scenes, survey, name_suspects(repeated), split, copies.groups)
 
 
-def name_suspects(repeated: list[RepeatedMap]) -> dict[int, str]:
+def name_suspects(repeated: Sequence[RepeatedMap]) -> dict[int, str]:
     """Scene index -> reason, for every scene that carries a repeated label map."""
     return {scene: explain_repeated_map(found) for found in repeated for scene in found.scenes}
 
 
 def divide(
-    scenes: SceneSource, survey: Survey, config: DataConfig, copies: list[tuple[int, ...]], suspects: dict[int, str]
+    scenes: SceneSource,
+    survey: Survey,
+    config: DataConfig,
+    copies: DuplicateGroups,
+    repeated: Sequence[RepeatedMap],
 ) -> Split:
-    """The split that `config` asks for; see `split_scenes`.
+    """The split that `config` asks for, without the suspects that are left out; see `split_scenes`.
 
+    Args:
+        copies: see `group_copies`.
+        repeated: see `find_repeated_maps`.
     Raises:
         DataError: it cannot be had; the message names the data set.
     """
     refuse_no_label(scenes, survey)
-    left_out = () if config.keep_suspects else tuple(suspects)
+    left_out, notes = choose_left_out(repeated, len(scenes), config.suspects)
     try:
         split = split_scenes(
             survey,
@@ -85,14 +129,37 @@ def divide(
             scenes.classes.names,
             groups=scenes.groups,
             parts=scenes.parts,
-            copies=copies if scenes.groups is None else (),
+            copies=copies.groups,
             left_out=left_out,
             rare=scenes.classes.rare,
         )
-        return replace(split, warnings=(*split.warnings, *_absent_rare(scenes, survey)))
     except DataError as problem:
-        hint = f"; {len(left_out)} suspects are left out, data.keep_suspects=true keeps them" if left_out else ""
+        hint = f"; {len(left_out)} suspects are left out, data.suspects=keep keeps them" if left_out else ""
         raise DataError(f"{scenes.location}: {problem}{hint}") from None
+    remarks = (*notes, *filter(None, [copies.note]), *split.warnings, *_absent_rare(scenes, survey))
+    return replace(split, warnings=remarks)
+
+
+def group_copies(
+    scenes: SceneSource, survey: Survey, config: DataConfig, pairs: Sequence[DuplicatePair]
+) -> DuplicateGroups:
+    """Groups of near copies, none larger than what the training part may hold.
+
+    Args:
+        pairs: see `find_duplicates`. Where the data set names groups itself, there are none beside exact copies,
+            which a split keeps together anyway.
+    """
+    if scenes.groups is not None:
+        return DuplicateGroups(())
+    held_out = 0.5 if config.folds else config.val_fraction + config.test_fraction
+    return group_near_duplicates(
+        scenes,
+        survey,
+        pairs,
+        config.near_duplicate_similarity,
+        largest=len(scenes) - ceil(held_out * len(scenes)),
+        fewest=config.folds or 2 + (config.test_fraction > 0),
+    )
 
 
 def refuse_no_label(scenes: SceneSource, survey: Survey) -> None:

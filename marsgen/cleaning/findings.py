@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from marsgen.cleaning.counts import ClassCount, count_classes, count_regions
-from marsgen.cleaning.dataset import Dataset, divide, name_suspects
-from marsgen.cleaning.lookalikes import LookalikePair, cluster_pairs, find_lookalikes, find_overlap
+from marsgen.cleaning.dataset import Dataset, divide, group_copies, name_suspects
+from marsgen.cleaning.near_duplicates import DuplicatePair, cluster_pairs, find_duplicates, find_duplicates_between
 from marsgen.cleaning.outliers import RepeatedMap, find_repeated_maps
 from marsgen.cleaning.splits import PARTS, Split
 from marsgen.cleaning.survey import survey_scenes
@@ -37,26 +37,36 @@ class Findings:
     no_split: str
     """why the data cannot be divided; "" where they can"""
     repeated: list[RepeatedMap]
-    pairs: list[LookalikePair]
+    pairs: list[DuplicatePair]
     classes: list[ClassCount]
-    """over the scenes that are no suspects; "no label" last"""
+    """over the scenes that are not left out as suspects; "no label" last"""
     regions: list[np.ndarray]
     """sizes in pixels of the connected regions of each class, over the same scenes"""
     autoencoding: Autoencoding | None
     others: SceneSource | None
-    overlap: list[LookalikePair]
+    overlap: list[DuplicatePair]
 
     @property
     def good(self) -> list[int]:
-        """Indices of the scenes that are no suspects."""
-        return [scene for scene in range(len(self.dataset.scenes)) if scene not in self.dataset.suspects]
+        """Indices of the scenes that are not left out as suspects."""
+        left_out = set(self.dataset.left_out)
+        return [scene for scene in range(len(self.dataset.scenes)) if scene not in left_out]
+
+    @property
+    def rare(self) -> list[int]:
+        """Indices of the rare classes that the data set names, else of the one with the fewest pixels that occurs."""
+        classes = self.dataset.scenes.classes
+        if classes.rare:
+            return [classes.index(name) for name in classes.rare]
+        present = [(count.pixels, index) for index, count in enumerate(self.classes[:-1]) if count.pixels]
+        return [min(present)[1]] if present else []
 
     def part_of(self, scene: int) -> str:
         """The part of the split that a scene is in."""
         return next((part for part in PARTS if scene in getattr(self.dataset.split, part)), "left out")
 
     @property
-    def crossing(self) -> list[LookalikePair]:
+    def crossing(self) -> list[DuplicatePair]:
         """Pairs that are in different parts of the split."""
         parts = {scene: part for part in PARTS for scene in getattr(self.dataset.split, part)}
         both = [pair for pair in self.pairs if pair.first in parts and pair.second in parts]
@@ -82,24 +92,27 @@ def collect_findings(
         seed: of the autoencoder.
     """
     survey = survey_scenes(scenes)
-    pairs = find_lookalikes(scenes, survey, data.near_duplicate_similarity)
-    copies = cluster_pairs(len(scenes), [pair for pair in pairs if pair.exact or scenes.groups is None])
-    repeated = find_repeated_maps(survey, copies)
+    pairs = find_duplicates(scenes, survey, data.near_duplicate_similarity)
+    linked = [pair for pair in pairs if pair.exact or scenes.groups is None]
+    repeated = find_repeated_maps(scenes, survey, cluster_pairs(len(scenes), linked))
+    copies = group_copies(scenes, survey, data, pairs)
     suspects = name_suspects(repeated)
     split, no_split = Split((), (), ()), ""
     try:
-        split = divide(scenes, survey, data, copies, suspects)
+        split = divide(scenes, survey, data, copies, repeated)
     except DataError as problem:  # a training command would stop here; an inspection has more to say
         no_split = str(problem)
-    good = [scene for scene in range(len(scenes)) if scene not in suspects]
+    dataset = Dataset(scenes, survey, suspects, split, copies.groups)
+    left_out = set(dataset.left_out)
+    good = [scene for scene in range(len(scenes)) if scene not in left_out]
     autoencoding = None
     if autoencoder_steps:
         autoencoding = _autoencode(scenes, suspects, autoencoder_steps, autoencoder_spreads, seed)
     overlap = []
     if others is not None:
-        overlap = find_overlap(scenes, survey, others, survey_scenes(others), data.near_duplicate_similarity)
+        overlap = find_duplicates_between(scenes, survey, others, survey_scenes(others), data.near_duplicate_similarity)
     return Findings(
-        dataset=Dataset(scenes, survey, suspects, split),
+        dataset=dataset,
         no_split=no_split,
         repeated=repeated,
         pairs=pairs,

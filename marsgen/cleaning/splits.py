@@ -1,10 +1,10 @@
 """Train, validation and test parts that share no ground, each with its portion of every class.
 
-Scenes are dealt out in units that must not be torn apart: the data set's own groups (a rover stop), or clusters of
-near copies; exact copies always. The dealing is iterative stratification (Sechidis et al. 2011,
+Scenes are assigned in units that stay whole: the data set's own groups (a rover stop), or groups of near copies; exact
+copies always. The assignment is iterative stratification (Sechidis et al. 2011,
 doi:10.1007/978-3-642-23808-6_10): the rarest class first, each unit to the part that lacks most of it. Before that,
 every part is given one unit with each class, since the plain method leaves a class of three scenes to the largest part.
-Folds are dealt in the same way, as parts of equal share; the scenes outside the test fold then become train and val.
+Folds are assigned in the same way, as parts of equal share; the scenes outside the test fold then become train and val.
 """
 
 from collections.abc import Iterable, Sequence
@@ -12,13 +12,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from marsgen.cleaning.lookalikes import join_linked
+from marsgen.cleaning.near_duplicates import join_linked
 from marsgen.cleaning.survey import Survey, all_of
 from marsgen.core.config import DataConfig
 from marsgen.core.errors import DataError
 
 PARTS = ("train", "val", "test")
-_ATTEMPTS = 20  # dealings tried before a class is reported missing from a part
+_ATTEMPTS = 20  # assignments tried before a class is reported missing from a part
 
 
 @dataclass(frozen=True)
@@ -95,9 +95,9 @@ def split_scenes(
     shown, sizes = _count_units(survey, units)
     units_with = (shown > 0).sum(0)
     scarce = (units_with > 0) & (units_with < len(shares))
-    dealt = _deal_units(shown, sizes, np.array(list(shares.values())), scarce, config.split_seed)
-    warnings += _sentences(dealt, shown, sizes, shares, scarce, class_names)
-    chosen = {part: _scenes_of(units, dealt, number) for number, part in enumerate(shares)}
+    part_of = _assign_units(shown, sizes, np.array(list(shares.values())), scarce, config.split_seed)
+    warnings += _sentences(part_of, shown, sizes, shares, scarce, class_names)
+    chosen = {part: _scenes_of(units, part_of, number) for number, part in enumerate(shares)}
     train = chosen["train"]
     beyond: tuple[int, ...] = ()
     if config.rare_scenes is not None:
@@ -206,22 +206,22 @@ def _take_fold(
 ) -> tuple[tuple[int, ...], list[tuple[int, ...]]]:
     """The scenes of the test fold and the units of the other folds; what could not be had is added to `warnings`.
 
-    The dealing does not depend on which fold is asked for, so the folds are disjoint and together hold every scene.
+    The assignment does not depend on which fold is asked for, so the folds are disjoint and together hold every scene.
     """
     folds, fold = config.folds, config.fold
     if parts is not None and "test" in parts:
         raise DataError(
-            f"the data set itself says which scenes are for testing, so {folds} folds cannot be dealt; leave folds out"
+            f"the data set itself says which scenes are for testing, so {folds} folds cannot be made; leave folds out"
         )
     if len(units) < folds:
         raise DataError(
-            f"{sum(map(len, units))} scenes to deal into {folds} folds, in {_groups(len(units))} of the same ground; "
+            f"{sum(map(len, units))} scenes to divide into {folds} folds, in {_groups(len(units))} of the same ground; "
             "every fold needs one group, so ask for fewer folds or give more scenes"
         )
     shown, sizes = _count_units(survey, units)
     # no class is scarce here: one of fewer groups than folds still has to be tested, each group in a fold of its own
-    dealt = _deal_units(shown, sizes, np.full(folds, 1 / folds), np.zeros(shown.shape[1], bool), config.split_seed)
-    missing = _missing(dealt, shown, folds)
+    part_of = _assign_units(shown, sizes, np.full(folds, 1 / folds), np.zeros(shown.shape[1], bool), config.split_seed)
+    missing = _missing(part_of, shown, folds)
     for class_index in np.flatnonzero((shown > 0).any(0)):
         name, with_class = class_names[int(class_index)], _groups(int((shown[:, class_index] > 0).sum()))
         lacking = [str(number) for number in np.flatnonzero(missing[:, class_index])]
@@ -230,9 +230,9 @@ def _take_fold(
             warnings.append(f"{name} is in {with_class} of scenes only: none is in the test part of {which}")
         if len(lacking) == folds - 1 and not missing[fold, class_index]:
             warnings.append(f"all scenes of {name} are in the test part of fold {fold}: nothing of it to train on")
-    warnings += _share_sentence(f"the test part of fold {fold}", sizes[dealt == fold].sum(), sizes.sum(), 1 / folds)
-    rest = [unit for unit, place in zip(units, dealt, strict=True) if place != fold]
-    return _scenes_of(units, dealt, fold), rest
+    warnings += _share_sentence(f"the test part of fold {fold}", sizes[part_of == fold].sum(), sizes.sum(), 1 / folds)
+    rest = [unit for unit, place in zip(units, part_of, strict=True) if place != fold]
+    return _scenes_of(units, part_of, fold), rest
 
 
 def _limit_rare(
@@ -261,11 +261,13 @@ def _count_units(survey: Survey, units: Sequence[tuple[int, ...]]) -> tuple[np.n
     return np.array([survey.shows[list(unit)].sum(0) for unit in units]), np.array([len(unit) for unit in units])
 
 
-def _scenes_of(units: Sequence[tuple[int, ...]], dealt: np.ndarray, number: int) -> tuple[int, ...]:
-    return tuple(sorted(scene for unit, place in zip(units, dealt, strict=True) if place == number for scene in unit))
+def _scenes_of(units: Sequence[tuple[int, ...]], part_of: np.ndarray, number: int) -> tuple[int, ...]:
+    return tuple(sorted(scene for unit, place in zip(units, part_of, strict=True) if place == number for scene in unit))
 
 
-def _deal_units(shown: np.ndarray, sizes: np.ndarray, shares: np.ndarray, scarce: np.ndarray, seed: int) -> np.ndarray:
+def _assign_units(
+    shown: np.ndarray, sizes: np.ndarray, shares: np.ndarray, scarce: np.ndarray, seed: int
+) -> np.ndarray:
     """Choose a part for every unit.
 
     Args:
@@ -281,11 +283,11 @@ def _deal_units(shown: np.ndarray, sizes: np.ndarray, shares: np.ndarray, scarce
     fewest = np.maximum(len(shares) - units_with, 0)[counted].sum()  # parts that have to go without a class
     best: tuple[int, np.ndarray] | None = None
     for attempt in range(_ATTEMPTS):
-        dealt = _deal_once(shown, sizes, shares, scarce, np.random.default_rng([seed, attempt]))
-        missing = _missing(dealt, shown, len(shares))[:, counted].sum() - fewest
-        empty = len(shares) - len(np.unique(dealt))
+        part_of = _assign_once(shown, sizes, shares, scarce, np.random.default_rng([seed, attempt]))
+        missing = _missing(part_of, shown, len(shares))[:, counted].sum() - fewest
+        empty = len(shares) - len(np.unique(part_of))
         if best is None or missing + 1000 * empty < best[0]:
-            best = int(missing + 1000 * empty), dealt
+            best = int(missing + 1000 * empty), part_of
         if best[0] == 0:
             break
     assert best is not None
@@ -296,38 +298,38 @@ def _groups(count: int) -> str:
     return f"{count} group{'s' * (count != 1)}"
 
 
-def _missing(dealt: np.ndarray, shown: np.ndarray, num_parts: int) -> np.ndarray:
+def _missing(part_of: np.ndarray, shown: np.ndarray, num_parts: int) -> np.ndarray:
     """(parts, C) bool: no unit of the part shows the class."""
-    return np.array([~(shown[dealt == part] > 0).any(0) for part in range(num_parts)])
+    return np.array([~(shown[part_of == part] > 0).any(0) for part in range(num_parts)])
 
 
-def _deal_once(
+def _assign_once(
     shown: np.ndarray, sizes: np.ndarray, shares: np.ndarray, scarce: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:
-    dealt = np.full(len(sizes), -1)
+    part_of = np.full(len(sizes), -1)
     want = np.outer(shares, shown.sum(0)).astype(np.float64)  # (parts, C) scenes still lacking of each class
     want_any = shares * sizes.sum()
     shuffled = rng.permutation(len(sizes))
 
     def give(unit: int, part: int) -> None:
-        dealt[unit] = part
+        part_of[unit] = part
         want[part] -= shown[unit]
         want_any[part] -= sizes[unit]
 
     def open_units(class_index: "np.integer | None") -> np.ndarray:
-        free = shuffled[dealt[shuffled] < 0]
+        free = shuffled[part_of[shuffled] < 0]
         return free if class_index is None else free[shown[free, class_index] > 0]
 
     # a class in fewer units than parts: all of it where something can be learnt from it, but no part stays empty
     for class_index in np.flatnonzero(scarce):
         for unit in open_units(class_index):
-            if np.count_nonzero(dealt < 0) >= len(shares):
+            if np.count_nonzero(part_of < 0) >= len(shares):
                 give(unit, 0)
     rarest_first = np.argsort((shown > 0).sum(0), kind="stable")
     # one unit of every class for every part, the smallest part first, and small units so that shares stay as asked
     for class_index in [*rarest_first[~scarce[rarest_first]], None]:
         for part in np.argsort(shares, kind="stable"):
-            has = dealt == part if class_index is None else (dealt == part) & (shown[:, class_index] > 0)
+            has = part_of == part if class_index is None else (part_of == part) & (shown[:, class_index] > 0)
             free = open_units(class_index)
             if not has.any() and len(free):
                 give(free[np.argmin(sizes[free])], part)
@@ -341,11 +343,11 @@ def _deal_once(
     free = open_units(None)
     for unit in free[np.argsort(-sizes[free], kind="stable")]:
         give(unit, int(np.argmax(want_any)))
-    return dealt
+    return part_of
 
 
 def _sentences(
-    dealt: np.ndarray,
+    part_of: np.ndarray,
     shown: np.ndarray,
     sizes: np.ndarray,
     shares: dict[str, float],
@@ -353,7 +355,7 @@ def _sentences(
     class_names: Sequence[str],
 ) -> list[str]:
     said = []
-    missing = _missing(dealt, shown, len(shares))
+    missing = _missing(part_of, shown, len(shares))
     for class_index in np.flatnonzero((shown > 0).any(0)):
         lacking = [part for number, part in enumerate(shares) if missing[number, class_index]]
         if not lacking:
@@ -366,11 +368,11 @@ def _sentences(
         )
     for number, (part, share) in enumerate(shares.items()):
         if part != "train":
-            said += _share_sentence(part, sizes[dealt == number].sum(), sizes.sum(), share)
+            said += _share_sentence(part, sizes[part_of == number].sum(), sizes.sum(), share)
     return said
 
 
 def _share_sentence(part: str, got: int, scenes: int, share: float) -> list[str]:
     if abs(got / scenes - share) <= max(0.5 * share, 1 / scenes):
         return []
-    return [f"{part} holds {got / scenes:.0%} of the scenes instead of {share:.0%}: groups cannot be torn apart"]
+    return [f"{part} holds {got / scenes:.0%} of the scenes instead of {share:.0%}: groups stay whole"]

@@ -10,7 +10,7 @@ from tqdm import tqdm
 from marsgen.scenes.scene import Scene, SceneSource, scene_key
 
 THUMBNAIL_SHAPE = (8, 16)
-_FLAT = 0.05  # grey levels: a picture that varies less than rounding does shows nothing to compare
+_FLAT = 0.05  # grey levels: a picture that varies less than by rounding has nothing to compare
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,8 +25,6 @@ class Survey:
     """(N, C + 1) int64 pixels per class index; the last column counts ignored pixels"""
     thumbnails: np.ndarray
     """(N, 128) float32 block means (8 x 16) of zero mean and unit norm; zeros for a flat picture"""
-    corners: np.ndarray
-    """(N,) int64 corners in the outlines of the label map, see `count_corners`"""
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -50,26 +48,13 @@ def survey_scenes(scenes: SceneSource) -> Survey:
         thumbnails=np.array([entry[3] for entry in entries], np.float32).reshape(
             -1, THUMBNAIL_SHAPE[0] * THUMBNAIL_SHAPE[1]
         ),
-        corners=np.array([entry[4] for entry in entries], np.int64),
     )
 
 
-def _survey_scene(scene: Scene) -> tuple[str, str, np.ndarray, np.ndarray, int]:
+def _survey_scene(scene: Scene) -> tuple[str, str, np.ndarray, np.ndarray]:
     per_id = np.bincount(scene.labels.ravel(), minlength=256)
     pixels = per_id[[*scene.classes.ids, scene.classes.ignored]]
-    return scene_key(scene.image), scene_key(scene.labels), pixels, thumbnail(scene.image), count_corners(scene.labels)
-
-
-def count_corners(labels: np.ndarray) -> int:
-    """How many corners the outlines in a (H, W) label map have: the 2 x 2 blocks that no straight line explains.
-
-    A block inside an area, or one with a straight vertical or horizontal border through it, is no corner. A map that is
-    constant but for a straight strip along an image border has none; a rectangle has four; a ragged outline hundreds.
-    """
-    vertical = labels[1:] == labels[:-1]  # (H - 1, W): equal to the pixel below
-    horizontal = labels[:, 1:] == labels[:, :-1]  # (H, W - 1): equal to the pixel on the right
-    straight = (vertical[:, 1:] & vertical[:, :-1]) | (horizontal[1:] & horizontal[:-1])
-    return int(straight.size - np.count_nonzero(straight))
+    return scene_key(scene.image), scene_key(scene.labels), pixels, thumbnail(scene.image)
 
 
 def thumbnail(image: np.ndarray) -> np.ndarray:

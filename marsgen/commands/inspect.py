@@ -8,12 +8,15 @@ import numpy as np
 from pydantic import Field
 
 from marsgen.cleaning.findings import Autoencoding, Findings, collect_findings
-from marsgen.cleaning.lookalikes import LookalikePair, cluster_pairs
+from marsgen.cleaning.near_duplicates import DuplicatePair, cluster_pairs
 from marsgen.cleaning.splits import PARTS
 from marsgen.core.config import Config, DataConfig
 from marsgen.core.errors import DataError
 from marsgen.core.files import write_json, write_text
 from marsgen.core.runs import Run
+from marsgen.masks.infer_settings import infer_paste_settings
+from marsgen.masks.measure_classes import profile_classes
+from marsgen.masks.profile import ClassProfile
 from marsgen.pages.inspect_page import draw_page
 from marsgen.scenes.classes import ClassSet
 from marsgen.scenes.scene import SceneSource
@@ -74,8 +77,9 @@ def inspect_dataset(
         autoencoder_spreads=config.autoencoder_spreads,
         seed=config.seed,
     )
-    inspection = Inspection(tuple(_lines(findings)), _numbers(findings, config))
-    page = draw_page(findings, inspection.lines, config.pictures, config.seed)
+    profiles = _profile(findings)
+    inspection = Inspection(tuple(_lines(findings, profiles)), _numbers(findings, profiles, config))
+    page = draw_page(findings, profiles, inspection.lines, config.pictures, config.seed)
     inputs = {
         "data": {"location": location, "fingerprint": findings.dataset.scenes.fingerprint()},
         "against": {"location": against, "fingerprint": others.fingerprint()} if others else None,
@@ -99,13 +103,34 @@ def _open_others(location: str, classes: ClassSet | None) -> SceneSource:
             raise problem from None
 
 
-def _lines(findings: Findings) -> list[str]:
+def _profile(findings: Findings) -> dict[str, ClassProfile]:
+    """Profiles of the rare classes, from the train part; from all scenes that are not left out where there is none."""
+    scenes = findings.dataset.scenes
+    names = [scenes.classes.names[index] for index in findings.rare]
+    return profile_classes(scenes, findings.dataset.split.train or findings.good, names, findings.dataset.groups)
+
+
+def _profile_lines(profiles: dict[str, ClassProfile]) -> list[str]:
+    lines = []
+    for name, profile in profiles.items():
+        lines.append(f"profile of {profile.describe()}")
+        inferred = [f"{key}={_value_text(value)}" for key, (value, _) in infer_paste_settings(profile).items()]
+        if inferred:
+            lines.append(f"paste settings that suit {name}: {', '.join(inferred)}")
+    return lines
+
+
+def _value_text(value: Any) -> str:
+    return f"[{','.join(map(str, value))}]" if isinstance(value, tuple) else str(value)
+
+
+def _lines(findings: Findings, profiles: dict[str, ClassProfile]) -> list[str]:
     dataset = findings.dataset
     scenes = dataset.scenes
     size = "sizes differ" if scenes.shape is None else f"{scenes.shape[0]} x {scenes.shape[1]} pixels"
     groups = f", {len(set(scenes.groups))} groups" if scenes.groups is not None else ""
     lines = [f"{scenes.location}: {len(scenes)} scenes, {size}, {'grey' if scenes.channels == 1 else 'RGB'}{groups}"]
-    lines += _table(findings)
+    lines += [*_table(findings), *_profile_lines(profiles)]
     lines += [f"suspects: {_suspects_text(findings)}"]
     if findings.autoencoding is not None:
         lines.append(f"autoencoder: {_autoencoder_text(findings.autoencoding, len(dataset.suspects))}")
@@ -153,12 +178,12 @@ def _autoencoder_text(result: Autoencoding, suspects: int) -> str:
     return f"{unusual}; precision {precision}, recall {result.recall:.2f} against the {suspects} suspects"
 
 
-def _pairs_text(pairs: list[LookalikePair]) -> str:
+def _pairs_text(pairs: list[DuplicatePair]) -> str:
     exact = sum(pair.exact for pair in pairs)
     return f"{exact} exact and {len(pairs) - exact} near"
 
 
-def _numbers(findings: Findings, config: InspectConfig) -> dict[str, Any]:
+def _numbers(findings: Findings, profiles: dict[str, ClassProfile], config: InspectConfig) -> dict[str, Any]:
     dataset = findings.dataset
     names = dataset.scenes.names
     result = findings.autoencoding
@@ -175,6 +200,11 @@ def _numbers(findings: Findings, config: InspectConfig) -> dict[str, Any]:
             asdict(count) | _region_numbers(sizes)
             for count, sizes in zip(findings.classes, [*findings.regions, None], strict=True)
         ],
+        "profiles": {name: profile.to_dict() for name, profile in profiles.items()},
+        "paste_settings": {
+            name: {key: {"value": value, "reason": why} for key, (value, why) in infer_paste_settings(profile).items()}
+            for name, profile in profiles.items()
+        },
         "suspects": {names[scene]: reason for scene, reason in dataset.suspects.items()},
         "autoencoder": result
         and {
@@ -202,7 +232,7 @@ def _region_numbers(sizes: np.ndarray | None) -> dict[str, Any]:
     return {"regions": len(sizes), "region_px_quartiles": quartiles}
 
 
-def _pair_numbers(pairs: list[LookalikePair], names: Any, other_names: Any) -> list[dict[str, Any]]:
+def _pair_numbers(pairs: list[DuplicatePair], names: Any, other_names: Any) -> list[dict[str, Any]]:
     return [
         {"first": names[p.first], "second": other_names[p.second], "similarity": p.similarity, "exact": p.exact}
         for p in pairs

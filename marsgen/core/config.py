@@ -6,7 +6,7 @@ The model of a command stands beside the command; `SETTINGS` in each package's c
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -152,8 +152,8 @@ class DataConfig(Config):
     """share kept aside for `segmenter evaluate` on this same data; 0 when the test set is a file of its own.
     Without effect where the data set itself says which scenes are for testing"""
     folds: int = Field(0, ge=0)
-    """0 = test_fraction decides; otherwise the scenes are dealt into this many folds and fold number `fold` is the test
-    part, so that over all folds each scene is tested once"""
+    """0 = test_fraction decides; otherwise the scenes are divided into this many folds and fold number `fold` is the
+    test part, so that over all folds each scene is tested once"""
     fold: int = Field(0, ge=0)
     """which fold is the test part, counted from 0"""
     rare_scenes: int | None = Field(None, ge=1)
@@ -162,11 +162,13 @@ class DataConfig(Config):
     split_seed: int = Field(0, ge=0)
     """seed of the split and of the choice of rare_scenes; separate from `seed`, so that runs of several seeds share
     one split"""
-    keep_suspects: bool = False
-    """train on scenes that look like mistakes too (see `marsgen inspect`)"""
+    suspects: Literal["auto", "keep", "remove"] = "auto"
+    """scenes whose label map occurs too often to be chance (see `marsgen inspect`): auto leaves them out where their
+    pictures differ and they are at most a tenth of the scenes; keep trains on all, remove on none of them"""
     near_duplicate_similarity: float = Field(0.75, gt=0, le=1)
     """pictures whose fine detail correlates this much show the same ground: where the data set names no groups, they
-    stay in one part of the split; 1 = only exact copies do"""
+    stay in one part of the split (compared more strictly, with a note, where one group would leave too few scenes for
+    the other parts); 1 = only exact copies do"""
 
     @model_validator(mode="after")
     def _leaves_scenes_to_train_on(self) -> "DataConfig":

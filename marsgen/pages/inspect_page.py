@@ -1,13 +1,18 @@
 """The page of `marsgen inspect`: one html file with its pictures inside, without scripts; nothing is fetched."""
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from scipy import ndimage
 
 from marsgen.cleaning.findings import Findings
-from marsgen.cleaning.lookalikes import LookalikePair
+from marsgen.cleaning.near_duplicates import DuplicatePair
+from marsgen.masks.infer_settings import infer_paste_settings
+from marsgen.masks.profile import SEAM_EDGES_PX, ClassProfile
 from marsgen.pages.html import (
     SampleFigure,
     fit_width,
@@ -34,17 +39,20 @@ class Bar:
     colour: str
 
 
-def draw_page(findings: Findings, lines: tuple[str, ...], pictures: int, seed: int) -> str:
+def draw_page(
+    findings: Findings, profiles: Mapping[str, ClassProfile], lines: tuple[str, ...], pictures: int, seed: int
+) -> str:
     """The page as html.
 
     Args:
+        profiles: of the rare classes, by name.
         lines: what the command prints.
         pictures: most figures in each section.
         seed: of the choice among more.
     """
     rng = np.random.default_rng(seed)
     dataset = findings.dataset
-    rare = _rare_classes(findings)
+    rare = findings.rare
     return open_template("inspect.html.j2").render(
         location=dataset.scenes.location,
         lines=lines,
@@ -52,6 +60,7 @@ def draw_page(findings: Findings, lines: tuple[str, ...], pictures: int, seed: i
         pixel_bars=_class_bars(findings, "pixel_fraction"),
         scene_bars=_class_bars(findings, "scenes"),
         size_charts=[(dataset.scenes.classes.names[c], _size_bars(findings, c)) for c in rare],
+        profiles=[_profile_section(findings, profile) for profile in profiles.values() if profile.regions],
         random_scenes=[_pair_figure(dataset.scenes[i]) for i in _sample(findings.good, pictures, rng)],
         rare=[_rare_section(findings, c, pictures, rng) for c in rare],
         repeated=[
@@ -73,15 +82,6 @@ def draw_page(findings: Findings, lines: tuple[str, ...], pictures: int, seed: i
 
 
 # what is shown
-
-
-def _rare_classes(findings: Findings) -> list[int]:
-    """The rare classes that the data set names, else the one with the fewest pixels of those that occur."""
-    classes = findings.dataset.scenes.classes
-    if classes.rare:
-        return [classes.index(name) for name in classes.rare]
-    present = [(count.pixels, index) for index, count in enumerate(findings.classes[:-1]) if count.pixels]
-    return [min(present)[1]] if present else []
 
 
 def _sample(indices: Iterable[int], count: int, rng: np.random.Generator) -> list[int]:
@@ -128,7 +128,7 @@ def _worst_figures(findings: Findings, count: int) -> list[SampleFigure]:
 
 
 def _copy_figures(
-    findings: Findings, pairs: list[LookalikePair], count: int, *, other: bool = False
+    findings: Findings, pairs: list[DuplicatePair], count: int, *, other: bool = False
 ) -> list[SampleFigure]:
     """The most similar pairs; with `other`, the second of each is in the data set compared with."""
     scenes = findings.dataset.scenes
@@ -160,6 +160,46 @@ def _class_bars(findings: Findings, field: str) -> list[Bar]:
     texts = [f"{value:.2%}" if field == "pixel_fraction" else f"{value}" for value in values]
     rows = zip(findings.classes, values, texts, _colours(findings), strict=True)
     return [Bar(count.name, value / longest, text, colour) for count, value, text, colour in rows]
+
+
+def _profile_section(findings: Findings, profile: ClassProfile) -> dict[str, Any]:
+    """Charts and the map of one class, for the template."""
+    classes = findings.dataset.scenes.classes
+    colour = hex_colour(classes.colours[classes.index(profile.name)])
+    edges = [0, *(round(edge) for edge in profile.size.edges_px)]
+    sizes = [f"{low} to {high - 1} px" for low, high in pairwise(edges)] + [f"{edges[-1]} px and more"]
+    seams = [f"{low} to {high} px" for low, high in zip((0, *SEAM_EDGES_PX), SEAM_EDGES_PX, strict=False)]
+    below = sorted(profile.place.below.items(), key=lambda item: -item[1])
+    charts = [
+        ("Share of the regions by size", _share_bars(sizes, profile.size.region_shares, colour)),
+        ("Share of the pixels by size of region", _share_bars(sizes, profile.size.pixel_shares, colour)),
+        ("Unlabelled pixels by distance", _share_bars(seams, profile.seam.shares, hex_colour(_BACKDROP))),
+        (
+            "What lies below",
+            [
+                Bar(name, share, f"{share:.0%}", hex_colour(classes.colours[classes.index(name)]))
+                for name, share in below
+            ],
+        ),
+    ]
+    return {
+        "name": profile.name,
+        "text": profile.describe(),
+        "map": png_address(_density_picture(np.array(profile.place.grid))),
+        "charts": charts,
+        "settings": [(key, value, why) for key, (value, why) in infer_paste_settings(profile).items()],
+    }
+
+
+def _share_bars(labels: Sequence[str], shares: Sequence[float], colour: str) -> list[Bar]:
+    pairs = zip(labels, shares, strict=True)
+    return [Bar(label, share, f"{share:.0%}", colour) for label, share in pairs if not math.isnan(share)]
+
+
+def _density_picture(grid: np.ndarray) -> np.ndarray:
+    """(8, 8) shares -> (128, 256, 3) uint8: white where most of the class is, black where nothing."""
+    grey = np.rint(255 * grid / max(float(grid.max()), 1e-12)).astype(np.uint8)
+    return np.broadcast_to(grey.repeat(16, 0).repeat(32, 1)[..., None], (128, 256, 3))
 
 
 def _size_bars(findings: Findings, class_index: int) -> list[Bar]:

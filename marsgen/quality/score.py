@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import Field
 
 from marsgen.cleaning.dataset import Dataset
-from marsgen.cleaning.lookalikes import find_lookalikes, join_linked
+from marsgen.cleaning.near_duplicates import find_duplicates, join_linked
 from marsgen.core.config import Config
 from marsgen.quality.agreement import agreement_counts
 from marsgen.quality.crops import RareRegion, find_pasted, find_real
@@ -122,7 +122,7 @@ def _group_scenes(dataset: Dataset) -> np.ndarray:
     groups = np.arange(len(dataset.scenes))
     if dataset.scenes.groups is not None:
         return np.unique(np.array(dataset.scenes.groups), return_inverse=True)[1]
-    pairs = find_lookalikes(dataset.scenes, dataset.survey, 0.75)
+    pairs = find_duplicates(dataset.scenes, dataset.survey, 0.75)
     for cluster in join_linked(len(groups), [(pair.first, pair.second) for pair in pairs]):
         groups[list(cluster)] = cluster[0]
     return groups

@@ -98,12 +98,15 @@ def find_path(location: str) -> Path:
 
 def open_test_set(location: str, classes: ClassSet) -> SceneSource | None:
     """The pictures without labels that an .npz brings along (key test_set), or None."""
+    return open_scenes(location, classes=classes, labelled=False) if has_test_set(location) else None
+
+
+def has_test_set(location: str) -> bool:
+    """Whether `location` is an .npz with unlabelled images (key test_set), as the course's challenge has it."""
     if not zipfile.is_zipfile(location):
-        return None
+        return False
     with zipfile.ZipFile(location) as file:
-        if "test_set.npy" not in file.namelist():
-            return None
-    return open_scenes(location, classes=classes, labelled=False)
+        return "test_set.npy" in file.namelist()
 
 
 @cache

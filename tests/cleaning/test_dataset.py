@@ -1,5 +1,7 @@
 """open_dataset: survey, suspects and split of a data set, and the line that says what was left out."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -42,17 +44,19 @@ def test_both_parts_show_rocks(tiny):
 
 
 def test_suspects_are_kept_on_demand(tiny, tiny_npz):
-    kept = open_dataset(str(tiny_npz), DataConfig(val_fraction=0.25, keep_suspects=True))
+    kept = open_dataset(str(tiny_npz), DataConfig(val_fraction=0.25, suspects="keep"))
     assert kept.suspects == tiny.suspects
     assert len(kept.split.train + kept.split.val) == 48
     assert kept.describe().startswith(f"48 scenes: {len(kept.suspects)} suspects kept (one label map repeated")
 
 
 def test_simulated_scenes_are_split_by_rover_stop():
-    dataset = open_dataset("sim:40,outliers=0.2,rocks=0.5", DataConfig(val_fraction=0.2, test_fraction=0.2))
-    outliers = [i for i in range(40) if is_outlier(i, SimulationConfig(outlier_fraction=0.2))]
+    dataset = open_dataset("sim:80,outliers=0.1,rocks=0.5", DataConfig(val_fraction=0.2, test_fraction=0.2))
+    outliers = [i for i in range(80) if is_outlier(i, SimulationConfig(outlier_fraction=0.1))]
+    assert 3 <= len(outliers) <= 8
     assert list(dataset.suspects) == outliers
     groups = dataset.scenes.groups
+    assert len(set(zip(groups, dataset.groups, strict=True))) == len(set(groups)) == len(set(dataset.groups))
     check_disjoint(dataset.split, dataset.survey.keys, groups)
     parts = [{groups[scene] for scene in part} for part in (dataset.split.train, dataset.split.val, dataset.split.test)]
     assert all(parts)
@@ -68,19 +72,24 @@ def test_near_copies_stay_together_where_no_groups_are_known(tmp_path, tiny_npz)
     dataset = open_dataset(str(path), DataConfig(val_fraction=0.3))
     train, val = set(dataset.split.train), set(dataset.split.val)
     assert len(val) > 10
-    torn = [
+    separated = [
         scene for scene in range(48) if (scene in train and scene + 48 in val) or (scene in val and scene + 48 in train)
     ]
-    assert torn == []
+    assert separated == []
+    assert all(dataset.groups[scene] == dataset.groups[scene + 48] for scene in range(48))
+    assert len(set(dataset.groups)) >= 40
     alone = open_dataset(str(path), DataConfig(val_fraction=0.3, near_duplicate_similarity=1))
     assert any((s in alone.split.train) != (s + 48 in alone.split.train) for s in alone.split.train if s < 48)
 
 
-def test_a_data_set_of_mistakes_is_an_error_that_says_so(tmp_path, tiny_npz):
+def test_a_data_set_of_suspects_is_kept_unless_their_removal_is_asked_for(tmp_path, tiny_npz):
     pairs = np.load(tiny_npz)["training_set"][nonsense_scenes(tiny_npz)]
     np.savez(tmp_path / "aliens.npz", training_set=pairs)
-    with pytest.raises(DataError, match=r"aliens\.npz: 0 scenes to .* suspects are left out, data\.keep_suspects=true"):
-        open_dataset(str(tmp_path / "aliens.npz"), DataConfig())
+    kept = open_dataset(str(tmp_path / "aliens.npz"), DataConfig())
+    assert len(kept.split.train + kept.split.val) == len(pairs)
+    assert re.search(r"4 of 4 scenes \(100%\) .* KEPT: .* data\.suspects=remove", kept.split.warnings[0])
+    with pytest.raises(DataError, match=r"aliens\.npz: 0 scenes to .* suspects are left out, data\.suspects=keep"):
+        open_dataset(str(tmp_path / "aliens.npz"), DataConfig(suspects="remove"))
 
 
 def test_rare_scenes_beyond_the_limit_are_in_no_part_and_named(tiny, tiny_npz):

@@ -21,7 +21,7 @@ def survey_of(shows: np.ndarray, keys: list[str] | None = None) -> Survey:
     count = len(shows)
     pixels = np.concatenate([shows * 10, np.ones((count, 1))], 1).astype(np.int64)
     keys = keys or [f"key-{number}" for number in range(count)]
-    return Survey(tuple(keys), ("",) * count, pixels, np.zeros((count, 128), np.float32), np.zeros(count, np.int64))
+    return Survey(tuple(keys), ("",) * count, pixels, np.zeros((count, 128), np.float32))
 
 
 def terrain(count: int, rocks: int, seed: int = 0) -> np.ndarray:
@@ -128,7 +128,7 @@ def test_large_groups_that_spoil_the_shares_are_reported():
     groups = ["a"] * 50 + ["b"] * 50
     parts = split(terrain(100, rocks=0), DataConfig(val_fraction=0.1), groups=groups)
     assert len(parts.val) == len(parts.train) == 50
-    assert parts.warnings == ("val holds 50% of the scenes instead of 10%: groups cannot be torn apart",)
+    assert parts.warnings == ("val holds 50% of the scenes instead of 10%: groups stay whole",)
 
 
 @pytest.mark.parametrize("count", [0, 1, 2])
@@ -215,7 +215,7 @@ def test_each_scene_is_tested_in_exactly_one_fold_and_each_fold_tests_the_rare_c
     assert again.test != parts[0].test
 
 
-def test_folds_tear_no_group_and_no_copies_apart():
+def test_folds_split_no_group_and_no_copies():
     rng = np.random.default_rng(1)
     groups = [f"stop-{number}" for number in rng.integers(0, 30, 200)]
     keys = [f"key-{number}" for number in range(200)]
@@ -252,9 +252,9 @@ def test_a_fold_spoilt_by_a_large_group_is_reported():
     assert any(text.startswith(said) for text in parts[large].warnings)
 
 
-def test_folds_that_cannot_be_dealt_are_refused():
+def test_folds_that_cannot_be_made_are_refused():
     with pytest.raises(
-        DataError, match=r"4 scenes to deal into 5 folds, in 4 groups .*; every fold needs one group, so"
+        DataError, match=r"4 scenes to divide into 5 folds, in 4 groups .*; every fold needs one group, so"
     ):
         split(terrain(4, rocks=0), DataConfig(folds=5))
     with pytest.raises(DataError, match="the data set itself says which scenes are for testing, so 2 folds cannot be"):

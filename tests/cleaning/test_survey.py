@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from listed_scenes import ListedScenes, noise_images
 
-from marsgen.cleaning.survey import block_means, count_corners, survey_scenes, thumbnail
+from marsgen.cleaning.survey import block_means, survey_scenes, thumbnail
 from marsgen.scenes.scene import scene_key
 
 
-def test_pixels_keys_and_corners_of_a_scene_counted_by_hand():
+def test_pixels_and_keys_of_a_scene_counted_by_hand():
     labels = np.zeros((32, 40), np.uint8)
     labels[:, :10] = 1
     labels[4:6, 20:23] = 4
@@ -16,47 +16,9 @@ def test_pixels_keys_and_corners_of_a_scene_counted_by_hand():
     survey = survey_scenes(ListedScenes([image, image], [labels, np.full_like(labels, 3)]))
     assert survey.pixels.tolist() == [[320, 0, 0, 6, 32 * 40 - 326], [0, 0, 32 * 40, 0, 0]]
     assert survey.shows.tolist() == [[True, False, False, True], [False, False, True, False]]
-    assert survey.corners.tolist() == [4, 0]
     assert survey.keys == (scene_key(image[..., None]),) * 2
     assert survey.label_keys[0] != survey.label_keys[1]
     assert len(survey) == 2
-
-
-def painted(*areas: tuple[slice, slice]) -> np.ndarray:
-    labels = np.ones((32, 32), np.uint8)
-    for rows, columns in areas:
-        labels[rows, columns] = 0
-    return labels
-
-
-@pytest.mark.parametrize(
-    ("labels", "corners"),
-    [
-        (painted(), 0),
-        (painted(np.s_[:5, :]), 0),
-        (painted(np.s_[:5, :], np.s_[-2:, :]), 0),
-        (painted(np.s_[:5, :], np.s_[:, -3:]), 1),
-        (painted(np.s_[:5, :9]), 1),
-        (painted(np.s_[8:12, 8:20]), 4),
-        (painted(np.s_[9:10, 9:10]), 4),
-        (painted(np.s_[8:12, 8:20], np.s_[10:14, 20:22]), 8),  # two rectangles that share half a side
-    ],
-    ids=["constant", "strip", "two strips", "two crossing strips", "corner", "rectangle", "pixel", "step"],
-)
-def test_corners_counted_by_hand(labels, corners):
-    assert count_corners(labels) == corners
-    assert count_corners(labels.T) == corners
-    assert count_corners(labels[::-1]) == corners
-
-
-def test_corners_agree_with_a_slow_loop():
-    labels = np.random.default_rng(0).integers(0, 3, (32, 33), np.uint8)
-    slow = 0
-    for y in range(31):
-        for x in range(32):
-            (a, b), (c, d) = labels[y : y + 2, x : x + 2]
-            slow += not ((a == b and c == d) or (a == c and b == d))
-    assert count_corners(labels) == slow > 500
 
 
 def test_a_thumbnail_knows_neither_exposure_nor_brightness():

@@ -111,6 +111,16 @@ def test_without_the_autoencoder_nothing_is_said_of_it(tmp_path):
     assert "What an autoencoder" not in (tmp_path / "inspect.html").read_text()
 
 
+def test_the_rare_class_is_profiled_from_the_train_part(inspected):
+    result = inspected[0]
+    profile = result.numbers["profiles"]["big_rock"]
+    assert any(line.startswith(f"profile of big_rock: {profile['regions']} regions in ") for line in result.lines)
+    assert any(line.startswith("paste settings that suit big_rock: min_region_px=") for line in result.lines)
+    assert profile["scenes"] == result.numbers["split"]["train"]
+    assert profile["holders"] <= profile["scenes"]
+    assert set(result.numbers["paste_settings"]["big_rock"]["feather_px"]) == {"value", "reason"}
+
+
 def test_data_that_cannot_be_split_are_inspected_all_the_same(tmp_path):
     result = inspect_dataset("sim:1", InspectConfig(autoencoder_steps=2), None, tmp_path)
     assert result.lines[-1].startswith("split: sim:1: 1 scenes to split")

@@ -1,0 +1,192 @@
+"""The same picture in another file: saved again as JPEG, resized, or cropped a little.
+
+`scene_key` names a picture by its exact pixels, so a picture that was saved again has another key. A *fingerprint*
+still knows it: one bit for each cell of a 24 x 24 grid, the sign of the fine detail there (brighter or darker than its
+surroundings). It takes 72 bytes, so a run can store those of all scenes it has seen, and a data set that is at hand
+later is compared with them without the first one.
+
+A picture is compared with a fingerprint by agreement: the share of the cells whose sign agrees minus the share whose
+sign differs. To find crops, the picture is laid on grids of 20 to 28 cells and moved over the fingerprint (up to a
+sixth of the height and of the width may be missing in either), and the best placements are refined.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from math import ceil, floor
+
+import numpy as np
+
+from marsgen.cleaning.near_duplicates import normalise_contrast
+from marsgen.cleaning.survey import block_means
+from marsgen.scenes.scene import SceneSource
+
+FINGERPRINT_BYTES = 72
+SAME_PICTURE = 0.8
+"""agreement from which two pictures count as the same one"""
+FALSE_MATCHES = 0.01
+"""share of different pictures that agree so much by chance: 2 of 300 tiles of mars_dev_test.npz with 2615 training
+tiles of other places, none of 101 frames of one CamVid drive with 367 of other drives. Neighbouring frames of one video
+and exposures of one object do agree: they show the same thing"""
+_CELLS = 24
+_SIDES = (20, 22, 24, 26, 28)  # cells on which a picture is laid: fewer = it is a crop, more = the other one is
+_RIM = 1  # cells left out along the border of a picture: blurring knows nothing beyond it
+_BLAND = 1e-3  # detail below which a cell has no sign: rounding errors of a flat picture
+_FINE = 96  # cells that a picture is reduced to first; more change no cell of the grids below
+_BATCH = 2**22  # agreements computed at a time
+_WORTH = 0.25  # agreement that refining may add: what lies further below the bound is not looked at
+_REFINED = 5  # known pictures whose placement is refined
+_STEPS = (1.0, 0.5, 0.25)  # cells by which the sides of a placement are moved
+
+Window = tuple[float, float, float, float]
+"""top, bottom, left, right of a picture in cells of the fingerprint; beyond 0..24 where it shows more"""
+_WHOLE: Window = (0.0, float(_CELLS), 0.0, float(_CELLS))
+
+
+@dataclass(frozen=True, order=True)
+class PictureCopy:
+    """A picture asked about, and the known picture it is a copy of."""
+
+    asked: int
+    known: int
+    agreement: float
+    """up to 1"""
+
+
+def fingerprint_picture(image: np.ndarray) -> bytes:
+    """(H, W, channels) uint8 -> 72 bytes, the sign of fine detail in each of 24 x 24 cells; zeros for a flat picture.
+
+    Pictures of equal content have fingerprints that differ in few bits, whatever their size and file format.
+    """
+    return np.packbits(_lay(_reduce(image), _WHOLE).ravel() > 0).tobytes()
+
+
+def fingerprint_scenes(scenes: SceneSource) -> list[bytes]:
+    """The fingerprint of every scene's picture, in order."""
+    return [fingerprint_picture(scenes.read(index)[0]) for index in range(len(scenes))]
+
+
+def find_copies(
+    known: Sequence[bytes], asked: SceneSource, indices: Sequence[int] | None = None, least: float = SAME_PICTURE
+) -> list[PictureCopy]:
+    """Which pictures are copies of known ones.
+
+    Args:
+        known: fingerprints of pictures, see `fingerprint_scenes`.
+        asked: scenes that are at hand.
+        indices: those of `asked` to look at, for example the ones whose exact key is not known; None = all.
+        least: agreement from which two pictures count as the same.
+    Returns:
+        at most one entry per picture asked about, with the known picture that agrees most, in order.
+    """
+    signs = _unpack(known)
+    found = []
+    for index in range(len(asked)) if indices is None else indices:
+        reduced = _reduce(asked.read(int(index))[0])
+        best, agreement = _find_best(signs, reduced, least)
+        if agreement >= least:
+            found.append(PictureCopy(int(index), best, round(agreement, 4)))
+    return found
+
+
+def more_than_chance(copies: int, asked: int) -> bool:
+    """Whether so many copies among the pictures asked about cannot be false matches (binomial test, p < 0.001)."""
+    from scipy.stats import binom
+
+    return bool(binom.sf(copies - 1, asked, FALSE_MATCHES) < 0.001)
+
+
+def _unpack(fingerprints: Sequence[bytes]) -> np.ndarray:
+    """(N, 576) float32: +1 or -1 in each cell; 0 in all cells of a flat picture."""
+    bits = np.unpackbits(np.frombuffer(b"".join(fingerprints), np.uint8).reshape(-1, FINGERPRINT_BYTES), axis=1)
+    return np.where(bits.any(1, keepdims=True), bits * 2.0 - 1, 0).astype(np.float32)
+
+
+def _find_best(signs: np.ndarray, reduced: np.ndarray, least: float) -> tuple[int, float]:
+    """The known picture that agrees most with a reduced one: (position in (N, 576) `signs`, agreement)."""
+    if not len(signs):
+        return 0, 0.0
+    agreements, _ = _agreements(signs, _lay(reduced, _WHOLE)[None])
+    if agreements.max() >= least:
+        return int(agreements.argmax()), float(agreements.max())
+    windows = _windows()
+    agreements, which = _agreements(signs, np.stack([_lay(reduced, window) for window in windows]))
+    best, highest = 0, -1.0
+    for position in np.argsort(-agreements)[:_REFINED]:
+        agreement = float(agreements[position])
+        if agreement >= least - _WORTH:
+            agreement = _refine(signs[position], reduced, windows[which[position]], agreement)
+        if agreement > highest:
+            best, highest = int(position), agreement
+    return best, highest
+
+
+def _agreements(signs: np.ndarray, placements: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """For each of (N, 576) fingerprints the highest agreement with (P, 24, 24) placements, and which: (N,), (N,)."""
+    flat = np.sign(placements.reshape(len(placements), -1))
+    flat = flat / np.maximum(np.abs(flat).sum(1, keepdims=True), 1e-6)
+    highest, which = np.zeros(len(signs), np.float32), np.zeros(len(signs), np.int64)
+    rows = max(1, _BATCH // len(flat))
+    for start in range(0, len(signs), rows):
+        agreements = signs[start : start + rows] @ flat.T
+        which[start : start + rows] = agreements.argmax(1)
+        highest[start : start + rows] = agreements.max(1)
+    return highest, which
+
+
+@lru_cache(maxsize=1)
+def _windows() -> list[Window]:
+    """Every way in which a picture may lie on a fingerprint: the smaller one within the larger one, in whole cells."""
+    lines = [
+        (float(first), float(first + cells))
+        for cells in _SIDES
+        for first in range(min(0, _CELLS - cells), max(0, _CELLS - cells) + 1)
+    ]
+    return [(*rows, *columns) for rows in lines for columns in lines]
+
+
+def _refine(signs: np.ndarray, reduced: np.ndarray, window: Window, agreement: float) -> float:
+    """The agreement with one fingerprint after moving the sides of a window, one at a time, as long as it rises."""
+    for step in _STEPS:
+        rising = True
+        while rising:
+            moved = [
+                (*window[:side], window[side] + way * step, *window[side + 1 :]) for side in range(4) for way in (-1, 1)
+            ]
+            agreements, which = _agreements(signs[None], np.stack([_lay(reduced, w) for w in moved]))  # type: ignore
+            rising = bool(agreements[0] > agreement)
+            if rising:
+                agreement, window = float(agreements[0]), moved[int(which[0])]  # type: ignore[assignment]
+    return agreement
+
+
+def _reduce(image: np.ndarray) -> np.ndarray:
+    """(H, W, channels) uint8 -> at most 96 x 96 grey block means, float32."""
+    return block_means(image, min(image.shape[0], _FINE), min(image.shape[1], _FINE))
+
+
+def _lay(reduced: np.ndarray, window: Window) -> np.ndarray:
+    """Fine detail of a reduced picture on a fingerprint: (24, 24) float32, 0 beyond it and at its border."""
+    top, bottom, left, right = window
+    rows, columns = _cells_within(top, bottom), _cells_within(left, right)
+    cells = _weights(reduced.shape[0], top, bottom, rows) @ reduced @ _weights(reduced.shape[1], left, right, columns).T
+    laid = np.zeros((_CELLS, _CELLS), np.float32)
+    laid[rows.start + _RIM : rows.stop - _RIM, columns.start + _RIM : columns.stop - _RIM] = normalise_contrast(cells)[
+        _RIM:-_RIM, _RIM:-_RIM
+    ]
+    laid[np.abs(laid) < _BLAND] = 0
+    return laid
+
+
+def _cells_within(start: float, stop: float) -> range:
+    return range(max(0, ceil(start)), min(_CELLS, floor(stop)))
+
+
+@lru_cache(maxsize=4096)
+def _weights(length: int, start: float, stop: float, cells: range) -> np.ndarray:
+    """(cells, length) float32: the share of each pixel of a line, laid from `start` to `stop`, in each cell's mean."""
+    pixels = length / (stop - start)
+    low = (np.array(cells)[:, None] - start) * pixels
+    at = np.arange(length)[None]
+    covered = np.clip(np.minimum(low + pixels, at + 1) - np.maximum(low, at), 0, None)
+    return (covered / pixels).astype(np.float32)

@@ -1,0 +1,152 @@
+"""From the profile of a class to settings of pasting: what each should be so that pasted regions are like real ones."""
+
+import math
+from typing import Any, NamedTuple
+
+from marsgen.masks.profile import SIGNIFICANT, ClassProfile
+
+NO_PERSPECTIVE = -100.0
+"""a horizon so far above the picture that size no longer depends on the row"""
+_FEWEST_PLACES = 8
+_LEAST_WIDTH_PX = 0.5
+
+
+class Inferred(NamedTuple):
+    """A proposed value and why, in words that fit behind a colon."""
+
+    value: Any
+    reason: str
+
+
+def infer_paste_settings(profile: ClassProfile) -> dict[str, Inferred]:
+    """Settings of the `paste` block for one class, in order of the block.
+
+    A setting that the profile says nothing about is not in the result: it keeps its default. Values in yaml win over
+    all of this; that is up to the caller.
+
+    Returns:
+        name of the setting -> (value, reason); empty for a class without a region.
+    """
+    if not profile.regions:
+        return {}
+    found: dict[str, Inferred] = {}
+    found |= _cutting(profile)
+    found["regions_per_scene"] = Inferred(
+        (max(1, round(profile.per_scene.q10)), max(1, round(profile.per_scene.q90))),
+        f"real scenes have {profile.per_scene.q10:.0f} to {profile.per_scene.q90:.0f} (10 % to 90 %)",
+    )
+    found |= _size_and_turn(profile)
+    found |= _edge(profile)
+    found |= _place(profile)
+    return found
+
+
+def _cutting(profile: ClassProfile) -> dict[str, Inferred]:
+    """What may be cut out: whatever is like the bulk of the class."""
+    size, shape = profile.size, profile.shape
+    found = {
+        "min_region_px": Inferred(
+            max(1, math.floor(_smallest_that_matters(profile))), "smaller regions hold under 2 % of the class's pixels"
+        ),
+        "max_region_fraction": Inferred(
+            min(1.0, _round_up(size.scene_fraction.most)),
+            f"the largest real region fills {size.scene_fraction.most:.0%} of its scene",
+        ),
+    }
+    if not math.isnan(shape.solidity.q10):
+        found["min_solidity"] = Inferred(
+            _round_down(shape.solidity.q10), f"90 % of the real regions have at least {shape.solidity.q10:.2f}"
+        )
+        found["min_thickness"] = Inferred(
+            min(_round_down(shape.thickness.q10), 0.6),
+            f"90 % of the real regions have at least {shape.thickness.q10:.2f}",
+        )
+    return found
+
+
+def _smallest_that_matters(profile: ClassProfile) -> float:
+    """The largest of the known quantiles of size up to which less than 2 % of the pixels lie, at least 1 px."""
+    size = profile.size.px
+    mean = profile.pixels / profile.regions
+    known = ((0.0, size.least), (0.1, size.q10), (0.25, size.q25), (0.5, size.median))
+    # regions up to a quantile hold at most its share of the regions times its size
+    return max(value for share, value in known if share == 0 or share * value <= 0.02 * mean)
+
+
+def _size_and_turn(profile: ClassProfile) -> dict[str, Inferred]:
+    rows, direction = profile.rows, profile.direction
+    found = {}
+    if rows.perspective and not math.isnan(rows.horizon):
+        horizon = max(-10.0, min(rows.horizon, 0.95))
+        found["horizon"] = Inferred(
+            round(horizon, 2), f"size follows the row (rank correlation {rows.correlation:.2f}, p {rows.p:.2g})"
+        )
+    elif not math.isnan(rows.p):
+        found["horizon"] = Inferred(NO_PERSPECTIVE, f"size does not follow the row (p {rows.p:.2g}): no perspective")
+    if not math.isnan(direction.left_right_p):
+        same = direction.left_right_p >= SIGNIFICANT
+        found["flip"] = Inferred(
+            0.5 if same else 0.0,
+            f"left and right {'do not ' if same else ''}differ (p {direction.left_right_p:.2g})",
+        )
+    if direction.isotropic and not rows.perspective:
+        found["max_angle"] = Inferred(180.0, "no direction matters: axes, top and bottom are alike")
+    elif direction.isotropic is False:
+        found["max_angle"] = Inferred(*_allowed_turn(profile))
+    return found
+
+
+def _allowed_turn(profile: ClassProfile) -> tuple[float, str]:
+    """A turn within the spread of the real axes; little where only top and bottom differ."""
+    direction = profile.direction
+    if direction.axis_p < SIGNIFICANT:
+        # circular standard deviation of doubled angles, halved (Mardia and Jupp 2000, equation 2.3.14)
+        spread = math.degrees(math.sqrt(-2 * math.log(min(max(direction.concentration, 1e-6), 1.0)))) / 2
+        return round(min(spread, 45.0), 1), f"real axes lie at {direction.mean_angle:.0f} +- {spread:.0f} degrees"
+    return 6.0, f"top and bottom differ (p {direction.up_down_p:.1g})"
+
+
+def _edge(profile: ClassProfile) -> dict[str, Inferred]:
+    """A soft edge no wider than half of the region, and the labels along it."""
+    width = profile.shape.width_px
+    found = {}
+    if not math.isnan(width.q25):
+        found["feather_px"] = Inferred(
+            round(max(_LEAST_WIDTH_PX, min(2.5, width.q25 / 2)), 1),
+            f"no wider than half of a region; a quarter of the real ones are at most {width.q25:.0f} px wide",
+        )
+    seam = profile.seam
+    if not math.isnan(seam.shares[0]):
+        # a region may lie on unlabelled pixels as far as real ones have some around them
+        found["max_ignored_fraction"] = Inferred(
+            round(min(1.0, max(0.02, seam.shares[0])), 2),
+            f"{seam.shares[0]:.0%} of the pixels within 2 px of real regions have no label",
+        )
+    return found
+
+
+def _place(profile: ClassProfile) -> dict[str, Inferred]:
+    place = profile.place
+    found = {
+        "min_visible_fraction": Inferred(
+            0.3 if place.cut_share > 0.3 else 0.5, f"the border cuts off {place.cut_share:.0%} of the real regions"
+        )
+    }
+    if profile.regions >= _FEWEST_PLACES:
+        found["placement"] = Inferred("class", f"learned from {profile.regions} real regions")
+    # what stands needs a ground; what lies in a surface only has neighbours
+    stands = profile.direction.up_down_p < SIGNIFICANT
+    met, never = (place.stood_on, place.never_stood_on) if stands else (place.touched, place.never_touched)
+    ground = tuple(name for name, share in met.items() if name not in never and share > 0)
+    if ground:
+        reason = f"real regions {'stand on' if stands else 'lie next to'} these"
+        found["ground_classes"] = Inferred(ground, f"{reason}; never {', '.join(never)}" if never else reason)
+    return found
+
+
+def _round_down(value: float) -> float:
+    return math.floor(value * 100) / 100
+
+
+def _round_up(value: float) -> float:
+    return math.ceil(value * 100) / 100
