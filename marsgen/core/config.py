@@ -101,7 +101,7 @@ def _sentence(model: type[BaseModel], error: Any) -> str:
 _EXPECTED = {
     "int": "a whole number",
     "float": "a number",
-    "finite": "a number",
+    "finite": "a finite number",
     "bool": "true or false",
     "string": "a text",
     "tuple": "a list in brackets, such as [64,128]",
