@@ -238,13 +238,15 @@ def study(
     ] = None,
     folds: Annotated[
         int | None,
-        typer.Option("--folds", help="Test every scene of --data once, in one of so many folds.", min=2, metavar="K"),
+        typer.Option(
+            "--folds", help="Cross-validation: test every scene of --data once, in one of K folds.", min=2, metavar="K"
+        ),
     ] = None,
     unlabelled: Annotated[
         str | None,
         typer.Option(
             "--unlabelled",
-            help="Pictures that a set's teacher labels. Default: the test_set of --data, if it is an npz with one.",
+            help="Pictures to pseudo-label, for sets with a teacher. Default: the test_set of --data, if it has one.",
             metavar="WHERE",
         ),
     ] = None,
@@ -253,10 +255,11 @@ def study(
     out: Out = None,
     dry_run: DryRun = False,
 ) -> None:
-    """Train every arm of a study with every seed, and say what each gained; a repeated command goes on where it was."""
+    """Train every arm of a study with every seed and report what each gained; repeat the command to resume."""
     from marsgen.core.config import configs_folder, load_config
     from marsgen.core.process_group import join_controllers
-    from segmenter.study.config import Study, StudyConfig
+    from segmenter.study.config import StudyConfig
+    from segmenter.study.folder import Study
     from segmenter.study.run import open_study, run_study
 
     if not config.is_file():

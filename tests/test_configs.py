@@ -13,7 +13,8 @@ from marsgen.core.errors import ConfigError
 from marsgen.core.files import write_text
 from marsgen.core.settings import find_settings
 from marsgen.scenes.classes import read_classes
-from segmenter.study.config import Study, StudyConfig
+from segmenter.study.config import StudyConfig
+from segmenter.study.folder import Study
 from segmenter.study.jobs import config_path
 from segmenter.study.plan import plan_jobs
 

@@ -1,4 +1,4 @@
-"""The commands of the README, run as they stand there, on simulated files of the names they use."""
+"""The commands of the README and of docs/studies.md, run as they stand there, on simulated files of those names."""
 
 import re
 import resource
@@ -102,7 +102,7 @@ def test_every_command_of_the_readme_runs_in_its_order(workplace, monkeypatch, c
     monkeypatch.chdir(workplace)
     # the commands of a study run in this process too: the same code, without importing torch for each
     used_up = resource.getrusage(resource.RUSAGE_SELF)
-    monkeypatch.setattr("segmenter.study.jobs._run_command", lambda command, log, lock: (call(*command), used_up))
+    monkeypatch.setattr("segmenter.study.jobs.run_command", lambda command, log, lock: (call(*command), used_up))
     commands = commands_of(ROOT / "README.md")
     used = {tuple(c.split()[:2]) for c in commands}
     assert used >= {
@@ -116,6 +116,26 @@ def test_every_command_of_the_readme_runs_in_its_order(workplace, monkeypatch, c
         printed = capsys.readouterr()
         assert code == 0, f"{command}\n{printed.out}\n{printed.err}"
         assert "wrote" in printed.out or "--folds" in command, command
+
+
+@pytest.mark.timeout(400)
+def test_every_command_of_the_page_on_studies_runs_in_its_order(workplace, monkeypatch, capsys):
+    monkeypatch.chdir(workplace)
+    used_up = resource.getrusage(resource.RUSAGE_SELF)
+    monkeypatch.setattr("segmenter.study.jobs.run_command", lambda command, log, lock: (call(*command), used_up))
+    commands = commands_of(ROOT / "docs" / "studies.md")
+    assert len(commands) == 8
+    for command in commands:
+        # the published counts are reported by test_published_results.py
+        words = shortened(command.replace("docs/results/rare_class", "outputs/study/counts"))
+        code = call(*words, *(["--set", "statistics.resamples=200"] if words[1] == "study" else []))
+        printed = capsys.readouterr()
+        assert code == 0, f"{command}\n{printed.out}\n{printed.err}"
+        assert "wrote" in printed.out or "--folds" in command, command
+    # the torchrun command belongs to the finished study of the first one
+    assert sorted(path.name for path in Path("outputs/study/runs").iterdir()) == [
+        *("oversampled-seed0", "oversampled-seed1", "pasted-seed0", "pasted-seed1"),
+    ]
 
 
 def test_the_demo_runs_commands_that_exist_on_data_that_exist(capsys):
@@ -132,7 +152,7 @@ def test_the_demo_runs_commands_that_exist_on_data_that_exist(capsys):
 def test_commands_of_other_pages_and_of_configs_exist(capsys):
     pages = [*(ROOT / "docs").glob("*.md"), *(ROOT / "configs").rglob("*.yaml")]
     commands = {page.stem: commands_of(page) for page in pages}
-    assert [len(commands[name]) for name in ("studies", "rare_class_cpu", "multi_scale")] == [5, 1, 2]
+    assert [len(commands[name]) for name in ("studies", "rare_class_cpu", "multi_scale")] == [8, 1, 2]
     for command in {command for found in commands.values() for command in found}:
         words = [word for word in shlex.split(command) if word != "..."]
         refuse_what_does_not_exist(words, capsys)

@@ -88,7 +88,10 @@ def _sentence(model: type[BaseModel], error: Any) -> str:
     if error["type"] == "extra_forbidden":
         fields = _fields_at(model, keys[:-1])
         return f"unknown key '{dotted}'{nearest(keys[-1], fields)}; the keys there are {', '.join(sorted(fields))}"
-    return f"{dotted or 'config'} is {error['input']!r}: {error['msg'].removeprefix('Value error, ')}"
+    reason = error["msg"].removeprefix("Value error, ")
+    if isinstance(error["input"], dict):  # a block of settings that do not fit together: the reason names the keys
+        return f"{dotted}: {reason}" if dotted else reason
+    return f"{dotted or 'config'} is {error['input']!r}: {reason}"
 
 
 def _fields_at(model: type[BaseModel], keys: Sequence[str]) -> list[str]:

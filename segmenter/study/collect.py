@@ -1,8 +1,8 @@
-"""What a study's finished cells counted and cost, and the gain that its baseline says could be detected."""
+"""Counts and costs of a study's finished runs, and the smallest gain that its baseline says can be detected."""
 
 import itertools
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,31 +27,35 @@ from segmenter.results.counts import (
 )
 from segmenter.results.simultaneous import smallest_detectable_gain
 from segmenter.results.study_gallery import Gallery, study_gallery
-from segmenter.study.config import COPY_PASTE, Study, cell_name, job_name
+from segmenter.study.config import COPY_PASTE
+from segmenter.study.folder import Study, job_name, run_name
 from segmenter.study.jobs import read_cost
 
 GALLERY_ARMS = 3
-"""columns of pictures beside the baseline's, where the study names none"""
+"""arms in the gallery beside the baseline, where the study names none"""
 
 
-def read_cells(study: Study, arm: str) -> list[list[Evaluation]]:
-    """The evaluations of an arm: per seed, those of all folds. What else its cells were scored on is left alone."""
+def read_evaluations(study: Study, arm: str) -> list[list[Evaluation]]:
+    """The evaluations of an arm's runs on the study's test scenes: per seed, one per fold.
+
+    Evaluations of the same runs on other data or with other settings are ignored.
+    """
     inputs = Run.load(study.folder, "segmenter study", finished=False).inputs
-    scored = inputs.get("test", inputs["data"])["fingerprint"]
+    test_data = inputs.get("test", inputs["data"])["fingerprint"]
     seeds = study.config.seeds_of(arm)
-    found: list[list[Evaluation]] = [[] for _ in seeds]
+    by_fold = []
     for fold in study.folds:
-        runs = [Run.load(study.folder / cell_name(arm, seed, fold), "segmenter train") for seed in seeds]
-        for evaluations, evaluation in zip(found, find_evaluations(runs, scored, study.config.evaluate), strict=True):
-            evaluations.append(evaluation)
-    return found
+        runs = [Run.load(study.run_path(arm, seed, fold), "segmenter train") for seed in seeds]
+        by_fold.append(find_evaluations(runs, test_data, study.config.evaluate))
+    return [list(of_seed) for of_seed in zip(*by_fold, strict=True)]
 
 
 def collect_counts(study: Study) -> StudyCounts:
-    """What the finished cells counted, and what they cost."""
+    """The raw counts of all finished runs, and their costs."""
     config = study.config
-    cells = {arm: read_cells(study, arm) for arm in config.arms}
-    first = cells[config.baseline][0][0].record
+    evaluations = {arm: read_evaluations(study, arm) for arm in config.arms}
+    baseline = evaluations[config.baseline][0]
+    first = baseline[0].record
     card = StudyCard(
         title=config.title,
         baseline=config.baseline,
@@ -60,84 +64,97 @@ def collect_counts(study: Study) -> StudyCounts:
             location=first["data"]["location"],
             fingerprint=first["data"]["fingerprint"],
             part=first["part"],
-            images=sum(len(evaluation.names) for evaluation in cells[config.baseline][0]),
+            images=sum(len(evaluation.names) for evaluation in baseline),
         ),
         scoring=ScoringSettings.model_validate(
             {key: first["settings"][key] for key in ScoringSettings.model_fields if key in first["settings"]}
         ),
         statistics=config.statistics,
-        arms=tuple(_card(study, arm) for arm in config.arms),
+        arms=tuple(_describe_arm(study, arm) for arm in config.arms),
         curves=config.curves,
         power=Power.model_validate(json.loads((study.folder / "power.json").read_text(encoding="utf-8"))),
     )
-    arms = tuple(arm_of_evaluations(c, cells[c.name]) for c in card.arms)
-    return StudyCounts(card, images_of_evaluations(cells[config.baseline][0]), arms)
+    arms = tuple(arm_of_evaluations(arm, evaluations[arm.name]) for arm in card.arms)
+    return StudyCounts(card, images_of_evaluations(baseline), arms)
 
 
-def _card(study: Study, arm: str) -> ArmCard:
-    config = study.config
-    costs = [[read_cost_of(study, cell_name(arm, s, fold)) for fold in study.folds] for s in config.seeds_of(arm)]
-    sets, teachers = config.behind(arm)
-    taught = [cell_name(name, seed, k) for name in teachers for seed in config.seeds_of(name) for k in study.folds]
-    generators = {config.sets[name].generator for name in sets} - {COPY_PASTE}
-    drawn_by, set_jobs = _jobs_of("generators", generators, study), _jobs_of("sets", sets, study) + taught
-    made = [read_cost_of(study, job) for job in drawn_by + set_jobs]
-    own = [config.sets[name].teacher is not None for name in config.arms[arm].extra]
+def _describe_arm(study: Study, arm: str) -> ArmCard:
+    config, seeds = study.config, study.config.seeds_of(arm)
+    runs = [[_read_cost(study, run_name(arm, seed, fold)) for fold in study.folds] for seed in seeds]
+    generator_jobs, set_jobs = _jobs_behind(study, arm)
+    made = [_read_cost(study, job) for job in (*generator_jobs, *set_jobs)]
+    pseudo_labelled = [config.sets[name].teacher is not None for name in config.arms[arm].extra]
     return ArmCard(
         name=arm,
         title=config.title_of(arm),
         baseline=None if arm == config.baseline else config.baseline_of(arm),
-        seeds=config.seeds_of(arm),
-        synthetic=not all(own),
-        pseudo_labels=any(own),
-        train_minutes=tuple(sum(cost["seconds"] for cost in folds) / 60 for folds in costs),
-        peak_memory_mb=tuple(max(cost["peak_mb"] for cost in folds) for folds in costs),
-        generator_minutes=_minutes(study, drawn_by),
+        seeds=seeds,
+        synthetic=not all(pseudo_labelled),
+        pseudo_labels=any(pseudo_labelled),
+        train_minutes=tuple(sum(cost["seconds"] for cost in folds) / 60 for folds in runs),
+        peak_memory_mb=tuple(max(cost["peak_mb"] for cost in folds) for folds in runs),
+        generator_minutes=_minutes(study, generator_jobs),
         set_minutes=_minutes(study, set_jobs),
-        interrupted=any(cost["resumed"] for cost in (*made, *itertools.chain(*costs))),
+        interrupted=any(cost["resumed"] for cost in (*made, *itertools.chain(*runs))),
         settings=flatten_settings(config.arms[arm].train),
     )
 
 
-def _minutes(study: Study, jobs: Sequence[str]) -> float | None:
-    return sum(read_cost_of(study, job)["seconds"] for job in jobs) / 60 if jobs else None
+def _jobs_behind(study: Study, arm: str) -> tuple[list[str], list[str]]:
+    """The jobs that train the generators of an arm's sets, and those that make the sets, runs of teachers included."""
+    config = study.config
+    sets, teachers = config.prerequisites(arm)
+    runs = [run_name(name, seed, fold) for name in teachers for seed in config.seeds_of(name) for fold in study.folds]
+    generators = dict.fromkeys(config.sets[name].generator for name in sets)
+    trained = [name for name in generators if name != COPY_PASTE]
+    return _job_names(study, "generators", trained), [*_job_names(study, "sets", sets), *runs]
 
 
-def _jobs_of(kind: str, names: Collection[str], study: Study) -> list[str]:
+def _job_names(study: Study, kind: str, names: Iterable[str]) -> list[str]:
     return [job_name(kind, name, fold) for name in names for fold in study.folds]
 
 
-def read_cost_of(study: Study, job: str) -> dict[str, Any]:
+def _minutes(study: Study, jobs: Sequence[str]) -> float | None:
+    return sum(_read_cost(study, job)["seconds"] for job in jobs) / 60 if jobs else None
+
+
+def _read_cost(study: Study, job: str) -> dict[str, Any]:
     cost = read_cost(study.folder, job)
     if cost is None:
-        raise RunError(f"{study.folder}/jobs/{job}.json is gone; repeat the command, and the job is gone through again")
+        raise RunError(f"{study.folder}/jobs/{job}.json is missing; repeat the command, and the job runs again")
     return cost
 
 
 def draw_gallery(study: Study, counts: StudyCounts) -> Gallery:
+    """Example predictions of the baseline and of the arms that the study shows, from the first seed of each."""
     config = study.config
     shown = config.gallery or [name for name, arm in config.arms.items() if arm.extra][:GALLERY_ARMS]
     runs = {
-        arm: [study.folder / cell_name(arm, config.seeds_of(arm)[0], fold) for fold in study.folds]
+        arm: [study.run_path(arm, config.seeds_of(arm)[0], fold) for fold in study.folds]
         for arm in dict.fromkeys([config.baseline, *shown])
     }
-    known = None if study.classes is None else read_classes(Path(study.classes))
-    return study_gallery(counts, runs, open_scenes(study.test or study.data, classes=known))
+    classes = None if study.classes is None else read_classes(Path(study.classes))
+    return study_gallery(counts, runs, open_scenes(study.test or study.data, classes=classes))
 
 
 def write_power(study: Study) -> None:
-    """power.json, and in words: what this test set and this number of seeds can show, before anything else is known."""
+    """Write power.json and print it: the smallest gains that this test set and these numbers of seeds can detect.
+
+    Computed from the runs of the baseline alone.
+    """
     config = study.config
-    evaluations = read_cells(study, config.baseline)
-    card = _card(study, config.baseline)
-    arm = arm_of_evaluations(card, evaluations)
+    evaluations = read_evaluations(study, config.baseline)
+    arm = arm_of_evaluations(_describe_arm(study, config.baseline), evaluations)
     first = evaluations[0][0]
     sums = arm.unit_sums(first.record["settings"]["found_fraction"], images_of_evaluations(evaluations[0]).groups)
-    terms = {"arms": len(config.arms) - 1, "confidence": config.statistics.confidence, "power": config.power}
-    gains = {n: smallest_detectable_gain(sums, seeds=n, **terms) for n in config.seed_counts}  # type: ignore[arg-type]
-    power = describe_power(first.classes, gains, **terms)  # type: ignore[arg-type]
+    others, confidence = len(config.arms) - 1, config.statistics.confidence
+    gains = {
+        seeds: smallest_detectable_gain(sums, seeds=seeds, arms=others, confidence=confidence, power=config.power)
+        for seeds in config.seed_counts
+    }
+    power = describe_power(first.classes, gains, arms=others, confidence=confidence, power=config.power)
     write_json(study.folder / "power.json", power.model_dump(mode="json"))
     for seeds, by_score in {power.seeds: power.smallest_gain, **power.with_other_seeds}.items():
         for score, gain in by_score.items():
             if gain is not None:
-                say(f"found with {config.power:.0%} certainty by {seeds} seeds: {score} {100 * gain:.1f} points")
+                say(f"detected with {config.power:.0%} power by {seeds} seeds: {score} {100 * gain:.1f} points")

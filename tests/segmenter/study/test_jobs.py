@@ -1,4 +1,4 @@
-"""Jobs: once each, needs first, failures that stop only what needs them, workers that share one folder."""
+"""Jobs run once each, after what they need; a failure stops only what needs it; workers share one folder."""
 
 import json
 import os
@@ -13,7 +13,8 @@ import pytest
 
 from marsgen.core.errors import RunError
 from marsgen.core.process_group import SINGLE_PROCESS
-from segmenter.study.jobs import Job, _claim, environment_of_child, is_finished, read_cost, run_jobs
+from segmenter.study.child_process import environment_of_child
+from segmenter.study.jobs import Job, _claim, is_finished, read_cost, run_jobs
 
 VERSION = ("marsgen", "--version")
 WRONG = ("marsgen", "inspect", "--data", "nowhere.npz")
@@ -25,10 +26,10 @@ def acting(said: list[str], name: str, *needs: str) -> Job:
 
 def test_jobs_run_once_each_after_what_they_need(tmp_path):
     said: list[str] = []
-    jobs = [acting(said, "cells/b", "a"), acting(said, "a"), acting(said, "c", "cells/b")]
+    jobs = [acting(said, "runs/b", "a"), acting(said, "a"), acting(said, "c", "runs/b")]
     for _ in range(2):
         run_jobs(jobs, tmp_path, SINGLE_PROCESS)
-    assert said == ["a", "cells/b", "c"]
+    assert said == ["a", "runs/b", "c"]
 
 
 def test_a_command_leaves_its_cost_and_what_it_said(tmp_path):
@@ -66,11 +67,22 @@ def test_a_folder_of_finished_jobs_may_be_moved(tmp_path):
     assert is_finished(there, Job("a", (("marsgen", "inspect", "--help", "--out", str(there / "a")),)))
 
 
-def test_data_named_like_the_folder_are_no_part_of_it(tmp_path):
-    job = Job("a", (("marsgen", "inspect", "--data", "mars.npz", "--out", "mars/a"),))
-    moved = Job("a", (("marsgen", "inspect", "--data", "mars.npz", "--out", f"{tmp_path}/a"),))
+def test_a_file_named_like_the_folder_is_not_inside_it(tmp_path):
+    job = Job("a", (("marsgen", "inspect", "--classes", "mars.yaml", "--out", "mars/a"),))
+    moved = Job("a", (("marsgen", "inspect", "--classes", "mars.yaml", "--out", f"{tmp_path}/a"),))
     assert job.identity(Path("mars")) == moved.identity(tmp_path)
-    assert job.identity(Path("mars"))["commands"] == [["marsgen", "inspect", "--data", "mars.npz", "--out", "./a"]]
+    words = ["marsgen", "inspect", "--classes", "mars.yaml", "--out", "./a"]
+    assert job.identity(Path("mars"))["commands"] == [words]
+
+
+def test_data_of_a_finished_job_may_be_moved_but_its_options_may_not_change(tmp_path):
+    job = Job("a", (("marsgen", "inspect", "--help", "--data", "here.npz", "--against", "a.npz"),))
+    run_jobs([job], tmp_path, SINGLE_PROCESS)
+    assert is_finished(
+        tmp_path, Job("a", (("marsgen", "inspect", "--help", "--data", "there.npz", "--against", "a.npz"),))
+    )
+    with pytest.raises(RunError, match="finished with other settings"):
+        is_finished(tmp_path, Job("a", (("marsgen", "inspect", "--help", "--data", "here.npz", "--against", "b.npz"),)))
 
 
 def test_a_command_that_is_killed_is_said_to_be(tmp_path, monkeypatch):
@@ -78,7 +90,7 @@ def test_a_command_that_is_killed_is_said_to_be(tmp_path, monkeypatch):
         log.write("train: 40%")
         return -9, resource.getrusage(resource.RUSAGE_SELF)
 
-    monkeypatch.setattr("segmenter.study.jobs._run_command", killed)
+    monkeypatch.setattr("segmenter.study.jobs.run_command", killed)
     with pytest.raises(RunError, match="first a: killed by signal 9"):
         run_jobs([Job("a", (VERSION,))], tmp_path, SINGLE_PROCESS)
 
@@ -96,7 +108,7 @@ def test_two_workers_share_the_jobs(tmp_path):
     def slow(name: str) -> Job:
         return Job(name, action=lambda: (time.sleep(0.05), said.append(f"{name} {threading.get_ident()}")))
 
-    jobs = [slow(f"cells/{n}") for n in range(8)]
+    jobs = [slow(f"runs/{n}") for n in range(8)]
     workers = [threading.Thread(target=run_jobs, args=(jobs, tmp_path, SINGLE_PROCESS)) for _ in range(2)]
     for worker in workers:
         worker.start()
@@ -118,7 +130,7 @@ def test_a_child_that_outlives_its_worker_is_waited_for(tmp_path):
         assert lock is not None
 
 
-def test_a_child_knows_nothing_of_torchrun(monkeypatch):
+def test_a_child_sees_no_variable_of_torchrun(monkeypatch):
     kept = environment_of_child(
         {"RANK": "1", "WORLD_SIZE": "2", "MASTER_PORT": "1", "TORCHELASTIC_RUN_ID": "x", "A": "b"}
     )

@@ -1,0 +1,155 @@
+"""What `segmenter study` refuses before anything is trained: unsuitable data, and settings that a command rejects."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from marsgen.cleaning.dataset import Dataset, open_dataset
+from marsgen.core.config import DataConfig, build_config
+from marsgen.core.errors import ConfigError, DataError, RunError
+from marsgen.core.files import write_text
+from marsgen.core.runs import Run
+from marsgen.scenes.classes import ClassSet, read_classes
+from marsgen.scenes.scene import SceneSource, scene_key
+from marsgen.scenes.sources import open_scenes, open_test_set
+from segmenter.study.child_process import check_command
+from segmenter.study.folder import Study
+from segmenter.study.jobs import Job, config_path, is_finished
+from segmenter.study.plan import data_settings, recipe_of_run
+
+
+def check_data(study: Study) -> dict[str, Any]:
+    """Open all data of a study, and refuse what a command would refuse after hours of training.
+
+    Returns:
+        the inputs that the study's folder records: data, test scenes and unlabelled test_set, with fingerprints.
+    Raises:
+        ConfigError, DataError: settings or data that cannot be used, or nothing to score on.
+        RunError: a finished set was pseudo-labelled from other pictures.
+    """
+    classes = None if study.classes is None else read_classes(Path(study.classes))
+    if study.test is not None and study.config.folds:
+        raise ConfigError("with folds every scene of --data is tested once; leave out --test, or the folds")
+    data = build_config(DataConfig, data_settings(study, study.folds[0]), "train.data")
+    dataset = open_dataset(study.data, data, classes)
+    inputs = {"data": _identify(study.data, dataset.scenes) | {"classes": study.classes}}
+    test_set = open_test_set(study.data, dataset.scenes.classes)
+    if test_set is not None:  # a generator may be trained on these pictures, with or without a teacher in the study
+        inputs["test_set"] = {"fingerprint": test_set.fingerprint()}
+    test_scenes = None
+    if study.test is not None:
+        test_scenes = open_scenes(study.test, classes=classes)
+        inputs["test"] = _identify(study.test, test_scenes)
+        _refuse_unfit_test_scenes(test_scenes, dataset)
+    elif not dataset.split.test:
+        raise DataError(
+            f"{study.data}: nothing to score on; give labelled scenes with --test, or set aside a part: --folds 5, or "
+            "train.data.test_fraction=0.2"
+        )
+    _refuse_untrainable(study, dataset, data)
+    _check_pictures(study, dataset, test_scenes, classes)
+    return inputs
+
+
+def check_settings(jobs: Sequence[Job], folder: Path) -> None:
+    """Let every command of marsgen that is still to run check its settings (--dry-run).
+
+    The settings of segmenter's own commands are checked by `plan_jobs`.
+
+    Raises:
+        ConfigError: a command refuses its settings; the message names the job.
+    """
+    unfinished = [job for job in jobs if job.commands and not is_finished(folder, job)]
+    for job in unfinished:
+        write_text(config_path(folder, job.name), job.config)
+    different = {(job.commands[0][:2], job.config): job for job in unfinished if job.commands[0][0] == "marsgen"}
+    with ThreadPoolExecutor() as pool:  # in parallel, since each imports torch first
+        problems = pool.map(lambda job: check_command(job.commands[0]), different.values())
+        for job, problem in zip(different.values(), problems, strict=True):
+            if problem:
+                raise ConfigError(f"{job.name}: {problem}")
+
+
+def _identify(location: str, scenes: SceneSource) -> dict[str, Any]:
+    return {"location": location, "fingerprint": scenes.fingerprint()}
+
+
+def _refuse_untrainable(study: Study, dataset: Dataset, data: DataConfig) -> None:
+    """Refuse what `segmenter train` would refuse; only for arms that use the same part of the data as the study."""
+    from segmenter.training.batches import TrainingBatches
+    from segmenter.training.train import check_best_metric
+
+    for arm in study.config.arms:
+        _, settings = recipe_of_run(study, arm, study.config.seeds_of(arm)[0], study.folds[0])
+        if settings.data == data:
+            check_best_metric(settings, dataset)
+            TrainingBatches(settings, dataset)
+
+
+def _refuse_unfit_test_scenes(test: SceneSource, dataset: Dataset) -> None:
+    """Refuse test scenes of other classes, and test scenes that are trained on or validated with."""
+    if test.classes.names != dataset.scenes.classes.names:
+        raise DataError(
+            f"{test.location} has the classes {', '.join(test.classes.names)}; {dataset.scenes.location} has "
+            f"{', '.join(dataset.scenes.classes.names)}: give test data of the same classes, or use --classes"
+        )
+    if test.fingerprint() == dataset.scenes.fingerprint() and dataset.split.test:
+        return  # the same data, of which the test part is scored
+    seen = {dataset.survey.keys[i] for i in (*dataset.split.train, *dataset.split.val)}
+    for index, name in enumerate(test.names):
+        if scene_key(test.read(index)[0]) in seen:
+            raise DataError(
+                f"{test.location}: scene {name} is in {dataset.scenes.location} too, which networks are trained on; "
+                "give --test scenes of their own, or leave it out and use --folds 5"
+            )
+
+
+def _check_pictures(study: Study, dataset: Dataset, test: SceneSource | None, classes: ClassSet | None) -> None:
+    if not study.config.uses_pseudo_labels:
+        if study.unlabelled is not None:
+            raise ConfigError("--unlabelled: no arm is trained on a set with a teacher; leave it out")
+        return
+    pictures = open_scenes(study.pictures, classes=classes, labelled=False)
+    _refuse_unfit_pictures(pictures, dataset, test, folds=study.config.folds)
+    _refuse_other_pictures(study, pictures)
+
+
+def _refuse_unfit_pictures(pictures: SceneSource, dataset: Dataset, test: SceneSource | None, *, folds: int) -> None:
+    """Refuse pictures to pseudo-label that differ in channels or size, or that are validated with or tested.
+
+    With folds every scene is tested in some fold.
+    """
+    real, split = dataset.scenes, dataset.split
+    shapes = (pictures.shape, real.shape) if real.shape is not None else ()
+    if pictures.channels != real.channels or len(set(shapes)) > 1:
+        raise DataError(
+            f"{pictures.location}: images of {pictures.channels} channels and height and width {pictures.shape}; those "
+            f"of {real.location} have {real.channels} and {real.shape}: give unlabelled pictures of the same kind"
+        )
+    held_out = range(len(real)) if folds else (*split.val, *split.test, *split.beyond_limit)
+    keys = {dataset.survey.keys[i]: real.location for i in held_out}
+    if test is not None:
+        keys |= {scene_key(test.read(i)[0]): test.location for i in range(len(test))}
+    for index, name in enumerate(pictures.names):
+        if where := keys.get(scene_key(pictures.read(index)[0])):
+            raise DataError(
+                f"{pictures.location}: picture {name} is a held-out scene of {where} too, which no arm may be trained "
+                "on; give --unlabelled pictures of their own"
+            )
+
+
+def _refuse_other_pictures(study: Study, pictures: SceneSource) -> None:
+    """Refuse other unlabelled pictures than those that a set of this study was made from."""
+    for name in study.config.used_sets:
+        for fold in study.folds if study.config.sets[name].teacher is not None else ():
+            folder = study.path("sets", name, fold)
+            if not (folder / "config.yaml").is_file():
+                continue
+            there = Run.load(folder, "segmenter pseudo-label", finished=False).inputs["data"]
+            if there["fingerprint"] != pictures.fingerprint():
+                raise RunError(
+                    f"{folder} was labelled from {there['location']} (fingerprint {there['fingerprint']}), and "
+                    f"{pictures.location} has fingerprint {pictures.fingerprint()}; give the same pictures with "
+                    "--unlabelled, or the set another name"
+                )
