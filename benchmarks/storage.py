@@ -182,7 +182,8 @@ def use(folder: str, traced: bool) -> None:
     from marsgen.cleaning.dataset import open_dataset
     from marsgen.core.config import DataConfig
     from segmenter.config import TrainConfig
-    from segmenter.training.batches import TrainingBatches, describe_extra, open_extras
+    from segmenter.training.batches import TrainingBatches
+    from segmenter.training.extras import describe_extra, open_extras
 
     dataset = open_dataset("sim:200,size=32x32", DataConfig())
     Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here; opening the real scenes has its own

@@ -30,7 +30,8 @@ from marsgen.cleaning.dataset import open_dataset
 from marsgen.core.runs import Run
 from segmenter.config import LossConfig, TrainConfig
 from segmenter.training.losses import SegmentationLoss
-from segmenter.training.train import draw_network, train
+from segmenter.training.model import init_network
+from segmenter.training.train import train
 
 BATCH, SHAPE, CLASSES = 16, (64, 128), 4
 PEER_DECODER = (256, 128, 64, 32, 16)
@@ -69,7 +70,7 @@ class Trainer:
 def measure_speed(rounds: int, steps: int) -> None:
     """Print images/s of both and the ratio."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    ours = Trainer(draw_network(TrainConfig(), 1, CLASSES)[0], device)
+    ours = Trainer(init_network(TrainConfig(), 1, CLASSES)[0], device)
     peer = Trainer(smp.Unet(encoder_weights=None, in_channels=1, classes=CLASSES), device)
     for trainer in (ours, peer):
         trainer.seconds(1)  # warm-up

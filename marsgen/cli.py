@@ -42,6 +42,7 @@ SETTINGS = {
     "synthesize": "marsgen.synthesis.synthesize:SynthesizeConfig",
     "preview": "marsgen.commands.preview:PreviewConfig",
     "export": "marsgen.commands.export:ExportConfig",
+    "import": "marsgen.scenes.formats.reading:ReadingConfig",
     "score": "marsgen.commands.score:ScoreConfig",
     "demo": "marsgen.commands.demo:DemoConfig",
 }
@@ -69,6 +70,8 @@ class Target(StrEnum):
     png = "png"
     webdataset = "webdataset"
     parquet = "parquet"
+    coco = "coco"
+    yolo = "yolo"
 
 
 class Kind(StrEnum):
@@ -113,6 +116,59 @@ def inspect(
     for line in inspect_dataset(data, settings, known, folder, against=against, replace=not named).lines:
         say(line)
     say(f"wrote {folder / 'inspect.html'}")
+
+
+@app.command("import")
+def import_(
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="Folder or file of another tool: LabelMe, COCO, YOLO, Pascal VOC, CVAT, Cityscapes, CamVid, class "
+            "folders, Hugging Face, Parquet, GeoTIFF.",
+            metavar="SOURCE",
+            show_default=False,
+        ),
+    ],
+    format_: Annotated[
+        str | None,
+        typer.Option("--format", help="Which format it is, where it looks like more than one.", metavar="NAME"),
+    ] = None,
+    classes: Classes = None,
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+    out: Out = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be read and decided, print the classes.yaml, and stop.")
+    ] = False,
+) -> None:
+    """Turn somebody else's data set into images/, labels/ and a classes.yaml, and say what was decided on the way."""
+    from marsgen.commands.import_data import count_rows, count_scenes, describe, draft, draft_of_ids, import_data
+    from marsgen.core.config import load_config
+    from marsgen.core.runs import Run
+    from marsgen.scenes.formats.reading import ReadingConfig
+    from marsgen.scenes.layout import Layout
+    from marsgen.scenes.sources import find_path, needs_classes, open_source
+
+    given = [f"format={json.dumps(format_)}"] if format_ else []
+    settings = load_config(ReadingConfig, config, [*(overrides or ()), *given])
+    known = read_class_set(classes)
+    if dry_run and known is None and settings.format is None and needs_classes(find_path(source)):
+        for line in draft_of_ids(find_path(source)):
+            say(line)
+        return
+    scenes = open_source(source, settings, known)
+    if dry_run:
+        lines = describe(scenes, count_rows(scenes, count_scenes(scenes)))
+        for line in [*lines, draft(scenes.classes, Layout(groups=settings.groups)).rstrip()]:
+            say(line)
+        return
+    inputs = {"data": {"location": source, "fingerprint": scenes.fingerprint(), "classes": classes and str(classes)}}
+    name = find_path(source).resolve().name
+    run = Run.start(out or OUTPUTS / f"{name}-import", "marsgen import", settings, inputs)
+    if not run.finished:
+        for line in import_data(settings, run, scenes):
+            say(line)
+    _say_finished(run)
 
 
 @app.command("train-generator")
@@ -284,7 +340,7 @@ def synthesize(
     )
     from marsgen.synthesis.synthesize import synthesize as make
 
-    given: list[str] = [f"classes=[{','.join(class_)}]"] if class_ else []
+    given: list[str] = [f"classes={json.dumps(class_, ensure_ascii=False)}"] if class_ else []
     given += [f"n={n}"] if n else []
     given += [f"mode={mode.value}"] if mode else []
     given += [f"draw.strength={strength}"] if strength is not None else []
@@ -404,14 +460,15 @@ def export(
         ),
     ],
     to: Annotated[
-        Target | None, typer.Option("--to", help="What to write: PNG pairs, tars or tables.", show_default="png")
+        Target | None,
+        typer.Option("--to", help="What to write: PNG pairs, tars, tables or objects.", show_default="png"),
     ] = None,
     classes: Classes = None,
     config: ConfigFile = None,
     overrides: Overrides = None,
     out: Out = None,
 ) -> None:
-    """Write a data set in another format: PNG folder, WebDataset tars or Parquet."""
+    """Write a data set in another format: PNG folder, WebDataset tars, Parquet, COCO or YOLO."""
     from marsgen.commands.export import ExportConfig, check_writable
     from marsgen.commands.export import export as write
     from marsgen.core.config import load_config

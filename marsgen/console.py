@@ -1,6 +1,8 @@
 """What the two command lines share: common options, and errors as one line with exit code 2."""
 
 import errno
+import io
+import logging
 import os
 import sys
 from collections.abc import Callable
@@ -99,16 +101,13 @@ def say_data(dataset: "Dataset") -> None:
         say(f"note: {warning}")
 
 
-def run_app(app: typer.Typer, program: str, prepare: Callable[[list[str]], list[str]] = list) -> None:
-    """Run a command line. A user's mistake is one line on standard error and exit code 2; a bug is a traceback.
-
-    Args:
-        prepare: rewrites the arguments before they are parsed.
-    """
+def run_app(app: typer.Typer, program: str) -> None:
+    """Run a command line. A user's mistake is one line on standard error and exit code 2; a bug is a traceback."""
     if not is_first_process():
         os.environ["TQDM_DISABLE"] = "1"  # tqdm's own switch, read when it is first imported: one process shows bars
+    _show_notes()
     try:
-        code = app(prepare(sys.argv[1:]), standalone_mode=False, prog_name=program)
+        code = app(sys.argv[1:], standalone_mode=False, prog_name=program)
     except InputError as problem:
         _stop(str(problem))
     except UsageError as problem:
@@ -124,6 +123,30 @@ def run_app(app: typer.Typer, program: str, prepare: Callable[[list[str]], list[
             raise
         _stop(f"{problem.filename or 'output'}: {problem.strerror}; mend that and repeat the command, it goes on")
     sys.exit(code if isinstance(code, int) else 0)
+
+
+class _NoteHandler(logging.Handler):
+    """Prints each warning of the package once, as a note."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self._said: set[str] = set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        note = record.getMessage()
+        if note not in self._said:
+            self._said.add(note)
+            say_note(note)
+
+
+def _show_notes() -> None:
+    """Let notes of readers through, and let no console fail over a letter that its encoding lacks."""
+    logger = logging.getLogger("marsgen")
+    logger.handlers = [_NoteHandler()]
+    logger.propagate = False
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _stop(sentence: str) -> None:

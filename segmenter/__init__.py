@@ -2,12 +2,13 @@
 
 Data flow one way, and each folder stands for one stage; CONTRIBUTING.md has the order of imports:
 
-    networks/       U-Net, U-Net on a ready-made encoder, MarsSeg, and the single-layer baseline
-    training/       the training loop, batches of real and synthetic scenes, augmentation, losses
+    networks/       U-Net, U-Net on a ready-made encoder, MarsSeg, the single-layer baseline; wrappers of their logits
     inference/      label maps from trained networks: sliding window, calibration, pseudo-labels, judge for marsgen
+    training/       the training loop and validation, batches, extra scenes, augmentation, losses, several processes
     evaluation/     a confusion matrix per image, and which regions of a class were found
     results/        counts -> scores and gains with intervals -> verdicts -> text, tables, figures, page
     study/          experiments of many runs (arms x seeds x folds) as one resumable job
+    config.py       the settings of every command, listed; each stands in the folder that reads it
     cli.py          the command `segmenter`; SETTINGS lists the settings of every command
 
 Of marsgen it imports core, scenes, cleaning, provenance, console and pages.html, nothing else; marsgen never imports

@@ -1,9 +1,8 @@
 """The `segmenter` command: parse, open the run, call one stage, print the summary."""
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -36,7 +35,7 @@ app = typer.Typer(
 
 SETTINGS = {
     "train": "segmenter.config:TrainConfig",
-    "evaluate": "segmenter.evaluation.evaluate:EvaluateConfig",
+    "evaluate": "segmenter.config:EvaluateConfig",
     "predict": "segmenter.config:PredictConfig",
     "pseudo-label": "segmenter.config:PseudoLabelConfig",
     "compare": "segmenter.results.compare:CompareConfig",
@@ -65,7 +64,9 @@ def train(
     extra: Annotated[
         list[str] | None,
         typer.Option(
-            "--extra", help="Folders of synthetic or pseudo-labelled scenes that join training.", metavar="DIR..."
+            "--extra",
+            help="Folder of synthetic or pseudo-labelled scenes to train on too. Repeatable.",
+            metavar="DIR",
         ),
     ] = None,
     classes: Classes = None,
@@ -74,49 +75,23 @@ def train(
     out: Out = None,
     dry_run: DryRun = False,
 ) -> None:
-    """Train a segmenter on real scenes, and on synthetic ones where given; a repeated command goes on where it was."""
-    from marsgen.cleaning.dataset import open_dataset
+    """Train a segmenter on real scenes, and on synthetic ones where given; a repeated command resumes."""
     from marsgen.core.config import load_config
-    from marsgen.core.process_group import join_process_group
-    from marsgen.core.runs import Run
-    from segmenter.config import TrainConfig
-    from segmenter.training.batches import TrainingBatches, describe_extra, open_extras
-    from segmenter.training.train import check_best_metric, draw_network
-    from segmenter.training.train import train as fit
+    from segmenter.training.config import TrainConfig
 
     settings = load_config(TrainConfig, config, overrides or ())
     if dry_run:
         return say_settings(settings)
-    dataset = open_dataset(data, settings.data, read_class_set(classes))
-    extras = open_extras(extra or (), dataset)
-    check_best_metric(settings, dataset)
-    process_group = join_process_group()
-    TrainingBatches(
-        settings, dataset, extras, process_group
-    )  # what cannot be trained on is refused before a folder exists
-    _, pretrained = draw_network(settings, dataset.scenes.channels, len(dataset.scenes.classes))
+    from segmenter.training.start import open_training
+    from segmenter.training.train import train as fit
+
     folder = out or OUTPUTS / _run_name(extra or (), settings.seed)
-    inputs: dict[str, Any] = {
-        "data": {"location": data, "fingerprint": dataset.scenes.fingerprint(), "classes": classes and str(classes)},
-        "extra": [describe_extra(source) for source in extras],
-    }
-    if pretrained:  # other weights under the same name are another run
-        inputs["pretrained"] = pretrained
-    with process_group.main_process_first():
-        run = Run.start(
-            folder,
-            "segmenter train",
-            settings,
-            inputs,
-            without_effect=("workers", "cuda_graph"),
-            writes=process_group.is_main_process,
-        )
-    say_data(dataset)
-    for source in extras:
+    training = open_training(settings, data, extra or (), classes, folder)
+    say_data(training.dataset)
+    for source in training.extras:
         say(f"extra: {len(source)} scenes of {source.location}")
-    if not run.finished:
-        fit(settings, run, dataset, extras)
-    summary = run.summary
+    fit(settings, training.run, training.dataset, training.extras)
+    summary = training.run.summary
     score = f"{settings.best_metric} {summary['best_score']:.3f} on val"
     say(f"best step {summary['best_step']} of {summary['steps']}   {score}")
     say(f"wrote {folder}")
@@ -143,31 +118,24 @@ def evaluate(
         ),
     ] = None,
 ) -> None:
-    """Score runs on labelled test scenes: IoU, precision and recall per class, and the share of regions found."""
-    from functools import partial
-
+    """Score runs on labelled test scenes: IoU, precision and recall per class, and the regions found."""
     from marsgen.core.config import load_config
     from marsgen.core.errors import RunError
-    from marsgen.core.runs import Run
     from marsgen.scenes.sources import open_scenes
-    from segmenter.evaluation.evaluate import EvaluateConfig, choose_scenes, evaluation_folder, evaluation_lines
-    from segmenter.evaluation.evaluate import evaluate as score
-    from segmenter.inference.predict import load_segmenter, predict_indices
+    from segmenter.evaluation.config import EvaluateConfig
+    from segmenter.evaluation.evaluate import evaluate_run
+    from segmenter.evaluation.summary import evaluation_lines
 
     settings = load_config(EvaluateConfig, config, overrides or ())
     if out is not None and len(runs) > 1:
         raise RunError("--out names one folder, and several runs were given; leave it out and each run keeps its own")
     source = open_scenes(data, classes=read_class_set(classes))
     for folder in runs:
-        run = Run.load(folder, "segmenter train")
-        network, known, record = load_segmenter(folder)
-        chosen = choose_scenes(run, source, settings.part)
-        predict = partial(predict_indices, network, ask=settings)
-        evaluation = score(run, source, chosen, known, predict, settings, out, channels=record["channels"])
+        evaluation = evaluate_run(folder, source, settings, out)
         say(f"{folder} on {data}")
         for line in evaluation_lines(evaluation):
             say(line)
-        say(f"wrote {out or evaluation_folder(run, source, chosen.part, settings)}\n")
+        say(f"wrote {evaluation.folder}\n")
 
 
 @app.command()
@@ -289,25 +257,13 @@ def predict(
 ) -> None:
     """Label images: the course's CSV for its npz, PNG label maps for everything else."""
     from marsgen.core.config import load_config
-    from marsgen.core.files import file_fingerprint
-    from marsgen.core.runs import Run
-    from marsgen.scenes.sources import open_scenes
-    from segmenter.config import PredictConfig
-    from segmenter.inference.predict import check_images
-    from segmenter.inference.predict import predict as label
+    from segmenter.inference.config import PredictConfig
+    from segmenter.inference.predict import predict_data
 
     settings = load_config(PredictConfig, config, overrides or ())
-    Run.load(run, "segmenter train")
-    scenes = open_scenes(data, classes=read_class_set(classes), labelled=False)
-    check_images(settings, run, scenes)
-    inputs = {
-        "run": str(run),
-        "weights_fingerprint": file_fingerprint(run / "best.safetensors"),
-        "data": {"location": data, "fingerprint": scenes.fingerprint(), "classes": classes and str(classes)},
-    }
     folder = out or OUTPUTS / f"predictions-{run.name}-{Path(data).stem.replace(':', '-')}"
-    result = label(settings, Run.start(folder, "segmenter predict", settings, inputs), run, scenes)
-    say(f"{len(scenes)} images labelled")
+    images, result = predict_data(settings, run, data, classes, folder)
+    say(f"{images} images labelled")
     say(f"wrote {result}")
 
 
@@ -320,47 +276,23 @@ def pseudo_label(
     out: Out = None,
     dry_run: DryRun = False,
 ) -> None:
-    """Label images with trained runs, and keep what they are surest of as a folder for `segmenter train --extra`.
+    """Label images with trained runs, and keep the most confident labels as a folder for `segmenter train --extra`.
 
-    Of an npz with a test_set, that is labelled; labels that the images have are not looked at.
+    Labels that the images already have are not read. Of an npz with a test_set, the test_set is labelled.
     """
     from marsgen.core.config import load_config
-    from marsgen.core.runs import Run
-    from marsgen.scenes.sources import open_scenes
-    from segmenter.config import PseudoLabelConfig
-    from segmenter.inference.pseudo_labels import open_teachers, summary_lines
-    from segmenter.inference.pseudo_labels import pseudo_label as label
+    from segmenter.inference.config import PseudoLabelConfig
 
     settings = load_config(PseudoLabelConfig, config, overrides or ())
     if dry_run:
         return say_settings(settings)
-    for folder in runs:
-        Run.load(folder, "segmenter train")
-    scenes = open_scenes(data, labelled=False)
-    teachers = open_teachers(runs, scenes)
-    inputs = {"teachers": teachers.runs, "data": {"location": data, "fingerprint": scenes.fingerprint()}}
+    from segmenter.inference.pseudo_labels import pseudo_label_data, summary_lines
+
     more = f"-and-{len(runs) - 1}-more" if len(runs) > 1 else ""
     folder = out or OUTPUTS / f"pseudo-{runs[0].name}{more}-{Path(data).stem.replace(':', '-')}"
-    run = Run.start(folder, "segmenter pseudo-label", settings, inputs)
-    label(settings, run, teachers, scenes)
-    for line in summary_lines(run.summary):
+    for line in summary_lines(pseudo_label_data(settings, runs, data, folder)):
         say(line)
     say(f"wrote {folder}")
-
-
-def _expand_extra(arguments: Sequence[str]) -> list[str]:
-    """`--extra A B` -> `--extra A --extra B`: the command line library knows only one value per option."""
-    expanded: list[str] = []
-    takes_more = False
-    for argument in arguments:
-        if takes_more and not argument.startswith("-") and expanded[-1] != "--extra":
-            expanded.append("--extra")
-        elif argument.startswith("-"):
-            if expanded[-1:] == ["--extra"]:
-                raise ConfigError("--extra needs at least one folder of synthetic scenes")
-            takes_more = argument == "--extra"
-        expanded.append(argument)
-    return expanded
 
 
 @app.command()
@@ -377,7 +309,7 @@ def settings(
 
 def main() -> None:
     """Entry point of the console script."""
-    run_app(app, "segmenter", prepare=_expand_extra if sys.argv[1:2] == ["train"] else list)
+    run_app(app, "segmenter")
 
 
 if __name__ == "__main__":

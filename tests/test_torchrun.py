@@ -134,7 +134,7 @@ def test_a_batch_that_does_not_divide_is_refused_by_all_and_said_once(shared):
 
 
 def test_a_studys_processes_may_be_more_than_the_gpus(tmp_path):
-    script = tmp_path / "foremen.py"
+    script = tmp_path / "controllers.py"
     script.write_text(
         "import sys, torch\n"
         "torch.cuda.is_available, torch.cuda.device_count = lambda: True, lambda: 1\n"

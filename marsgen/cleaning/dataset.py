@@ -120,6 +120,7 @@ def divide(
     Raises:
         DataError: it cannot be had; the message names the data set.
     """
+    refuse_no_label(scenes, survey)
     left_out, notes = choose_left_out(repeated, len(scenes), config.suspects)
     try:
         split = split_scenes(
@@ -135,7 +136,8 @@ def divide(
     except DataError as problem:
         hint = f"; {len(left_out)} suspects are left out, data.suspects=keep keeps them" if left_out else ""
         raise DataError(f"{scenes.location}: {problem}{hint}") from None
-    return replace(split, warnings=(*notes, *filter(None, [copies.note]), *split.warnings))
+    remarks = (*notes, *filter(None, [copies.note]), *split.warnings, *_absent_rare(scenes, survey))
+    return replace(split, warnings=remarks)
 
 
 def group_copies(
@@ -158,6 +160,20 @@ def group_copies(
         largest=len(scenes) - ceil(held_out * len(scenes)),
         fewest=config.folds or 2 + (config.test_fraction > 0),
     )
+
+
+def refuse_no_label(scenes: SceneSource, survey: Survey) -> None:
+    """Raise DataError where no pixel of any scene carries a label."""
+    if len(survey) and not survey.pixels[:, :-1].any():
+        raise DataError(
+            f"{scenes.location}: no pixel carries a label: all {len(survey)} label maps hold the ignored id "
+            f"{scenes.classes.ignored} only; correct `ignored` in the classes file, or label the pictures"
+        )
+
+
+def _absent_rare(scenes: SceneSource, survey: Survey) -> list[str]:
+    absent = [name for name in scenes.classes.rare if not survey.shows[:, scenes.classes.index(name)].any()]
+    return [f"rare class {name} is in no scene" for name in absent]
 
 
 def _name_maps(repetitions: list[int]) -> str:

@@ -49,8 +49,9 @@ def split_scenes(
 
     Args:
         groups: name of the group of each scene; None = unknown.
-        parts: "train" or "test" for each scene where the data set fixes it. Then nothing else becomes test, and
-            training scenes that share a group or a picture with a test scene are left out.
+        parts: "train", "val" or "test" for each scene where the data set fixes it. Then nothing else becomes test, and
+            training scenes that share a group or a picture with a test scene are left out. With "val", all of the split
+            is as shipped, unless folds are asked for.
         copies: lists of scenes that have to stay together beside groups and exact copies.
         left_out: scenes that go to no part.
         rare: names of the classes that `config.rare_scenes` counts.
@@ -59,8 +60,10 @@ def split_scenes(
             data without a rare class.
     """
     kept = sorted(set(range(len(survey))) - set(left_out))
-    units = _join_units(survey, groups, copies, kept)
     warnings: list[str] = []
+    if parts is not None and "val" in parts and not config.folds:
+        return _shipped_split(survey, config, class_names, groups, parts, kept, rare, warnings)
+    units = _join_units(survey, groups, copies, kept)
     test: tuple[int, ...] = ()
     shares = {
         "train": 1 - config.val_fraction - config.test_fraction,
@@ -98,6 +101,54 @@ def split_scenes(
     split = Split(train, chosen["val"], test or chosen.get("test", ()), tuple(warnings), beyond)
     check_disjoint(split, survey.keys, groups)
     return split
+
+
+def _shipped_split(
+    survey: Survey,
+    config: DataConfig,
+    class_names: Sequence[str],
+    groups: Sequence[str] | None,
+    parts: Sequence[str],
+    kept: Sequence[int],
+    rare: Sequence[str],
+    warnings: list[str],
+) -> Split:
+    """The split that a data set ships, as it is: train, val and, where it has one, test.
+
+    Training scenes of the same group or picture as a val or test scene are left out, and said; so are val scenes of the
+    same picture as a test scene.
+
+    Raises:
+        DataError: nothing is left to train on.
+    """
+    chosen: dict[str, tuple[int, ...]] = {}
+    taken: set[object] = set()
+    for part in ("test", "val", "train"):
+        there = [scene for scene in kept if parts[scene] == part]
+        own = [scene for scene in there if not _marks(scene, survey, groups) & taken]
+        if lost := len(there) - len(own):
+            warnings.append(f"{lost} {part} scenes left out: of the same group or picture as a scene of another part")
+        taken |= {mark for scene in own for mark in _marks(scene, survey, groups)}
+        chosen[part] = tuple(own)
+    warnings.append("the split is the one that the data set ships; val_fraction and test_fraction have no effect")
+    if not chosen["train"] or not chosen["val"]:
+        raise DataError("the split that the data set ships leaves no scene to train on, or none to validate on")
+    for index in np.flatnonzero(survey.shows[list(kept)].any(0)):
+        lacking = [part for part in ("train", "val") if not survey.shows[list(chosen[part]), index].any()]
+        if lacking:
+            warnings.append(f"{class_names[int(index)]} is not in {' and '.join(lacking)} of the split that is shipped")
+    train = chosen["train"]
+    beyond: tuple[int, ...] = ()
+    if config.rare_scenes is not None:
+        train, beyond = _limit_rare(survey, train, config, [class_names.index(name) for name in rare], warnings)
+    split = Split(train, chosen["val"], chosen["test"], tuple(warnings), beyond)
+    check_disjoint(split, survey.keys, groups)
+    return split
+
+
+def _marks(scene: int, survey: Survey, groups: Sequence[str] | None) -> set[object]:
+    """What a scene shares with others that must not stand in another part: its picture, and its group."""
+    return {("picture", survey.keys[scene])} | ({("group", groups[scene])} if groups is not None else set())
 
 
 def check_disjoint(split: Split, keys: Sequence[str], groups: Sequence[str] | None = None) -> None:

@@ -1,4 +1,4 @@
-"""`marsgen export`: a data set in another format: a folder of PNG pairs, WebDataset tars, or Parquet files.
+"""`marsgen export`: a data set in another format: PNG pairs, WebDataset tars, Parquet files, or objects.
 
 Scenes are read, encoded and written one after the other; memory does not grow with their number. classes.yaml is
 written too, and for synthetic scenes synth.json, which says what their generator was trained on.
@@ -16,6 +16,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import Field
 from tqdm import tqdm
 
+from marsgen.commands.export_objects import write_coco, write_yolo
 from marsgen.core.config import Config
 from marsgen.core.errors import ConfigError
 from marsgen.core.files import filling_bytes, write_stream
@@ -36,9 +37,11 @@ Made = TypeVar("Made")
 class ExportConfig(Config):
     """Settings of `marsgen export`."""
 
-    to: Literal["png", "webdataset", "parquet"] = "png"
+    to: Literal["png", "webdataset", "parquet", "coco", "yolo"] = "png"
     """png: images/ and labels/; webdataset: tars of NAME.image.png, NAME.label.png, NAME.json; parquet: columns name,
-    image, labels (PNG bytes), manifest (json)"""
+    image, labels (PNG bytes), manifest (json); coco: annotations.json with run-length masks; yolo: outlines"""
+    background: str = "background"
+    """coco and yolo: the class that is what no object covers; "" = all classes become objects"""
     scenes_per_file: int = Field(10_000, ge=1)
     """webdataset and parquet: pairs in every file but the last"""
 
@@ -60,6 +63,9 @@ def export(config: ExportConfig, run: Run, scenes: SceneSource) -> None:
         if config.to == "png":
             _write_folder(run.folder, scenes, pool, bar)
             run.finish({"pairs": len(scenes)})
+        elif config.to in ("coco", "yolo"):
+            write = write_coco if config.to == "coco" else write_yolo
+            run.finish(write(run.folder, scenes, config.background, bar.update))
         else:
             files = _write_files(config, run.folder, scenes, pool, bar)
             run.finish({"pairs": len(scenes), "files": files})

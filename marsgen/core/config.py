@@ -88,10 +88,48 @@ def _sentence(model: type[BaseModel], error: Any) -> str:
     if error["type"] == "extra_forbidden":
         fields = _fields_at(model, keys[:-1])
         return f"unknown key '{dotted}'{nearest(keys[-1], fields)}; the keys there are {', '.join(sorted(fields))}"
-    reason = error["msg"].removeprefix("Value error, ")
-    if isinstance(error["input"], dict):  # a block of settings that do not fit together: the reason names the keys
-        return f"{dotted}: {reason}" if dotted else reason
-    return f"{dotted or 'config'} is {error['input']!r}: {reason}"
+    found = error["input"]
+    if error["type"] == "missing":
+        return f"{dotted} is missing"
+    if error["type"] == "value_error":
+        words = error["msg"].removeprefix("Value error, ")
+        return f"{dotted}: {words}" if isinstance(found, (dict, BaseModel)) and dotted else words
+    shown = "a block of settings" if isinstance(found, dict) else repr(found)
+    return f"{dotted or 'config'} is {shown}; expected {_expected(error)}"
+
+
+_EXPECTED = {
+    "int": "a whole number",
+    "float": "a number",
+    "finite": "a number",
+    "bool": "true or false",
+    "string": "a text",
+    "tuple": "a list in brackets, such as [64,128]",
+    "list": "a list in brackets, such as [a,b]",
+    "dict": "a block of settings, key by key",
+    "model": "a block of settings, key by key",
+    "none": "null",
+}
+"""begin of a pydantic error type -> what was expected there"""
+_BOUNDS = {
+    "greater_than": ("gt", "more than"),
+    "greater_than_equal": ("ge", "at least"),
+    "less_than": ("lt", "less than"),
+    "less_than_equal": ("le", "at most"),
+    "too_short": ("min_length", "a list of at least"),
+    "too_long": ("max_length", "a list of at most"),
+}
+
+
+def _expected(error: Any) -> str:
+    """What a pydantic error wants, in our words."""
+    kind, context = error["type"], error.get("ctx", {})
+    if kind in _BOUNDS:
+        key, words = _BOUNDS[kind]
+        return f"{words} {context[key]}"
+    if kind == "literal_error":
+        return f"one of {context['expected'].replace(' or ', ', ')}"
+    return _EXPECTED.get(kind.partition("_")[0], error["msg"])
 
 
 def _fields_at(model: type[BaseModel], keys: Sequence[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""ProcessGroup: the processes that torchrun started for one command, or this one alone."""
+"""ProcessGroup: the processes that torchrun started for one command, or a single process."""
 
 import hashlib
 import os
@@ -10,7 +10,7 @@ __all__ = ["SINGLE_PROCESS", "ProcessGroup", "first_to_say", "join_controllers",
 
 
 class ProcessGroup(Protocol):
-    """Processes that work together, as accelerate's PartialState tells it."""
+    """Processes that share one command; accelerate's PartialState has the same members."""
 
     process_index: int
     num_processes: int
@@ -24,7 +24,7 @@ class ProcessGroup(Protocol):
 
 
 class _SingleProcess:
-    """A process of its own."""
+    """One process without torchrun."""
 
     process_index, num_processes, is_main_process = 0, 1, True
 
@@ -39,9 +39,9 @@ SINGLE_PROCESS: ProcessGroup = _SingleProcess()
 
 
 class _Controllers:
-    """Processes that leave computing to children, so there may be more of them than GPUs.
+    """Processes that only start child commands, so there may be more of them than GPUs.
 
-    accelerate's barrier asks for the GPU whose number is the process's, also where the processes talk through gloo.
+    They use torch.distributed directly: accelerate's barrier needs a GPU for every process, even through gloo.
     """
 
     def __init__(self) -> None:
@@ -67,9 +67,9 @@ class _Controllers:
 
 
 def join_process_group() -> ProcessGroup:
-    """The processes that torchrun started, or this one alone.
+    """The processes that torchrun started, or SINGLE_PROCESS.
 
-    Without a GPU they talk through gloo. (`accelerate launch --cpu --num_processes 2` starts only one process.)
+    Without a GPU they communicate through gloo. (`accelerate launch --cpu --num_processes 2` starts only one process.)
     """
     if _count_started() == 1:
         return SINGLE_PROCESS
@@ -80,14 +80,14 @@ def join_process_group() -> ProcessGroup:
 
 
 def join_controllers() -> ProcessGroup:
-    """The processes that torchrun started, any number of them on one GPU, or this one alone; they only talk."""
+    """The processes that torchrun started, any number of them on one GPU, or SINGLE_PROCESS; they compute nothing."""
     return SINGLE_PROCESS if _count_started() == 1 else _Controllers()
 
 
 def first_to_say(sentence: str) -> bool:
-    """Whether no other process of the process group has said this; for what all may have to say, joined or not.
+    """Whether this is the first process to report `sentence`; works before and after the process group is joined.
 
-    True as well where the others cannot be asked: better twice than not at all.
+    True as well where the others cannot be reached: printing twice is better than not at all.
     """
     if _count_started() == 1:
         return True

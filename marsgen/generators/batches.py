@@ -1,4 +1,4 @@
-"""Training batches for generators: windows of scenes, rare ones more often, with an inpainting mask in each."""
+"""Training batches of the generators: windows of scenes, rare ones more often, each with an inpainting mask."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,14 +12,14 @@ from marsgen.scenes.scene import SceneSource
 
 @dataclass(frozen=True, eq=False)
 class InpaintingBatch:
-    """B equal-sized windows with an inpainting mask to fill in each."""
+    """B equal-sized windows, each with an inpainting mask."""
 
     images: np.ndarray
     """(B, h, w, channels) uint8 real pixels"""
     indices: np.ndarray
     """(B, h, w) uint8 class indices, 255 = ignored"""
     inpainting_mask: np.ndarray
-    """(B, h, w) float32 in [0, 1], 1 = to be drawn"""
+    """(B, h, w) float32 in [0, 1], 1 = to be generated"""
     seeds: np.ndarray
     """(B,) uint64 for the noise of each sample"""
     labelled: np.ndarray
@@ -28,7 +28,7 @@ class InpaintingBatch:
 
 @dataclass(frozen=True)
 class InpaintingSampler:
-    """Draws training batches; sample b of step s is a pure function of (seed, s, b)."""
+    """Training batches; sample b of step s is a pure function of (seed, s, b)."""
 
     scenes: SceneSource
     train: Sequence[int]
@@ -97,7 +97,7 @@ class InpaintingSampler:
 def cut_window(
     image: np.ndarray, indices: np.ndarray, size: tuple[int, int], rare: Sequence[int], rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A window of `size` out of image and label map; half of those from scenes with a rare class hold a pixel of it."""
+    """A random window of `size`; where the scene shows a rare class, half of the windows contain a pixel of it."""
     pixels = np.argwhere(np.isin(indices, rare)) if indices.shape != size else np.empty((0, 2))
     aim = pixels[rng.integers(len(pixels))] if len(pixels) and rng.random() < 0.5 else None
     corner = []
@@ -112,11 +112,11 @@ def cut_window(
 
 
 def soft_window(indices: np.ndarray, rare: Sequence[int], rng: np.random.Generator) -> np.ndarray:
-    """A random inpainting mask with a soft rim: half of them round a region of a rare class where the window shows one.
+    """A random inpainting mask with a soft edge; half of them surround a region of a rare class where there is one.
 
     Returns:
-        (h, w) float32: 1 up to a random margin round the region (or round its bounding box, or a random box), then
-        falling to 0 over a random rim.
+        (h, w) float32: 1 up to a random margin around the region (or its bounding box, or a random box), then
+        falling to 0 over a random width.
     """
     regions, _ = label(np.isin(indices, rare))
     pixels = np.argwhere(regions)
@@ -128,7 +128,7 @@ def soft_window(indices: np.ndarray, rare: Sequence[int], rng: np.random.Generat
         corner = [int(rng.integers(-side // 2, whole)) for side, whole in zip(sides, indices.shape, strict=True)]
         box = [(c, c + int(s) - 1) for c, s in zip(corner, sides, strict=True)]
         distance = _distance_to_box(indices.shape, box)
-    # often no margin at all: that is how synthesis draws a pasted region
+    # often no margin: synthesis fills masks without one
     margin, rim = max(0.0, rng.uniform(-4, 8)), rng.uniform(0.5, 8)
     return np.clip(1 - (distance - margin) / rim, 0, 1).astype(np.float32)
 

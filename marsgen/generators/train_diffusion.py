@@ -1,4 +1,4 @@
-"""Training the diffusion generator: the loop, top to bottom."""
+"""Training the diffusion generator: the loop, read from top to bottom."""
 
 import copy
 import functools
@@ -16,7 +16,7 @@ from marsgen.core.config import Config, DataConfig
 from marsgen.core.errors import DataError
 from marsgen.core.files import write_json
 from marsgen.core.runs import Run
-from marsgen.core.training import arithmetic
+from marsgen.core.training import arithmetic, linear_lr, refuse_nan, set_lr, share_batch, update_ema, warm_up_ema
 from marsgen.generators import RECORD
 from marsgen.generators.batches import InpaintingSampler
 from marsgen.generators.denoiser import Denoiser
@@ -24,19 +24,15 @@ from marsgen.generators.diffusion import STYLES, Diffusion, draw_noise, pad_inpu
 from marsgen.generators.style import normalise, visible_style
 from marsgen.generators.training import (
     describe,
-    lr_factor,
     rare_indices,
     rare_scenes,
-    refuse_nan,
     restore,
     save,
-    set_lr,
-    share_batch,
     survey_styles,
-    update_ema,
     write_grid,
 )
-from marsgen.scenes.scene import SceneSource, scene_key
+from marsgen.provenance import keys_of_pictures
+from marsgen.scenes.scene import SceneSource
 from marsgen.scenes.tensors import image_tensor, label_tensor
 
 
@@ -46,49 +42,50 @@ class TrainDiffusionConfig(Config):
     kind: Literal["diffusion"] = "diffusion"
     """which generator to train"""
     seed: int = Field(0, ge=0)
-    """first weights, order of scenes, inpainting masks, noise and its levels"""
+    """of initial weights, order of scenes, inpainting masks, noise and noise levels"""
     data: DataConfig = DataConfig()
     steps: int = Field(6000, ge=1)
     """optimizer steps"""
     batch_size: int = Field(32, ge=1)
     """windows per step, over all processes"""
     crop_px: int = Field(64, ge=32)
-    """longer sides of a scene are cut to this, somewhere new each time"""
+    """longer sides of a scene are cropped to this, at a random position"""
     rare_fraction: float = Field(0.3, ge=0, le=1)
-    """share of the labelled windows drawn from scenes that show a rare class; the rest from all scenes alike"""
+    """fraction of the labelled windows taken from scenes that show a rare class; the rest from all scenes"""
     scene_fraction: float = Field(0.5, ge=0, le=1)
-    """share of the windows drawn whole, from the label map alone; in the others the inpainting mask is a soft window"""
+    """fraction of the windows generated whole, from the label map alone; the others have an inpainting mask with a soft
+    edge"""
     unlabelled_fraction: float = Field(0.2, ge=0, lt=1)
-    """share of the windows from pictures without labels, where there are any (an npz's test_set, --unlabelled)"""
+    """fraction of the windows from unlabelled images, where there are any (an npz's test_set, --unlabelled)"""
     label_dropout: float = Field(0.1, ge=0, lt=1)
-    """share of the labelled windows whose label map is hidden: the null condition that guidance needs"""
+    """fraction of the labelled windows whose label map is hidden: the null condition of classifier-free guidance"""
     widths: tuple[int, ...] = Field((32, 64, 128), min_length=1)
-    """channels of each scale, finest first; each scale halves height and width"""
+    """channels of each scale, finest first; each further scale halves height and width"""
     blocks: int = Field(2, ge=1)
-    """residual blocks per scale, on the way down and again on the way up"""
+    """residual blocks per scale, in encoder and decoder each"""
     fold: Literal[1, 2, 4, 8] = 2
     """side of the pixel squares that the finest scale folds into channels; 4 or 8 for scenes of 256 px and more"""
     lr: float = Field(1e-3, gt=0)
-    """largest AdamW step size"""
+    """peak learning rate of AdamW"""
     warmup_steps: int = Field(200, ge=0)
-    """steps over which it rises to that"""
+    """steps of linear warm-up"""
     decay_fraction: float = Field(0.5, ge=0, le=1)
-    """it falls linearly to 0 over this last share of the steps"""
+    """linear decay to 0 over this last fraction of the steps"""
     noise_mean: float = 0.0
-    """noise levels are drawn as sigmoid(normal), which weights the middle ones (Esser et al. 2024, arXiv 2403.03206):
-    mean of the normal; above 0 learns more about composition, below 0 more about grain"""
+    """mean of the normal distribution whose sigmoid gives the noise levels (logit-normal, Esser et al. 2024,
+    arXiv:2403.03206); above 0 favours composition, below 0 fine texture"""
     noise_spread: float = Field(1.0, gt=0)
-    """standard deviation of the normal"""
+    """standard deviation of that normal distribution"""
     ema_decay: float = Field(0.999, ge=0, lt=1)
-    """the weights kept are a running mean over about 1 / (1 - ema_decay) steps"""
+    """an exponential moving average of the weights with this decay per step is kept"""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """auto = bf16 where the processor has instructions for it, else fp32"""
+    """auto = bf16 where the GPU or CPU has instructions for it, else fp32"""
     log_every: int = Field(50, ge=1)
     """steps between lines in metrics.jsonl"""
     sample_every: int = Field(1000, ge=1)
-    """steps between picture grids under samples/"""
+    """steps between image grids under samples/"""
     checkpoint_every: int = Field(250, ge=1)
-    """steps between checkpoints; a killed run repeats at most this many"""
+    """steps between checkpoints; a killed run repeats at most this many steps"""
 
     @model_validator(mode="after")
     def _check_widths(self) -> "TrainDiffusionConfig":
@@ -105,9 +102,9 @@ class TrainDiffusionConfig(Config):
 def train(
     config: TrainDiffusionConfig, run: Run, dataset: Dataset, unlabelled: Sequence[SceneSource] = ()
 ) -> dict[str, Any]:
-    """Fit the denoiser on the train part of the split and on pictures without labels.
+    """Fit the denoiser on the train part of the split and on unlabelled images.
 
-    Goes on where the run folder stands. Writes metrics.jsonl, samples/step_*.png, denoiser/ (running mean of the
+    An interrupted run is resumed. Writes metrics.jsonl, samples/step_*.png, denoiser/ (running mean of the
     weights), best.safetensors (styles) and generator.json.
 
     Returns:
@@ -115,13 +112,13 @@ def train(
     Raises:
         RunError: the loss is not a number.
         ConfigError: the batch does not divide among the processes.
-        DataError: unlabelled pictures of other channels.
+        DataError: unlabelled images with other channels.
     """
     if run.finished:
         return run.summary
     accelerator = Accelerator()
     device = accelerator.device
-    mine = share_batch(config.batch_size, accelerator.process_index, accelerator.num_processes)
+    mine = share_batch(config.batch_size, accelerator)
     dtype = arithmetic(config.precision, device)
     autocast = functools.partial(torch.autocast, device.type, dtype, enabled=dtype != torch.float32)
 
@@ -130,9 +127,10 @@ def train(
     styles = survey_styles(dataset)
     null_condition = config.label_dropout > 0 or sampler.unlabelled_fraction > 0
     record = describe("diffusion", dataset, null_condition=null_condition, precision=config.precision)
-    record["trained_on"] += unlabelled_keys(sampler)
+    for source in sampler.unlabelled:
+        record["trained_on"] += keys_of_pictures(source)
 
-    # network; forked, so that the caller's stream of random numbers stays untouched
+    # network; torch's global random state is restored afterwards
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         network = Denoiser(
@@ -150,7 +148,7 @@ def train(
         steps, "diffusion", config.steps, initial=done, mininterval=1.0, disable=not accelerator.is_main_process
     )
     for step in progress:
-        set_lr(optimizer, config.lr * lr_factor(step, config.steps, config.decay_fraction, config.warmup_steps))
+        set_lr(optimizer, linear_lr(config.lr, step, config.steps, config.decay_fraction, config.warmup_steps))
 
         # a batch: pictures normalised by their style, some label maps hidden
         batch = sampler.batch(step, mine)
@@ -166,19 +164,19 @@ def train(
         time = torch.from_numpy(levels).to(device)  # (B,) share of noise
         noise = draw_noise(batch.seeds.tolist(), tuple(pictures.shape[1:]))[1].to(device)
 
-        # somewhere on the straight line between picture and noise: which way does it run?
+        # flow matching: predict the velocity at a random point of the line from picture to noise
         noisy = torch.lerp(pictures, noise, time[:, None, None, None])
         with autocast():
             velocity = velocity_of(noisy, time, labels, known, pictures, inpainting_mask, style)
         error = (velocity - (noise - pictures)).square()
-        # over the inpainting masks of all processes, so that several learn what one would
+        # mean over the inpainting masks of all processes, as one process would compute
         drawn_px = accelerator.reduce(inpainting_mask.sum(), "mean").clamp_min(1)
         loss = (error * inpainting_mask).sum() / (drawn_px * pictures.shape[1])
         accelerator.backward(loss)
         accelerator.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
-        update_ema(ema, network, min(config.ema_decay, step / (step + 10)))
+        update_ema(ema, network, warm_up_ema(config.ema_decay, step, offset=0))
 
         if step % config.log_every == 0 or step == config.steps:
             value = loss.item()
@@ -186,8 +184,8 @@ def train(
             run.log(step, denoising=value)
             progress.set_postfix(denoising=f"{value:.3f}", refresh=False)
         if step % config.sample_every == 0 or step == config.steps:
-            drawer = Diffusion(ema, styles, dataset.scenes.classes, null_condition=null_condition)
-            write_grid(run, step, drawer, dataset, 2 * config.crop_px, config.seed)
+            generator = Diffusion(ema, styles, dataset.scenes.classes, null_condition=null_condition)
+            write_grid(run, step, generator, dataset, 2 * config.crop_px, config.seed)
         if step % config.checkpoint_every == 0 and step < config.steps:
             refuse_nan({"denoising": loss.item()}, step, "lr")
             save(run, step, networks, optimizers)
@@ -231,7 +229,7 @@ def draw_levels(seeds: np.ndarray, config: TrainDiffusionConfig) -> tuple[np.nda
 def sampler_of(
     dataset: Dataset, config: TrainDiffusionConfig, unlabelled: Sequence[SceneSource] = ()
 ) -> InpaintingSampler:
-    """Windows of the train part and of pictures without labels; nothing else is ever learned from.
+    """Windows of the train part and of the unlabelled images.
 
     Raises:
         DataError: pictures of other channels than the data's.
@@ -260,8 +258,3 @@ def refuse_other_channels(unlabelled: Sequence[SceneSource], dataset: Dataset) -
             raise DataError(
                 f"--unlabelled {source.location}: {there} pictures beside {here} data; convert them, or leave them out"
             )
-
-
-def unlabelled_keys(sampler: InpaintingSampler) -> list[str]:
-    """Content keys of the pictures without labels, so that none of them is ever taken for unseen."""
-    return [scene_key(source.read(i)[0]) for source in sampler.unlabelled for i in range(len(source))]

@@ -1,4 +1,4 @@
-"""Training pix2pix: the loop, top to bottom."""
+"""Training pix2pix: the loop, read from top to bottom."""
 
 import copy
 import functools
@@ -14,7 +14,7 @@ from marsgen.cleaning.dataset import Dataset
 from marsgen.core.config import Config, DataConfig
 from marsgen.core.files import write_json
 from marsgen.core.runs import Run, prefixed
-from marsgen.core.training import arithmetic
+from marsgen.core.training import arithmetic, linear_lr, refuse_nan, set_lr, share_batch, update_ema, warm_up_ema
 from marsgen.generators import RECORD
 from marsgen.generators.augment import draw_augmentation
 from marsgen.generators.batches import InpaintingSampler
@@ -33,16 +33,11 @@ from marsgen.generators.pix2pix import (
 from marsgen.generators.style import normalise, visible_style
 from marsgen.generators.training import (
     describe,
-    lr_factor,
     rare_indices,
     rare_scenes,
-    refuse_nan,
     restore,
     save,
-    set_lr,
-    share_batch,
     survey_styles,
-    update_ema,
     write_grid,
 )
 from marsgen.scenes.tensors import image_tensor, label_tensor, one_hot
@@ -54,20 +49,22 @@ class TrainPix2PixConfig(Config):
     kind: Literal["pix2pix"] = "pix2pix"
     """which generator to train; copy-paste needs no training"""
     seed: int = Field(0, ge=0)
-    """first weights, order of scenes, inpainting masks and noise"""
+    """of initial weights, order of scenes, inpainting masks and noise"""
     data: DataConfig = DataConfig()
     steps: int = Field(1200, ge=1)
     """optimizer steps of each network"""
     batch_size: int = Field(16, ge=1)
     """windows per step, over all processes"""
     crop_px: int = Field(128, ge=32)
-    """longer sides of a scene are cut to this, somewhere new each time"""
+    """longer sides of a scene are cropped to this, at a random position"""
     rare_fraction: float = Field(0.3, ge=0, le=1)
-    """share of the windows drawn from scenes that show a rare class; the rest from all scenes alike"""
+    """fraction of the windows taken from scenes that show a rare class; the rest from all scenes"""
     scene_fraction: float = Field(0.5, ge=0, le=1)
-    """share of the windows drawn whole, from the label map alone; in the others the inpainting mask is a soft window"""
+    """fraction of the windows generated whole, from the label map alone; the others have an inpainting mask with a soft
+    edge"""
     discriminator: Literal["segmentation", "patch"] = "segmentation"
-    """what judges: the class of each real pixel or "fake" (OASIS), or real or fake patch by patch (PatchGAN)"""
+    """segmentation: it predicts the class of each real pixel, or "fake" (OASIS); patch: real or fake, patch by patch
+    (PatchGAN)"""
     generator_width: int = Field(32, ge=4)
     """channels of the generator at its finest scale"""
     discriminator_width: int = Field(20, ge=4)
@@ -75,33 +72,34 @@ class TrainPix2PixConfig(Config):
     generator_lr: float = Field(3e-4, gt=0)
     """Adam step size of the generator"""
     discriminator_lr: float = Field(4e-4, gt=0)
-    """larger than the generator's (two time scales, Heusel et al. 2017, arXiv 1706.08500)"""
+    """Adam step size of the discriminator; larger than the generator's (two time-scale rule, Heusel et al. 2017,
+    arXiv:1706.08500)"""
     beta2: float = Field(0.99, gt=0, lt=1)
-    """Adam's second moment; its first is 0, since a moving opponent makes momentum stale"""
+    """Adam's second moment decay; the first is 0, as usual for GANs"""
     decay_fraction: float = Field(0.4, ge=0, le=1)
-    """the step sizes fall linearly to 0 over this last share of the steps"""
+    """the step sizes decay linearly to 0 over this last fraction of the steps"""
     adversarial_weight: float = Field(1.0, ge=0)
-    """weight of looking real to the discriminator"""
+    """weight of the adversarial loss"""
     feature_weight: float = Field(2.0, ge=0)
-    """weight of matching the discriminator's features of the real window"""
+    """weight of the feature matching loss"""
     l1_weight: float = Field(1.0, ge=0)
-    """weight of matching labelled pixels; more makes textures blurry"""
+    """weight of the L1 loss on labelled pixels; larger values blur textures"""
     augmentation: float = Field(1.0, ge=0, le=1)
     """strength of the differentiable augmentation in front of the discriminator; 0 = none"""
     ema_decay: float = Field(0.999, ge=0, lt=1)
-    """the weights kept are a running mean over about 1 / (1 - ema_decay) steps"""
+    """an exponential moving average of the weights with this decay per step is kept"""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """auto = bf16 where the processor has instructions for it, else fp32"""
+    """auto = bf16 where the GPU or CPU has instructions for it, else fp32"""
     log_every: int = Field(50, ge=1)
     """steps between lines in metrics.jsonl"""
     sample_every: int = Field(500, ge=1)
-    """steps between picture grids under samples/"""
+    """steps between image grids under samples/"""
     checkpoint_every: int = Field(250, ge=1)
-    """steps between checkpoints; a killed run repeats at most this many"""
+    """steps between checkpoints; a killed run repeats at most this many steps"""
 
 
 def train(config: TrainPix2PixConfig, run: Run, dataset: Dataset) -> dict[str, Any]:
-    """Fit generator and discriminator on the train part of the split, going on where the run folder stands.
+    """Fit generator and discriminator on the train part of the split; an interrupted run is resumed.
 
     Writes metrics.jsonl, samples/step_*.png, best.safetensors (running mean of the generator) and generator.json.
 
@@ -115,7 +113,7 @@ def train(config: TrainPix2PixConfig, run: Run, dataset: Dataset) -> dict[str, A
         return run.summary
     accelerator = Accelerator()
     device = accelerator.device
-    mine = share_batch(config.batch_size, accelerator.process_index, accelerator.num_processes)
+    mine = share_batch(config.batch_size, accelerator)
     dtype = arithmetic(config.precision, device)
     autocast = functools.partial(torch.autocast, device.type, dtype, enabled=dtype != torch.float32)
 
@@ -125,30 +123,30 @@ def train(config: TrainPix2PixConfig, run: Run, dataset: Dataset) -> dict[str, A
     styles = survey_styles(dataset)
     record = describe("pix2pix", dataset, width=config.generator_width, precision=config.precision)
 
-    # networks; forked, so that the caller's stream of random numbers stays untouched
+    # networks; torch's global random state is restored afterwards
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         generator = GeneratorNetwork(num_classes, channels, config.generator_width).to(device)
-        judge = SegmentationDiscriminator if config.discriminator == "segmentation" else DiscriminatorNetwork
-        discriminator = judge(num_classes, channels, config.discriminator_width).to(device)
-    judging: PatchLoss | SegmentationLoss = PatchLoss()
+        kind = SegmentationDiscriminator if config.discriminator == "segmentation" else DiscriminatorNetwork
+        discriminator = kind(num_classes, channels, config.discriminator_width).to(device)
+    objective: PatchLoss | SegmentationLoss = PatchLoss()
     if config.discriminator == "segmentation":
-        judging = SegmentationLoss(balance_classes(expected_pixels(dataset, sampler)).to(device))
+        objective = SegmentationLoss(balance_classes(expected_pixels(dataset, sampler)).to(device))
     ema = copy.deepcopy(generator).requires_grad_(False)
     g_optimizer = torch.optim.Adam(generator.parameters(), config.generator_lr, betas=(0.0, config.beta2))
     d_optimizer = torch.optim.Adam(discriminator.parameters(), config.discriminator_lr, betas=(0.0, config.beta2))
     networks = {"generator": generator, "discriminator": discriminator, "ema": ema}
     optimizers = {"g_optimizer": g_optimizer, "d_optimizer": d_optimizer}
     done = restore(run, networks, optimizers)
-    draw_with, judge_with = accelerator.prepare(generator, discriminator)
+    generate, discriminate = accelerator.prepare(generator, discriminator)
 
     steps = range(done + 1, config.steps + 1)
     progress = tqdm(
         steps, "pix2pix", config.steps, initial=done, mininterval=1.0, disable=not accelerator.is_main_process
     )
     for step in progress:
-        set_lr(g_optimizer, config.generator_lr * lr_factor(step, config.steps, config.decay_fraction))
-        set_lr(d_optimizer, config.discriminator_lr * lr_factor(step, config.steps, config.decay_fraction))
+        set_lr(g_optimizer, linear_lr(config.generator_lr, step, config.steps, config.decay_fraction))
+        set_lr(d_optimizer, linear_lr(config.discriminator_lr, step, config.steps, config.decay_fraction))
 
         # a batch: pictures normalised by their style, one augmentation for real and fake
         batch = sampler.batch(step, mine)
@@ -165,23 +163,23 @@ def train(config: TrainPix2PixConfig, run: Run, dataset: Dataset) -> dict[str, A
 
         # fake, then the discriminator on the detached fake
         with autocast():
-            drawn = draw_with(labels, pictures, inpainting_mask, style, noise)
+            drawn = generate(labels, pictures, inpainting_mask, style, noise)
             fake = blend(pictures, drawn, inpainting_mask)
             seen_fake = augmentation.apply(fake, condition)
             moved = seen_real[:, channels:]  # the condition as augmented
-            logits, _ = judge_with(judging.join(seen_real, seen_fake.detach(), moved, batch.seeds))
-            d_loss = judging.discriminator_loss(logits, moved, batch.seeds)
+            logits, _ = discriminate(objective.join(seen_real, seen_fake.detach(), moved, batch.seeds))
+            d_loss = objective.discriminator_loss(logits, moved, batch.seeds)
         accelerator.backward(d_loss)
         d_optimizer.step()
         d_optimizer.zero_grad()
 
-        # the generator, judged by the discriminator just improved
+        # then the generator, by the discriminator just updated
         discriminator.requires_grad_(False)
         with autocast():
             with torch.no_grad():
                 real_features = discriminator.features(seen_real)
             fake_logits, fake_features = discriminator(seen_fake)
-            adversarial = judging.adversarial_loss(fake_logits, moved)
+            adversarial = objective.adversarial_loss(fake_logits, moved)
             features = feature_matching_loss(real_features, fake_features)
             l1 = l1_loss(pictures, drawn, labels, inpainting_mask)
             g_loss = config.adversarial_weight * adversarial + config.feature_weight * features + config.l1_weight * l1
@@ -189,7 +187,7 @@ def train(config: TrainPix2PixConfig, run: Run, dataset: Dataset) -> dict[str, A
         g_optimizer.step()
         g_optimizer.zero_grad()
         discriminator.requires_grad_(True)
-        update_ema(ema, generator, min(config.ema_decay, step / (step + 10)))
+        update_ema(ema, generator, warm_up_ema(config.ema_decay, step, offset=0))
 
         losses = {"discriminator": d_loss, "adversarial": adversarial, "features": features, "l1": l1}
         values = {name: loss.item() for name, loss in losses.items()}
@@ -218,7 +216,7 @@ def train(config: TrainPix2PixConfig, run: Run, dataset: Dataset) -> dict[str, A
 
 
 def sampler_of(dataset: Dataset, config: TrainPix2PixConfig) -> InpaintingSampler:
-    """Windows of the train part; nothing else of the data set is ever learned from."""
+    """Windows of the train part alone."""
     return InpaintingSampler(
         dataset.scenes,
         train=dataset.split.train,

@@ -1,22 +1,20 @@
-"""What the training loops of all generators share: who draws which sample, state to go on from, sample grids."""
+"""What the training loops of all generators share: styles, checkpoints, sample grids."""
 
 import io
-import math
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
-from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from marsgen.cleaning.dataset import Dataset
-from marsgen.core.errors import ConfigError, RunError
 from marsgen.core.files import write_bytes
 from marsgen.core.runs import Run, load_optimizer_tensors, optimizer_tensors, prefixed, without_prefix
 from marsgen.generators import DrawRequest, Generator
 from marsgen.generators.batches import cut_window, soft_window
 from marsgen.generators.style import StyleTable, measure_style
+from marsgen.provenance import keys_of_part
 from marsgen.scenes.tensors import image_tensor
 
 STYLE_SCENES = 4096
@@ -43,7 +41,7 @@ def rare_scenes(dataset: Dataset) -> list[int]:
 
 
 def survey_styles(dataset: Dataset) -> StyleTable:
-    """Style and class shares of the training scenes, evenly thinned out where they are very many."""
+    """Style and class fractions of the training scenes; of more than STYLE_SCENES, evenly spaced ones."""
     train = np.asarray(dataset.split.train)
     chosen = train[np.linspace(0, len(train) - 1, min(len(train), STYLE_SCENES)).astype(int)]
     styles = []
@@ -55,21 +53,14 @@ def survey_styles(dataset: Dataset) -> StyleTable:
 
 
 def describe(kind: str, dataset: Dataset, **more: Any) -> dict[str, Any]:
-    """What it takes to rebuild a generator from its weights, and what it has seen."""
+    """The content of generator.json: how to rebuild a generator from its weights, and the scenes it has seen."""
     return {
         "generator": kind,
         "classes": dataset.scenes.classes.to_dict(),
         "channels": dataset.scenes.channels,
         **more,
-        "trained_on": [dataset.survey.keys[i] for i in dataset.split.train],
+        "trained_on": keys_of_part(dataset, dataset.split.train),
     }
-
-
-def share_batch(batch_size: int, process: int, processes: int) -> range:
-    """The numbers of the samples in each batch that fall to one of several processes."""
-    if batch_size % processes:
-        raise ConfigError(f"batch_size is {batch_size}; it has to be a multiple of the {processes} processes")
-    return range(process, batch_size, processes)
 
 
 # state
@@ -86,7 +77,7 @@ def save(run: Run, step: int, networks: Networks, optimizers: Optimizers) -> Non
 
 
 def restore(run: Run, networks: Networks, optimizers: Optimizers) -> int:
-    """Put back the last checkpoint of an interrupted run; the number of steps that are done (0 for a new run)."""
+    """Load the last checkpoint of an interrupted run; return its step, 0 for a new run."""
     checkpoint = run.load_checkpoint()
     if checkpoint is None:
         return 0
@@ -95,32 +86,6 @@ def restore(run: Run, networks: Networks, optimizers: Optimizers) -> int:
     for name, optimizer in optimizers.items():
         load_optimizer_tensors(optimizer, checkpoint.tensors, name)
     return checkpoint.step
-
-
-def lr_factor(step: int, steps: int, decay_fraction: float, warmup_steps: int = 0) -> float:
-    """Rising linearly to 1 over `warmup_steps`, falling linearly over the last `decay_fraction`; step counts from 1."""
-    left = steps - step + 1
-    return min(1.0, step / max(1, warmup_steps), left / max(1.0, decay_fraction * steps))
-
-
-def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
-    for group in optimizer.param_groups:
-        group["lr"] = lr
-
-
-@torch.no_grad()
-def update_ema(ema: torch.nn.Module, network: torch.nn.Module, decay: float) -> None:
-    """ema = decay * ema + (1 - decay) * network, of all parameters together."""
-    get_ema_multi_avg_fn(decay)(list(ema.parameters()), list(network.parameters()), 0)
-
-
-def refuse_nan(losses: dict[str, float], step: int, rates: str) -> None:
-    """Stop before broken weights reach a checkpoint; `rates` names the settings that may be too high."""
-    for name, value in losses.items():
-        if not math.isfinite(value):
-            raise RunError(
-                f"{name} loss is {value} at step {step}; lower {rates}, or set precision=fp32, and give a new --out"
-            )
 
 
 # sample grids
@@ -142,7 +107,7 @@ def write_grid(run: Run, step: int, generator: Generator, dataset: Dataset, crop
 
 
 def grid_scenes(dataset: Dataset) -> list[int]:
-    """A few validation scenes: half of them with the most pixels of a rare class, the others as they come."""
+    """A few validation scenes: half of them with the most pixels of a rare class, the others in order."""
     val, rare = dataset.split.val, list(rare_indices(dataset))
     rare_pixels = dataset.survey.pixels[:, rare].sum(axis=1)
     rarest = sorted(val, key=lambda i: -rare_pixels[i])[: GRID_SCENES // 2]

@@ -12,9 +12,11 @@ from marsgen.cleaning.dataset import Dataset, open_dataset
 from marsgen.core.config import DataConfig
 from marsgen.core.errors import DataError, RunError
 from marsgen.core.runs import Run
+from marsgen.provenance import read_set_head, unseen_scenes
 from marsgen.quality.crops import RareRegion
 from marsgen.scenes.classes import ClassSet, read_classes
-from marsgen.scenes.scene import SceneSource, scene_key
+from marsgen.scenes.folder import HEAD_FILE
+from marsgen.scenes.scene import SceneSource
 from marsgen.scenes.sources import open_scenes
 
 
@@ -104,8 +106,7 @@ def open_scored_set(
         return ScoredSet(synthetic, samples, tuple(head["classes"]), dataset, None, list(dataset.split.val))
     others = open_scenes(reference, classes=classes or _own_classes(head, data))
     _check_reference(others, dataset)
-    known = set(dataset.survey.keys)
-    fresh = [index for index in range(len(others)) if scene_key(others.read(index)[0]) not in known]
+    fresh = unseen_scenes(others, dataset)
     if not fresh:
         location = dataset.scenes.location
         raise DataError(f"--reference {reference}: all its pictures are in {location} too; name other real scenes")
@@ -149,14 +150,13 @@ def _check_reference(others: SceneSource, dataset: Dataset) -> None:
 
 
 def _read_head(folder: Path) -> dict[str, Any]:
-    path = folder / "synth.json"
     try:
-        head = json.loads(path.read_text(encoding="utf-8"))
+        head = read_set_head(folder)
         if isinstance(head["data"]["location"], str) and head["data"]["fingerprint"] and head["classes"]:
             return head
-    except (OSError, ValueError, KeyError, TypeError):
+    except (DataError, KeyError, TypeError):
         pass
-    raise RunError(f"{path}: does not say which data and classes the set was made from; make it again")
+    raise RunError(f"{folder / HEAD_FILE}: does not say which data and classes the set was made from; make it again")
 
 
 def _read_samples(folder: Path, synthetic: SceneSource, chosen: Sequence[int]) -> list[Sample]:

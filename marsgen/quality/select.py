@@ -17,6 +17,7 @@ from pydantic import Field, model_validator
 from marsgen.cleaning.dataset import Dataset
 from marsgen.core.config import Config
 from marsgen.core.errors import RunError
+from marsgen.provenance import refuse_leaking_judge
 from marsgen.quality.agreement import agreement_counts, ignore_noisy, pixel_losses, usual_losses
 from marsgen.quality.judges import Judge, open_judge
 from marsgen.scenes.classes import IGNORED_INDEX
@@ -242,24 +243,8 @@ def open_fitting_judge(config: SelectConfig, dataset: Dataset) -> Judge | None:
     if config.judge is None:
         return None
     judge = open_judge(Path(config.judge), dataset.scenes.classes, dataset.scenes.channels)
-    refuse_leaks(judge, config.judge, dataset)
+    refuse_leaking_judge(judge.trained_on, config.judge, dataset)
     return judge
-
-
-def refuse_leaks(judge: Judge, where: str, dataset: Dataset) -> None:
-    """Raise RunError unless every scene that the judge at `where` has seen is in the train part of `dataset`.
-
-    What a judge chooses carries what it has learned into the training of other segmenters.
-    """
-    train = {dataset.survey.keys[i] for i in dataset.split.train}
-    strange = [key for key in judge.trained_on if key not in train]
-    if strange:
-        names = {key: f", such as {name}" for key, name in zip(dataset.survey.keys, dataset.scenes.names, strict=True)}
-        example = next((names[key] for key in strange if key in names), "")
-        raise RunError(
-            f"{where} was trained on {len(strange)} scenes outside the train part of these data{example}; train it on "
-            "the same data with the same data settings (val_fraction, folds, split_seed and so on)"
-        )
 
 
 def build_selector(

@@ -17,7 +17,8 @@ import numpy as np
 
 from marsgen.core.errors import DataError
 from marsgen.scenes.classes import ClassSet
-from marsgen.scenes.folder import and_more, check_same_size, check_side, fingerprint_files
+from marsgen.scenes.folder import check_same_size, check_side, fingerprint_files
+from marsgen.scenes.pairs import and_more
 from marsgen.scenes.pictures import check_all, list_pictures, probe_image, read_grey, read_label_map, read_mask
 from marsgen.scenes.scene import SceneSource
 
@@ -83,7 +84,7 @@ class Ai4MarsScenes(SceneSource):
             self._new_ids = _id_table(classes)
         except DataError as problem:
             raise DataError(f"{self.location}: AI4Mars labels cannot be named ({problem})") from None
-        shapes = set(check_all(_check_files, self._scenes, "label maps"))
+        shapes = set(check_all(_check_files, self._scenes, "label maps", root))
         self.shape = shapes.pop() if len(shapes) == 1 else None
         self._fingerprint = ""
 
@@ -165,7 +166,7 @@ def _id_table(classes: ClassSet) -> np.ndarray:
 
 
 def _check_files(files: _Files) -> tuple[int, int]:
-    height, width, _ = probe_image(files.image)
+    height, width = probe_image(files.image)[:2]
     check_side(files.image, height, width)
     if files.labels is not None:
         check_same_size(files.image, (height, width), files.labels, read_label_map(files.labels, FILE_CLASSES).shape)

@@ -1,14 +1,18 @@
 """ClassSet: the names, ids and colours of a data set's classes, and the id that means "no label"."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import yaml
 
 from marsgen.core.errors import DataError, nearest
+from marsgen.scenes.layout import IGNORED, Layout, read_layout, value_table
+from marsgen.scenes.layout import KEYS as LAYOUT_KEYS
 
 IGNORED_INDEX = 255
 """Class index of pixels without a label, in every tensor and table; at most 255 classes can therefore exist."""
@@ -27,6 +31,10 @@ class ClassSet:
     colours: tuple[tuple[int, int, int], ...]
     ignored: int
     rare: tuple[str, ...] = ()
+    layout: Layout = field(default_factory=Layout, compare=False)
+    """where the files lie, as the classes.yaml says it; no part of what the classes are"""
+    own_colours: bool = field(default=True, compare=False)
+    """whether somebody chose the colours; False = they are the default ones and say nothing about a label map"""
 
     def __post_init__(self) -> None:
         if not 2 <= len(self.names) <= 255:
@@ -43,6 +51,8 @@ class ClassSet:
             raise DataError(f"class ids {list(self.ids)} and ignored id {self.ignored} must lie in 0..255")
         if not all(len(c) == 3 and all(0 <= v <= 255 for v in c) for c in self.colours):
             raise DataError("every class colour needs three values in 0..255")
+        if any(not name.strip() or name == IGNORED for name in self.names):
+            raise DataError(f"a class is named {next(n for n in self.names if not n.strip() or n == IGNORED)!r}")
         for name in self.rare:
             self.index(name)
 
@@ -58,6 +68,20 @@ class ClassSet:
         if name not in self.names:
             raise DataError(f"no class '{name}'{nearest(name, self.names)}; the classes are {', '.join(self.names)}")
         return self.names.index(name)
+
+    def ordered_like(self, other: "ClassSet") -> "ClassSet":
+        """The same classes, listed as `other` lists them; self where the two do not have the same names."""
+        if set(self.names) != set(other.names):
+            return self
+        return self._reordered([self.names.index(name) for name in other.names])
+
+    def _reordered(self, order: Sequence[int]) -> "ClassSet":
+        return replace(
+            self,
+            names=tuple(self.names[i] for i in order),
+            ids=tuple(self.ids[i] for i in order),
+            colours=tuple(self.colours[i] for i in order),
+        )
 
     @cached_property
     def index_of_id(self) -> np.ndarray:
@@ -86,6 +110,19 @@ class ClassSet:
     def to_ids(self, indices: np.ndarray) -> np.ndarray:
         """Label map of indices -> label map of ids, same shape, uint8; 255 becomes the ignored id."""
         return self.id_of_index[indices]
+
+    def describe(self) -> str:
+        """Ids and names in words, such as 1=soil, 4=big_rock, 0=ignored."""
+        pairs = [f"{i}={name}" for i, name in zip(self.ids, self.names, strict=True)]
+        return ", ".join([*pairs, f"{self.ignored}=ignored"])
+    @cached_property
+    def id_of_value(self) -> np.ndarray:
+        """(256,) uint8 table pixel value in a label map file -> id, see `Layout.map`."""
+        return value_table(self.layout, dict(zip(self.names, self.ids, strict=True)), self.ignored)
+
+    def knows(self, labels: np.ndarray) -> bool:
+        """Whether every pixel of a label map is a class or ignored."""
+        return bool(self._known_id[labels].all())
 
     def check_labels(self, labels: np.ndarray, name: str) -> None:
         """Raise DataError naming the first pixel of (H, W) `labels` whose id is neither a class nor ignored."""
@@ -116,54 +153,167 @@ class ClassSet:
 
     @classmethod
     def from_dict(cls, content: object, where: str) -> "ClassSet":
-        """Read what `to_dict` wrote.
+        """Read what `to_dict` wrote, or somebody by hand: only `classes`, each with `name` and `id`, is needed.
 
+        Args:
+            content: scalars are texts (a yaml file) or numbers (json).
         Raises:
             DataError: a key is missing, misspelt or of the wrong type; `where` names the file.
         """
         try:
             if not isinstance(content, dict):
                 raise DataError("a mapping with keys ignored, rare and classes was expected")
-            for key in content:
-                if key not in ("ignored", "rare", "classes"):
-                    raise DataError(f"unknown key '{key}'{nearest(str(key), ('ignored', 'rare', 'classes'))}")
+            _refuse_unknown(content, ("ignored", "rare", "classes", *LAYOUT_KEYS), "")
+            if "classes" not in content:
+                raise DataError("key 'classes' is missing; see configs/classes_mars.yaml for an example")
             entries = content["classes"]
-            if not isinstance(entries, Sequence) or not all(isinstance(e, dict) for e in entries):
-                raise DataError("'classes' is a list with name, id and colour for each class")
+            if not isinstance(entries, list) or not all(isinstance(e, dict) for e in entries):
+                raise DataError("'classes' is a list with name and id, and colour if you like, for each class")
+            for entry in entries:
+                _refuse_unknown(entry, ("name", "id", "colour", "color"), " of a class")
+                for key in ("name", "id"):
+                    if key not in entry:
+                        raise DataError(f"key '{key}' is missing in {entry}; see configs/classes_mars.yaml")
+            ids = tuple(_byte(e["id"], f"the id of {e['name']}") for e in entries)
+            colours = _colours(entries)
             return cls(
-                names=tuple(str(e["name"]) for e in entries),
-                ids=tuple(_whole(e["id"], f"the id of {e['name']}") for e in entries),
-                colours=tuple(
-                    tuple(_whole(v, f"a colour value of {e['name']}") for v in e["colour"])  # type: ignore[misc]
-                    for e in entries
-                ),
-                ignored=_whole(content["ignored"], "ignored"),
-                rare=tuple(content.get("rare") or ()),
+                names=tuple(_name(e["name"]) for e in entries),
+                ids=ids,
+                colours=colours,
+                ignored=_ignored(content.get("ignored"), ids),
+                rare=_rare(content.get("rare")),
+                layout=read_layout(content),
+                own_colours=all(_colour_of(e) is not None for e in entries),
             )
-        except KeyError as missing:
-            raise DataError(
-                f"{where}: key {missing} is missing; see configs/classes_mars.yaml for an example"
-            ) from None
         except (DataError, TypeError, ValueError) as problem:
             raise DataError(f"{where}: {problem}") from None
 
 
-def _whole(value: object, what: str) -> int:
+def _refuse_unknown(content: dict, known: Sequence[str], where: str) -> None:
+    for key in content:
+        if key not in known:
+            raise DataError(
+                f"unknown key '{key}'{where}{nearest(str(key), known)}; the keys there are {', '.join(known)}"
+            )
+
+
+def _name(value: object) -> str:
+    if not isinstance(value, str):
+        raise DataError(f"a class is named {value!r}; a text was expected")
+    return value
+
+
+def _rare(value: Any) -> tuple[str, ...]:
+    if isinstance(value, str):
+        return (value,) if value and value not in _NOTHING else ()
+    if not isinstance(value or [], (list, tuple)):
+        raise DataError(f"rare is {value!r}; expected a class or a list of classes")
+    return tuple(_name(name) for name in value or ())
+
+
+_NOTHING = ("~", "null")
+"""how yaml writes that there is no value; class names are texts, so these stand for it only where no name is needed"""
+
+
+def _ignored(value: Any, ids: Sequence[int]) -> int:
+    if value is None or value in ("", *_NOTHING):
+        return next(i for i in (255, *range(255)) if i not in ids)
+    return _byte(value, "ignored")
+
+
+def _byte(value: object, what: str) -> int:
+    if isinstance(value, str) and re.fullmatch(r"0|[1-9]\d*", value):
+        value = int(value)
     if isinstance(value, bool) or not isinstance(value, int):
         raise DataError(f"{what} is {value!r}; a whole number in 0..255 was expected")
     return value
 
 
+def _colour_of(entry: dict) -> Any:
+    if "colour" in entry and "color" in entry:
+        raise DataError(f"class {entry['name']} has colour and color; keep one of the two")
+    return entry.get("colour", entry.get("color"))
+
+
+def _colours(entries: Sequence[dict]) -> tuple[tuple[int, int, int], ...]:
+    """The colours given, and for the other classes ones that nobody has."""
+    given = {i: _colour(value, e["name"]) for i, e in enumerate(entries) if (value := _colour_of(e)) is not None}
+    free = iter([colour for colour in default_colours(511) if colour not in given.values()])
+    return tuple(given[i] if i in given else next(free) for i in range(len(entries)))
+
+
+def _colour(value: Any, name: str) -> tuple[int, int, int]:
+    if isinstance(value, str) and (code := re.fullmatch(r"#?([0-9a-fA-F]{6})", value)):
+        red, green, blue = bytes.fromhex(code[1])
+        return red, green, blue
+    if not isinstance(value, (list, tuple)) or len(value) != 3:
+        raise DataError(f"the colour of {name} is {value!r}; expected three values in 0..255, or '#rrggbb'")
+    red, green, blue = (_byte(part, f"a colour value of {name}") for part in value)
+    return red, green, blue
+
+
+def default_colours(count: int) -> list[tuple[int, int, int]]:
+    """`count` distinct colours, at most 511, none of them black: those of Pascal VOC, which alternate bits of red,
+    green and blue (VOCdevkit/VOCcode/VOClabelcolormap.m)."""
+    colours = []
+    for number in range(1, count + 1):
+        channels = [sum((number >> (3 * bit + c) & 1) << (7 - bit) for bit in range(8)) for c in range(3)]
+        colours.append((channels[0], channels[1], channels[2]))
+    return colours
+
+
+class _TextLoader(yaml.BaseLoader):
+    """Yaml whose scalars stay the texts that they are, so that a class may be called no, 010 or 1e3."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        mapping: dict[Hashable, Any] = {}
+        for key_node, value_node in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key in mapping:
+                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} twice", key_node.start_mark)
+            mapping[key] = self.construct_object(value_node, deep=True)
+        return mapping
+
+
+# the base class builds mappings without asking `construct_mapping` of the subclass
+_TextLoader.add_constructor("tag:yaml.org,2002:map", _TextLoader.construct_mapping)
+
+
 def read_classes(path: Path) -> ClassSet:
-    """Read a classes yaml file (see configs/classes_mars.yaml).
+    """Read a classes yaml file (see configs/classes_mars.yaml); the classes come in the order of their ids, so that
+    the order in which the file lists them means nothing.
 
     Raises:
         DataError: the file is missing, is not yaml, or does not describe classes.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, IsADirectoryError):
+        content = read_text_yaml(path)
+    except FileNotFoundError:
         raise DataError(f"{path}: no such classes file; --classes takes one like configs/classes_mars.yaml") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as problem:
-        raise DataError(f"{path}: not a readable yaml file ({str(problem).splitlines()[0]})") from None
-    return ClassSet.from_dict(content, str(path))
+    classes = ClassSet.from_dict(content, str(path))
+    return classes._reordered(np.argsort(classes.ids).tolist())
+
+
+def read_text_yaml(path: Path) -> Any:
+    """The content of a yaml file, every scalar a text.
+
+    Raises:
+        FileNotFoundError: no file there.
+        DataError: not readable, not yaml, or a key that stands twice.
+    """
+    try:
+        # a subclass of BaseLoader builds texts, lists and mappings only, no objects
+        return yaml.load(path.read_text(encoding="utf-8-sig"), Loader=_TextLoader)
+    except IsADirectoryError:
+        raise FileNotFoundError(path) from None
+    except FileNotFoundError:
+        raise
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as problem:
+        raise DataError(f"{path}: not a readable yaml file ({_first_words(problem)})") from None
+
+
+def _first_words(problem: Exception) -> str:
+    mark, words = getattr(problem, "problem_mark", None), getattr(problem, "problem", None)
+    if mark is not None and words:
+        return f"{words}, line {mark.line + 1}"
+    return str(problem).splitlines()[0]

@@ -2,7 +2,8 @@
 
 images/NAME.png     grey or RGB, 8-bit (also JPEG, TIFF, BMP)
 labels/NAME.png     indexed PNG: pixel value = class id, palette = class colours (also grey ids, or RGB colours)
-classes.yaml        names, ids, colours, ignored id, rare classes (see configs/classes_mars.yaml)
+classes.yaml        names, ids, colours, ignored id, rare classes (see configs/classes_mars.yaml); other folders, splits
+                    and more (see scenes/layout.py)
 manifest.jsonl      synthetic scenes only, one json per scene: name, parent {name, key}, donors [{name, key}, ...]
 """
 
@@ -12,7 +13,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import yaml
@@ -20,16 +21,19 @@ import yaml
 from marsgen.core.errors import DataError
 from marsgen.core.files import write_bytes, write_text
 from marsgen.scenes.classes import ClassSet, read_classes
+from marsgen.scenes.faults import Faults
+from marsgen.scenes.layout import Layout
 from marsgen.scenes.manifest import MANIFEST_FILE, Manifest, is_plain
+from marsgen.scenes.pairs import Pair, find_images, find_pairs
 from marsgen.scenes.pictures import (
-    LABEL_SUFFIXES,
     check_all,
     encode_image,
     encode_label_map,
-    list_pictures,
+    follows_rotation,
     probe_image,
     read_image,
     read_label_map,
+    read_label_map_and_way,
 )
 from marsgen.scenes.scene import MIN_SIDE_PX, Origin, Scene, SceneSource
 
@@ -64,7 +68,8 @@ def write_classes(folder: Path, classes: ClassSet) -> None:
 class SceneFolder(SceneSource):
     """Scenes of a folder of pictures; sizes may differ between scenes, channels may not.
 
-    Headers and label maps are checked when the folder is opened, images when they are read.
+    Headers and label maps are checked when the folder is opened, images when they are read. Pictures without a label
+    map are no scenes; `notes` counts them.
     """
 
     def __init__(
@@ -77,8 +82,8 @@ class SceneFolder(SceneSource):
             labelled: False reads the images alone, from images/ or directly from `folder`; all labels are ignored.
             location: what the user typed, if not the folder.
         Raises:
-            DataError: a missing partner, mixed grey and RGB, a picture or label map that cannot be used, no classes,
-                a malformed manifest.
+            DataError: a label map without image, mixed grey and RGB, pictures or label maps that cannot be used (all of
+                them are named), no classes, a malformed manifest.
         """
         self.location = location or str(folder)
         self._folder = folder
@@ -87,26 +92,29 @@ class SceneFolder(SceneSource):
             raise DataError(f"{folder}: no {CLASSES_FILE} in this folder; write one or give --classes")
         self._used_files = [own_classes] if classes is None else []
         self.classes = classes or read_classes(own_classes)
-        self._images, self._labels = _find_pictures(folder, labelled)
-        self.names = tuple(self._images)
-        self.shape, self.channels = self._check_pictures()
+        notes: list[str] = []
+        self._pairs = _labelled_pairs(folder, self.classes.layout, notes) if labelled else self._find_images(folder)
+        self.names = tuple(pair.name for pair in self._pairs)
+        self.groups, self.parts = _groups_and_parts(folder, self._pairs, self.classes.layout)
+        self.shape, self.channels = self._check_pictures(notes)
+        self.notes = tuple(notes)
         self._rows: dict[str, int] = {}
         self._manifest = self._read_manifest() if (folder / MANIFEST_FILE).exists() else None
         self._fingerprint = ""
 
     def read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """See `SceneSource.read`."""
-        name = self.names[index]
-        image = read_image(self._images[name])
-        if not self._labels:
+        pair = self._pairs[index]
+        image = read_image(pair.image, turned=index in self._turned)
+        if pair.labels is None:
             return image, np.full(image.shape[:2], self.classes.ignored, np.uint8)
-        return image, read_label_map(self._labels[name], self.classes)
+        return image, read_label_map(pair.labels, self.classes)
 
     def fingerprint(self) -> str:
         """See `SceneSource.fingerprint`; over the names and contents of the files in use."""
         if not self._fingerprint:
-            files = [*self._images.values(), *self._labels.values(), *self._used_files]
-            self._fingerprint = fingerprint_files(self._folder, files)
+            pictures = [path for pair in self._pairs for path in (pair.image, pair.labels) if path is not None]
+            self._fingerprint = fingerprint_files(self._folder, [*pictures, *self._used_files])
         return self._fingerprint
 
     def origin(self, index: int) -> Origin:
@@ -121,37 +129,101 @@ class SceneFolder(SceneSource):
             return super().record(index)
         return self._manifest.record(self._rows[self.names[index]])
 
-    def _check_pictures(self) -> tuple[tuple[int, int] | None, int]:
-        found = check_all(self._check_pair, self.names, "label maps")
-        shapes, channels = {f[:2] for f in found}, [f[2] for f in found]
+    def _find_images(self, folder: Path) -> list[Pair]:
+        return find_images(folder, self.classes.layout, (CLASSES_FILE, MANIFEST_FILE))
+
+    def _check_pictures(self, notes: list[str]) -> tuple[tuple[int, int] | None, int]:
+        found = check_all(self._check_pair, self._pairs, "label maps", self._folder)
+        shapes, channels = {f.size for f in found}, [f.channels for f in found]
         if len(set(channels)) > 1:
-            grey, colour = self.names[channels.index(1)], self.names[channels.index(3)]
+            grey, colour = (self._pairs[channels.index(number)].image.name for number in (1, 3))
             raise DataError(
-                f"{self._folder}: {self._images[grey].name} is grey and {self._images[colour].name} is RGB; "
-                "convert all images of the folder to one of the two"
+                f"{self._folder}: {grey} is grey and {colour} is RGB ({channels.count(1)} and {channels.count(3)} "
+                "pictures); convert all images of the folder to one of the two"
             )
+        self._turned = {index for index, f in enumerate(found) if f.turned}
+        notes += _reading_notes(found)
         return (shapes.pop() if len(shapes) == 1 else None), channels[0]
 
-    def _check_pair(self, name: str) -> tuple[int, int, int]:
-        height, width, channels = probe_image(self._images[name])
-        check_side(self._images[name], height, width)
-        if self._labels:
-            labels = read_label_map(self._labels[name], self.classes)
-            check_same_size(self._images[name], (height, width), self._labels[name], labels.shape)
-        return height, width, channels
+    def _check_pair(self, pair: Pair) -> "_Checked":
+        header = probe_image(pair.image)
+        check_side(pair.image, header.height, header.width)
+        wanted = self.classes.layout.orientation
+        if pair.labels is None:
+            turned = follows_rotation(pair.image, header, None, wanted)
+            return _Checked(header.upright if turned else header[:2], header.channels, turned, header.orientation != 1)
+        labels, way = read_label_map_and_way(pair.labels, self.classes)
+        height, width = labels.shape
+        turned = follows_rotation(pair.image, header, (height, width), wanted)
+        size = header.upright if turned else header[:2]
+        check_same_size(pair.image, size, pair.labels, labels.shape)
+        return _Checked(size, header.channels, turned, header.orientation != 1, way == "palette")
 
     def _read_manifest(self) -> Manifest:
         path = self._folder / MANIFEST_FILE
         self._used_files.append(path)
         manifest = Manifest(path)
         self._rows = {name: row for row, name in enumerate(manifest.names)}
-        if absent := sorted(self._images.keys() - self._rows.keys()):
+        images = {pair.name: pair.image for pair in self._pairs}
+        if absent := sorted(images.keys() - self._rows.keys()):
             raise DataError(
-                f"{path}: no line for {self._images[absent[0]].name}; its parents are unknown, remove the picture"
+                f"{path}: no line for {images[absent[0]].name}; its parents are unknown, remove the picture"
             )
-        if absent := sorted(self._rows.keys() - self._images.keys()):
+        if absent := sorted(self._rows.keys() - images.keys()):
             raise DataError(f"{path}: names {absent[0]!r}, which is not in {self._folder}/images; remove the line")
         return manifest
+
+
+class _Checked(NamedTuple):
+    """What checking a pair told."""
+
+    size: tuple[int, int]
+    channels: int
+    turned: bool
+    tagged: bool = False
+    by_palette: bool = False
+
+
+def _labelled_pairs(folder: Path, layout: Layout, notes: list[str]) -> list[Pair]:
+    pairs = find_pairs(folder, layout, notes)
+    alone = [pair for pair in pairs if pair.labels is None]
+    if len(alone) == len(pairs):
+        raise DataError(f"{folder}: {len(pairs)} pictures and no label map; expected {layout.folders.labels}/NAME.png")
+    if alone:
+        notes.append(
+            f"{len(alone)} of {len(pairs)} pictures have no label map ({alone[0].image.name}): unlabelled, not used"
+        )
+    return [pair for pair in pairs if pair.labels is not None]
+
+
+def _groups_and_parts(
+    folder: Path, pairs: list[Pair], layout: Layout
+) -> tuple[tuple[str, ...] | None, tuple[str, ...] | None]:
+    groups, faults = [], Faults()
+    for pair in pairs if layout.groups else ():
+        try:
+            groups.append(layout.group_of(pair.name))
+        except DataError as problem:
+            faults.add(problem)
+    faults.raise_any(folder)
+    parts = tuple(pair.part for pair in pairs)
+    return tuple(groups) if layout.groups else None, parts if any(parts) else None
+
+
+def _reading_notes(found: list[_Checked]) -> list[str]:
+    tagged, turned = sum(f.tagged for f in found), sum(f.turned for f in found)
+    by_palette = sum(f.by_palette for f in found)
+    notes = []
+    if turned:
+        notes.append(f"{turned} pictures are turned as their rotation tag says")
+    if tagged > turned:
+        notes.append(f"{tagged - turned} pictures are not turned as their rotation tag says: their label maps are not")
+    if by_palette:
+        notes.append(
+            f"{by_palette} label maps are read by the colours of their palette, which numbers the classes otherwise "
+            f"than {CLASSES_FILE}"
+        )
+    return notes
 
 
 class MadeScenes(SceneSource):
@@ -292,30 +364,6 @@ def fingerprint_sorted(files: Iterable[tuple[str, Path]]) -> str:
     return digest.hexdigest()
 
 
-def _find_pictures(folder: Path, labelled: bool) -> tuple[dict[str, Path], dict[str, Path]]:
-    if not labelled:
-        inner = folder / "images"
-        if inner.is_dir():
-            return list_pictures(inner), {}
-        return list_pictures(folder, beside=(CLASSES_FILE, MANIFEST_FILE)), {}
-    for part in ("images", "labels"):
-        if not (folder / part).is_dir():
-            raise DataError(
-                f"{folder}: no {part}/ in this folder; expected images/ and labels/ with files of the same names"
-            )
-    images = list_pictures(folder / "images")
-    labels = list_pictures(folder / "labels", LABEL_SUFFIXES)
-    if alone := sorted(images.keys() - labels.keys()):
-        raise DataError(
-            f"{images[alone[0]]}: no label map labels/{alone[0]}.png{and_more(alone)}; add it or remove the image"
-        )
-    if alone := sorted(labels.keys() - images.keys()):
-        raise DataError(
-            f"{labels[alone[0]]}: no image images/{alone[0]}.png{and_more(alone)}; add it or remove the label map"
-        )
-    return images, labels
-
-
 def _count_png(folder: Path) -> int:
     """How many .png files lie in a folder, leftovers of a killed writer not counted; 0 for no folder."""
     if not folder.is_dir():
@@ -340,8 +388,3 @@ def _read_format(folder: Path, names: Sequence[str]) -> tuple[tuple[int, int] | 
 
 def _size(shape: tuple[int, ...]) -> str:
     return f"{shape[0]} x {shape[1]} pixels in {'grey' if shape[2] == 1 else 'RGB'}"
-
-
-def and_more(alone: list[str]) -> str:
-    """Words for the rest of a list of which a message names the first."""
-    return f" (the same for {len(alone) - 1} more)" if len(alone) > 1 else ""

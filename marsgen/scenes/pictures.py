@@ -1,21 +1,27 @@
-"""Picture files: read as exact 8-bit pixels or refused in a sentence, never rescaled, turned or guessed at."""
+"""Picture files: read as exact 8-bit pixels or refused in a sentence, never rescaled or guessed at.
+
+A picture with a rotation tag is turned only where its label map says so, see `follows_rotation`.
+"""
 
 import os
 import struct
+import unicodedata
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from PIL import Image
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
 from tqdm import tqdm
 
 from marsgen.core.errors import DataError
 from marsgen.scenes.classes import ClassSet
+from marsgen.scenes.faults import Faults
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 LABEL_SUFFIXES = (".png", ".tif", ".tiff", ".bmp")
@@ -34,32 +40,57 @@ Result = TypeVar("Result")
 
 
 def list_pictures(
-    folder: Path, suffixes: Sequence[str] = IMAGE_SUFFIXES, beside: Sequence[str] = ()
+    folder: Path,
+    suffixes: Sequence[str] = IMAGE_SUFFIXES,
+    beside: Sequence[str] = (),
+    faults: Faults | None = None,
 ) -> dict[str, Path]:
     """The pictures directly in `folder`: {name without suffix: path}, sorted by name.
 
+    Names are in the composed normal form (NFC): an é is one letter, whichever system wrote the file. What file
+    managers leave (Thumbs.db, .DS_Store, ._x) is passed over.
+
     Args:
         suffixes: accepted endings, lower case.
-        beside: names of other files that may lie there.
+        beside: names and endings of other files that may lie there.
+        faults: what is wrong is added here instead of raised.
     Raises:
-        DataError: no picture there, something else lies there, or two pictures share a name.
+        DataError: no picture there, something else lies there, a link to nothing, or two pictures share a name.
     """
+    wrong = Faults() if faults is None else faults
     found: dict[str, Path] = {}
     try:
         paths = sorted(folder.iterdir())
     except OSError as problem:
         raise DataError(f"{folder}: cannot be listed ({problem.strerror}); check the folder") from None
+    before = len(wrong.sentences)
     for path in paths:
-        if path.name.startswith(".") or path.name in beside:
+        if is_clutter(path.name) or path.name in beside or path.suffix.lower() in beside:
             continue
-        if path.suffix.lower() not in suffixes or path.is_dir():
-            raise DataError(f"{path}: {_misplaced(path, suffixes)}; move it elsewhere")
-        if path.stem in found:
-            raise DataError(f"{path}: {found[path.stem].name} has the same name; keep one of the two")
-        found[path.stem] = path
-    if not found:
-        raise DataError(f"{folder}: no picture in this folder; expected {', '.join(suffixes)} files")
+        name = unicodedata.normalize("NFC", path.stem)
+        if path.is_symlink() and not path.exists():
+            wrong.add(f"{path}: a link to {os.readlink(path)}, which does not exist; mend or remove it")
+        elif path.suffix.lower() not in suffixes or path.is_dir():
+            wrong.add(f"{path}: {_misplaced(path, suffixes)}; move it elsewhere")
+        elif name in found:
+            wrong.add(f"{path}: {found[name].name} has the same name; keep one of the two")
+        else:
+            found[name] = path
+    if not found and len(wrong.sentences) == before:
+        wrong.add(f"{folder}: no picture in this folder; expected {', '.join(suffixes)} files")
+    if faults is None:
+        wrong.raise_any(folder)
     return dict(sorted(found.items()))
+
+
+def is_picture(path: Path) -> bool:
+    """Whether a path ends as pictures do and is no hidden file."""
+    return path.suffix.lower() in IMAGE_SUFFIXES and not is_clutter(path.name)
+
+
+def is_clutter(name: str) -> bool:
+    """Files that file managers leave, and hidden ones; never data."""
+    return name.startswith(".") or name.lower() in ("thumbs.db", "desktop.ini", "__macosx")
 
 
 def _misplaced(path: Path, suffixes: Sequence[str]) -> str:
@@ -70,47 +101,143 @@ def _misplaced(path: Path, suffixes: Sequence[str]) -> str:
     return f"not a picture; only {', '.join(suffixes)} files may lie here"
 
 
-def check_all(check: Callable[[Item], Result], items: Sequence[Item], what: str) -> list[Result]:
-    """`check` of every item, several at a time; the first item's error comes first. A slow check shows its progress."""
+def check_all(
+    check: Callable[[Item], Result], items: Sequence[Item], what: str, where: object = "the data set"
+) -> list[Result]:
+    """`check` of every item, several at a time; a slow check shows its progress.
+
+    Raises:
+        DataError: what was wrong with any of the items, all in one message that begins with `where`.
+    """
     threads = min(8, os.cpu_count() or 1)
+    faults = Faults()
+
+    def attempt(item: Item) -> Result | None:
+        try:
+            return check(item)
+        except DataError as problem:
+            faults.add(problem)
+            return None
+
     with ThreadPoolExecutor(threads) as pool:
         bar = tqdm(total=len(items), desc=f"checking {what}", delay=2, leave=False)
         with bar:
             results = []
             try:
-                for result in pool.map(check, items):
+                for result in pool.map(attempt, items):
                     results.append(result)
                     bar.update()
             except BaseException:
                 pool.shutdown(cancel_futures=True)
                 raise
-    return results
+    faults.sentences.sort()  # threads finish in any order
+    faults.raise_any(where)
+    return results  # type: ignore[return-value]  # None only where a fault was raised
 
 
 # reading images
 
 
-def probe_image(path: Path) -> tuple[int, int, int]:
-    """(height, width, channels) of an image file from its header; the pixels are not decoded.
+class Header(NamedTuple):
+    """What an image file says of itself, its pixels as they are stored."""
+
+    height: int
+    width: int
+    channels: int
+    orientation: int
+    """Exif tag 0x0112: 1 = upright, 2..8 = to be mirrored or turned for display (CIPA DC-008, 4.6.4)"""
+
+    @property
+    def upright(self) -> tuple[int, int]:
+        """(height, width) after the tag has been followed."""
+        return (self.width, self.height) if self.orientation >= 5 else (self.height, self.width)
+
+
+def probe_image(path: Path) -> Header:
+    """Size, channels and orientation of an image file from its header; the pixels are not decoded.
 
     Raises:
         DataError: see `read_image`.
     """
     with _opened(path) as picture:
-        return picture.height, picture.width, _channels(picture, path)
+        return Header(picture.height, picture.width, _channels(picture, path), _orientation(picture))
 
 
-def read_image(path: Path) -> np.ndarray:
-    """(H, W, 1 or 3) uint8 pixels of a PNG, JPEG, TIFF or BMP file as stored; rotation tags are not followed.
+def follows_rotation(path: Path, header: Header, fits: tuple[int, int] | None, wanted: str = "") -> bool:
+    """Whether a picture is to be turned as its rotation tag says.
 
+    Viewers turn pictures; some labelling tools do and some do not. The (height, width) of what was drawn on the picture
+    tells which it was.
+
+    Args:
+        fits: (height, width) of its label map; None = it has none, and is turned as every viewer would.
+        wanted: "follow" or "ignore" decides for all pictures; "" = by size.
+    Raises:
+        DataError: the label map fits both ways.
+    """
+    if header.orientation == 1 or wanted == "ignore":
+        return False
+    if fits is None or wanted == "follow":
+        return True
+    if header.upright == header[:2]:
+        raise DataError(
+            f"{path}: rotation tag {header.orientation}, and its label map fits turned and unturned; say "
+            "'orientation: follow' (label maps lie on the picture as viewers show it) or 'ignore' in classes.yaml"
+        )
+    return tuple(fits) == header.upright
+
+
+def read_image(path: Path, *, turned: bool = False) -> np.ndarray:
+    """(H, W, 1 or 3) uint8 pixels of a PNG, JPEG, TIFF or BMP file as stored.
+
+    Args:
+        turned: follow the rotation tag.
     Raises:
         DataError: unreadable or cut short, not 8 bits a channel, neither grey nor RGB, or partly transparent.
     """
     with _opened(path) as picture:
-        channels = _channels(picture, path)
-        flat = _without_alpha(picture, path)
-        pixels = np.array(flat.convert("L" if channels == 1 else "RGB"))
+        return pixels_of(picture, path, turned=turned)
+
+
+def decode_image(content: bytes, where: Path) -> np.ndarray:
+    """`read_image` of a file's content, the rotation tag followed; `where` stands in messages."""
+    with _opened(where, BytesIO(content)) as picture:
+        return pixels_of(picture, where, turned=True)
+
+
+def pixels_of(picture: Image.Image, path: Path, *, turned: bool = False) -> np.ndarray:
+    """(H, W, 1 or 3) uint8 pixels of an opened picture; see `read_image`."""
+    channels = _channels(picture, path)
+    flat = _without_alpha(picture, path)
+    if turned and (how := _TURNS.get(_orientation(picture))) is not None:
+        flat = flat.transpose(how)
+    pixels = np.array(flat.convert("L" if channels == 1 else "RGB"))
     return pixels.reshape(*pixels.shape[:2], channels)
+
+
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""orientation -> what makes the picture upright"""
+
+
+def _orientation(picture: Image.Image) -> int:
+    # Pillow turns a TIFF by itself; of a PNG it would decode all pixels to look for a late tag
+    if picture.format == "TIFF" or "exif" not in picture.info:
+        return 1
+    exif = Image.Exif()
+    try:
+        exif.load(picture.info["exif"])
+        value = exif.get(0x0112, 1)
+    except (SyntaxError, ValueError, TypeError, KeyError, struct.error):
+        return 1
+    return value if value in _TURNS else 1
 
 
 def read_grey(path: Path) -> np.ndarray:
@@ -127,21 +254,67 @@ def read_mask(path: Path) -> np.ndarray:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
+def _opened(path: Path, content: BytesIO | None = None) -> Iterator[Image.Image]:
     try:
-        with Image.open(path, formats=_FORMATS) as picture:
-            if picture.format == "TIFF" and getattr(picture, "n_frames", 1) > 1:
-                raise DataError(f"{path}: several pages in one TIFF; save one picture per file")
+        with Image.open(content or path, formats=_FORMATS) as picture:
+            if picture.format == "TIFF":
+                _check_bands(picture, path)
             yield picture
     except FileNotFoundError:
         raise DataError(f"{path}: the file is gone; was the data set moved while it was read?") from None
     except Image.UnidentifiedImageError:
+        if content is None and (tags := tiff_tags(path)) is not None:
+            raise DataError(f"{path}: {_other_bands(tags.bands, tags.bits)}") from None
         raise DataError(f"{path}: not a readable PNG, JPEG, TIFF or BMP picture; save it again as 8-bit PNG") from None
     except Image.DecompressionBombError:
         raise DataError(f"{path}: more than {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels; cut it into tiles") from None
     except (OSError, SyntaxError, ValueError, TypeError, EOFError, struct.error, zlib.error) as problem:
         reason = (str(problem).splitlines() or [type(problem).__name__])[0]
         raise DataError(f"{path}: damaged or cut short ({reason}); copy or download it again") from None
+
+
+_SAMPLES, _BITS, _EXTRA = 277, 258, 338
+"""TIFF tags: bands, bits of each, what the bands beyond grey or RGB are (1 and 2: transparency)"""
+
+
+def _check_bands(picture: Image.Image, path: Path) -> None:
+    if getattr(picture, "n_frames", 1) > 1:
+        raise DataError(f"{path}: several pages in one TIFF; save one picture per file")
+    tags = picture.tag_v2  # type: ignore[attr-defined]
+    bands, extra = int(tags.get(_SAMPLES, 1)), tuple(tags.get(_EXTRA, ()))
+    # Pillow opens other bands as RGB or grey and leaves the rest of them out
+    if bands not in (1, 3) and not (bands in (2, 4) and extra and extra[0] in (1, 2)) and picture.mode != "CMYK":
+        raise DataError(f"{path}: {_other_bands(bands, 8)}")
+
+
+class TiffTags(NamedTuple):
+    """What the header of a TIFF says."""
+
+    bands: int
+    bits: int
+    """of each band, the widest"""
+    numbers: frozenset[int]
+    """of the tags that are there"""
+
+
+def tiff_tags(path: Path) -> TiffTags | None:
+    """The header of any TIFF, also of one that Pillow does not read; None for other files."""
+    try:
+        with path.open("rb") as file:
+            tags = ImageFileDirectory_v2(file.read(8))
+            file.seek(tags.next)
+            tags.load(file)
+        bits = int(max(np.atleast_1d(tags.get(_BITS, 1))))
+        return TiffTags(int(tags.get(_SAMPLES, 1)), bits, frozenset(int(number) for number in tags))
+    except (OSError, SyntaxError, ValueError, TypeError, KeyError, EOFError, struct.error):
+        return None
+
+
+def _other_bands(bands: int, bits: int) -> str:
+    return (
+        f"a TIFF of {bands} bands of {bits} bits; expected 8-bit grey or RGB; say which bands to read, as in "
+        "`marsgen import SOURCE --out my_data --set bands=[1,2,3]`"
+    )
 
 
 def _rawmode(picture: Image.Image) -> str:
@@ -155,7 +328,10 @@ def _channels(picture: Image.Image, path: Path) -> int:
     mode = picture.mode
     if mode[0] in "IF" or ";16" in _rawmode(picture):
         kind = "float" if mode == "F" else "more than 8-bit"
-        raise DataError(f"{path}: {kind} pixels without a stated range; scale them to 0..255 and save as 8-bit")
+        raise DataError(
+            f"{path}: {kind} pixels without a stated range; scale them to 0..255 and save as 8-bit, or for a TIFF say "
+            "what becomes 0 and 255: `marsgen import SOURCE --out my_data --set range=[LOW,HIGH]`"
+        )
     if mode in ("1", "L", "LA"):
         return 1
     if mode in ("P", "PA"):
@@ -173,6 +349,12 @@ def _without_alpha(picture: Image.Image, path: Path) -> Image.Image:
     alpha = np.asarray(rgba)[..., 3]
     if (alpha < 255).any():
         row, column = np.argwhere(alpha < 255)[0]
+        if picture.format == "TIFF":
+            raise DataError(
+                f"{path}: {len(picture.getbands())} bands, the last one marked as transparency and not opaque at row "
+                f"{row}, column {column}; if it is a measured band such as near infrared, say which bands to read: "
+                "`marsgen import SOURCE --out my_data --set bands=[1,2,3]`; else save it without transparency"
+            )
         raise DataError(
             f"{path}: transparent pixel at row {row}, column {column}; expected an opaque picture, "
             "save it without an alpha channel"
@@ -186,31 +368,137 @@ def _without_alpha(picture: Image.Image, path: Path) -> Image.Image:
 def read_label_map(path: Path, classes: ClassSet) -> np.ndarray:
     """(H, W) uint8 ids of a label map file, each a class or the ignored id.
 
-    Grey and indexed files hold ids (an indexed file's palette is only for the eye); RGB files hold class colours.
+    Grey and indexed files hold ids, or what `classes.layout` maps to ids; RGB files hold class colours. An indexed file
+    whose palette is made of the class colours, but numbers them otherwise, is read by its colours.
 
     Raises:
         DataError: unreadable, or a pixel (named) is no known id or colour.
     """
-    ids = _read_ids(path, classes)
-    classes.check_labels(ids, str(path))
-    return ids
+    return read_label_map_and_way(path, classes)[0]
 
 
-def _read_ids(path: Path, classes: ClassSet) -> np.ndarray:
+def read_label_map_and_way(path: Path, classes: ClassSet, content: bytes | None = None) -> tuple[np.ndarray, str]:
+    """`read_label_map`, and "palette" where the colours of a palette were followed against its numbers, else "".
+
+    Args:
+        content: of the file, where it lies in a table; `path` then stands in messages only.
+    """
+    with _opened(path, None if content is None else BytesIO(content)) as picture:
+        _refuse_unfit(picture, path)
+        by_palette = _ids_by_palette(picture, path, classes)
+        if by_palette is not None:
+            return by_palette, "palette"
+        mode = picture.mode
+        if mode in ("RGB", "RGBA"):
+            return ids_of_colours(np.array(_without_alpha(picture, path).convert("RGB")), classes, path), ""
+        values = _grey_values(picture, path)
+    layout = classes.layout
+    cut = values if layout.threshold is None else np.where(values >= layout.threshold, 255, 0).astype(np.uint8)
+    ids = classes.id_of_value[cut] if layout.map else cut
+    if not classes.knows(ids):
+        _refuse_soft_mask(values, classes, path)
+        classes.check_labels(ids, str(path))
+    return ids, ""
+
+
+def read_values(path: Path) -> np.ndarray:
+    """(H, W) uint8 of a grey or indexed file as its pixels are numbered, whatever they mean.
+
+    Raises:
+        DataError: unreadable, in colours, or of more than 8 bits.
+    """
     with _opened(path) as picture:
-        mode, raw = picture.mode, _rawmode(picture)
-        if mode == "F" or (";16" in raw and mode[0] != "I"):
-            raise DataError(f"{path}: {mode} label map of more than 8 bits; expected 8-bit ids or class colours")
-        if raw.startswith(("L;", "1;I")):
-            raise DataError(f"{path}: ids stored as {raw} grey levels, which readers rescale; save it as 8-bit PNG")
-        if mode[0] == "I":
-            return _narrow(np.array(picture), path)
-        if mode in ("1", "L", "P"):
-            return np.array(picture).astype(np.uint8)
-        if mode not in ("LA", "RGB", "RGBA"):
-            raise DataError(f"{path}: {mode} label map; expected ids (grey or indexed) or class colours (RGB)")
-        colours = np.array(_without_alpha(picture, path).convert("RGB"))
-    return colours[..., 0].copy() if mode == "LA" else _ids_of_colours(colours, classes, path)
+        _refuse_unfit(picture, path)
+        if picture.mode in ("RGB", "RGBA"):
+            raise DataError(f"{path}: {picture.mode} label map; expected grey or indexed pixels")
+        return _grey_values(picture, path)
+
+
+def read_colours(path: Path) -> np.ndarray:
+    """(H, W, 3) uint8 of a label map in colours, indexed or RGB.
+
+    Raises:
+        DataError: unreadable, or partly transparent.
+    """
+    with _opened(path) as picture:
+        _refuse_unfit(picture, path)
+        return np.array(_without_alpha(picture, path).convert("RGB"))
+
+
+def _refuse_unfit(picture: Image.Image, path: Path) -> None:
+    if picture.format == "JPEG":
+        raise DataError(
+            f"{path}: JPEG data in a file named {path.suffix}; JPEG changes the ids of a label map, save it as PNG"
+        )
+    if _orientation(picture) != 1:
+        raise DataError(f"{path}: a label map with a rotation tag; save it upright and without the tag")
+    if picture.mode == "F" or (";16" in _rawmode(picture) and picture.mode[0] != "I"):
+        raise DataError(f"{path}: {picture.mode} label map of more than 8 bits; expected 8-bit ids or class colours")
+
+
+def _grey_values(picture: Image.Image, path: Path) -> np.ndarray:
+    mode, raw = picture.mode, _rawmode(picture)
+    if raw.startswith(("L;", "1;I")):
+        raise DataError(f"{path}: ids stored as {raw} grey levels, which readers rescale; save it as 8-bit PNG")
+    if mode[0] == "I":
+        return _narrow(np.array(picture), path)
+    if mode in ("1", "L", "P"):
+        return np.array(picture).astype(np.uint8)
+    if mode == "LA":
+        return np.array(_without_alpha(picture, path).convert("RGB"))[..., 0].copy()
+    raise DataError(f"{path}: {mode} label map; expected ids (grey or indexed) or class colours (RGB)")
+
+
+def _ids_by_palette(picture: Image.Image, path: Path, classes: ClassSet) -> np.ndarray | None:
+    """Ids by the colours of an indexed file that numbers the class colours in its own way; None = go by its numbers."""
+    layout = classes.layout
+    if picture.mode != "P" or not classes.own_colours or layout.map or layout.threshold is not None:
+        return None
+    numbers = np.array(picture)
+    palette = np.array(picture.getpalette("RGB"), np.uint8).reshape(-1, 3)
+    used = np.unique(numbers)
+    if used[-1] >= len(palette):
+        return None
+    shown = [(int(number), tuple(palette[number].tolist())) for number in used]
+    id_of = dict(zip(classes.colours, classes.ids, strict=True))
+    if len(id_of) < len(classes):
+        return None
+    contradicting = [(number, colour) for number, colour in shown if id_of.get(colour, number) != number]
+    if not contradicting:
+        return None
+    number, colour = contradicting[0]
+    names = dict(zip(classes.ids, classes.names, strict=True))
+    unknown = [c for _, c in shown if c not in id_of and c not in IGNORED_COLOURS]
+    if unknown:
+        raise DataError(
+            f"{path}: number {number} of its palette has the colour of {names[id_of[colour]]} {colour}, whose id is "
+            f"{id_of[colour]}, and {unknown[0]} is no class's colour; correct the colours in classes.yaml, or leave "
+            "them out to go by the numbers"
+        )
+    return ids_of_colours(palette[numbers], classes, path)
+
+
+_SOFT_LEVELS = 8
+"""that many pixel values of no class are no slip of a labelling tool"""
+
+
+def _refuse_soft_mask(values: np.ndarray, classes: ClassSet, path: Path) -> None:
+    """Words for masks that are no label maps of ids: grey levels between 0 and 255, or 0 and 255 only."""
+    levels = np.unique(values)
+    known = {*classes.ids, classes.ignored, *classes.layout.map}
+    unknown = [int(level) for level in levels if int(level) not in known]
+    example = f"map: {{0: {classes.names[0]}, 255: {classes.names[-1]}}}"
+    if len(unknown) >= _SOFT_LEVELS and levels[-1] > 127:
+        raise DataError(
+            f"{path}: {len(levels)} grey levels in {levels[0]}..{levels[-1]}, this looks like a soft mask; say in "
+            f"classes.yaml where to cut and what the two sides are, as in `threshold: 128` and `{example}`"
+        )
+    if unknown == [255]:
+        row, column = np.argwhere(values == 255)[0]
+        raise DataError(
+            f"{path}: pixel value 255 at row {row}, column {column} is no class; this looks like a mask of 0 and 255, "
+            f"say in classes.yaml what they mean, as in `{example}`"
+        )
 
 
 def _narrow(ids: np.ndarray, path: Path) -> np.ndarray:
@@ -221,7 +509,12 @@ def _narrow(ids: np.ndarray, path: Path) -> np.ndarray:
     return ids.astype(np.uint8)
 
 
-def _ids_of_colours(colours: np.ndarray, classes: ClassSet, path: Path) -> np.ndarray:
+def ids_of_colours(colours: np.ndarray, classes: ClassSet, path: Path) -> np.ndarray:
+    """(H, W, 3) uint8 class colours -> (H, W) uint8 ids; `IGNORED_COLOURS` that are no class's become the ignored id.
+
+    Raises:
+        DataError: a colour of no class, or two classes of one colour.
+    """
     if len(set(classes.colours)) != len(classes):
         raise DataError(f"{path}: label map in colours, but two classes have the same colour; give each its own")
     id_of = dict.fromkeys(IGNORED_COLOURS, classes.ignored) | dict(zip(classes.colours, classes.ids, strict=True))

@@ -78,7 +78,9 @@ class SceneSource(ABC):
     groups: Sequence[str] | None = None
     """scenes of one group (a rover stop) show the same ground and stay in one part of a split; None = unknown"""
     parts: Sequence[str] | None = None
-    """"train" or "test" for each scene where the data set itself fixes it, else None"""
+    """"train", "val" or "test" for each scene where the data set itself fixes it, else None"""
+    notes: Sequence[str] = ()
+    """what was decided or left out on opening, a sentence each; `open_scenes` says them"""
 
     def __len__(self) -> int:
         return len(self.names)

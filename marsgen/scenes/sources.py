@@ -1,8 +1,10 @@
-"""Every place that scenes come from, behind one function: npz, AI4Mars, folders of pictures, the simulator."""
+"""Every place that scenes come from, behind one function: npz, AI4Mars, folders, formats/, the simulator."""
 
 import hashlib
 import json
+import logging
 import os
+import shlex
 import zipfile
 from collections.abc import Callable
 from dataclasses import asdict
@@ -17,7 +19,11 @@ from marsgen.core.errors import DataError, nearest
 from marsgen.scenes.ai4mars import Ai4MarsScenes, find_navcam
 from marsgen.scenes.classes import ClassSet, read_classes
 from marsgen.scenes.folder import CLASSES_FILE, open_folder
+from marsgen.scenes.formats.reading import ReadingConfig
+from marsgen.scenes.formats.recognise import list_source, open_recognised, recognise
+from marsgen.scenes.layout import IGNORED, Folders
 from marsgen.scenes.npz import NpzScenes
+from marsgen.scenes.pictures import is_picture
 from marsgen.scenes.scene import SceneSource
 from marsgen.scenes.shards import SHARDS_FOLDER, ShardScenes
 
@@ -27,13 +33,16 @@ MOST_SIMULATED = 1_000_000
 _CACHE_BYTES = 64 * 2**20
 
 
+_log = logging.getLogger(__name__)
+
+
 def open_scenes(location: str, *, classes: ClassSet | None = None, labelled: bool = True) -> SceneSource:
-    """Open a data set, whatever it is.
+    """Open a data set, whatever it is. What was decided or left out on opening is logged, and in `notes` of the result.
 
     Args:
-        location: an .npz file, a folder (AI4Mars release, images/ and labels/ with classes.yaml, or what `marsgen
-            synthesize` made), or sim:N with options such as
-            sim:400,seed=3,size=64x128,channels=3,rocks=0.1,outliers=0,noise=1.
+        location: an .npz file, a folder (AI4Mars release, images/ and labels/ with classes.yaml, what `marsgen
+            synthesize` made, or a format of scenes/formats/), a Parquet file, or sim:N with options such as
+            sim:400,seed=3,size=64x128,channels=3,rocks=0.1,outliers=0,noise=1. ~ is the home folder.
         classes: what the ids mean; default: the folder's classes.yaml, else the terrains of configs/classes_mars.yaml.
         labelled: False gives the images to predict (npz: test_set if it is there; folders need no labels); all their
             pixels are ignored.
@@ -43,29 +52,60 @@ def open_scenes(location: str, *, classes: ClassSet | None = None, labelled: boo
     Raises:
         DataError: the data set cannot be used; the message names the file and what is wrong with it.
     """
+    scenes = _open(location, classes, labelled)
+    for note in scenes.notes:
+        _log.warning("%s: %s", location, note)
+    return scenes
+
+
+def _open(location: str, classes: ClassSet | None, labelled: bool) -> SceneSource:
     if location.startswith(SIMULATED):
         return SimulatedScenes(location, classes or mars_classes(), labelled=labelled)
-    path = Path(location)
-    if not os.path.exists(location):
-        raise DataError(
-            f"{location or repr(location)}: no such file or folder; --data takes an .npz, a folder "
-            "(AI4Mars release, or images/ and labels/) or sim:N"
-        )
+    path = find_path(location)
     if path.is_dir():
         return _open_folder(path, location, classes, labelled)
-    if path.suffix.lower() != ".npz":
-        raise DataError(f"{location}: a file but no .npz; --data takes an .npz, a folder of pictures or sim:N")
-    return NpzScenes(path, classes or mars_classes(), labelled=labelled, location=location)
+    if path.suffix.lower() == ".npz":
+        return NpzScenes(path, classes or mars_classes(), labelled=labelled, location=location)
+    known = classes or classes_of(path.parent)
+    found = open_recognised(location, path, fit_config(ReadingConfig(), known), known, labelled=labelled)
+    if found is None:
+        raise DataError(
+            f"{location}: a file but no .npz or Parquet; --data takes an .npz, a folder of pictures or sim:N"
+        )
+    return found
+
+
+def find_path(location: str) -> Path:
+    """The file or folder that a user named; ~ is the home folder.
+
+    Raises:
+        DataError: there is none.
+    """
+    path = Path(location)
+    if not path.exists() and location.startswith("~"):
+        path = path.expanduser()
+    if location and path.exists():
+        return path
+    # the location may be what an earlier run stored, from another folder
+    where = "" if not location or path.is_absolute() else f" in {Path.cwd()}"
+    link = f" (a link to {os.readlink(path)}, which does not exist)" if path.is_symlink() else ""
+    raise DataError(
+        f"{location or repr(location)}: no such file or folder{where}{link}; give --data an .npz, a folder "
+        "(AI4Mars release, images/ and labels/, or another format of docs/formats.md) or sim:N"
+    )
 
 
 def open_test_set(location: str, classes: ClassSet) -> SceneSource | None:
     """The pictures without labels that an .npz brings along (key test_set), or None."""
+    return open_scenes(location, classes=classes, labelled=False) if has_test_set(location) else None
+
+
+def has_test_set(location: str) -> bool:
+    """Whether `location` is an .npz with unlabelled images (key test_set), as the course's challenge has it."""
     if not zipfile.is_zipfile(location):
-        return None
+        return False
     with zipfile.ZipFile(location) as file:
-        if "test_set.npy" not in file.namelist():
-            return None
-    return open_scenes(location, classes=classes, labelled=False)
+        return "test_set.npy" in file.namelist()
 
 
 @cache
@@ -82,9 +122,86 @@ def _open_folder(folder: Path, location: str, classes: ClassSet | None, labelled
         raise DataError(f"{location}: a run that has not finished; repeat its command and it goes on")
     if (folder / SHARDS_FOLDER).is_dir():
         return ShardScenes(folder, classes, labelled=labelled, location=location)
-    if classes is None and not labelled and not (folder / CLASSES_FILE).exists():
+    known = classes or classes_of(folder)
+    if not is_laid_out(folder, known):
+        found = open_recognised(location, folder, fit_config(ReadingConfig(), known), known, labelled=labelled)
+        if found is not None:
+            return found
+    if known is None and labelled and needs_classes(folder):
+        _refuse_without_classes(location)
+    if known is None and not labelled:
         classes = mars_classes()
     return open_folder(folder, classes, labelled=labelled, location=location)
+
+
+def classes_of(folder: Path) -> ClassSet | None:
+    """What the classes.yaml of a folder says, or None."""
+    path = folder / CLASSES_FILE
+    return read_classes(path) if path.is_file() else None
+
+
+def is_laid_out(folder: Path, classes: ClassSet | None) -> bool:
+    """Whether the folders that the classes file names (images/ and labels/ by default) are there, with label maps."""
+    if classes is None:
+        return False
+    layout = classes.layout
+    places = [place for place in layout.splits.values() if isinstance(place, Folders)] or [layout.folders]
+    return any(
+        (folder / place.images).is_dir()
+        and (folder / place.labels).is_dir()
+        and any(is_picture(path) for path in (folder / place.labels).iterdir())
+        for place in places
+    )
+
+
+def fit_config(config: ReadingConfig, classes: ClassSet | None) -> ReadingConfig:
+    """`config`, with what a classes file says of how to read a data set in another format where it says nothing."""
+    if classes is None:
+        return config
+    layout, usual, given = classes.layout, ReadingConfig(), dict[str, Any]()
+    for key in ("groups", "orientation", "threshold"):
+        stated = getattr(layout, key)
+        if stated not in ("", None) and getattr(config, key) == getattr(usual, key):
+            given[key] = stated
+    if config.background == usual.background and usual.background not in classes.names:
+        # no class for it: what no object covers carries no label
+        given["background"] = IGNORED
+    return config.model_copy(update=given)
+
+
+def open_source(location: str, config: ReadingConfig, classes: ClassSet | None) -> SceneSource:
+    """`open_scenes` for `marsgen import`: the reader and its settings may be named.
+
+    Raises:
+        DataError: see `open_scenes`.
+    """
+    if config.format is None and (config.bands or config.range):
+        config = config.model_copy(update={"format": "geotiff"})
+    path = find_path(location)
+    known = classes or classes_of(path if path.is_dir() else path.parent)
+    if config.format is None and (find_navcam(path) is not None or is_laid_out(path, known)):
+        return open_scenes(location, classes=classes)
+    found = open_recognised(location, path, fit_config(config, known), known)
+    if found is None:
+        return open_scenes(location, classes=classes)
+    for note in found.notes:
+        _log.warning("%s: %s", location, note)
+    return found
+
+
+def needs_classes(folder: Path) -> bool:
+    """Whether a folder has images/ and label maps in labels/, is in no other format, and nothing says what ids mean."""
+    if (folder / CLASSES_FILE).is_file() or not all((folder / part).is_dir() for part in ("images", "labels")):
+        return False
+    return not recognise(list_source(folder))
+
+
+def _refuse_without_classes(location: str) -> None:
+    """Say what is in images/ and labels/ when nothing says what the ids mean."""
+    raise DataError(
+        f"{location}: images/ and labels/, but no {CLASSES_FILE} that says what the ids mean; give --classes FILE, or "
+        f"let `marsgen import {shlex.quote(location)} --dry-run` list the ids and draft one"
+    )
 
 
 # the simulator

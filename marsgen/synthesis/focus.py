@@ -12,9 +12,9 @@ from marsgen.core.errors import ConfigError
 from marsgen.core.process_group import SINGLE_PROCESS, ProcessGroup
 from marsgen.masks.paste import PasteConfig
 from marsgen.masks.placement import Placement, learn_placement
+from marsgen.provenance import refuse_leaking_judge
 from marsgen.quality.agreement import pixel_losses
 from marsgen.quality.judges import Judge, open_judge
-from marsgen.quality.select import refuse_leaks
 from marsgen.scenes.scene import Scene
 
 __all__ = ["find_placement", "focus_placement", "open_focus"]
@@ -42,7 +42,7 @@ def open_focus(where: str | None, config: PasteConfig, dataset: Dataset) -> Judg
     if config.placement != "focus":
         raise ConfigError(f"--focus {where} beside paste.placement {config.placement}: leave one of the two out")
     judge = open_judge(Path(where), dataset.scenes.classes, dataset.scenes.channels)
-    refuse_leaks(judge, where, dataset)
+    refuse_leaking_judge(judge.trained_on, where, dataset)
     return judge
 
 

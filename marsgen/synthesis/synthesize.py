@@ -30,7 +30,7 @@ from tqdm import tqdm
 from marsgen.cleaning.dataset import Dataset
 from marsgen.core.config import Config, DataConfig
 from marsgen.core.errors import ConfigError, DataError
-from marsgen.core.files import plain, write_bytes, write_json
+from marsgen.core.files import plain, write_bytes
 from marsgen.core.process_group import SINGLE_PROCESS, ProcessGroup
 from marsgen.core.runs import Run
 from marsgen.generators import DrawConfig, DrawRequest, Generator
@@ -38,6 +38,7 @@ from marsgen.masks.paste import PasteConfig
 from marsgen.masks.placement import Placement
 from marsgen.masks.plan import PlannedSample, edit_sample, repeat_sample
 from marsgen.masks.regions import RegionLibrary
+from marsgen.provenance import keys_of_part, write_set_head
 from marsgen.quality.select import PILOT_SIZE, SelectConfig, Selector, Tally
 from marsgen.scenes.folder import write_classes, write_pair
 from marsgen.scenes.pictures import read_image, read_label_map
@@ -459,11 +460,9 @@ def _write_head(
         refuse_mixed_sizes(scenes)
         assert scenes.shape is not None
         allocate_shards(run.folder, config.n, scenes.shape, scenes.channels)
-    trained_on = {dataset.survey.keys[i] for i in dataset.split.train} | set(generator.trained_on)
-    if selector is not None:
-        trained_on |= set(selector.judge.trained_on)
-    if placement is not None:
-        trained_on |= set(placement.trained_on)
+    trained_on = [keys_of_part(dataset, dataset.split.train), generator.trained_on]
+    trained_on += [selector.judge.trained_on] if selector is not None else []
+    trained_on += [placement.trained_on] if placement is not None else []
     head = {
         "generator": generator.name,
         "generator_fingerprint": generator.fingerprint,
@@ -477,9 +476,8 @@ def _write_head(
         "data": run.inputs.get("data"),
         "selection": None if selector is None else selector.record(),
         "recipe": _fingerprint_recipe(config, generator, names, selector, placement),
-        "trained_on": sorted(trained_on),
     }
-    write_json(run.folder / "synth.json", head)
+    write_set_head(run.folder, head, *trained_on)
 
 
 def _fingerprint_recipe(

@@ -1,1 +1,1 @@
-"""Evaluation: confusion counts and regions, per image."""
+"""Evaluation: confusion counts and regions of every image, and the scores computed from them."""

@@ -1,16 +1,16 @@
-"""Rocks found and false alarms: connected regions of a class in two label maps, as rows of a table."""
+"""Regions found and false alarms: connected regions of a class in truth and prediction, as rows of a table."""
 
 import numpy as np
 from scipy import ndimage
 
-from marsgen.scenes.classes import IGNORED_INDEX
+from marsgen.scenes.classes import IGNORED_INDEX, ClassSet
 
 REGION = np.dtype(
     [
         ("image", "<i4"),  # position of the image among those evaluated
         ("class_index", "<i4"),
         ("area_px", "<i4"),
-        ("hit_px", "<i4"),  # pixels of the region that the network called its class; 0 for a false alarm
+        ("hit_px", "<i4"),  # pixels of the region that are predicted as its class; 0 for a false alarm
         ("foot_row", "<i4"),  # lowest row of the region in the picture: the nearer, the larger
         ("row", "<f4"),  # centre
         ("column", "<f4"),
@@ -24,12 +24,12 @@ _EIGHT_NEIGHBOURS = np.ones((3, 3), bool)
 def true_regions(
     truth: np.ndarray, predicted: np.ndarray, class_index: int, *, image: int = 0, min_region_px: int = 1
 ) -> np.ndarray:
-    """The 8-connected regions of a class in the truth, each with the number of its pixels that the network called it.
+    """The 8-connected regions of a class in the truth, each with the number of its pixels predicted as the class.
 
     Args:
         truth, predicted: (H, W) class indices; 255 in the truth = ignored.
         image: number written into the rows.
-        min_region_px: smaller regions are left out: crumbs of a rough annotation, not rocks.
+        min_region_px: smaller regions are left out: pieces of a rough annotation rather than objects.
     Returns:
         (R,) array of REGION, in reading order of each region's first pixel.
     """
@@ -41,10 +41,9 @@ def true_regions(
 def false_alarms(
     truth: np.ndarray, predicted: np.ndarray, class_index: int, *, image: int = 0, min_region_px: int = 1
 ) -> np.ndarray:
-    """The 8-connected regions of a class in the prediction that show no thing of that class.
+    """The 8-connected regions of a class in the prediction without a single true pixel of that class.
 
-    A predicted region counts when not one of its pixels is of the class and at least half of them carry a label: where
-    nobody agreed on a label, nobody knows that there is no rock.
+    Only regions with at least half of their pixels labelled count: where there is no label, the class may be there.
 
     Args and returns: as `true_regions`; hit_px is 0.
     """
@@ -53,6 +52,16 @@ def false_alarms(
     labelled = np.bincount(regions[truth != IGNORED_INDEX], minlength=len(sizes))
     counted = (sizes >= min_region_px) & (hits == 0) & (2 * labelled >= sizes)
     return _rows(regions, np.flatnonzero(counted), sizes, hits, image, class_index)
+
+
+def region_classes(classes: ClassSet) -> list[int]:
+    """Indices of the classes whose connected regions are counted: the rare ones, or all where none is named rare."""
+    return [classes.index(name) for name in (classes.rare or classes.names)]
+
+
+def found_regions(regions: np.ndarray, found_fraction: float) -> np.ndarray:
+    """(R,) REGION -> (R,) bool: at least `found_fraction` of the region's pixels are predicted as its class."""
+    return regions["hit_px"] >= found_fraction * regions["area_px"]
 
 
 def _label(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

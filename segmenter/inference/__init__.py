@@ -1,1 +1,1 @@
-"""Inference: trained networks asked about pictures."""
+"""Inference: label maps from trained networks, and what is made of them."""

@@ -1,6 +1,5 @@
-"""What marsgen may ask of a finished `segmenter train` run; the entry point `marsgen.judges` in pyproject.toml."""
+"""A finished `segmenter train` run as a judge of synthetic images; entry point `marsgen.judges` of pyproject.toml."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +8,7 @@ import torch
 from marsgen.core.errors import RunError
 from marsgen.core.files import file_fingerprint
 from marsgen.core.runs import Run
+from marsgen.provenance import read_split_keys
 from marsgen.scenes.classes import ClassSet
 from marsgen.scenes.tensors import image_tensor
 from segmenter.inference.predict import load_segmenter, predict_probs
@@ -33,7 +33,7 @@ class SegmenterJudge:
         self._network, self.classes, record = load_segmenter(run.folder)
         self.channels = record["channels"]
         self.fingerprint = file_fingerprint(run.folder / "best.safetensors")
-        self.trained_on = read_trained_on(run.folder)
+        self.trained_on = read_split_keys(run.folder).trained_on
         self.saw_synthetic = bool(run.inputs["extra"])
 
     def probs(self, images: np.ndarray) -> np.ndarray:
@@ -59,19 +59,3 @@ def open_judge(folder: Path) -> SegmenterJudge | None:
     except RunError:
         return None
     return SegmenterJudge(run)
-
-
-def read_trained_on(folder: Path) -> tuple[str, ...]:
-    """Keys of the scenes that a finished run knows: the real ones of its train part, and all that is behind its extras.
-
-    Raises:
-        RunError: its split.json is missing or damaged.
-    """
-    path = folder / "split.json"
-    try:
-        parts = json.loads(path.read_text(encoding="utf-8"))
-        return tuple(sorted({*parts["train"], *parts["extra"]}))
-    except (OSError, ValueError, KeyError, TypeError):
-        raise RunError(
-            f"{path}: missing or damaged, so nobody knows what this segmenter has seen; train it again"
-        ) from None

@@ -1,6 +1,5 @@
-"""`segmenter predict`: a finished run's network, images -> label maps, as indexed PNG or as the course's CSV."""
+"""`segmenter predict`: the network of a finished run, images -> label maps, as indexed PNG or as the course's CSV."""
 
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,27 +12,29 @@ from torch import nn
 from tqdm import tqdm
 
 from marsgen.core.errors import DataError, InputError, RunError
-from marsgen.core.files import filling_text, write_bytes
+from marsgen.core.files import file_fingerprint, filling_text, write_bytes
 from marsgen.core.runs import Run, read_weights
-from marsgen.scenes.classes import ClassSet
+from marsgen.scenes.classes import ClassSet, read_classes
 from marsgen.scenes.folder import write_classes
 from marsgen.scenes.pictures import encode_label_map
 from marsgen.scenes.scene import SceneSource
+from marsgen.scenes.sources import has_test_set, open_scenes
 from marsgen.scenes.tensors import image_tensor
-from segmenter.config import InferenceConfig, PredictConfig, TrainConfig
-from segmenter.inference.calibration import Calibrated
+from segmenter.inference.config import InferenceConfig, PredictConfig
 from segmenter.inference.sliding_window import predict_in_windows, resize_images
-from segmenter.networks import ClassesOnly, build_network
+from segmenter.networks.build import build_network
+from segmenter.networks.config import NetworkConfig
+from segmenter.networks.wrappers import Calibrated, ClassesOnly
 
 DEFAULT_INFERENCE = InferenceConfig()
-"""each image once, whole and as it is"""
+"""each image once, whole and at its own size"""
 
 
-def load_segmenter(folder: Path, keep_ignored: bool = False) -> tuple[nn.Module, ClassSet, dict[str, Any]]:
+def load_segmenter(folder: Path, keep_void: bool = False) -> tuple[nn.Module, ClassSet, dict[str, Any]]:
     """The best network of a finished `segmenter train` run, on the GPU if there is one, ready to predict.
 
     Args:
-        keep_ignored: leave a network that has learned what carries no label (`void_weight`) its last output, C.
+        keep_void: keep output C of a network that was trained with `void_weight`: pixels without a label.
     Returns:
         the network in eval mode, the classes of its outputs 0..C-1, and the record of its weights (step, network,
         channels, classes, best_metric, scores).
@@ -45,10 +46,10 @@ def load_segmenter(folder: Path, keep_ignored: bool = False) -> tuple[nn.Module,
     checkpoint = read_weights(path)
     try:
         classes = ClassSet.from_dict(checkpoint.record["classes"], str(path))
-        config = TrainConfig.model_validate(TrainConfig.of_stored(checkpoint.record["network"]))
+        config = NetworkConfig.model_validate(checkpoint.record["network"])
         network = build_network(config, checkpoint.record["channels"], len(classes))
         network.load_state_dict(checkpoint.tensors)
-        if config.void_weight and not keep_ignored:
+        if config.void_weight and not keep_void:
             network = ClassesOnly(network, len(classes))
         if "logit_shift" in checkpoint.record:
             network = Calibrated(network, checkpoint.record["logit_shift"])
@@ -60,48 +61,74 @@ def load_segmenter(folder: Path, keep_ignored: bool = False) -> tuple[nn.Module,
 
 
 @torch.inference_mode()
-def predict_probs(network: nn.Module, images: np.ndarray, ask: InferenceConfig = DEFAULT_INFERENCE) -> np.ndarray:
+def predict_probs(network: nn.Module, images: np.ndarray, inference: InferenceConfig = DEFAULT_INFERENCE) -> np.ndarray:
     """Probability of each class at each pixel.
 
     Args:
         network: in eval mode (`load_segmenter`).
         images: (B, H, W, channels) uint8.
-        ask: mirror images, scales and windows that are averaged over.
+        inference: mirror images, scales and windows that are averaged over.
     Returns:
         (B, C, H, W) float32 in [0, 1], sum 1 over C.
     """
-    return _probs(network, images, ask).cpu().numpy()
+    return _probs(network, images, inference).cpu().numpy()
 
 
 @torch.inference_mode()
-def predict_indices(network: nn.Module, images: np.ndarray, ask: InferenceConfig = DEFAULT_INFERENCE) -> np.ndarray:
+def predict_indices(
+    network: nn.Module, images: np.ndarray, inference: InferenceConfig = DEFAULT_INFERENCE
+) -> np.ndarray:
     """The likeliest class at each pixel: (B, H, W, channels) uint8 images -> (B, H, W) uint8 indices 0..C-1.
 
     The arguments are those of `predict_probs`.
     """
-    return _probs(network, images, ask).argmax(1).to("cpu", torch.uint8).numpy()
+    return _probs(network, images, inference).argmax(1).to("cpu", torch.uint8).numpy()
 
 
-def _probs(network: nn.Module, images: np.ndarray, ask: InferenceConfig) -> torch.Tensor:
+def _probs(network: nn.Module, images: np.ndarray, inference: InferenceConfig) -> torch.Tensor:
     def probs_of(inputs: torch.Tensor) -> torch.Tensor:  # (B, channels, h, w) -> (B, C, h, w)
         inputs = inputs.contiguous(memory_format=torch.channels_last)
         probs = network(inputs).softmax(1)
-        if ask.flip:
+        if inference.flip:
             probs = (probs + network(inputs.flip(-1)).softmax(1).flip(-1)) / 2
         return probs
 
     inputs = image_tensor(images).to(next(network.parameters()).device)
     found = []
-    for scale in ask.scales:
+    for scale in inference.scales:
         scaled = resize_images(inputs, scale)
-        if ask.window is None:
+        if inference.window is None:
             probs = probs_of(scaled)
         else:
-            probs = predict_in_windows(probs_of, scaled, ask.window, ask.overlap)
+            probs = predict_in_windows(probs_of, scaled, inference.window, inference.overlap)
         if scale != 1:
             probs = F.interpolate(probs, inputs.shape[2:], mode="bilinear", antialias=scale > 1)
         found.append(probs)
     return torch.stack(found).mean(0) if len(found) > 1 else found[0]
+
+
+def predict_data(
+    config: PredictConfig, segmenter: Path, data: str, classes: Path | None, folder: Path
+) -> tuple[int, Path]:
+    """Open images and run folder, then `predict`; what cannot be predicted is refused before a folder is made.
+
+    Args:
+        segmenter: folder of a finished `segmenter train` run.
+        data: location of the images.
+        classes: file of --classes, or None.
+        folder: to write into.
+    Returns:
+        the number of images, and what was written.
+    """
+    Run.load(segmenter, "segmenter train")
+    scenes = open_scenes(data, classes=None if classes is None else read_classes(classes), labelled=False)
+    check_images(config, segmenter, scenes)
+    inputs = {
+        "run": str(segmenter),
+        "weights_fingerprint": file_fingerprint(segmenter / "best.safetensors"),
+        "data": {"location": data, "fingerprint": scenes.fingerprint(), "classes": classes and str(classes)},
+    }
+    return len(scenes), predict(config, Run.start(folder, "segmenter predict", config, inputs), segmenter, scenes)
 
 
 def predict(config: PredictConfig, run: Run, segmenter: Path, scenes: SceneSource) -> Path:
@@ -144,15 +171,7 @@ def check_images(config: PredictConfig, segmenter: Path, scenes: SceneSource) ->
 
 
 def _wants_csv(config: PredictConfig, scenes: SceneSource) -> bool:
-    return config.format == "csv" or (config.format == "auto" and is_course_file(scenes.location))
-
-
-def is_course_file(location: str) -> bool:
-    """Whether `location` is an npz with the unlabelled images of the course's challenge (key test_set)."""
-    if not zipfile.is_zipfile(location):
-        return False
-    with zipfile.ZipFile(location) as file:
-        return "test_set.npy" in file.namelist()
+    return config.format == "csv" or (config.format == "auto" and has_test_set(scenes.location))
 
 
 def _write_csv(path: Path, scenes: SceneSource, network: nn.Module, classes: ClassSet, config: PredictConfig) -> None:

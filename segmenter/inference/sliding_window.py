@@ -1,4 +1,4 @@
-"""Scenes larger than a window, piece by piece: where the windows lie, and how what they say is blended."""
+"""Sliding windows over large images: where they lie, how their predictions are blended; and resizing."""
 
 from collections.abc import Callable
 
@@ -8,15 +8,15 @@ import torch.nn.functional as F
 
 
 def place_windows(length: int, window: int, overlap: float) -> tuple[list[int], np.ndarray]:
-    """Windows along one side of a picture, evenly spread from its beginning to its end.
+    """Windows along one side of an image, evenly spread from its beginning to its end.
 
     Args:
         length: L, pixels of that side.
         window: w, pixels of a window; no more than L.
-        overlap: share of a window, in [0, 1), that the next covers too; more where they would not come out even.
+        overlap: least fraction of a window, in [0, 1), that the next one covers too.
     Returns:
-        the first pixel of each of N windows, and their weights (N, L) float64: 0 outside a window, rising to its
-        middle (a raised sine, so that no border shows), and adding up to 1 at every pixel.
+        the first pixel of each of N windows, and their weights (N, L) float64: 0 outside a window, sine squared inside,
+        so that no border is visible; at every pixel they add up to 1.
     """
     count = int(np.ceil((length - window) / max(window * (1 - overlap), 1))) + 1
     starts = np.linspace(0, length - window, count).round().astype(int).tolist()
@@ -29,12 +29,12 @@ def place_windows(length: int, window: int, overlap: float) -> tuple[list[int], 
 def predict_in_windows(
     probs_of: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor, window: tuple[int, int], overlap: float
 ) -> torch.Tensor:
-    """What `probs_of` says of overlapping windows, blended into one map.
+    """The predictions of overlapping windows, blended into one map.
 
     Args:
         probs_of: (B, channels, h, w) -> (B, C, h, w).
         images: (B, channels, H, W).
-        window: largest h and w; a picture no larger goes through whole.
+        window: largest h and w; an image no larger is predicted whole.
     Returns:
         (B, C, H, W).
     """
@@ -72,5 +72,5 @@ def resize_labels(labels: torch.Tensor, scale: float) -> torch.Tensor:
     if scale == 1:
         return labels
     size = [max(round(side * scale), 1) for side in labels.shape[1:]]
-    # floats of 24 bits hold every label
+    # float32 holds every label exactly
     return F.interpolate(labels[:, None].float(), size, mode="nearest-exact")[:, 0].to(labels.dtype)

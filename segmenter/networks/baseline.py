@@ -1,4 +1,4 @@
-"""The single-layer baseline of the report: what a network with no depth at all can tell from 3 x 3 pixels."""
+"""The single-layer baseline of the report: a network that sees 3 x 3 pixels."""
 
 import torch
 from torch import nn
@@ -16,5 +16,5 @@ class Baseline(nn.Module):
         return self.layer(images)
 
     def features(self, images: torch.Tensor) -> torch.Tensor:
-        """(B, channels, H, W) in [-1, 1] -> (B, C): its logits averaged over the picture; it has nothing deeper."""
+        """(B, channels, H, W) in [-1, 1] -> (B, C): its logits averaged over the picture."""
         return self.layer(images).mean((2, 3))

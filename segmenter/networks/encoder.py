@@ -1,7 +1,7 @@
-"""A U-Net on a ready-made encoder, so that training need not begin from nothing: resnets, EfficientNets, all of timm.
+"""A U-Net on a ready-made encoder of segmentation_models_pytorch or timm, with or without pretrained weights.
 
-The network is built without a file; `load_pretrained` fills its encoder once, when training starts. What was trained
-opens again from its own weights alone.
+Building the network reads no file. `load_pretrained` fills its encoder once, when training starts; a trained network is
+loaded from its own weights alone.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ from torch import nn
 from marsgen.core.errors import ConfigError, DataError, RunError, nearest
 from marsgen.core.files import file_fingerprint
 from marsgen.scenes.tensors import pad_to_multiple
-from segmenter.config import EncoderConfig
+from segmenter.networks.config import EncoderConfig
 
 _IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -27,11 +27,11 @@ class EncoderUNet(nn.Module):
         num_classes: C.
         name: an encoder of segmentation_models_pytorch, or "tu-" and the name of a model of timm.
         weights: where `load_pretrained` finds the encoder's weights; nothing is read here.
-        decoder_channels: of the decoder's blocks, deepest first; their number D is that of the halvings.
+        decoder_channels: of the decoder's blocks, deepest first; one block for each halving.
         freeze: the encoder is not trained, and its batch norm keeps the averages it came with.
         lr_factor: read by the training loop.
     Raises:
-        ConfigError: no encoder of that name, or none that a U-Net can stand on.
+        ConfigError: no encoder of that name, or one that does not fit a U-Net.
     Source: Ronneberger et al. 2015, arXiv:1505.04597; Iakubovskii 2019, segmentation_models_pytorch.
     """
 
@@ -68,13 +68,13 @@ class EncoderUNet(nn.Module):
         except (ValueError, TypeError, RuntimeError, AssertionError, NotImplementedError) as problem:
             reason = str(problem).splitlines()[0]
             raise ConfigError(
-                f"encoder.name is '{name}': a U-Net of {len(decoder_channels)} levels cannot stand on it ({reason}); "
+                f"encoder.name is '{name}': no U-Net of {len(decoder_channels)} levels can be built on it ({reason}); "
                 "try resnet18 or tu-tf_efficientnet_lite0"
             ) from None
         known = timm.get_pretrained_cfg(name.removeprefix("tu-")) if name.startswith("tu-") else None
         mean, std = (list(v) for v in ((known.mean, known.std) if known else _IMAGENET))
         if channels != len(mean):
-            # weights for grey images are the sum over colours, which see a grey photograph
+            # first convolutions for grey images are summed over colours: they expect the mean of the colours
             mean, std = [sum(mean) / len(mean)] * channels, [sum(std) / len(std)] * channels
         self.register_buffer("mean", torch.tensor(mean)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(std)[:, None, None], persistent=False)
@@ -84,7 +84,7 @@ class EncoderUNet(nn.Module):
 
     @property
     def encoder(self) -> nn.Module:
-        """The ready-made part."""
+        """The encoder."""
         return self.unet.encoder
 
     def train(self, mode: bool = True) -> "EncoderUNet":
@@ -104,7 +104,7 @@ class EncoderUNet(nn.Module):
         return self.encoder(self._prepare(images)[0])[-1].mean((2, 3))
 
     def _prepare(self, images: torch.Tensor) -> tuple[torch.Tensor, tuple[int, int]]:
-        # the range that the encoder's weights were made for: [0, 1], less the mean, by the deviation
+        # the encoder's weights expect [0, 1], minus the mean, divided by the standard deviation
         return pad_to_multiple(((images + 1) / 2 - self.mean) / self.std, self.multiple)
 
 
@@ -125,7 +125,7 @@ def _check_name(name: str) -> None:
         )
 
 
-# ready-made weights
+# pretrained weights
 
 
 def load_pretrained(network: EncoderUNet, config: EncoderConfig, channels: int) -> dict[str, str] | None:
@@ -139,7 +139,7 @@ def load_pretrained(network: EncoderUNet, config: EncoderConfig, channels: int) 
         location and fingerprint of the weights, for the record; None where `config.weights` is none.
     Raises:
         DataError: no such file, not readable, or of another network.
-        RunError: the package is not installed, or the download did not work.
+        RunError: the package is not installed, or the download failed.
     """
     if config.weights == "none":
         return None

@@ -1,10 +1,10 @@
-"""MarsSeg: few halvings, small structures sharpened on the shallow maps, the whole picture gathered on the deep ones.
+"""MarsSeg: few down-samplings, attention on shallow feature maps, pooling over the whole picture on deep ones.
 
 After Li et al. 2024, arXiv:2404.04155. From the paper: the order of the parts (encoder with few down-samplings;
 Mini-ASPP and polarized self-attention on shallow maps, strip pyramid pooling on deep ones; a decoder whose deeper maps
-are trained too) and the weights 1 / (IoU + a) of its focal-Dice loss (segmenter/losses.py). Our own: every size. The
-paper starts from a pretrained encoder and pictures of 512 pixels; this one is drawn at random and small enough for
-64 x 128 on a CPU.
+are trained too) and the weights 1 / (IoU + a) of its focal-Dice loss (segmenter/training/losses.py). Our own: all
+sizes. The paper uses a pretrained encoder and pictures of 512 pixels; this one starts from random weights and is small
+enough for 64 x 128 on a CPU.
 """
 
 import torch
@@ -25,9 +25,8 @@ def _conv(inside: int, outside: int, size: int | tuple[int, int], dilation: int 
 
 
 class MiniASPP(nn.Module):
-    """The surroundings of each place at several distances, side by side: 1 x 1, and 3 x 3 at dilations 1, 2 and 4.
-
-    Each of the four has a quarter of the channels, which is what makes it mini.
+    """Parallel convolutions of several dilations: 1 x 1, and 3 x 3 at dilations 1, 2 and 4, each with a quarter of the
+    channels.
 
     Source: Chen et al. 2017, arXiv:1706.05587 (ASPP); the dilations are ours.
     """
@@ -45,7 +44,7 @@ class MiniASPP(nn.Module):
 
 
 class PolarizedAttention(nn.Module):
-    """Which channels matter in this picture, then which places: two weights in (0, 1) on every value.
+    """Channel attention, then spatial attention: every value is multiplied by two weights in (0, 1).
 
     Source: Liu et al. 2021, arXiv:2107.00782, the sequential layout, equations 1 and 2.
     """
@@ -67,7 +66,7 @@ class PolarizedAttention(nn.Module):
 
 
 class StripPooling(nn.Module):
-    """Means over 1, 2 and 4 strips across the picture, lying and standing, spread back over it and joined with it.
+    """Means over 1, 2 and 4 horizontal and vertical strips, resized to the input and concatenated with it.
 
     Source: Hou et al. 2020, arXiv:2003.13328 (strip pooling), Zhao et al. 2017, arXiv:1612.01105 (pyramid pooling); how
     the two are joined is ours.
@@ -99,7 +98,7 @@ class MarsSeg(nn.Module):
         num_classes: C.
         width: channels w of the first block, then 2w and 4w.
         stem: s; s x s pixels are folded into channels first, as in UNet.
-        deep_supervision: weight of the loss on each of the two deeper maps beside that on the logits; 0 = none.
+        deep_supervision: weight of the loss on each of the two deeper maps, relative to that on the logits; 0 = none.
     """
 
     def __init__(
@@ -108,7 +107,7 @@ class MarsSeg(nn.Module):
         super().__init__()
         self.stem, self.deep_supervision = stem, deep_supervision
         self.multiple = stem * 4
-        # two halvings; the last block looks further instead of halving again
+        # two halvings; the last block has a larger receptive field instead of a third halving
         self.down1 = ResidualBlock(channels * stem**2, width, of_pixels=True)
         self.down2 = ResidualBlock(width, 2 * width)
         self.down3 = ResidualBlock(2 * width, 4 * width)
@@ -127,7 +126,7 @@ class MarsSeg(nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor | list[torch.Tensor]:
         """(B, channels, H, W) in [-1, 1] -> (B, C, H, W) logits; any H, W (padded to `multiple`, cut back).
 
-        In training, where deeper maps are trained too, a list: the logits, then those of the deeper maps, as large.
+        In training with deep supervision, a list: the logits, then those of the deeper maps, resized to the same size.
         """
         padded, (height, width) = pad_to_multiple(images, self.multiple)
         x1, x2, x3 = self.encode(padded)

@@ -8,8 +8,10 @@ from typing import Any
 
 from marsgen.core.errors import DataError, RunError
 from marsgen.core.runs import Run, fill_in_defaults
-from segmenter.config import InferenceConfig, TrainConfig
-from segmenter.evaluation.evaluate import EvaluateConfig, Evaluation, read_evaluation
+from segmenter.evaluation.config import EvaluateConfig
+from segmenter.evaluation.reader import Evaluation, read_evaluation
+from segmenter.inference.config import InferenceConfig
+from segmenter.training.config import TrainConfig
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,7 +19,8 @@ from marsgen.core.config import Config
 from marsgen.core.errors import RunError
 from marsgen.core.runs import Run
 from marsgen.scenes.classes import ClassSet
-from segmenter.evaluation.evaluate import CAUTION, Evaluation
+from segmenter.evaluation.reader import Evaluation
+from segmenter.evaluation.summary import CAUTION
 from segmenter.results.arms import Arm, find_evaluations, group_arms, open_runs
 from segmenter.results.bootstrap import ArmScores, Intervals, resample_arms, score_intervals, unit_sums
 from segmenter.results.gain_tables import comparison_lines, gain_rows, write_comparison

@@ -25,9 +25,9 @@ from marsgen.core.config import Config
 from marsgen.core.errors import DataError, nearest
 from marsgen.core.files import write_bytes, write_json
 from marsgen.scenes.classes import ClassSet
-from segmenter.config import InferenceConfig
-from segmenter.evaluation.evaluate import Evaluation, found_regions
-from segmenter.evaluation.regions import REGION
+from segmenter.evaluation.reader import Evaluation
+from segmenter.evaluation.regions import REGION, found_regions
+from segmenter.inference.config import InferenceConfig
 from segmenter.results.bootstrap import unit_sums
 from segmenter.results.gain_tables import score_names, score_text
 

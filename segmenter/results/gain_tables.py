@@ -10,7 +10,8 @@ import numpy as np
 
 from marsgen.core.files import plain, write_json, write_text
 from marsgen.scenes.classes import ClassSet
-from segmenter.evaluation.evaluate import percent, region_classes
+from segmenter.evaluation.regions import region_classes
+from segmenter.evaluation.summary import percent
 from segmenter.results.arms import Arm
 
 if TYPE_CHECKING:

@@ -13,8 +13,9 @@ from tqdm import tqdm
 
 from marsgen.scenes.classes import ClassSet
 from marsgen.scenes.scene import Scene, SceneSource, scene_key
-from segmenter.config import InferenceConfig
-from segmenter.evaluation.evaluate import Evaluation, Predict
+from segmenter.evaluation.evaluate import Predict
+from segmenter.evaluation.reader import Evaluation
+from segmenter.inference.config import InferenceConfig
 from segmenter.results.arms import Arm
 
 _SHOWN_WIDTH_PX = 384
@@ -227,4 +228,4 @@ def open_predictor(folder: Path, ask: InferenceConfig) -> Predict:
     from segmenter.inference.predict import load_segmenter, predict_indices
 
     network, _, _ = load_segmenter(folder)
-    return partial(predict_indices, network, ask=ask)
+    return partial(predict_indices, network, inference=ask)

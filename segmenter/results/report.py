@@ -16,11 +16,12 @@ from marsgen.core.config import Config
 from marsgen.core.errors import InputError
 from marsgen.core.files import write_text
 from marsgen.core.runs import Run
+from marsgen.provenance import read_split_keys
 from marsgen.scenes.classes import ClassSet
 from marsgen.scenes.scene import SceneSource
 from marsgen.scenes.sources import open_scenes
-from segmenter.config import InferenceConfig
-from segmenter.evaluation.evaluate import percent, read_split_keys, sum_counts
+from segmenter.evaluation.summary import percent, sum_counts
+from segmenter.inference.config import InferenceConfig
 from segmenter.results.arms import Arm
 from segmenter.results.compare import CompareConfig, Comparison, compare_runs
 from segmenter.results.figures import ARM_COLOURS, Curve, draw_confusion, draw_curves, draw_gains
@@ -242,7 +243,7 @@ def _sample_rows(
     real, lacks_too = _open_again(data["location"], data["fingerprint"], classes, scenes_at)
     if synthetic is None or real is None:
         return [], lacks or lacks_too
-    rows = nearest_rows(synthetic, real, read_split_keys(run)["train"], count)
+    rows = nearest_rows(synthetic, real, read_split_keys(run.folder).train, count)
     return rows, "" if rows else f"{real.location} holds none of the scenes that {run.folder} was trained on"
 
 

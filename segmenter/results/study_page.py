@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from marsgen.core.errors import DataError
 from marsgen.core.files import write_text
-from segmenter.evaluation.evaluate import percent
+from segmenter.evaluation.summary import percent
 from segmenter.results.counts import Power, read_counts
 from segmenter.results.figures import ARM_COLOURS, draw_doses, draw_forest, draw_found
 from segmenter.results.gain_tables import interval_text, points, score_text

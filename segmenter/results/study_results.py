@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from marsgen.scenes.classes import ClassSet
-from segmenter.evaluation.evaluate import CAUTION, region_classes
+from segmenter.evaluation.regions import region_classes
+from segmenter.evaluation.summary import CAUTION
 from segmenter.results.bootstrap import SUMS, ArmScores, gain_intervals, resample_arms, score_intervals
 from segmenter.results.counts import ArmCounts, DoseCurve, StudyCard, StudyCounts
 from segmenter.results.gain_tables import explain_verdict, points, score_names, score_text, verdict

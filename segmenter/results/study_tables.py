@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from marsgen.core.files import write_json, write_text
-from segmenter.evaluation.evaluate import percent
+from segmenter.evaluation.summary import percent
 from segmenter.results.gain_tables import csv_text, interval_text, markdown_row, points, score_text
 from segmenter.results.study_results import COMMON, OWN, VERDICTS, Rows, StudyResults
 

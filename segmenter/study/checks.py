@@ -10,8 +10,9 @@ from marsgen.core.config import DataConfig, build_config
 from marsgen.core.errors import ConfigError, DataError, RunError
 from marsgen.core.files import write_text
 from marsgen.core.runs import Run
+from marsgen.provenance import refuse_held_out_pictures, refuse_seen_test_scenes
 from marsgen.scenes.classes import ClassSet, read_classes
-from marsgen.scenes.scene import SceneSource, scene_key
+from marsgen.scenes.scene import SceneSource
 from marsgen.scenes.sources import open_scenes, open_test_set
 from segmenter.study.child_process import check_command
 from segmenter.study.folder import Study
@@ -89,20 +90,13 @@ def _refuse_untrainable(study: Study, dataset: Dataset, data: DataConfig) -> Non
 
 def _refuse_unfit_test_scenes(test: SceneSource, dataset: Dataset) -> None:
     """Refuse test scenes of other classes, and test scenes that are trained on or validated with."""
+    test.classes = test.classes.ordered_like(dataset.scenes.classes)
     if test.classes.names != dataset.scenes.classes.names:
         raise DataError(
             f"{test.location} has the classes {', '.join(test.classes.names)}; {dataset.scenes.location} has "
             f"{', '.join(dataset.scenes.classes.names)}: give test data of the same classes, or use --classes"
         )
-    if test.fingerprint() == dataset.scenes.fingerprint() and dataset.split.test:
-        return  # the same data, of which the test part is scored
-    seen = {dataset.survey.keys[i] for i in (*dataset.split.train, *dataset.split.val)}
-    for index, name in enumerate(test.names):
-        if scene_key(test.read(index)[0]) in seen:
-            raise DataError(
-                f"{test.location}: scene {name} is in {dataset.scenes.location} too, which networks are trained on; "
-                "give --test scenes of their own, or leave it out and use --folds 5"
-            )
+    refuse_seen_test_scenes(test, dataset)
 
 
 def _check_pictures(study: Study, dataset: Dataset, test: SceneSource | None, classes: ClassSet | None) -> None:
@@ -120,23 +114,14 @@ def _refuse_unfit_pictures(pictures: SceneSource, dataset: Dataset, test: SceneS
 
     With folds every scene is tested in some fold.
     """
-    real, split = dataset.scenes, dataset.split
+    real = dataset.scenes
     shapes = (pictures.shape, real.shape) if real.shape is not None else ()
     if pictures.channels != real.channels or len(set(shapes)) > 1:
         raise DataError(
             f"{pictures.location}: images of {pictures.channels} channels and height and width {pictures.shape}; those "
             f"of {real.location} have {real.channels} and {real.shape}: give unlabelled pictures of the same kind"
         )
-    held_out = range(len(real)) if folds else (*split.val, *split.test, *split.beyond_limit)
-    keys = {dataset.survey.keys[i]: real.location for i in held_out}
-    if test is not None:
-        keys |= {scene_key(test.read(i)[0]): test.location for i in range(len(test))}
-    for index, name in enumerate(pictures.names):
-        if where := keys.get(scene_key(pictures.read(index)[0])):
-            raise DataError(
-                f"{pictures.location}: picture {name} is a held-out scene of {where} too, which no arm may be trained "
-                "on; give --unlabelled pictures of their own"
-            )
+    refuse_held_out_pictures(pictures, dataset, test, folds=folds > 0)
 
 
 def _refuse_other_pictures(study: Study, pictures: SceneSource) -> None:

@@ -12,7 +12,7 @@ from marsgen.core.files import write_json
 from marsgen.core.runs import Run
 from marsgen.scenes.classes import read_classes
 from marsgen.scenes.sources import open_scenes
-from segmenter.evaluation.evaluate import Evaluation
+from segmenter.evaluation.reader import Evaluation
 from segmenter.results.arms import find_evaluations, flatten_settings
 from segmenter.results.counts import (
     ArmCard,

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from marsgen.core.config import Config
 from marsgen.core.errors import nearest
-from segmenter.evaluation.evaluate import EvaluateConfig
+from segmenter.evaluation.config import EvaluateConfig
 from segmenter.results.counts import DoseCurve, StatisticsSettings
 
 COPY_PASTE = "copy-paste"

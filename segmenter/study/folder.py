@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from marsgen.core.errors import ConfigError
-from segmenter.inference.predict import is_course_file
+from marsgen.scenes.sources import has_test_set
 from segmenter.study.config import StudyConfig
 
 
@@ -30,7 +30,7 @@ class Study:
         Raises:
             ConfigError: --unlabelled was not given, and the data have no unlabelled pictures.
         """
-        if self.unlabelled is None and not is_course_file(self.data):
+        if self.unlabelled is None and not has_test_set(self.data):
             raise ConfigError(
                 f"a set has a teacher, and {self.data} has no pictures without labels (an npz with test_set has); "
                 "name some with --unlabelled"

@@ -8,12 +8,13 @@ from typing import Any
 import yaml
 
 from marsgen.core.config import DataConfig, build_config
-from marsgen.core.errors import ConfigError
-from segmenter.config import PseudoLabelConfig, TrainConfig
+from marsgen.provenance import refuse_other_split
+from segmenter.inference.config import PseudoLabelConfig
 from segmenter.study.collect import write_power
 from segmenter.study.config import COPY_PASTE, StudyConfig, merge_settings
 from segmenter.study.folder import Study, job_name, run_name
 from segmenter.study.jobs import Job, config_path
+from segmenter.training.config import TrainConfig
 
 
 def plan_jobs(study: Study) -> list[Job]:
@@ -89,13 +90,11 @@ def _refuse_other_split(study: Study, arm: str, data: DataConfig, name: str, fol
     for role, other in (("judge", made.judge), ("focus", made.focus), ("teacher", made.teacher)):
         if other is not None:
             sources[f"sets.{name}.{role} ({other})"] = study.config.arms[other].train
-    for where, settings in sources.items():
-        theirs = build_config(DataConfig, data_settings(study, fold, settings), f"data of {where}")
-        if theirs != data:
-            raise ConfigError(
-                f"arms.{arm} and {where} use other parts of the data ({data.model_dump()} and {theirs.model_dump()}); "
-                "give both the same `data`"
-            )
+    makers = {
+        where: build_config(DataConfig, data_settings(study, fold, settings), f"data of {where}")
+        for where, settings in sources.items()
+    }
+    refuse_other_split(f"arms.{arm}", data, makers)
 
 
 # one job each

@@ -1,1 +1,1 @@
-"""Training: the loop, its batches, its losses."""
+"""Training: the loop, batches, losses, several processes; `start.py` opens everything that the loop needs."""

@@ -1,11 +1,11 @@
-"""Random changes to training windows, the same for image and label map, fixed by a seed."""
+"""Augmentation: random transforms of training windows, the same for image and label map, fixed by a seed."""
 
 import torch
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from marsgen.scenes.classes import IGNORED_INDEX
-from segmenter.config import AugmentConfig
+from segmenter.training.config import AugmentConfig
 
 
 def build_augmentation(config: AugmentConfig) -> v2.Transform:
@@ -32,28 +32,28 @@ def augment(
     images: torch.Tensor,
     labels: torch.Tensor,
     augmentation: v2.Transform,
-    samples_per_draw: int,
+    windows_per_transform: int,
     seed: int,
     first: int = 0,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Change a batch at random; the global random state of torch is left as it was.
+    """Transform a batch at random; torch's global random state is restored afterwards.
 
     Args:
         images: (B, channels, H, W) uint8.
         labels: (B, H, W) uint8 class indices, 255 = ignored.
-        samples_per_draw: windows that share one draw; one by one is ten times slower.
-        seed: fixes everything that is drawn.
-        first: the windows are number first, first + 1, ... of their batch, whose beginning is somewhere else.
+        windows_per_transform: neighbouring windows that share one random transform; 1 is ten times slower.
+        seed: of all random numbers.
+        first: position of the first window in the whole batch, the rest of which other processes have.
     Returns:
-        the changed images and labels, same shapes and types.
+        the transformed images and labels, same shapes and types.
     """
     changed = []
     # v2 draws from torch's global generator and takes no other
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        for start in range(-first, len(images), samples_per_draw):
-            # empty for windows that are not here: their random numbers are drawn all the same
-            part = slice(max(start, 0), max(start + samples_per_draw, 0))
+        for start in range(-first, len(images), windows_per_transform):
+            # empty for windows of other processes: their random numbers have to be drawn all the same
+            part = slice(max(start, 0), max(start + windows_per_transform, 0))
             changed.append(augmentation(tv_tensors.Image(images[part]), tv_tensors.Mask(labels[part])))
     return (
         torch.cat([image.as_subclass(torch.Tensor) for image, _ in changed]),

@@ -1,6 +1,6 @@
-"""One training step shared by several processes: sums over all, batch norm and dropout over the whole batch.
+"""One training step in several processes: sums over all of them, batch norm and dropout over the whole batch.
 
-Parameters, running averages and buffers stay equal in all processes, since each is moved by the same sums.
+Parameters, running averages and buffers stay equal in all processes, since all apply the same sums.
 """
 
 from typing import Any
@@ -14,12 +14,12 @@ from marsgen.core.errors import ConfigError
 
 
 def count_processes() -> int:
-    """Processes that train together; 1 for a process of its own."""
+    """Processes that train together; 1 without torchrun."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 class _Sum(torch.autograd.Function):
-    """Sum over processes. Each tensor is part of the sums that all processes get, so gradients are summed as well."""
+    """Sum over processes. Every process's tensor enters the sum of every process, so gradients are summed as well."""
 
     @staticmethod
     def forward(ctx: Any, tensor: torch.Tensor) -> torch.Tensor:
@@ -33,9 +33,9 @@ class _Sum(torch.autograd.Function):
 
 
 def sum_over_processes(tensor: torch.Tensor) -> torch.Tensor:
-    """The sum of the tensors that all processes bring, the same bits in each; differentiable.
+    """The sum of the tensors of all processes, with the same bits in each; differentiable.
 
-    All processes have to call it, with tensors of one shape. A process of its own gets its tensor back.
+    All processes have to call it, with tensors of one shape. A single process gets its tensor back.
     """
     return _Sum.apply(tensor) if count_processes() > 1 else tensor  # type: ignore[no-untyped-call]
 
@@ -48,10 +48,10 @@ def sum_arrays(array: np.ndarray, device: torch.device) -> np.ndarray:
 
 
 class SyncDropout(nn.Module):
-    """Dropout of whole channels, drawn for the batch of all processes, of which each takes its part.
+    """Dropout2d for the batch of all processes: each computes the mask of the whole batch and uses its own part.
 
-    It draws from torch's CPU generator, which has to stand at the same place in all processes. Every process has to
-    bring equally many pictures.
+    The mask comes from torch's CPU generator, which has to be in the same state in all processes, so that one process
+    and several give the same mask. Every process has to pass equally many pictures.
 
     Args:
         p: probability that a channel of a picture is set to 0; the others are divided by 1 - p.
@@ -73,11 +73,13 @@ class SyncDropout(nn.Module):
 
 
 class SyncBatchNorm(nn.BatchNorm2d):
-    """Batch norm that normalises by mean and variance of the batch over all processes.
+    """Batch norm with mean and variance of the batch over all processes.
 
-    torch.nn.SyncBatchNorm does the same on a GPU and refuses a CPU; this one is the same code on both. Every process
-    has to bring equally many pixels.
+    Every process has to pass equally many pixels.
     """
+
+    # torch.nn.SyncBatchNorm computes the same on a GPU, but raises "SyncBatchNorm expected input tensor to be on GPU"
+    # on a CPU, where torchrun trains through gloo; this one is the same code on both
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """(B, C, H, W) of any float type -> the same shape and type."""
@@ -115,21 +117,36 @@ class SyncBatchNormAct(SyncBatchNorm):
         return self.act(self.drop(super().forward(input)))
 
 
-def convert_sync_batch_norm(network: nn.Module) -> nn.Module:
-    """Replace every BatchNorm2d inside `network` by a SyncBatchNorm of the same weights; returns `network`.
+def convert_dropout(network: nn.Module) -> nn.Module:
+    """Replace every Dropout2d inside `network` by a SyncDropout; returns `network`.
 
-    Raises:
-        ConfigError: a batch norm of another kind, which would normalise by each process's own part of the batch.
+    Also for one process, so that several processes train what one would.
     """
     for name, layer in network.named_children():
-        if isinstance(layer, nn.modules.batchnorm._BatchNorm) and layer.training:  # a frozen one has nothing to share
-            setattr(network, name, _shared(layer))
+        if type(layer) is nn.Dropout2d:
+            setattr(network, name, SyncDropout(layer.p))
         else:
-            convert_sync_batch_norm(layer)
+            convert_dropout(layer)
     return network
 
 
-def _shared(layer: nn.modules.batchnorm._BatchNorm) -> SyncBatchNorm:
+def convert_batch_norm(network: nn.Module) -> nn.Module:
+    """Replace every BatchNorm2d inside `network` by a SyncBatchNorm with the same weights; returns `network`.
+
+    Raises:
+        ConfigError: a batch norm of another kind, which would normalise each process's part of the batch by itself.
+    """
+    for name, layer in network.named_children():
+        if (
+            isinstance(layer, nn.modules.batchnorm._BatchNorm) and layer.training
+        ):  # a frozen one normalises by stored averages
+            setattr(network, name, _synchronised(layer))
+        else:
+            convert_batch_norm(layer)
+    return network
+
+
+def _synchronised(layer: nn.modules.batchnorm._BatchNorm) -> SyncBatchNorm:
     shared: SyncBatchNorm
     if type(layer) is nn.BatchNorm2d:
         shared = SyncBatchNorm(layer.num_features, layer.eps, layer.momentum)

@@ -69,13 +69,14 @@ def test_a_png_export_is_what_synthesize_writes(kind, png, request, tmp_path):
 def test_an_export_joins_training_like_the_set_it_came_from(png, tiny_npz, tmp_path):
     from marsgen.cleaning.dataset import open_dataset
     from marsgen.core.config import DataConfig
-    from segmenter.training.batches import describe_extra, open_extras, trained_on
+    from marsgen.provenance import set_trained_on
+    from segmenter.training.extras import describe_extra, open_extras
 
     out = export(png, "png", tmp_path / "out")
     ours, theirs = open_extras([str(out), str(png)], open_dataset(str(tiny_npz), DataConfig()))
     assert ours.fingerprint() == theirs.fingerprint()
     assert describe_extra(ours) | {"location": str(png)} == describe_extra(theirs)
-    assert trained_on(out) == trained_on(png) != []
+    assert set_trained_on(out) == set_trained_on(png) != []
 
 
 def test_real_scenes_become_a_folder_of_pictures(tiny_npz, tmp_path):

@@ -11,12 +11,11 @@ from painted import CLASSES, Killed, Painted, painted_dataset
 from PIL import Image
 
 from marsgen.core.config import configs_folder, load_config
-from marsgen.core.errors import ConfigError, InputError, RunError
+from marsgen.core.errors import InputError, RunError
 from marsgen.core.runs import Checkpoint, Run, read_weights
 from marsgen.generators import DrawRequest, load_generator
 from marsgen.generators.batches import InpaintingSampler, cut_window, soft_window
 from marsgen.generators.train_pix2pix import TrainPix2PixConfig, train
-from marsgen.generators.training import lr_factor, share_batch, update_ema
 
 TINY = TrainPix2PixConfig(
     steps=6,
@@ -288,27 +287,6 @@ def test_a_window_often_holds_a_rare_pixel_and_never_leaves_the_scene():
 
 
 # settings
-
-
-def test_step_sizes_fall_at_the_end_only():
-    assert [lr_factor(step, 100, 0.4) for step in (1, 60, 61, 81, 100)] == [1, 1, 1, 0.5, 0.025]
-    assert [lr_factor(step, 100, 0.4, warmup_steps=4) for step in (1, 2, 4, 5)] == [0.25, 0.5, 1, 1]
-    assert lr_factor(100, 100, 0) == 1
-
-
-def test_the_running_mean_of_the_weights_moves_by_its_decay():
-    ema, network = torch.nn.Linear(2, 1), torch.nn.Linear(2, 1)
-    before, now = (torch.nn.utils.parameters_to_vector(n.parameters()).detach().clone() for n in (ema, network))
-    update_ema(ema, network, 0.75)
-    torch.testing.assert_close(torch.nn.utils.parameters_to_vector(ema.parameters()), 0.75 * before + 0.25 * now)
-    torch.testing.assert_close(torch.nn.utils.parameters_to_vector(network.parameters()), now)
-
-
-def test_a_batch_has_to_divide_among_processes():
-    shares = [list(share_batch(6, process, 3)) for process in range(3)]
-    assert shares == [[0, 3], [1, 4], [2, 5]]
-    with pytest.raises(ConfigError, match="batch_size is 4; it has to be a multiple of the 3 processes"):
-        share_batch(4, 0, 3)
 
 
 def test_the_shipped_settings_are_the_defaults_and_tiny_is_quick():

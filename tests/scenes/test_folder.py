@@ -375,16 +375,27 @@ def test_a_file_that_vanishes_is_named(folder: Path):
         scenes[1]
 
 
-@pytest.mark.parametrize(
-    ("part", "words"),
-    [("labels", r"images/b\.png: no label map labels/b"), ("images", r"labels/b\.png: no image images/b")],
-)
-def test_a_missing_partner_is_named(folder: Path, part: str, words: str):
-    (folder / part / "b.png").unlink()
-    with pytest.raises(DataError, match=words + r"\.png; add it or remove"):
+def test_a_label_map_without_image_is_named(folder: Path):
+    (folder / "images" / "b.png").unlink()
+    with pytest.raises(DataError, match=r"labels/b\.png: no image images/b\.png; add it or remove"):
         SceneFolder(folder)
-    (folder / part / "c.png").unlink()
-    with pytest.raises(DataError, match=words + r"\.png \(the same for 1 more\)"):
+    (folder / "images" / "c.png").unlink()
+    with pytest.raises(DataError, match=r"labels/b\.png: no image images/b\.png \(the same for 1 more\)"):
+        SceneFolder(folder)
+
+
+def test_images_without_label_map_are_counted_as_unlabelled(folder: Path):
+    (folder / "labels" / "b.png").unlink()
+    scenes = SceneFolder(folder)
+    assert scenes.names == ("a", "c")
+    assert scenes.notes == ("1 of 3 pictures have no label map (b.png): unlabelled, not used",)
+    assert SceneFolder(folder, labelled=False).names == ("a", "b", "c")
+
+
+def test_names_that_never_pair_are_said(folder: Path):
+    for path in list((folder / "labels").iterdir()):
+        path.rename(path.with_name(f"{path.stem}_mask.png"))
+    with pytest.raises(DataError, match=r"no label map has the name of a picture .*'suffix:' in classes\.yaml"):
         SceneFolder(folder)
 
 
@@ -399,7 +410,7 @@ def test_sizes_that_differ_within_a_pair_are_named(folder: Path):
 def test_grey_and_rgb_mixed_names_the_first_of_each(folder: Path):
     for name in "bc":
         save(folder / "images" / f"{name}.png", painted(9, channels=3)[0])
-    with pytest.raises(DataError, match=r"a\.png is grey and b\.png is RGB; convert all"):
+    with pytest.raises(DataError, match=r"a\.png is grey and b\.png is RGB \(1 and 2 pictures\); convert all"):
         SceneFolder(folder)
 
 

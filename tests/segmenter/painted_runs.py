@@ -11,7 +11,9 @@ from marsgen.core.runs import Run
 from marsgen.scenes.classes import ClassSet
 from marsgen.scenes.scene import SceneSource, scene_key
 from segmenter.config import TrainConfig
-from segmenter.evaluation.evaluate import EvaluateConfig, Evaluation, choose_scenes, evaluate
+from segmenter.evaluation.config import EvaluateConfig
+from segmenter.evaluation.evaluate import choose_scenes, evaluate
+from segmenter.evaluation.reader import Evaluation
 
 CLASSES = ClassSet(
     names=("soil", "bedrock", "big_rock"),

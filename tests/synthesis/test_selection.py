@@ -287,8 +287,9 @@ def test_a_real_segmenter_judges_on_the_command_line(words, judge_run, capsys):
 def test_a_judge_that_sees_soil_everywhere_is_refused_before_anything_is_written(words, dataset, capsys):
     import torch
 
+    from marsgen.provenance import write_split_keys
     from segmenter.config import TrainConfig
-    from segmenter.training.train import weights_record, write_split_keys
+    from segmenter.training.train import weights_record
 
     config = TrainConfig(network="baseline")
     run = Run.start(Path("blind"), "segmenter train", config, {"extra": []})

@@ -9,15 +9,11 @@ from painted_runs import CLASSES, ArrayScenes, evaluate_run, keys_of, paint_labe
 from marsgen.core.errors import DataError, RunError
 from marsgen.scenes.classes import ClassSet
 from marsgen.scenes.confusion import confusion_matrix, iou_per_class
-from segmenter.evaluation.evaluate import (
-    EvaluateConfig,
-    choose_scenes,
-    evaluate,
-    evaluation_folder,
-    evaluation_lines,
-    read_evaluation,
-)
+from segmenter.evaluation.config import EvaluateConfig
+from segmenter.evaluation.evaluate import choose_scenes, evaluate, evaluation_folder
+from segmenter.evaluation.reader import read_evaluation
 from segmenter.evaluation.regions import false_alarms, true_regions
+from segmenter.evaluation.summary import evaluation_lines
 
 ROCK = 2
 
@@ -51,7 +47,7 @@ def test_regions_and_hits_counted_by_hand():
     np.testing.assert_allclose(regions["column"], [0.5, 4.5])
 
 
-def test_crumbs_are_no_regions():
+def test_small_components_are_no_regions():
     truth, predicted = maps(["##..#", "##..."], ["##..#", "##..."])
     assert true_regions(truth, predicted, ROCK, min_region_px=2)["area_px"].tolist() == [4]
     assert false_alarms(truth * 0, predicted, ROCK, min_region_px=2)["area_px"].tolist() == [4]
@@ -173,10 +169,10 @@ def test_other_settings_need_another_folder(tmp_path: Path, source: ArrayScenes)
         evaluate_run(run, source, 0.5, found_fraction=0.5)
 
 
-def test_the_folder_says_how_the_network_was_asked(tmp_path: Path, source: ArrayScenes):
+def test_the_folder_name_states_the_inference_settings(tmp_path: Path, source: ArrayScenes):
     run = write_run(tmp_path / "run")
-    asks = [{}, {"flip": True}, {"scales": (0.5, 1)}, {"window": (64, 32)}, {"window": (64, 32), "overlap": 0.25}]
-    plain, *others = (evaluation_folder(run, source, "all", EvaluateConfig(**ask)).name for ask in asks)
+    settings = [{}, {"flip": True}, {"scales": (0.5, 1)}, {"window": (64, 32)}, {"window": (64, 32), "overlap": 0.25}]
+    plain, *others = (evaluation_folder(run, source, "all", EvaluateConfig(**each)).name for each in settings)
     assert plain == evaluation_folder(run, source, "all").name
     assert [name.removeprefix(plain) for name in others] == [
         "-flip",
@@ -216,21 +212,7 @@ def test_a_part_by_name_exists_only_in_own_data(tmp_path: Path, source: ArraySce
         choose_scenes(run, ArrayScenes(paint_labels(3), seed=8), "val")
 
 
-@pytest.mark.parametrize(
-    ("part", "words"),
-    [
-        ("train_keys", "scene scene3 was trained on in"),
-        ("val_keys", "scene scene3 chose the checkpoint in"),
-        ("extra_keys", "scene scene3 is one of the extra scenes that were trained on, or behind one, in"),
-    ],
-)
-def test_scenes_that_training_saw_are_refused(tmp_path: Path, source: ArrayScenes, part: str, words: str):
-    run = write_run(tmp_path / "run", **{part: keys_of(source)[3:5]})  # type: ignore[arg-type]
-    with pytest.raises(DataError, match=words):
-        choose_scenes(run, source)
-
-
-def test_test_scenes_that_synthetic_scenes_grew_from_are_refused(tmp_path: Path, source: ArrayScenes):
+def test_scenes_that_the_run_has_seen_are_refused_before_any_is_predicted(tmp_path: Path, source: ArrayScenes):
     run = own_run(tmp_path / "run", source, extra_keys=keys_of(source)[9:10])
     with pytest.raises(DataError, match="scene scene9 is one of the extra scenes"):
         choose_scenes(run, source)
@@ -239,13 +221,6 @@ def test_test_scenes_that_synthetic_scenes_grew_from_are_refused(tmp_path: Path,
 def test_data_without_labels_are_refused(tmp_path: Path):
     with pytest.raises(DataError, match=r"painted\.npz: 2 scenes to score and not one labelled pixel"):
         choose_scenes(write_run(tmp_path / "run"), ArrayScenes([np.zeros((32, 32), np.uint8)] * 2))
-
-
-def test_a_run_without_its_scene_keys_is_refused(tmp_path: Path, source: ArrayScenes):
-    run = write_run(tmp_path / "run")
-    (run.folder / "split.json").write_text("{}")
-    with pytest.raises(RunError, match=r"split\.json: missing or damaged"):
-        choose_scenes(run, source)
 
 
 def test_data_of_other_classes_or_channels_are_refused(tmp_path: Path, source: ArrayScenes):

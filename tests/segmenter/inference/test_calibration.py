@@ -10,8 +10,9 @@ from marsgen.scenes.classes import ClassSet
 from marsgen.scenes.confusion import confusion_matrix, iou_per_class
 from marsgen.scenes.tensors import image_tensor
 from segmenter.config import TrainConfig, UNetConfig
-from segmenter.inference.calibration import SHIFTS, Calibrated, MarginCounts, find_shifts
+from segmenter.inference.calibration import SHIFTS, MarginCounts, find_shifts
 from segmenter.inference.predict import load_segmenter
+from segmenter.networks.wrappers import Calibrated
 from segmenter.training.train import check_best_metric, train
 
 
@@ -36,7 +37,7 @@ def test_the_share_at_every_shift_is_that_of_the_shifted_prediction():
     counts = MarginCounts()
     for part in (slice(0, 1), slice(1, 4)):
         counts.add(logits[part], labels[part], 2)
-    np.testing.assert_allclose(counts.shares(), [share_at(logits, labels, shift) for shift in SHIFTS])
+    np.testing.assert_allclose(counts.fractions(), [share_at(logits, labels, shift) for shift in SHIFTS])
 
 
 def test_a_class_named_too_readily_is_held_back_to_its_share():

@@ -16,7 +16,7 @@ from marsgen.scenes.scene import scene_key
 from segmenter.config import TrainConfig, UNetConfig
 from segmenter.inference.judge import SegmenterJudge, open_judge
 from segmenter.inference.predict import load_segmenter, predict_probs
-from segmenter.networks import UNet
+from segmenter.networks.unet import UNet
 from segmenter.training.train import train
 
 
@@ -51,7 +51,7 @@ def test_marsgen_finds_the_judge_through_its_entry_point(trained):
     assert len(judge.fingerprint) == 16
 
 
-def test_a_judge_says_what_it_has_seen(trained, scenes):
+def test_a_judge_names_the_scenes_it_has_seen(trained, scenes):
     judge = open_judge(trained)
     train_keys = {scene_key(image) for image in scenes.images[:4]}
     assert set(judge.trained_on) == train_keys | {"e" * 16}

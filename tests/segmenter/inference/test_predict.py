@@ -11,7 +11,7 @@ from marsgen.core.errors import DataError, RunError
 from marsgen.core.runs import Run
 from marsgen.scenes.classes import read_classes
 from segmenter.config import InferenceConfig, PredictConfig, TrainConfig, UNetConfig
-from segmenter.inference.predict import is_course_file, load_segmenter, predict, predict_indices, predict_probs
+from segmenter.inference.predict import load_segmenter, predict, predict_indices, predict_probs
 from segmenter.training.train import train
 
 
@@ -114,10 +114,10 @@ def test_a_cut_prediction_leaves_no_half_file_and_ends_the_same_when_repeated(
 
 
 def test_the_courses_file_gives_a_csv_and_other_data_label_maps(trained, scenes, tiny_npz, tiny_test_npz, tmp_path):
-    from marsgen.scenes.sources import open_scenes
+    from marsgen.scenes.sources import has_test_set, open_scenes
 
-    assert is_course_file(str(tiny_npz))
-    assert not is_course_file(str(tiny_test_npz))
+    assert has_test_set(str(tiny_npz))
+    assert not has_test_set(str(tiny_test_npz))
     course = open_scenes(str(tiny_npz), labelled=False)
     path = label(tmp_path / "course", trained, course)
     assert path.name == "predictions.csv"

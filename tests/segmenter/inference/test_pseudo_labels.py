@@ -18,13 +18,13 @@ from segmenter.inference.predict import load_segmenter, predict_probs
 from segmenter.inference.pseudo_labels import (
     LEVELS,
     Teachers,
-    choose_levels,
-    count_levels,
+    choose_thresholds,
+    count_confidences,
     open_teachers,
     pseudo_label,
     summary_lines,
 )
-from segmenter.training.batches import describe_extra, open_extras
+from segmenter.training.extras import describe_extra, open_extras
 from segmenter.training.train import train
 
 TRAIN, VAL = range(10), (10, 11)
@@ -88,33 +88,33 @@ def called(*by_class: dict[int, int]) -> np.ndarray:
 def test_each_class_has_the_threshold_that_keeps_its_own_share():
     frequent, rare = {65000: 600, 64000: 100, 50000: 300}, {40000: 6, 30000: 1, 20000: 3}
     counts = called(frequent, rare, {})
-    np.testing.assert_array_equal(choose_levels(counts, 0.7), [64000, 30000, LEVELS])
-    np.testing.assert_array_equal(choose_levels(counts, 0.6), [65000, 40000, LEVELS])
-    np.testing.assert_array_equal(choose_levels(counts, 1.0), [50000, 20000, LEVELS])
+    np.testing.assert_array_equal(choose_thresholds(counts, 0.7), [64000, 30000, LEVELS])
+    np.testing.assert_array_equal(choose_thresholds(counts, 0.6), [65000, 40000, LEVELS])
+    np.testing.assert_array_equal(choose_thresholds(counts, 1.0), [50000, 20000, LEVELS])
 
 
 def test_ties_make_the_share_larger_and_never_smaller():
     counts = called({65535: 90, 3: 10}, {9: 1})
-    np.testing.assert_array_equal(choose_levels(counts, 0.1), [65535, 9])  # 90 of 100 are equally sure: all stay
-    np.testing.assert_array_equal(choose_levels(counts, 0.9), [65535, 9])
-    np.testing.assert_array_equal(choose_levels(counts, 0.901), [3, 9])
+    np.testing.assert_array_equal(choose_thresholds(counts, 0.1), [65535, 9])  # 90 of 100 are equally sure: all stay
+    np.testing.assert_array_equal(choose_thresholds(counts, 0.9), [65535, 9])
+    np.testing.assert_array_equal(choose_thresholds(counts, 0.901), [3, 9])
     # 0.07 * 100 is a little more than 7 in floats
-    np.testing.assert_array_equal(choose_levels(called({10: 7, 5: 93}), 0.07), [10])
+    np.testing.assert_array_equal(choose_thresholds(called({10: 7, 5: 93}), 0.07), [10])
 
 
 def test_confidences_are_counted_over_the_whole_data_set_by_class():
-    answers = [
+    predictions = [
         (range(2), np.array([[[[0, 1]], [[5, 7]]], [[[1, 1]], [[7, 65535]]]], np.uint16)),
         (range(2, 3), np.array([[[[0, 0, 1]], [[5, 0, 7]]]], np.uint16)),
     ]
     wanted = called({5: 2, 0: 1}, {7: 3, 65535: 1})
-    np.testing.assert_array_equal(count_levels(iter(answers), 2), wanted)
+    np.testing.assert_array_equal(count_confidences(iter(predictions), 2), wanted)
 
 
 class Sure(Teachers):
-    """Made-up answers: a frequent class that is sure of itself, and a rare one that never is."""
+    """Made-up predictions: a frequent class of high confidence, and a rare one of low confidence."""
 
-    def ask(self, images, how):
+    def predict(self, images, inference):
         indices = np.zeros(images.shape[:3], np.uint16)
         confidence = np.full(images.shape[:3], 60000, np.uint16)
         confidence[:, :32] = 50000
@@ -123,7 +123,7 @@ class Sure(Teachers):
         return indices, confidence
 
 
-def test_a_class_that_is_never_sure_is_not_swept_away(pictures, array_scenes, tmp_path):
+def test_a_class_of_low_confidence_has_its_own_threshold(pictures, array_scenes, tmp_path):
     few = array_scenes(pictures.images[:3], pictures.labels[:3])
     teachers = Sure((), mars_classes(), (), ("seen",))
     config = PseudoLabelConfig(keep=0.5)
@@ -140,14 +140,14 @@ def test_a_class_that_is_never_sure_is_not_swept_away(pictures, array_scenes, tm
     assert set(np.unique(scene.labels[60:, 5:10])) == {4}
     lines = summary_lines(run.summary)
     assert lines[0] == "3 of 3 images"
-    assert lines[-1] == "big_rock  kept 60 of 120 px (50.0%), those of at least 0.305"
-    assert lines[3] == "sand      no pixel called it"
+    assert lines[-1] == "big_rock  kept 60 of 120 px (50.0%), confidence 0.305 and above"
+    assert lines[3] == "sand      no pixel predicted"
 
 
 class Unsure(Teachers):
-    """Sure of the first picture alone."""
+    """High confidence in the first picture only."""
 
-    def ask(self, images, how):
+    def predict(self, images, inference):
         confidence = np.full(images.shape[:3], 100, np.uint16)
         confidence[0] = 200
         return np.zeros_like(confidence), confidence
@@ -201,21 +201,21 @@ def test_pictures_of_several_sizes_are_labelled_one_by_one(runs, pictures, array
     assert {scene.labels.shape for scene in open_scenes(str(run.folder))} == {(64, 128), (50, 77)}
 
 
-@pytest.mark.parametrize("killed_in", ["asking", "writing", "tidying"])
-def test_a_killed_command_goes_on_to_the_same_bytes_and_asks_nobody_twice(
+@pytest.mark.parametrize("killed_in", ["predicting", "writing", "tidying"])
+def test_a_killed_command_resumes_to_the_same_bytes_and_repeats_no_prediction(
     made, runs, pictures, tmp_path, monkeypatch, killed_in
 ):
-    folder, asked = tmp_path / "killed", []
-    ask, write = Teachers.ask, pseudo_labels.write_pair
+    folder, sizes = tmp_path / "killed", []
+    predict, write = Teachers.predict, pseudo_labels.write_pair
 
-    def counting(self, images, how):
-        asked.append(len(images))
-        return ask(self, images, how)
+    def counting(self, images, inference):
+        sizes.append(len(images))
+        return predict(self, images, inference)
 
-    def dying_third(self, images, how):
-        if len(asked) == 2:
+    def dying_third(self, images, inference):
+        if len(sizes) == 2:
             raise KeyboardInterrupt
-        return counting(self, images, how)
+        return counting(self, images, inference)
 
     def dying_later(folder, name, *rest):
         if name == "scene20":
@@ -225,7 +225,7 @@ def test_a_killed_command_goes_on_to_the_same_bytes_and_asks_nobody_twice(
     def die(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Teachers, "ask", dying_third if killed_in == "asking" else counting)
+    monkeypatch.setattr(Teachers, "predict", dying_third if killed_in == "predicting" else counting)
     with monkeypatch.context() as patch:
         if killed_in == "writing":
             patch.setattr(pseudo_labels, "write_pair", dying_later)
@@ -233,16 +233,16 @@ def test_a_killed_command_goes_on_to_the_same_bytes_and_asks_nobody_twice(
             patch.setattr(shutil, "rmtree", die)
         with pytest.raises(KeyboardInterrupt):
             label(folder, runs, pictures, keep=0.3)
-    assert (folder / "answers").is_dir()
+    assert (folder / "predictions").is_dir()
     assert (folder / "DONE").exists() == (killed_in == "tidying")
-    monkeypatch.setattr(Teachers, "ask", counting)
+    monkeypatch.setattr(Teachers, "predict", counting)
     label(folder, runs, pictures, keep=0.3)
-    assert asked == [16, 16, 5]  # each picture once in all
+    assert sizes == [16, 16, 5]  # each picture once in all
     assert content(folder) == content(made.folder)
-    assert not (folder / "answers").exists()
+    assert not (folder / "predictions").exists()
 
 
-# what leaks is refused
+# what the teachers have seen
 
 
 def test_what_the_teachers_know_is_refused_where_it_is_held_out(made, scenes, make_dataset, capsys):
@@ -265,8 +265,8 @@ def test_a_picture_that_is_held_out_is_refused(runs, scenes, pictures, array_sce
 
 
 def test_what_a_teacher_learned_from_pseudo_labels_is_passed_on(made, scenes, pictures, make_dataset, tmp_path):
-    pupil = fit(tmp_path / "pupil", make_dataset(scenes, range(5), VAL), extras=(open_scenes(str(made.folder)),))
-    known = json.loads((label(tmp_path / "out", [pupil], pictures).folder / "synth.json").read_text())["trained_on"]
+    student = fit(tmp_path / "student", make_dataset(scenes, range(5), VAL), extras=(open_scenes(str(made.folder)),))
+    known = json.loads((label(tmp_path / "out", [student], pictures).folder / "synth.json").read_text())["trained_on"]
     assert {scene_key(scenes.images[i]) for i in TRAIN} <= set(known)  # 5 to 9 by way of its teachers
     assert {scene_key(scene.image) for scene in open_scenes(str(made.folder))} <= set(known)
     assert not {scene_key(scenes.images[i]) for i in VAL} & set(known)
@@ -339,8 +339,8 @@ def test_from_training_to_training_on_the_command_line(tiny_npz, tmp_path, monke
     before = content(tmp_path / folder)
     assert call(*words) == 0
     assert content(tmp_path / folder) == before
-    pupil = ["segmenter", "train", "--data", str(tiny_npz), "--extra", folder, *tiny, "--out", "pupil"]
-    assert call(*pupil) == 0
+    student = ["segmenter", "train", "--data", str(tiny_npz), "--extra", folder, *tiny, "--out", "student"]
+    assert call(*student) == 0
     assert "extra: 6 scenes of" in capsys.readouterr().out
-    assert "has learned from" in refused(capsys, *pupil[:-1], "other", "--set", "data.split_seed=5")
+    assert "has learned from" in refused(capsys, *student[:-1], "other", "--set", "data.split_seed=5")
     assert "belongs to another run (config.keep" in refused(capsys, *words, "--set", "keep=0.5")

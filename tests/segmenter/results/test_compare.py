@@ -14,7 +14,7 @@ from marsgen.scenes.classes import ClassSet
 from marsgen.scenes.confusion import iou_per_class
 from segmenter.results.compare import CompareConfig, compare, compare_runs
 from segmenter.results.gain_tables import comparison_lines, explain_verdict, gain_rows, verdict
-from segmenter.training.batches import describe_extra
+from segmenter.training.extras import describe_extra
 
 COPY_PASTE = {"location": "outputs/cp", "fingerprint": "c" * 16, "generator": "copy-paste", "mode": "region", "n": 50}
 PIX2PIX = {"location": "outputs/synth", "fingerprint": "d" * 16, "generator": "pix2pix", "mode": "region", "n": 50}

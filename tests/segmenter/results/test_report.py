@@ -15,7 +15,8 @@ from PIL import Image
 from marsgen.core.errors import DataError, RunError
 from marsgen.scenes.classes import ClassSet
 from segmenter.config import InferenceConfig
-from segmenter.evaluation.evaluate import EvaluateConfig, choose_scenes, evaluate
+from segmenter.evaluation.config import EvaluateConfig
+from segmenter.evaluation.evaluate import choose_scenes, evaluate
 from segmenter.results.arms import Arm
 from segmenter.results.compare import CompareConfig, compare_runs
 from segmenter.results.figures import Curve, draw_confusion, draw_curves

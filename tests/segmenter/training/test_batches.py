@@ -1,24 +1,15 @@
-"""Mixing: exact shares, the same batches whoever asks, and no extra that knows a held-out scene."""
+"""Batches: exact fractions of real, rare and extra scenes, and the same windows for every number of processes."""
 
-import json
 from collections import Counter
-from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from marsgen.core.config import Config
-from marsgen.core.errors import DataError, RunError
-from marsgen.core.runs import Run
-from marsgen.scenes.classes import ClassSet
-from marsgen.scenes.folder import write_classes, write_pair
-from marsgen.scenes.scene import scene_key
-from marsgen.scenes.sources import mars_classes
+from marsgen.core.errors import DataError
 from segmenter.config import AugmentConfig, TrainConfig
 from segmenter.training.augment import augment, build_augmentation
-from segmenter.training.batches import TrainingBatches, check_extra, iterate_batches, open_extras
+from segmenter.training.batches import TrainingBatches, iterate_batches
 
 STILL = AugmentConfig(flip=0, brightness=0, contrast=0, scale=0, translate=0)
 
@@ -179,7 +170,7 @@ def test_augmentation_moves_image_and_labels_together_and_marks_the_outside():
     labels = torch.from_numpy(np.kron(np.random.default_rng(7).integers(0, 4, (4, 8, 8)), np.ones((1, 8, 8)))).byte()
     images = (labels[:, None] + 1) * 50
     config = AugmentConfig(brightness=0, contrast=0, scale=0.3, translate=0.2)
-    moved, mask = augment(images, labels, build_augmentation(config), samples_per_draw=1, seed=0)
+    moved, mask = augment(images, labels, build_augmentation(config), windows_per_transform=1, seed=0)
     outside = mask == 255
     assert 0 < outside.float().mean() < 0.5
     # blocks of one class stay one class; only their rims blur in the image
@@ -191,117 +182,6 @@ def test_augmentation_moves_image_and_labels_together_and_marks_the_outside():
 def test_brightness_leaves_labels_alone():
     images, labels = torch.full((2, 3, 32, 32), 100, dtype=torch.uint8), torch.ones(2, 32, 32, dtype=torch.uint8)
     config = AugmentConfig(flip=0, scale=0, translate=0, brightness=0.5)
-    changed, same = augment(images, labels, build_augmentation(config), samples_per_draw=1, seed=1)
+    changed, same = augment(images, labels, build_augmentation(config), windows_per_transform=1, seed=1)
     assert torch.equal(same, labels)
     assert not torch.equal(changed[0], changed[1])
-
-
-# refusals
-
-
-def write_synthetic(folder: Path, ancestors: list[str], classes: ClassSet | None = None, size=(32, 48)) -> Path:
-    """A folder as `marsgen synthesize` leaves it, one scene per ancestor."""
-    classes = classes or mars_classes()
-    images, labels = painted(np.random.default_rng(9), len(ancestors), size)
-    for i, (image, label_map) in enumerate(zip(images, labels, strict=True)):
-        write_pair(folder, f"drawn{i}", image, label_map, classes)
-    write_classes(folder, classes)
-    lines = [
-        {"name": f"drawn{i}", "parent": {"name": "p", "key": "elsewhere"}, "donors": [{"name": "d", "key": key}]}
-        for i, key in enumerate(ancestors)
-    ]
-    (folder / "manifest.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    return folder
-
-
-def key_of(dataset, index: int) -> str:
-    return dataset.survey.keys[index]
-
-
-def test_scenes_grown_from_training_scenes_are_welcome(dataset, tmp_path, capsys):
-    folder = write_synthetic(tmp_path / "synth", [key_of(dataset, 0), key_of(dataset, 13)])
-    (folder / "synth.json").write_text(json.dumps({"trained_on": [key_of(dataset, 5)]}))
-    (extra,) = open_extras([str(folder)], dataset)
-    assert len(extra) == 2
-    assert capsys.readouterr().err == ""
-
-
-@pytest.mark.parametrize(("index", "part"), [(16, "validation"), (19, "test")])
-def test_a_scene_grown_from_a_held_out_one_is_refused_by_name(dataset, tmp_path, index, part):
-    folder = write_synthetic(tmp_path / "synth", ["elsewhere", key_of(dataset, index)])
-    with pytest.raises(DataError, match=f"scene drawn1 was grown from scene{index}, a {part} scene of this run; make"):
-        open_extras([str(folder)], dataset)
-
-
-def test_rare_scenes_beyond_the_limit_do_not_come_back_as_material(dataset, tmp_path):
-    folder = write_synthetic(tmp_path / "synth", [key_of(dataset, 12), key_of(dataset, 13)])
-    split = replace(dataset.split, train=dataset.split.train[:-1], beyond_limit=dataset.split.train[-1:])
-    with pytest.raises(DataError, match=r"was grown from scene13, a scene beyond data\.rare_scenes of this run; make"):
-        open_extras([str(folder)], replace(dataset, split=split))
-
-
-def test_a_generator_trained_on_a_held_out_scene_is_refused(dataset, tmp_path):
-    folder = write_synthetic(tmp_path / "synth", ["elsewhere"])
-    (folder / "synth.json").write_text(json.dumps({"trained_on": ["elsewhere", key_of(dataset, 14)]}))
-    with pytest.raises(DataError, match="what made it has learned from scene14, a validation scene of this run"):
-        open_extras([str(folder)], dataset)
-    (folder / "synth.json").write_text("[1]")
-    with pytest.raises(DataError, match=r"synth\.json: not readable json with a list 'trained_on'"):
-        open_extras([str(folder)], dataset)
-
-
-def test_other_classes_are_refused(dataset, tmp_path):
-    mars = mars_classes()
-    names = ("gravel", *mars.names[1:])
-    other = ClassSet(names, mars.ids, mars.colours, mars.ignored, mars.rare)
-    folder = write_synthetic(tmp_path / "synth", ["elsewhere"], other)
-    with pytest.raises(DataError, match=r"its classes are 1=gravel, .*those of arrays are 1=soil"):
-        open_extras([str(folder)], dataset)
-
-
-def test_another_size_is_refused(dataset, tmp_path):
-    folder = write_synthetic(tmp_path / "synth", ["elsewhere"], size=(32, 64))
-    with pytest.raises(DataError, match=r"height and width are \(32, 64\), those of arrays are \(32, 48\)"):
-        open_extras([str(folder)], dataset)
-
-
-def test_colour_scenes_do_not_join_grey_ones(dataset, array_scenes):
-    colour = array_scenes(*painted(np.random.default_rng(3), 2, channels=3))
-    with pytest.raises(DataError, match="its channels are 3, those of arrays are 1"):
-        check_extra(colour, dataset)
-
-
-def test_an_empty_folder_is_refused(dataset, tmp_path):
-    for part in ("images", "labels"):
-        (tmp_path / part).mkdir()
-    with pytest.raises(DataError, match="no picture in this folder"):
-        open_extras([str(tmp_path)], dataset)
-
-
-def test_an_unfinished_synthesis_is_refused(dataset, tmp_path):
-    run = Run.start(tmp_path / "synth", "marsgen synthesize", Config())
-    write_synthetic(run.folder, ["elsewhere"])
-    with pytest.raises(RunError, match="this run has not finished; repeat its `marsgen synthesize` command"):
-        open_extras([str(run.folder)], dataset)
-    run.finish({})
-    assert len(open_extras([str(run.folder)], dataset)) == 1
-
-
-def test_a_folder_of_another_command_is_refused(dataset, tmp_path):
-    Run.start(tmp_path / "run", "marsgen train-generator", Config()).finish({})
-    with pytest.raises(RunError, match="was made by `marsgen train-generator`; expected a run of `marsgen synthesize`"):
-        open_extras([str(tmp_path / "run")], dataset)
-
-
-def test_a_plain_folder_joins_with_a_note_unless_it_holds_a_validation_scene(dataset, tmp_path, capsys):
-    folder, classes = tmp_path / "plain", mars_classes()
-    images, labels = painted(np.random.default_rng(11), 2)
-    for i in range(2):
-        write_pair(folder, f"own{i}", images[i], labels[i], classes)
-    (extra,) = open_extras([str(folder)], dataset)  # no classes.yaml: the real scenes' classes
-    assert extra.classes == classes
-    assert "nothing says what 2 of its 2 scenes were made from" in capsys.readouterr().err
-    write_pair(folder, "own1", dataset.scenes.images[17], labels[1], classes)
-    assert scene_key(dataset.scenes.images[17]) == key_of(dataset, 17)
-    with pytest.raises(DataError, match="scene own1 is the same picture as scene17, a validation scene of this run"):
-        open_extras([str(folder)], dataset)

@@ -8,11 +8,10 @@ import pytest
 import torch
 from segmentation_models_pytorch.losses import MULTICLASS_MODE, DiceLoss
 
-from marsgen.core.errors import ConfigError
 from segmenter.config import LossConfig, TrainConfig
-from segmenter.networks import UNet
-from segmenter.training.batches import TrainingBatches, share_batch
-from segmenter.training.distributed import SyncBatchNorm, SyncDropout, convert_sync_batch_norm
+from segmenter.networks.unet import UNet
+from segmenter.training.batches import TrainingBatches
+from segmenter.training.distributed import SyncBatchNorm, SyncDropout, convert_batch_norm
 from segmenter.training.losses import SegmentationLoss, dice_loss
 
 WEIGHTS = np.array([0.5, 1.0, 3.0], np.float32)
@@ -25,14 +24,8 @@ def process_group(index: int, processes: int):
 # data
 
 
-def test_a_batch_has_to_divide_among_the_processes():
-    assert [list(share_batch(6, process_group(i, 3))) for i in range(3)] == [[0, 1], [2, 3], [4, 5]]
-    with pytest.raises(ConfigError, match="batch_size is 4; it has to be a multiple of the 3 processes"):
-        share_batch(4, process_group(0, 3))
-
-
 @pytest.mark.parametrize(
-    "settings", [{}, {"crop": (32, 48), "rare_fraction": 0.25}, {"augment": {"samples_per_draw": 3}}]
+    "settings", [{}, {"crop": (32, 48), "rare_fraction": 0.25}, {"augment": {"windows_per_transform": 3}}]
 )
 def test_the_shares_of_a_batch_are_the_batch_of_one_process(simulated, make_dataset, settings):
     dataset = make_dataset(simulated(8), range(8), ())
@@ -105,7 +98,7 @@ def test_the_parts_of_a_loss_add_up_to_the_loss_of_the_batch(term):
     parts = together(loss_fn, logits, labels, (2, 2, 2))
     assert sum(parts) == pytest.approx(whole, rel=1e-5)
     means = [loss_fn(x, y).item() for x, y in zip(logits.split(2), labels.split(2), strict=True)]
-    assert np.mean(means) != pytest.approx(whole, rel=0.05)  # what each would have thought alone
+    assert np.mean(means) != pytest.approx(whole, rel=0.05)  # the mean of separate losses is another number
 
 
 def test_dice_is_that_of_segmentation_models_pytorch():
@@ -159,7 +152,7 @@ def test_shared_batch_norm_of_one_process_is_batch_norm():
 def test_every_batch_norm_of_a_network_is_replaced_and_keeps_its_tensors():
     plain = UNet(1, 4, width=4)
     before = {name: tensor.clone() for name, tensor in plain.state_dict().items()}
-    shared = convert_sync_batch_norm(plain)
+    shared = convert_batch_norm(plain)
     norms = [layer for layer in shared.modules() if isinstance(layer, torch.nn.BatchNorm2d)]
     assert len(norms) == 14
     assert {type(norm) for norm in norms} == {SyncBatchNorm}

@@ -135,7 +135,7 @@ def test_a_loss_without_terms_is_refused():
 
 
 def test_a_weighted_term_of_weight_zero_is_refused():
-    with pytest.raises(ValueError, match="weighted names dice, which is 0"):
+    with pytest.raises(ValueError, match="weighted names dice, but dice is 0"):
         LossConfig(weighted=("dice",))
 
 
@@ -163,18 +163,18 @@ def test_weights_follow_the_iou_of_the_last_batches():
     logits = torch.nn.functional.one_hot(torch.tensor([[[0, 1, 1, 0, 2]]]), 3).movedim(-1, 1).float()
     loss_fn = SegmentationLoss(LossConfig(), WEIGHTS, iou_offset=0.25)
     assert loss_fn.class_weights.tolist() == [1, 1, 1]
-    loss_fn.follow(logits, labels)
+    loss_fn.update_class_weights(logits, labels)
     expected = 1 / (np.array([1 / 3, 1 / 2, 0]) + 0.25)
     np.testing.assert_allclose(loss_fn.class_weights, expected / expected.mean(), rtol=1e-5)
     for _ in range(300):  # from now on all is right: the first batch is forgotten
-        loss_fn.follow(torch.nn.functional.one_hot(labels % 255, 3).movedim(-1, 1).float(), labels)
+        loss_fn.update_class_weights(torch.nn.functional.one_hot(labels % 255, 3).movedim(-1, 1).float(), labels)
     np.testing.assert_allclose(loss_fn.class_weights, 1, rtol=0.05)
     capped = SegmentationLoss(LossConfig(), WEIGHTS, iou_offset=0.25, largest_ratio=1.5)
-    capped.follow(logits, labels)
+    capped.update_class_weights(logits, labels)
     assert capped.class_weights.max() / capped.class_weights.min() == pytest.approx(1.5)
 
 
 def test_weights_by_frequency_follow_nothing():
     loss_fn = SegmentationLoss(LossConfig(), WEIGHTS)
-    loss_fn.follow(torch.zeros(1, 3, 2, 2), torch.zeros(1, 2, 2).long())
+    loss_fn.update_class_weights(torch.zeros(1, 3, 2, 2), torch.zeros(1, 2, 2).long())
     np.testing.assert_array_equal(loss_fn.class_weights, WEIGHTS)

@@ -1,6 +1,5 @@
-"""Training: it learns, it stops, it goes on after a kill as if nothing had been, and it validates on real scenes."""
+"""Training: it learns, stops, resumes after a kill to the same bytes, and validates on real scenes."""
 
-import json
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,19 +10,13 @@ from omegaconf import OmegaConf
 from marsgen.core.config import configs_folder, load_config
 from marsgen.core.errors import ConfigError, DataError, RunError
 from marsgen.core.runs import Run, read_weights
+from marsgen.provenance import read_split_keys
 from marsgen.scenes.confusion import iou_per_class
-from marsgen.scenes.scene import scene_key
 from segmenter.config import AugmentConfig, LossConfig, TrainConfig, UNetConfig
 from segmenter.inference.predict import load_segmenter, predict_indices
-from segmenter.training.train import (
-    Progress,
-    can_be_captured,
-    draw_network,
-    learning_rate,
-    named_scores,
-    train,
-    update_average,
-)
+from segmenter.training.device import can_be_captured
+from segmenter.training.model import init_network
+from segmenter.training.train import Progress, named_scores, train
 
 STILL = AugmentConfig(flip=0, brightness=0, contrast=0, scale=0, translate=0)
 SMALL = UNetConfig(width=4)
@@ -130,36 +123,9 @@ def test_extra_scenes_join_training_and_not_validation(dataset, array_scenes, tm
     losses = [[line["train_loss"] for line in run.metrics() if "train_loss" in line] for run in runs]
     assert losses[0] != losses[1]
     assert [run.summary["extra_scenes"] for run in runs] == [0, 4]
+    assert read_split_keys(runs[1].folder).val == set(dataset.survey.keys[8:])
+    assert read_split_keys(runs[1].folder).extra == set(dataset.survey.keys[:4])  # real pictures
     assert runs[0].summary["images_seen"] == runs[1].summary["images_seen"] == 12
-
-
-def test_split_json_names_every_scene_the_run_has_seen(dataset, array_scenes, tmp_path):
-    grown = array_scenes(dataset.scenes.images[:2], dataset.scenes.labels[:2])
-    grown.ancestors = {0: ("a", "b"), 1: ("b", "c")}
-    grown.location = str(tmp_path)
-    (tmp_path / "synth.json").write_text(json.dumps({"trained_on": ["c", "seen by the generator"]}))
-    run = fit(tmp_path / "run", config_of(steps=1), dataset, (grown,))
-    keys = json.loads((run.folder / "split.json").read_text())
-    assert keys["train"] == list(dataset.survey.keys[:8])
-    assert (keys["val"], keys["test"]) == (list(dataset.survey.keys[8:]), [])
-    assert keys["extra"] == ["a", "b", "c", "seen by the generator"]
-
-
-def test_what_made_the_data_themselves_counts_as_seen(scenes, make_dataset, array_scenes, tmp_path):
-    made = array_scenes(scenes.images, scenes.labels)
-    made.ancestors = {0: ("grown from",)}
-    made.location = str(tmp_path)
-    (tmp_path / "synth.json").write_text(json.dumps({"trained_on": ["its teacher knew"]}))
-    run = fit(tmp_path / "run", config_of(steps=1), make_dataset(made, range(8), range(8, 12)))
-    assert json.loads((run.folder / "split.json").read_text())["extra"] == ["grown from", "its teacher knew"]
-
-
-def test_real_pictures_among_the_extras_count_as_seen(dataset, array_scenes, tmp_path):
-    mixed = array_scenes([255 - image for image in dataset.scenes.images[:2]], dataset.scenes.labels[:2])
-    mixed.ancestors = {0: ("a",)}
-    run = fit(tmp_path / "run", config_of(steps=1), dataset, (mixed,))
-    keys = json.loads((run.folder / "split.json").read_text())
-    assert keys["extra"] == sorted(["a", scene_key(mixed.images[1])])
 
 
 # going on
@@ -222,43 +188,6 @@ def test_another_seed_is_another_run(dataset, tmp_path):
     assert not torch.equal(weights[0]["head.weight"], weights[1]["head.weight"])
 
 
-# runs of earlier versions
-
-
-def rewrite_config(folder, change) -> None:
-    path = folder / "config.yaml"
-    content = OmegaConf.to_container(OmegaConf.load(path))
-    change(content["config"])
-    OmegaConf.save(OmegaConf.create(content), path)
-
-
-def test_a_setting_that_the_network_does_not_read_may_have_had_another_default(tmp_path):
-    config = config_of(network="baseline", unet=UNetConfig())
-    Run.start(tmp_path / "run", "segmenter train", config, {}).close()
-    rewrite_config(tmp_path / "run", lambda stored: stored["unet"].update(depth=2, blocks="plain"))
-    Run.start(tmp_path / "run", "segmenter train", config, {}).close()
-
-
-def test_a_run_from_before_the_unet_had_a_choice_is_the_network_of_then(dataset, tmp_path):
-    old = config_of(unet=UNetConfig(width=4, depth=2, blocks="plain"), steps=2)
-    run = fit(tmp_path / "run", old, dataset)
-
-    def forget(stored: dict) -> None:
-        for key in ("depth", "blocks"):
-            del stored["unet"][key]
-
-    rewrite_config(run.folder, forget)
-    assert Run.start(run.folder, "segmenter train", old, {}).finished
-    with pytest.raises(RunError, match=r"config\.unet\.depth is 2 there and 3 here"):
-        Run.start(run.folder, "segmenter train", config_of(steps=2), {})
-    images = np.stack(dataset.scenes.images)
-    before = predict_indices(load_segmenter(run.folder)[0], images)
-    weights = read_weights(run.folder / "best.safetensors")
-    forget(weights.record["network"])
-    run.save_weights("best.safetensors", weights.tensors, **weights.record)
-    np.testing.assert_array_equal(predict_indices(load_segmenter(run.folder)[0], images), before)
-
-
 # stopping
 
 
@@ -305,7 +234,7 @@ def test_progress_keeps_the_earlier_of_equals(metric, scores, best):
 def test_a_cuda_graph_is_for_one_gpu_one_shape_and_nothing_drawn_on_the_cpu():
     def captured(device: str = "cuda", processes: int = 1, **settings) -> bool:
         config = config_of(**settings)
-        network, _ = draw_network(config, 1, 4)
+        network, _ = init_network(config, 1, 4)
         return can_be_captured(network, config, SimpleNamespace(device=torch.device(device), num_processes=processes))
 
     assert captured()
@@ -324,27 +253,6 @@ def test_a_cuda_graph_trains_what_single_launches_train(dataset, tmp_path, setti
         weights[cuda_graph] = read_weights(run.folder / "best.safetensors").tensors
     for name, tensor in weights[False].items():
         torch.testing.assert_close(weights[True][name], tensor, rtol=1e-2, atol=1e-3, msg=name)
-
-
-def test_the_rate_rises_in_a_line_and_falls_in_a_cosine():
-    config = TrainConfig(steps=110, warmup_steps=10, lr=1.0)
-    rates = [learning_rate(config, step) for step in range(1, 111)]
-    np.testing.assert_allclose(rates[:10], np.linspace(0.1, 1, 10))
-    assert rates[10] == 1
-    assert rates[60] == pytest.approx(0.5)
-    assert 0 < rates[-1] < 1e-3
-    assert learning_rate(TrainConfig(steps=1, warmup_steps=50, lr=1.0), 1) == 1
-
-
-def test_the_average_of_weights_moves_by_its_decay():
-    average, network = torch.nn.BatchNorm1d(1), torch.nn.BatchNorm1d(1)
-    network.weight.data.fill_(2.0)
-    network.num_batches_tracked += 5
-    update_average(average, network, decay=0.75, step=1000)
-    assert average.weight.item() == pytest.approx(1.25)
-    assert average.num_batches_tracked == 5
-    update_average(average, network, decay=0.999, step=1)  # early: 2/11 old, 9/11 new
-    assert average.weight.item() == pytest.approx(1.25 * 2 / 11 + 2 * 9 / 11)
 
 
 def test_scores_carry_the_names_of_the_classes(dataset):

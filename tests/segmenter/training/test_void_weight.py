@@ -12,8 +12,9 @@ from marsgen.scenes.sources import open_scenes
 from segmenter.config import AugmentConfig, PseudoLabelConfig, TrainConfig, UNetConfig
 from segmenter.inference.predict import load_segmenter, predict_indices, predict_probs
 from segmenter.inference.pseudo_labels import open_teachers, pseudo_label, summary_lines
-from segmenter.training import train as trainer
 from segmenter.training.batches import TrainingBatches
+from segmenter.training.model import build_loss
+from segmenter.training.train import train
 
 C = 4
 
@@ -45,7 +46,7 @@ def runs(array_scenes, make_dataset, tmp_path_factory):
             calibrate=1.0 if weight else None,
         )
         run = Run.start(folder / f"weight{weight:g}", "segmenter train", config, {"extra": []})
-        trainer.train(config, run, dataset)
+        train(config, run, dataset)
     return folder
 
 
@@ -80,7 +81,7 @@ def test_it_is_told_apart_but_never_predicted(runs):
     assert predict_probs(network, images).shape == (3, C, 32, 48)
     assert predict_indices(network, images).max() < C
     assert network.features(torch.zeros(1, 1, 32, 48)).dim() == 2
-    whole = predict_probs(load_segmenter(runs / "weight1", keep_ignored=True)[0], images)
+    whole = predict_probs(load_segmenter(runs / "weight1", keep_void=True)[0], images)
     assert whole.shape == (3, C + 1, 32, 48)
     no_label = whole.argmax(1) == C
     assert no_label[:, :, 34:].mean() > 0.95
@@ -99,25 +100,22 @@ def test_pseudo_labels_leave_it_out(runs, array_scenes, tmp_path):
         shares[name] = (made[:, :, 34:] == 0).mean(), (made[:, :, :30] == 0).mean()
         called = sum(of["called_px"] for of in run.summary["classes"].values())
         assert called + run.summary["no_label_px"] == made.size
-        assert any("carried no label" in line for line in summary_lines(run.summary)) == (name != "without")
+        assert any("predicted to have no label" in line for line in summary_lines(run.summary)) == (name != "without")
     assert shares["without"] == (0, 0)
     assert shares["with"][0] > 0.95
     assert shares["with"][1] < 0.05
-    assert shares["both"][0] > 0.95  # a teacher that knows nothing of it does not speak against it
+    assert shares["both"][0] > 0.95  # a teacher trained without it has no say in it
     assert shares["both"][1] < 0.05
 
 
 @pytest.mark.parametrize("weight", [0.5, 2.0])
-def test_it_counts_beside_the_most_frequent_class(array_scenes, make_dataset, tmp_path, monkeypatch, weight):
+def test_it_counts_beside_the_most_frequent_class(array_scenes, make_dataset, tmp_path, weight):
     dataset = make_dataset(array_scenes(*ground_and_rover(np.random.default_rng(0), 6)), range(4), (4, 5))
-    built = []
-    loss = trainer.SegmentationLoss
-    monkeypatch.setattr(trainer, "SegmentationLoss", lambda *words: built.append(loss(*words)) or built[-1])
     config = TrainConfig(unet=UNetConfig(width=4), steps=1, batch_size=4, precision="fp32", void_weight=weight)
-    run = Run.start(tmp_path / "run", "segmenter train", config, {"extra": []})
-    trainer.train(config, run, dataset)
-    *classes, no_label = built[0].class_weights.tolist()
+    *classes, no_label = build_loss(config, dataset).class_weights.tolist()
     assert (len(classes), no_label) == (C, pytest.approx(weight * min(classes)))
+    run = Run.start(tmp_path / "run", "segmenter train", config, {"extra": []})
+    train(config, run, dataset)
     assert run.summary["scores"]["loss"] < 10  # on the classes alone
 
 

@@ -1,0 +1,360 @@
+"""Provenance: who has seen which scene, and every rule against leaks that follows from it.
+
+A scene is known by its content key (`scene_key`), so a copy under another name is the same scene. Two files say who has
+seen what, and this module alone writes and reads what they say about it:
+
+    split.json   in a run of `segmenter train`: the keys of its train, val and test part, and "extra": of every real
+                 scene behind its extra scenes
+    synth.json   in a set of made scenes (`marsgen synthesize`, `segmenter pseudo-label`): what made them, and
+                 "trained_on": the keys of every scene that the generator, judge or teachers have learned from
+
+The rules:
+
+    extra scenes     none may be made from, or by something trained on, a held-out scene  (refuse_leaking_extra)
+    judges           have seen the train part only                                        (refuse_leaking_judge)
+    evaluation       scores no scene that the run was trained on or selected by           (refuse_seen_scene)
+    score            compares with real pictures that the set's data do not hold          (unseen_scenes)
+    study            tests and labels scenes that no arm learns from                      (refuse_seen_test_scenes,
+                     refuse_held_out_pictures); what makes an arm's extra scenes uses the arm's own split
+                     (refuse_other_split)
+    void_weight      needs label maps drawn by people                                     (labelled_by_people)
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from marsgen.cleaning.dataset import Dataset
+from marsgen.core.config import DataConfig
+from marsgen.core.errors import ConfigError, DataError, RunError
+from marsgen.core.files import write_json
+from marsgen.core.runs import Run
+from marsgen.scenes.folder import HEAD_FILE
+from marsgen.scenes.scene import SceneSource, scene_key
+
+__all__ = [
+    "SplitKeys",
+    "keys_of_part",
+    "keys_of_pictures",
+    "labelled_by_people",
+    "read_set_head",
+    "read_split_keys",
+    "refuse_held_out_pictures",
+    "refuse_leaking_extra",
+    "refuse_leaking_judge",
+    "refuse_other_split",
+    "refuse_seen_scene",
+    "refuse_seen_test_scenes",
+    "set_trained_on",
+    "unseen_scenes",
+    "write_set_head",
+    "write_split_keys",
+]
+
+SPLIT_FILE = "split.json"
+_SAME_SPLIT = "the same data settings (val_fraction, folds, split_seed and so on)"
+
+
+# keys
+
+
+def keys_of_part(dataset: Dataset, indices: Iterable[int]) -> list[str]:
+    """Content keys of some scenes of a data set, in their order."""
+    return [dataset.survey.keys[index] for index in indices]
+
+
+def keys_of_pictures(source: SceneSource) -> Iterator[str]:
+    """Content keys of all pictures of a source, in their order; reads one picture at a time."""
+    return (scene_key(source.read(index)[0]) for index in range(len(source)))
+
+
+def _real_keys(source: SceneSource, index: int) -> tuple[str, ...]:
+    """Keys of the real scenes in a scene: its parents and donors if it is synthetic, else its own."""
+    origin = source.origin(index)
+    return origin.ancestors if origin.kind == "synthetic" else (scene_key(source.read(index)[0]),)
+
+
+# synth.json
+
+
+def read_set_head(folder: Path) -> dict[str, Any]:
+    """What `marsgen synthesize` or `segmenter pseudo-label` wrote about a set; {} for a folder without synth.json.
+
+    Raises:
+        DataError: damaged, or without a list of keys `trained_on`.
+    """
+    path = folder / HEAD_FILE
+    if not path.is_file():
+        return {}
+    try:
+        head = json.loads(path.read_text(encoding="utf-8"))
+        if _are_keys(head["trained_on"]):
+            return head
+        problem = f"'trained_on' is {str(head['trained_on'])[:60]}"
+    except (OSError, ValueError, KeyError, TypeError) as raised:
+        problem = str(raised)
+    raise DataError(
+        f"{path}: not readable json with a list 'trained_on' of scene keys ({problem}); make the folder again"
+    )
+
+
+def write_set_head(folder: Path, head: Mapping[str, Any], *trained_on: Iterable[str]) -> None:
+    """Write synth.json.
+
+    Args:
+        head: what made the set.
+        trained_on: keys of the scenes that its makers have seen; one iterable for each maker.
+    """
+    write_json(folder / HEAD_FILE, {**head, "trained_on": sorted({key for keys in trained_on for key in keys})})
+
+
+def set_trained_on(folder: Path) -> list[str]:
+    """Keys of the scenes that the makers of a set have seen; [] for a folder without synth.json."""
+    return list(read_set_head(folder).get("trained_on", []))
+
+
+def labelled_by_people(dataset: Dataset) -> bool:
+    """Whether the label maps of the train part were drawn by people: neither synthetic nor pseudo-labels."""
+    synthetic = any(dataset.scenes.origin(index).kind == "synthetic" for index in dataset.split.train)
+    return not synthetic and "teachers" not in read_set_head(Path(dataset.scenes.location))
+
+
+# split.json
+
+
+@dataclass(frozen=True)
+class SplitKeys:
+    """Content keys of the scenes that a training run has seen."""
+
+    train: frozenset[str]
+    val: frozenset[str]
+    test: frozenset[str]
+    extra: frozenset[str]
+    """of the real scenes behind its extra scenes, and of what their makers were trained on"""
+
+    def part(self, name: str) -> frozenset[str]:
+        """Keys of the part "train", "val" or "test"."""
+        return {"train": self.train, "val": self.val, "test": self.test}[name]
+
+    @property
+    def trained_on(self) -> tuple[str, ...]:
+        """Everything that influenced the weights, sorted."""
+        return tuple(sorted(self.train | self.extra))
+
+
+def write_split_keys(run: Run, dataset: Dataset, extras: Sequence[SceneSource]) -> None:
+    """Write split.json of a training run: real scenes of each part, and all that is behind synthetic or labelled ones.
+
+    Args:
+        extras: they join training beside the train part of `dataset`, which may itself be synthetic.
+    """
+    if not run.writes:
+        return
+    behind = {key for extra in extras for index in range(len(extra)) for key in _real_keys(extra, index)}
+    behind |= {key for index in dataset.split.train for key in dataset.scenes.origin(index).ancestors}
+    behind |= {key for source in (dataset.scenes, *extras) for key in set_trained_on(Path(source.location))}
+    parts = {"train": dataset.split.train, "val": dataset.split.val, "test": dataset.split.test}
+    keys = {part: keys_of_part(dataset, indices) for part, indices in parts.items()}
+    write_json(run.folder / SPLIT_FILE, keys | {"extra": sorted(behind)})
+
+
+def read_split_keys(folder: Path) -> SplitKeys:
+    """Read split.json of a training run.
+
+    Raises:
+        RunError: missing or damaged.
+    """
+    path = folder / SPLIT_FILE
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        parts = [content[part] for part in ("train", "val", "test", "extra")]
+    except (OSError, ValueError, KeyError, TypeError):
+        parts = [None]
+    if not all(map(_are_keys, parts)):
+        raise RunError(f"{path}: missing or damaged, so nobody knows which scenes this run has seen; train it again")
+    return SplitKeys(*map(frozenset, parts))
+
+
+def _are_keys(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(key, str) for key in value)
+
+
+# extra scenes
+
+
+def refuse_leaking_extra(extra: SceneSource, dataset: Dataset) -> str:
+    """Refuse extra scenes that know a held-out scene of `dataset`.
+
+    Held out are the validation and test part, and the training scenes beyond `data.rare_scenes`.
+
+    Returns:
+        a caution where some scenes do not say what they were made from, else "".
+    Raises:
+        DataError: a scene is one of them or was made from one, or something that made it has learned from one.
+    """
+    where, head, held_out = f"--extra {extra.location}", read_set_head(Path(extra.location)), _held_out(dataset)
+    again = "train its teachers again on" if "teachers" in head else "make it again from"
+    remedy = f"{again} this data with {_SAME_SPLIT}"
+    for key in head.get("trained_on", ()):
+        if key in held_out:
+            raise DataError(f"{where}: what made it has learned from {held_out[key]}; {remedy}")
+    unknown = 0
+    for index, name in enumerate(extra.names):
+        synthetic = extra.origin(index).kind == "synthetic"
+        unknown += not synthetic
+        for key in _real_keys(extra, index):
+            if key in held_out:
+                relation = "was made from" if synthetic else "is the same picture as"
+                raise DataError(f"{where}: scene {name} {relation} {held_out[key]}; {remedy}")
+    if not unknown:
+        return ""
+    pseudo_labelled = "teachers" in head and not head.get("synthetic")
+    what = (
+        f"its {unknown} pictures are real ones that networks have labelled"
+        if pseudo_labelled
+        else f"nothing says what {unknown} of its {len(extra)} scenes were made from"
+    )
+    return f"{where}: {what}; none of them is a held-out scene, but an altered copy of one would not be noticed"
+
+
+def _held_out(dataset: Dataset) -> dict[str, str]:
+    """Key of each held-out scene -> its name and part, in words."""
+    split, names, keys = dataset.split, dataset.scenes.names, dataset.survey.keys
+    train = set(keys_of_part(dataset, split.train))
+    held_out = {
+        keys[index]: f"{names[index]}, a {part} scene of this run"
+        for part, indices in (("validation", split.val), ("test", split.test))
+        for index in indices
+    }
+    # an exact copy of a scene beyond the limit may be a training scene
+    return held_out | {
+        keys[index]: f"{names[index]}, a scene beyond data.rare_scenes of this run"
+        for index in split.beyond_limit
+        if keys[index] not in train
+    }
+
+
+# judges
+
+
+def refuse_leaking_judge(trained_on: Iterable[str], where: str, dataset: Dataset) -> None:
+    """Refuse a judge that has seen a scene outside the train part: its choices would carry that scene into training.
+
+    Args:
+        trained_on: keys of the scenes that the judge has seen.
+        where: its folder, for the message.
+    Raises:
+        RunError: it has seen another scene.
+    """
+    train = set(keys_of_part(dataset, dataset.split.train))
+    outside = [key for key in trained_on if key not in train]
+    if not outside:
+        return
+    names = dict(zip(dataset.survey.keys, dataset.scenes.names, strict=True))
+    example = next((f", such as {names[key]}" for key in outside if key in names), "")
+    raise RunError(
+        f"{where} was trained on {len(outside)} scenes outside the train part of these data{example}; train it on "
+        f"the same data with {_SAME_SPLIT}"
+    )
+
+
+# evaluation
+
+
+def refuse_seen_scene(name: str, key: str, part: str, split: SplitKeys, folder: Path) -> None:
+    """Refuse to score a run on a scene that it was trained on, or that chose its weights.
+
+    Args:
+        name, key: of the scene.
+        part: what is scored: "train", "val" or "test" of the run's own data, or "all" of other data. Asking for a
+            seen part by name is allowed.
+        split: from `read_split_keys`.
+        folder: of the run, for the message.
+    Raises:
+        DataError: it was seen.
+    """
+    problem = ""
+    if part != "train" and key in split.train:
+        problem = "was trained on"
+    elif part != "train" and key in split.extra:
+        problem = "is one of the extra scenes that were trained on, or behind one,"
+    elif part == "all" and key in split.val:
+        problem = "chose the checkpoint"
+    if problem:
+        raise DataError(
+            f"scene {name} {problem} in {folder}; a score needs scenes it has not seen: give other data, "
+            "or name a part of the run's own data, for example --set part=val"
+        )
+
+
+def unseen_scenes(source: SceneSource, dataset: Dataset) -> list[int]:
+    """Indices of the scenes of `source` whose pictures are not in `dataset`, in no part of it."""
+    known = set(dataset.survey.keys)
+    return [index for index, key in enumerate(keys_of_pictures(source)) if key not in known]
+
+
+# studies
+
+
+def refuse_seen_test_scenes(test: SceneSource, dataset: Dataset) -> None:
+    """Refuse test scenes of their own that networks would learn from or be selected by.
+
+    The data themselves are accepted as test scenes where they keep a test part.
+
+    Raises:
+        DataError: one of the test scenes is in the train or validation part of `dataset`.
+    """
+    if test.fingerprint() == dataset.scenes.fingerprint() and dataset.split.test:
+        return
+    seen = set(keys_of_part(dataset, (*dataset.split.train, *dataset.split.val)))
+    for name, key in zip(test.names, keys_of_pictures(test), strict=True):
+        if key in seen:
+            raise DataError(
+                f"{test.location}: scene {name} is in {dataset.scenes.location} too, where networks learn from it; "
+                "give --test scenes of their own, or leave it out and say --folds 5"
+            )
+
+
+def refuse_held_out_pictures(
+    pictures: SceneSource, dataset: Dataset, test: SceneSource | None, *, folds: bool = False
+) -> None:
+    """Refuse unlabelled pictures that are held-out scenes under another name.
+
+    Args:
+        pictures: what a teacher is to label and arms to learn from.
+        test: test scenes of their own, if there are any.
+        folds: every scene of `dataset` is tested in some fold.
+    Raises:
+        DataError: one of the pictures is a validation or test scene, or one beyond `data.rare_scenes`.
+    """
+    split = dataset.split
+    held_out = range(len(dataset.scenes)) if folds else (*split.val, *split.test, *split.beyond_limit)
+    where_held_out = dict.fromkeys(keys_of_part(dataset, held_out), dataset.scenes.location)
+    if test is not None:
+        where_held_out |= dict.fromkeys(keys_of_pictures(test), test.location)
+    for name, key in zip(pictures.names, keys_of_pictures(pictures), strict=True):
+        if where := where_held_out.get(key):
+            raise DataError(
+                f"{pictures.location}: picture {name} is a held-out scene of {where} too, which no arm may learn from; "
+                "give --unlabelled pictures of their own"
+            )
+
+
+def refuse_other_split(arm: str, data: DataConfig, makers: Mapping[str, DataConfig]) -> None:
+    """Refuse a study in which something that makes an arm's extra scenes would know other real scenes than the arm.
+
+    Args:
+        arm: its key in the study, for the message.
+        data: the arm's data settings.
+        makers: the data settings of regions, generator, judge, focus and teacher, by where they stand in the study.
+    Raises:
+        ConfigError: the settings differ.
+    """
+    for where, theirs in makers.items():
+        if theirs != data:
+            raise ConfigError(
+                f"{arm} and {where} use other parts of the data ({data.model_dump()} and {theirs.model_dump()}); "
+                "give both the same `data`, or the arm learns from scenes that it should not know"
+            )

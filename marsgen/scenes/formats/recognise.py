@@ -1,0 +1,101 @@
+"""What a folder or file looks like, in words, and the reader that opens it."""
+
+import shlex
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from marsgen.core.errors import DataError, nearest
+from marsgen.scenes.classes import ClassSet
+from marsgen.scenes.formats import class_folders, coco, geotiff, labelme, masks, tables, yolo
+from marsgen.scenes.formats.listing import Listing
+from marsgen.scenes.formats.reading import Reading, ReadingConfig, ReadScenes
+
+
+@dataclass(frozen=True)
+class Format:
+    """A reader: what tells that it is the right one, and how it reads."""
+
+    key: str
+    """for --format"""
+    recognise: Callable[[Listing], str | None]
+    """evidence in words, or None"""
+    read: Callable[[Listing, ReadingConfig, ClassSet | None], Reading]
+
+
+FORMATS = (
+    Format("labelme", labelme.recognise, labelme.read),
+    Format("coco", coco.recognise, coco.read),
+    Format("yolo", yolo.recognise, yolo.read),
+    Format("voc", masks.recognise_voc, masks.read_voc),
+    Format("cityscapes", masks.recognise_cityscapes, masks.read_cityscapes),
+    Format("camvid", masks.recognise_camvid, masks.read_camvid),
+    Format("class-folders", class_folders.recognise, class_folders.read),
+    Format("huggingface", tables.recognise_huggingface, tables.read_huggingface),
+    Format("parquet", tables.recognise_parquet, tables.read_parquet),
+    Format("geotiff", geotiff.recognise, geotiff.read),
+)
+KEYS = tuple(each.key for each in FORMATS)
+
+
+@dataclass(frozen=True)
+class Recognised:
+    """A format that fits, and why."""
+
+    format: Format
+    evidence: str
+
+
+def list_source(path: Path) -> Listing:
+    """The files of a folder; a single file is a folder of one."""
+    if path.is_dir():
+        return Listing.of(path)
+    return Listing(path.parent, (PurePosixPath(path.name),))
+
+
+def recognise(listing: Listing) -> list[Recognised]:
+    """Every format that the files fit."""
+    found = [(each, each.recognise(listing)) for each in FORMATS]
+    return [Recognised(each, evidence) for each, evidence in found if evidence]
+
+
+def open_recognised(
+    location: str, path: Path, config: ReadingConfig, classes: ClassSet | None, *, labelled: bool = True
+) -> ReadScenes | None:
+    """Scenes of a data set in somebody else's format, or None where no format fits.
+
+    Args:
+        location: what the user typed.
+        classes: names of the data are looked up there; None = numbered as they come.
+    Raises:
+        DataError: several formats fit and `config.format` names none, the one named does not fit, or the data cannot
+            be used.
+    """
+    listing = list_source(path)
+    found = recognise(listing)
+    if config.format is not None:
+        if config.format not in KEYS:
+            raise DataError(f"format is {config.format!r}{nearest(config.format, KEYS)}; there are {', '.join(KEYS)}")
+        named = [each for each in found if each.format.key == config.format]
+        if not named:
+            raise DataError(f"{location}: no {config.format} data here{_but(found)}")
+        found = named
+    if not found:
+        return None
+    if len(found) > 1:
+        raise DataError(
+            f"{location}: this may be {_listed(found)}; say which: "
+            f"marsgen import {shlex.quote(location)} --out my_data --format {found[0].format.key}"
+        )
+    reading = found[0].format.read(listing, config, classes)
+    reading.classes_are_given = classes is not None
+    reading.notes.insert(0, f"read as {found[0].format.key}: {found[0].evidence}")
+    return ReadScenes(location, reading, config, labelled=labelled)
+
+
+def _but(found: Sequence[Recognised]) -> str:
+    return f"; it looks like {_listed(found)}" if found else ""
+
+
+def _listed(found: Sequence[Recognised]) -> str:
+    return " or ".join(f"{each.format.key} ({each.evidence})" for each in found)

@@ -1,0 +1,55 @@
+"""Settings of everything that runs a trained network: `segmenter predict`, `pseudo-label`, and evaluation."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from marsgen.core.config import Config
+from marsgen.scenes.scene import MIN_SIDE_PX
+
+
+class InferenceConfig(Config):
+    """How a trained network predicts an image: test-time augmentation and windows; shared by several commands."""
+
+    flip: bool = False
+    """average the probabilities of each image and its mirror image; takes twice as long"""
+    scales: tuple[Annotated[float, Field(ge=0.25, le=4)], ...] = Field((1.0,), min_length=1)
+    """average the probabilities of each image resized by these factors; 2 takes four times as long as 1"""
+    window: tuple[int, int] | None = None
+    """height and width in pixels of overlapping windows, whose predictions are blended; a resized image that fits into
+    one window is predicted whole. null = every image is"""
+    overlap: float = Field(0.5, ge=0, lt=1)
+    """fraction of a window that the next one covers too"""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "InferenceConfig":
+        if self.window is not None and min(self.window) < MIN_SIDE_PX:
+            raise ValueError(f"window {list(self.window)}: each side needs at least {MIN_SIDE_PX} pixels")
+        if self.window is None and self.overlap != InferenceConfig.model_fields["overlap"].default:
+            raise ValueError("overlap is set, but window is null, so nothing overlaps")
+        return self
+
+    @classmethod
+    def of(cls, settings: dict[str, Any]) -> "InferenceConfig":
+        """The inference settings among the keys of a stored config."""
+        return InferenceConfig.model_validate(
+            {key: settings[key] for key in InferenceConfig.model_fields if key in settings}
+        )
+
+
+class PredictConfig(InferenceConfig):
+    """`segmenter predict`: inference settings and the output format."""
+
+    format: Literal["auto", "csv", "png"] = "auto"
+    """png = indexed label maps; csv = one row per image: id, then the label id of every pixel; auto = csv for the
+    course's npz (it has a test_set), else png"""
+    batch_size: int = Field(32, ge=1)
+    """images per forward pass"""
+
+
+class PseudoLabelConfig(InferenceConfig):
+    """`segmenter pseudo-label`: which predicted labels are kept for training."""
+
+    keep: float = Field(0.7, gt=0, le=1)
+    """fraction of the pixels predicted as a class, over all pictures, that keep the label: the most confident ones of
+    each class, with all ties. The others are ignored in training"""
