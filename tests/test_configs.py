@@ -20,7 +20,7 @@ MODELS = {
     "inspect": "marsgen.commands.inspect:InspectConfig",
     "train-generator": "marsgen.generators.train_pix2pix:TrainPix2PixConfig",
     "diffusion": "marsgen.generators.train_diffusion:TrainDiffusionConfig",
-    "synthesize": "marsgen.synthesis.synthesize:SynthesizeConfig",
+    "synthesize": "marsgen.synthesis.config:SynthesizeConfig",
     "preview": "marsgen.commands.preview:PreviewConfig",
     "export": "marsgen.commands.export:ExportConfig",
     "score": "marsgen.commands.score:ScoreConfig",

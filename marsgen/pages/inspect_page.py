@@ -12,6 +12,7 @@ from PIL import Image
 from scipy import ndimage
 
 from marsgen.cleaning.lookalikes import LookalikePair
+from marsgen.scenes.geometry import label_regions
 from marsgen.scenes.scene import Scene
 
 if TYPE_CHECKING:
@@ -123,7 +124,7 @@ def _rare_section(findings: "Findings", class_index: int, count: int, rng: np.ra
         scene = dataset.scenes[index]
         mask = scene.indices == class_index
         outlined = _outline(_enlarged(_stretched(scene.image)), mask, scene.classes.colours[class_index])
-        regions = ndimage.label(mask, np.ones((3, 3)))[1]
+        regions = len(label_regions(mask)[1]) - 1
         detail = f"{int(mask.sum())} px in {regions} region{'s' * (regions != 1)}"
         figures.append(Figure((_png(_enlarged(_stretched(scene.image))), _png(outlined)), scene.name, detail))
     return dataset.scenes.classes.names[class_index], len(showing), figures
