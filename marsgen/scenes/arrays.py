@@ -1,5 +1,6 @@
 """ArrayScenes: scenes that a program already holds in memory, as a data set."""
 
+import colorsys
 import hashlib
 from collections.abc import Sequence
 
@@ -35,11 +36,16 @@ def class_set(names: Sequence[str], rare: Sequence[str] = (), ids: Sequence[int]
         DataError: names repeat, a rare class is not among them, or an id is out of range.
     """
     numbers = tuple(range(len(names))) if ids is None else tuple(int(i) for i in ids)
-    colours = tuple(
-        tuple(max(0, value - 40 * (number // len(_PALETTE))) for value in _PALETTE[number % len(_PALETTE)])
-        for number in range(len(names))
-    )
-    return ClassSet(tuple(names), numbers, colours, ignored=255, rare=tuple(rare))  # type: ignore[arg-type]
+    colours = tuple(_colour(number) for number in range(len(names)))
+    return ClassSet(tuple(names), numbers, colours, ignored=255, rare=tuple(rare))
+
+
+def _colour(number: int) -> tuple[int, int, int]:
+    """The palette first; then hues a golden angle apart, in three brightnesses."""
+    if number < len(_PALETTE):
+        return _PALETTE[number]
+    red, green, blue = colorsys.hsv_to_rgb(number * 0.618034 % 1, 0.65, (0.95, 0.7, 0.45)[number % 3])
+    return round(255 * red), round(255 * green), round(255 * blue)
 
 
 class ArrayScenes(SceneSource):
