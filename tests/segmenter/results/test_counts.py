@@ -138,7 +138,7 @@ DAMAGED = {
     "a path as name": (edit("study.json", lambda c: c["arms"][1].update(name="../x")), "study.json: arms.1.name"),
     "one name less": (edit("images.json", lambda c: c["names"].pop()), "11 names of test images; the study has 12"),
     "no keys": (edit("images.json", lambda c: c.pop("keys")), "images.json: lists names, groups, folds and keys"),
-    "no classes": (edit("study.json", lambda c: c["classes"].pop("ignored")), "key 'ignored' is missing"),
+    "no classes": (edit("study.json", lambda c: c["classes"].pop("classes")), "key 'classes' is missing"),
     "no baseline": (
         edit("study.json", lambda c: c.update(baseline="reel")),
         r"counts: no arm 'reel' \(the study's baseline\) \(did you mean 'real'\?\); the arms are real, copy",
