@@ -38,7 +38,7 @@ from marsgen.masks.paste import PasteConfig
 from marsgen.masks.placement import Placement
 from marsgen.masks.plan import PlannedSample, edit_sample, repeat_sample
 from marsgen.masks.regions import RegionLibrary
-from marsgen.provenance import keys_of_part, write_set_head
+from marsgen.provenance import fingerprints_of_part, keys_of_part, write_set_head
 from marsgen.quality.select import PILOT_SIZE, SelectConfig, Selector, Tally
 from marsgen.scenes.folder import write_classes, write_pair
 from marsgen.scenes.pictures import read_image, read_label_map
@@ -477,7 +477,8 @@ def _write_head(
         "selection": None if selector is None else selector.record(),
         "recipe": _fingerprint_recipe(config, generator, names, selector, placement),
     }
-    write_set_head(run.folder, head, *trained_on)
+    pictures = fingerprints_of_part(dataset, dataset.split.train)
+    write_set_head(run.folder, head, *trained_on, pictures=pictures)
 
 
 def _fingerprint_recipe(
