@@ -148,9 +148,8 @@ def test_a_missing_split_is_refused(tmp_path):
 
 def test_scenes_made_from_training_scenes_may_join(extra, tmp_path):
     write_set_head(tmp_path, {}, [KEYS[5]])
-    assert "1 scenes that these data do not hold, 1 of them (such as elsewhere) without" in refuse_leaking_extra(
-        extra, DATA
-    )
+    caution = refuse_leaking_extra(extra, DATA)
+    assert "1 scenes that these data do not hold, 1 of them (such as elsewhere) without" in caution
     extra.ancestors[1] = (KEYS[13],)
     assert refuse_leaking_extra(extra, DATA) == ""
 

@@ -61,7 +61,11 @@ def split_scenes(
     """
     kept = sorted(set(range(len(survey))) - set(left_out))
     warnings: list[str] = []
-    if parts is not None and "val" in parts and not config.folds:
+    shipped = parts is not None and "val" in parts
+    if shipped and config.folds and "test" not in (parts or ()):
+        warnings.append("folds are made of all scenes; the split that the data set ships has no effect")
+    elif shipped and not config.folds:
+        assert parts is not None
         return _shipped_split(survey, config, class_names, groups, parts, kept, rare, warnings)
     units = _join_units(survey, groups, copies, kept)
     test: tuple[int, ...] = ()

@@ -82,13 +82,14 @@ def find_path(location: str) -> Path:
         DataError: there is none.
     """
     path = Path(location)
-    if not path.exists() and location.startswith("~"):
+    # os.path.exists answers for names that no file can have, where Path.exists raises
+    if location.startswith("~") and not os.path.exists(location):
         path = path.expanduser()
-    if location and path.exists():
+    if location and os.path.exists(path):
         return path
     # the location may be what an earlier run stored, from another folder
     where = "" if not location or path.is_absolute() else f" in {Path.cwd()}"
-    link = f" (a link to {os.readlink(path)}, which does not exist)" if path.is_symlink() else ""
+    link = f" (a link to {os.readlink(path)}, which does not exist)" if os.path.islink(path) else ""
     raise DataError(
         f"{location or repr(location)}: no such file or folder{where}{link}; give --data an .npz, a folder "
         "(AI4Mars release, images/ and labels/, or another format of docs/formats.md) or sim:N"

@@ -301,3 +301,36 @@ def test_the_limit_works_within_a_fold():
     limited, whole = split(shows, config, rare=["big_rock"]), folds_of(shows, 5)[3]
     assert limited.test == whole.test
     assert sum(scene < 50 for scene in limited.train) == 7
+
+
+# a split that the data set ships
+
+SHIPPED = ("train", "train", "train", "val", "val", "test")
+
+
+def test_a_shipped_split_is_used_as_it_is_and_said():
+    divided = split(terrain(6, 2), parts=SHIPPED)
+    assert (divided.train, divided.val, divided.test) == ((0, 1, 2), (3, 4), (5,))
+    assert any("is the one that the data set ships" in warning for warning in divided.warnings)
+
+
+def test_what_a_shipped_split_shares_between_its_parts_is_left_out_of_train_first_and_said():
+    keys = ["a", "b", "c", "a", "d", "e"]
+    groups = ["1", "2", "3", "4", "5", "2"]
+    divided = split_scenes(survey_of(terrain(6, 2), keys), THREE_PARTS, TERRAINS.names, parts=SHIPPED, groups=groups)
+    assert (divided.train, divided.val, divided.test) == ((2,), (3, 4), (5,))
+    assert any(
+        warning.startswith("2 train scenes left out: of the same group or picture") for warning in divided.warnings
+    )
+
+
+def test_a_shipped_split_without_training_scenes_is_refused():
+    with pytest.raises(DataError, match="leaves no scene to train on"):
+        split(terrain(2, 1), parts=("val", "val"))
+
+
+def test_folds_go_over_a_shipped_split_and_say_so():
+    config = DataConfig(folds=2, val_fraction=0.4)
+    divided = split(terrain(8, 4), config, parts=("train",) * 6 + ("val",) * 2)
+    assert any("the split that the data set ships has no effect" in warning for warning in divided.warnings)
+    assert len(divided.train) + len(divided.val) + len(divided.test) == 8

@@ -24,8 +24,8 @@ def test_overrides_beat_the_file_and_the_file_beats_defaults(tmp_path):
     [
         (["step=9"], r"unknown key 'step' \(did you mean 'steps'\?\)"),
         (["data.val_shar=0.2"], r"unknown key 'data\.val_shar' \(did you mean 'val_fraction'\?\)"),
-        (["steps=many"], r"steps is 'many': .*integer"),
-        (["data.val_fraction=1.5"], r"data\.val_fraction is 1\.5: .*less than 1"),
+        (["steps=many"], r"steps is 'many'; expected a whole number"),
+        (["data.val_fraction=1.5"], r"data\.val_fraction is 1\.5; expected less than 1"),
         (["data.folds=1"], "folds is 1, which leaves no scene to train on; give 2 or more, or 0"),
         (
             ["data.folds=5", "data.test_fraction=0.1"],
@@ -33,7 +33,7 @@ def test_overrides_beat_the_file_and_the_file_beats_defaults(tmp_path):
         ),
         (["data.folds=5", "data.fold=5"], r"fold is 5 and folds is 5; fold has to be one of 0\.\.4"),
         (["data.fold=1"], "fold is 1 and folds is 0; say how many there are with folds"),
-        (["lr=nan"], "lr is 'nan': .*finite"),
+        (["lr=nan"], "lr is 'nan'; expected a finite number"),
         (["steps"], "expected key=value"),
         (["steps=3", "nonsense=1", "lr=x"], "unknown key 'nonsense'.*lr is 'x'|lr is 'x'.*unknown key 'nonsense'"),
     ],

@@ -53,13 +53,13 @@ def test_unlabelled_is_passed_on(tiny_npz: Path, tmp_path: Path):
 
 @pytest.mark.parametrize("location", ["nowhere", "nowhere.npz", "sim400", "", "bad\0name", "x" * 5000])
 def test_a_missing_path_says_what_data_can_be(location: str):
-    with pytest.raises(DataError, match=r"no such file or folder; --data takes an \.npz, a folder .* or sim:N"):
+    with pytest.raises(DataError, match=r"no such file or folder( in .*)?; give --data an \.npz, a folder .* or sim:N"):
         open_scenes(location)
 
 
 def test_a_file_of_another_kind_is_refused(tmp_path: Path):
     (tmp_path / "data.csv").write_text("1,2")
-    with pytest.raises(DataError, match=r"data\.csv: a file but no \.npz; --data takes"):
+    with pytest.raises(DataError, match=r"data\.csv: a file but no \.npz or Parquet; --data takes"):
         open_scenes(str(tmp_path / "data.csv"))
 
 

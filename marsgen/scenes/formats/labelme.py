@@ -181,7 +181,7 @@ def _object(shape: dict, ids: dict[str, int], without_area: Counter[str]) -> Lab
         if kind == "mask":
             return LabelledObject(class_id, _window(shape, points))
         return LabelledObject(class_id, Outlines((_corners(kind, points),)))
-    except (KeyError, ValueError, TypeError, binascii.Error, OSError) as problem:
+    except (KeyError, ValueError, TypeError, binascii.Error, OSError, Image.DecompressionBombError) as problem:
         raise DataError(f"a {kind} of {shape.get('label')!r} cannot be read ({problem})") from None
 
 

@@ -285,7 +285,7 @@ def number_classes(
         if lacking := [name for name in needed if name not in given.names]:
             raise DataError(
                 f"the data have the class {lacking[0]!r}, which is not among {', '.join(given.names)}; add it to the "
-                "classes file, or rename it with --set rename={...}"
+                "classes file, or rename it with --set rename.OLD=NEW"
             )
         classes = given
     else:
