@@ -4,9 +4,13 @@ A scene is known by its content key (`scene_key`), so a copy under another name 
 seen what, and this module alone writes and reads what they say about it:
 
     split.json   in a run of `segmenter train`: the keys of its train, val and test part, and "extra": of every real
-                 scene behind its extra scenes
+                 scene behind its extra scenes; "pictures": key -> fingerprint of those that it has learned from
     synth.json   in a set of made scenes (`marsgen synthesize`, `segmenter pseudo-label`): what made them, and
-                 "trained_on": the keys of every scene that the generator, judge or teachers have learned from
+                 "trained_on": the keys of every scene that the generator, judge or teachers have learned from;
+                 "pictures": key -> fingerprint of those that were at hand
+
+A picture that was saved again has another key. Where keys are unknown, fingerprints (marsgen/cleaning/copies.py) tell
+whether pictures are copies; single ones may agree by chance, so only more than that is refused.
 
 The rules:
 
@@ -22,10 +26,11 @@ The rules:
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from marsgen.cleaning.copies import FINGERPRINT_BYTES, find_copies, fingerprint_picture, more_than_chance
 from marsgen.cleaning.dataset import Dataset
 from marsgen.core.config import DataConfig
 from marsgen.core.errors import ConfigError, DataError, RunError
@@ -36,6 +41,7 @@ from marsgen.scenes.scene import SceneSource, scene_key
 
 __all__ = [
     "SplitKeys",
+    "fingerprints_of_part",
     "keys_of_part",
     "keys_of_pictures",
     "labelled_by_people",
@@ -45,6 +51,7 @@ __all__ = [
     "refuse_leaking_extra",
     "refuse_leaking_judge",
     "refuse_other_split",
+    "refuse_seen_copies",
     "refuse_seen_scene",
     "refuse_seen_test_scenes",
     "set_trained_on",
@@ -68,6 +75,11 @@ def keys_of_part(dataset: Dataset, indices: Iterable[int]) -> list[str]:
 def keys_of_pictures(source: SceneSource) -> Iterator[str]:
     """Content keys of all pictures of a source, in their order; reads one picture at a time."""
     return (scene_key(source.read(index)[0]) for index in range(len(source)))
+
+
+def fingerprints_of_part(dataset: Dataset, indices: Iterable[int]) -> dict[str, str]:
+    """Content key -> fingerprint in hex digits of some scenes of a data set; reads each picture."""
+    return {dataset.survey.keys[index]: fingerprint_picture(dataset.scenes.read(index)[0]).hex() for index in indices}
 
 
 def _real_keys(source: SceneSource, index: int) -> tuple[str, ...]:
@@ -100,14 +112,27 @@ def read_set_head(folder: Path) -> dict[str, Any]:
     )
 
 
-def write_set_head(folder: Path, head: Mapping[str, Any], *trained_on: Iterable[str]) -> None:
+def write_set_head(
+    folder: Path, head: Mapping[str, Any], *trained_on: Iterable[str], pictures: Mapping[str, str] | None = None
+) -> None:
     """Write synth.json.
 
     Args:
         head: what made the set.
         trained_on: keys of the scenes that its makers have seen; one iterable for each maker.
+        pictures: fingerprints of those scenes, see `fingerprints_of_part`; as far as they are known.
     """
-    write_json(folder / HEAD_FILE, {**head, "trained_on": sorted({key for keys in trained_on for key in keys})})
+    seen = sorted({key for keys in trained_on for key in keys})
+    write_json(folder / HEAD_FILE, {**head, "trained_on": seen} | ({"pictures": dict(pictures)} if pictures else {}))
+
+
+def _pictures(content: Mapping[str, Any]) -> dict[str, bytes] | None:
+    """Content key -> fingerprint in the json of split.json or synth.json; {} if none were written, None if damaged."""
+    try:
+        found = {str(key): bytes.fromhex(text) for key, text in content.get("pictures", {}).items()}
+    except (AttributeError, TypeError, ValueError):
+        return None
+    return found if all(len(fingerprint) == FINGERPRINT_BYTES for fingerprint in found.values()) else None
 
 
 def set_trained_on(folder: Path) -> list[str]:
@@ -133,6 +158,8 @@ class SplitKeys:
     test: frozenset[str]
     extra: frozenset[str]
     """of the real scenes behind its extra scenes, and of what their makers were trained on"""
+    pictures: Mapping[str, bytes] = field(default_factory=dict)
+    """key -> fingerprint of the scenes above but the test part, as far as they are known"""
 
     def part(self, name: str) -> frozenset[str]:
         """Keys of the part "train", "val" or "test"."""
@@ -157,7 +184,10 @@ def write_split_keys(run: Run, dataset: Dataset, extras: Sequence[SceneSource]) 
     behind |= {key for source in (dataset.scenes, *extras) for key in set_trained_on(Path(source.location))}
     parts = {"train": dataset.split.train, "val": dataset.split.val, "test": dataset.split.test}
     keys = {part: keys_of_part(dataset, indices) for part, indices in parts.items()}
-    write_json(run.folder / SPLIT_FILE, keys | {"extra": sorted(behind)})
+    pictures = fingerprints_of_part(dataset, (*dataset.split.train, *dataset.split.val))
+    for source in (dataset.scenes, *extras):
+        pictures |= read_set_head(Path(source.location)).get("pictures", {})
+    write_json(run.folder / SPLIT_FILE, keys | {"extra": sorted(behind), "pictures": pictures})
 
 
 def read_split_keys(folder: Path) -> SplitKeys:
@@ -172,9 +202,11 @@ def read_split_keys(folder: Path) -> SplitKeys:
         parts = [content[part] for part in ("train", "val", "test", "extra")]
     except (OSError, ValueError, KeyError, TypeError):
         parts = [None]
-    if not all(map(_are_keys, parts)):
+    pictures = _pictures(content) if all(map(_are_keys, parts)) else None
+    if pictures is None:
         raise RunError(f"{path}: missing or damaged, so nobody knows which scenes this run has seen; train it again")
-    return SplitKeys(*map(frozenset, parts))
+    train, val, test, extra = map(frozenset, parts)
+    return SplitKeys(train, val, test, extra, pictures)
 
 
 def _are_keys(value: Any) -> bool:
@@ -208,6 +240,58 @@ def refuse_leaking_extra(extra: SceneSource, dataset: Dataset) -> str:
             if key in held_out:
                 relation = "was made from" if synthetic else "is the same picture as"
                 raise DataError(f"{where}: scene {name} {relation} {held_out[key]}; {remedy}")
+    cautions = filter(
+        None, [_check_foreign_pictures(extra, head, dataset, where, remedy), _origin_caution(extra, head, unknown)]
+    )
+    return "; ".join(cautions)
+
+
+def _check_foreign_pictures(
+    extra: SceneSource, head: Mapping[str, Any], dataset: Dataset, where: str, remedy: str
+) -> str:
+    """Refuse extra scenes that are, or whose makers have seen, held-out pictures saved again.
+
+    Returns:
+        a caution that names the ancestors which these data do not hold, else "".
+    Raises:
+        DataError: more pictures are copies than chance explains.
+    """
+    own = set(dataset.survey.keys)
+    origins = [extra.origin(index) for index in range(len(extra))]
+    behind = {key for origin in origins for key in origin.ancestors} - own
+    pictures = _pictures(head)
+    if pictures is None:
+        raise DataError(f"{where}: the 'pictures' of its synth.json are damaged; make the folder again")
+    foreign = {key: fingerprint for key, fingerprint in pictures.items() if key not in own}
+    held_out = sorted({*dataset.split.val, *dataset.split.test, *dataset.split.beyond_limit})
+    copies = find_copies(list(foreign.values()), dataset.scenes, held_out) if foreign else []
+    if more_than_chance(len(copies), len(held_out)):
+        example = dataset.scenes.names[copies[0].asked]
+        raise DataError(
+            f"{where}: {len(copies)} of {len(held_out)} held-out scenes of this run, such as {example}, are pictures "
+            f"that its makers have seen, saved again; {remedy}"
+        )
+    real = [i for i, origin in enumerate(origins) if origin.kind == "real" and scene_key(extra.read(i)[0]) not in own]
+    if real:
+        known = fingerprints_of_part(dataset, held_out)
+        copies = find_copies([bytes.fromhex(text) for text in known.values()], extra, real)
+        if more_than_chance(len(copies), len(real)):
+            raise DataError(
+                f"{where}: {len(copies)} of its {len(real)} real pictures, such as {extra.names[copies[0].asked]}, are "
+                f"held-out scenes of this run, saved again; {remedy}"
+            )
+    if not behind:
+        return ""
+    unknown = sorted(behind - set(foreign))
+    compared = (
+        "" if not unknown else f", {len(unknown)} of them (such as {unknown[0]}) without a fingerprint to compare"
+    )
+    return f"{where}: it was made from {len(behind)} scenes that these data do not hold{compared}"
+
+
+def _origin_caution(extra: SceneSource, head: Mapping[str, Any], unknown: int) -> str:
+    """What cannot be known of `unknown` scenes that name no ancestors; "" where there are none."""
+    where = f"--extra {extra.location}"
     if not unknown:
         return ""
     pseudo_labelled = "teachers" in head and not head.get("synthetic")
@@ -286,6 +370,26 @@ def refuse_seen_scene(name: str, key: str, part: str, split: SplitKeys, folder: 
         raise DataError(
             f"scene {name} {problem} in {folder}; a score needs scenes it has not seen: give other data, "
             "or name a part of the run's own data, for example --set part=val"
+        )
+
+
+def refuse_seen_copies(source: SceneSource, split: SplitKeys, folder: Path) -> None:
+    """Refuse to score a run on pictures that it has learned from, saved again, resized or cropped.
+
+    Args:
+        source: other data than the run's own.
+        split: from `read_split_keys`.
+        folder: of the run, for the message.
+    Raises:
+        DataError: more pictures are copies than chance explains.
+    """
+    known = list(split.pictures.values())
+    copies = find_copies(known, source) if known else []
+    if more_than_chance(len(copies), len(source)):
+        raise DataError(
+            f"{len(copies)} of {len(source)} scenes of {source.location}, such as {source.names[copies[0].asked]}, are "
+            f"pictures that {folder} has learned from, saved again; a score needs scenes it has not seen: give other "
+            "data"
         )
 
 

@@ -1,5 +1,6 @@
 """Provenance: split.json and synth.json, and every refusal of a leak."""
 
+import io
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 from array_scenes import ArrayScenes, dataset_of
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from marsgen.cleaning.dataset import Dataset
 from marsgen.core.config import Config, DataConfig
@@ -16,6 +18,7 @@ from marsgen.core.errors import ConfigError, DataError, RunError
 from marsgen.core.runs import Run
 from marsgen.provenance import (
     SplitKeys,
+    fingerprints_of_part,
     labelled_by_people,
     read_set_head,
     read_split_keys,
@@ -23,6 +26,7 @@ from marsgen.provenance import (
     refuse_leaking_extra,
     refuse_leaking_judge,
     refuse_other_split,
+    refuse_seen_copies,
     refuse_seen_scene,
     refuse_seen_test_scenes,
     set_trained_on,
@@ -144,6 +148,9 @@ def test_a_missing_split_is_refused(tmp_path):
 
 def test_scenes_made_from_training_scenes_may_join(extra, tmp_path):
     write_set_head(tmp_path, {}, [KEYS[5]])
+    caution = refuse_leaking_extra(extra, DATA)
+    assert "1 scenes that these data do not hold, 1 of them (such as elsewhere) without" in caution
+    extra.ancestors[1] = (KEYS[13],)
     assert refuse_leaking_extra(extra, DATA) == ""
 
 
@@ -163,6 +170,7 @@ def test_rare_scenes_beyond_the_limit_do_not_come_back_as_extras(extra):
 def test_a_training_scene_with_a_copy_beyond_the_limit_may_join(extra):
     survey = replace(DATA.survey, keys=(*KEYS[:12], KEYS[0], *KEYS[13:]))  # scene 12 is a copy of scene 0
     split = replace(DATA.split, train=tuple(i for i in range(14) if i != 12), beyond_limit=(12,))
+    extra.ancestors[1] = (KEYS[13],)
     assert refuse_leaking_extra(extra, replace(DATA, survey=survey, split=split)) == ""
 
 
@@ -199,10 +207,80 @@ def test_extras_are_refused_exactly_where_something_behind_them_is_held_out(ance
     scenes = painted(6, 1)
     scenes.ancestors = {0: tuple(ancestors)}
     if set(ancestors) <= {*(KEYS[i] for i in train), "elsewhere"}:
-        assert refuse_leaking_extra(scenes, dataset) == ""
+        assert ("do not hold" in refuse_leaking_extra(scenes, dataset)) == ("elsewhere" in ancestors)
     else:
         with pytest.raises(DataError, match="scene scene0 was made from"):
             refuse_leaking_extra(scenes, dataset)
+
+
+# pictures saved again
+
+
+def saved_again(scenes: ArrayScenes) -> ArrayScenes:
+    """The same pictures as JPEG, larger, without a few rows: every key differs."""
+    images = []
+    for image in scenes.images:
+        buffer = io.BytesIO()
+        Image.fromarray(image[2:, ..., 0]).resize((96, 60)).save(buffer, "JPEG", quality=85)
+        buffer.seek(0)
+        images.append(np.asarray(Image.open(buffer))[..., None])
+    return ArrayScenes(np.stack(images), np.ones((len(images), 60, 96), np.uint8))
+
+
+def smooth(seed: int, count: int) -> ArrayScenes:
+    """Different pictures of 64 x 96 pixels with detail that JPEG keeps."""
+    cells = np.random.default_rng(seed).integers(40, 200, (count, 16, 24, 1), dtype=np.uint8)
+    return ArrayScenes(cells.repeat(4, 1).repeat(4, 2), np.ones((count, 64, 96), np.uint8))
+
+
+SMOOTH = dataset_of(smooth(1, 20), train=range(14), val=range(14, 18), test=(18, 19))
+AGAIN = saved_again(SMOOTH.scenes)
+
+
+def made_from_saved_again(tmp_path: Path, indices) -> ArrayScenes:
+    made, others = smooth(2, 2), dataset_of(AGAIN, train=range(20), val=())
+    made.location = str(tmp_path)
+    made.ancestors = {i: (others.survey.keys[indices[i]],) for i in range(2)}
+    write_set_head(tmp_path, {}, others.survey.keys, pictures=fingerprints_of_part(others, indices))
+    return made
+
+
+def test_scenes_made_from_held_out_pictures_that_were_saved_again_are_refused(tmp_path):
+    assert not set(SMOOTH.survey.keys) & {scene_key(image) for image in AGAIN.images}
+    made = made_from_saved_again(tmp_path, range(20))
+    with pytest.raises(
+        DataError, match=r"6 of 6 held-out scenes .* such as scene14, are pictures .* saved again; make"
+    ):
+        refuse_leaking_extra(made, SMOOTH)
+
+
+def test_scenes_made_from_training_pictures_that_were_saved_again_may_join(tmp_path):
+    caution = refuse_leaking_extra(made_from_saved_again(tmp_path, range(14)), SMOOTH)
+    assert caution.endswith("it was made from 2 scenes that these data do not hold")
+
+
+def test_real_pictures_that_are_held_out_ones_saved_again_are_refused():
+    extra = saved_again(ArrayScenes(SMOOTH.scenes.images[14:], SMOOTH.scenes.labels[14:]))
+    with pytest.raises(
+        DataError, match="6 of its 6 real pictures, such as scene0, are held-out scenes .*, saved again"
+    ):
+        refuse_leaking_extra(extra, SMOOTH)
+    assert "saved again" not in refuse_leaking_extra(smooth(5, 6), SMOOTH)
+
+
+def test_training_scenes_that_were_saved_again_are_not_scored(tmp_path):
+    run = start(tmp_path / "run")
+    write_split_keys(run, SMOOTH, ())
+    split = read_split_keys(run.folder)
+    assert set(split.pictures) == set(SMOOTH.survey.keys[:18])
+    with pytest.raises(DataError, match=r"18 of 20 scenes of arrays, such as scene0, are pictures that .* saved again"):
+        refuse_seen_copies(AGAIN, split, run.folder)
+    refuse_seen_copies(smooth(7, 20), split, run.folder)
+    content = json.loads((run.folder / "split.json").read_text())
+    content["pictures"]["a"] = "00"
+    (run.folder / "split.json").write_text(json.dumps(content))
+    with pytest.raises(RunError, match=r"split\.json: missing or damaged"):
+        read_split_keys(run.folder)
 
 
 # judges

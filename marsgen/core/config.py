@@ -167,8 +167,8 @@ class DataConfig(Config):
     pictures differ and they are at most a tenth of the scenes; keep trains on all, remove on none of them"""
     near_duplicate_similarity: float = Field(0.75, gt=0, le=1)
     """pictures whose fine detail correlates this much show the same ground: where the data set names no groups, they
-    stay in one part of the split (compared more strictly, with a note, where one group would leave too few scenes for
-    the other parts); 1 = only exact copies do"""
+    stay in one part of the split (compared more strictly, with a note, where one group would leave too few scenes
+    for the other parts); 1 = only exact copies do"""
 
     @model_validator(mode="after")
     def _leaves_scenes_to_train_on(self) -> "DataConfig":

@@ -4,7 +4,7 @@ import hashlib
 import json
 
 from marsgen.core.runs import Run
-from marsgen.provenance import keys_of_part, write_set_head
+from marsgen.provenance import fingerprints_of_part, keys_of_part, write_set_head
 from marsgen.scenes.folder import write_classes
 from marsgen.scenes.shards import allocate_shards, refuse_mixed_sizes
 from marsgen.synthesis.config import BATCH_SIZE
@@ -37,7 +37,8 @@ def write_record(run: Run, maker: SceneMaker) -> None:
         "selection": None if maker.selector is None else maker.selector.record(),
         "recipe": _fingerprint_recipe(maker),
     }
-    write_set_head(run.folder, record, *trained_on)
+    pictures = fingerprints_of_part(dataset, dataset.split.train)
+    write_set_head(run.folder, record, *trained_on, pictures=pictures)
 
 
 def _fingerprint_recipe(maker: SceneMaker) -> str:

@@ -21,7 +21,7 @@ from tqdm import tqdm
 from marsgen.core.errors import DataError
 from marsgen.core.files import filling_npy, write_json, write_npy
 from marsgen.core.runs import Run
-from marsgen.provenance import read_split_keys, refuse_seen_scene
+from marsgen.provenance import read_split_keys, refuse_seen_copies, refuse_seen_scene
 from marsgen.scenes.classes import IGNORED_INDEX, ClassSet
 from marsgen.scenes.confusion import confusion_matrix
 from marsgen.scenes.scene import SceneSource, batches_of_one_shape, scene_key
@@ -76,6 +76,8 @@ def choose_scenes(run: Run, source: SceneSource, part: str = "auto") -> ChosenSc
             indices.append(index)
             keys.append(key)
             labelled_px += int((scene.labels != source.classes.ignored).sum())
+    if part == "all" and not own:
+        refuse_seen_copies(source, split, run.folder)
     if not labelled_px:
         raise DataError(f"{source.location}: {len(indices)} scenes to score and not one labelled pixel among them")
     return ChosenScenes(part, tuple(indices), tuple(keys))
