@@ -115,6 +115,7 @@ class ClassSet:
         """Ids and names in words, such as 1=soil, 4=big_rock, 0=ignored."""
         pairs = [f"{i}={name}" for i, name in zip(self.ids, self.names, strict=True)]
         return ", ".join([*pairs, f"{self.ignored}=ignored"])
+
     @cached_property
     def id_of_value(self) -> np.ndarray:
         """(256,) uint8 table pixel value in a label map file -> id, see `Layout.map`."""
