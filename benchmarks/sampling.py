@@ -31,7 +31,8 @@ from marsgen.quality.crops import crop_window, find_real
 from marsgen.quality.distances import compare_sets
 from marsgen.quality.features import open_features
 from marsgen.scenes.tensors import image_array, label_tensor, one_hot
-from marsgen.synthesis.synthesize import CHUNK, SceneMaker, SynthesizeConfig
+from marsgen.synthesis.config import CHUNK, SynthesizeConfig
+from marsgen.synthesis.scene_maker import SceneMaker
 
 CROP_PX = 64
 

@@ -35,20 +35,22 @@ def measure(where: str, data: str, n: int, folder: str, pin: bool) -> dict[str, 
     from marsgen.core.process_group import join_process_group
     from marsgen.generators import load_generator
     from marsgen.masks.regions import cut_regions
-    from marsgen.synthesis import synthesize as synthesis
+    from marsgen.synthesis.config import CHUNK, SynthesizeConfig
+    from marsgen.synthesis.scene_maker import SceneMaker
+    from marsgen.synthesis.synthesize import make_chunks
 
     process_group = join_process_group()
     dataset = open_dataset(data, DataConfig())
     generator = load_generator(where, dataset.scenes.classes, dataset.scenes.channels)
-    config = synthesis.SynthesizeConfig(n=n, classes=dataset.scenes.classes.rare)
+    config = SynthesizeConfig(n=n, classes=dataset.scenes.classes.rare)
     library = cut_regions(dataset.scenes, dataset.split.train, config.classes, config.paste, dataset.survey.keys)
-    maker = synthesis.SceneMaker(config, dataset, library, generator)
+    maker = SceneMaker(config, dataset, library, generator)
     maker.draw(maker.plan(10_000_000))  # warm-up
-    chunks = np.arange(-(-n // synthesis.CHUNK))[process_group.process_index :: process_group.num_processes]
+    chunks = np.arange(-(-n // CHUNK))[process_group.process_index :: process_group.num_processes]
 
     process_group.wait_for_everyone()
     start, cpu = time.perf_counter(), time.process_time()
-    synthesis.make_chunks(chunks, config, Path(folder), maker, process_group)
+    make_chunks(chunks, Path(folder), maker, process_group)
     own, cpu = time.perf_counter() - start, time.process_time() - cpu
     process_group.wait_for_everyone()
     return {"seconds": time.perf_counter() - start, "own_seconds": own, "cpu_seconds": cpu}

@@ -27,22 +27,24 @@ def measure(where: str, data: str, n: int, peer: bool) -> dict[str, float]:
     from marsgen.core.runs import Run
     from marsgen.generators import load_generator
     from marsgen.masks.regions import cut_regions
-    from marsgen.synthesis import synthesize as synthesis
+    from marsgen.synthesis.config import CHUNK, SynthesizeConfig
+    from marsgen.synthesis.scene_maker import SceneMaker
+    from marsgen.synthesis.synthesize import make_chunks
 
     dataset = open_dataset(data, DataConfig())
     generator = load_generator(where, dataset.scenes.classes, dataset.scenes.channels)
-    config = synthesis.SynthesizeConfig(n=n, classes=dataset.scenes.classes.rare, batch_size=64)
+    config = SynthesizeConfig(n=n, classes=dataset.scenes.classes.rare, batch_size=64)
     library = cut_regions(dataset.scenes, dataset.split.train, config.classes, config.paste, dataset.survey.keys)
     with tempfile.TemporaryDirectory() as folder:
         run = Run.start(Path(folder) / "synth", "marsgen synthesize", config)
-        maker = synthesis.SceneMaker(config, dataset, library, generator)
+        maker = SceneMaker(config, dataset, library, generator)
         maker.draw(maker.plan(10_000_000))  # warm-up
         start = time.perf_counter()
         if peer:
             for index in range(n):
                 maker.write(run.folder, maker.draw([maker.draft(index)])[0])
         else:
-            synthesis.make_chunks(np.arange(-(-n // synthesis.CHUNK)), config, run.folder, maker)
+            make_chunks(np.arange(-(-n // CHUNK)), run.folder, maker)
         seconds = time.perf_counter() - start
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return {"n": n, "pairs_per_s": n / seconds, "start_up_s": start - started, "peak_mb": peak_mb}

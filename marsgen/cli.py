@@ -1,6 +1,5 @@
 """The `marsgen` command: parse, open the run, call one stage, print the summary."""
 
-import json
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,6 +14,7 @@ from marsgen.console import (
     DryRun,
     Out,
     Overrides,
+    given_settings,
     read_class_set,
     run_app,
     say,
@@ -23,7 +23,7 @@ from marsgen.console import (
     say_settings,
     show_version,
 )
-from marsgen.core.errors import ConfigError, RunError, nearest
+from marsgen.core.errors import ConfigError
 
 # stages are imported inside the commands: torch takes seconds, --help should not
 app = typer.Typer(
@@ -39,7 +39,7 @@ SETTINGS = {
     "inspect": "marsgen.commands.inspect:InspectConfig",
     "train-generator": "marsgen.generators.train_pix2pix:TrainPix2PixConfig",
     "diffusion": "marsgen.generators.train_diffusion:TrainDiffusionConfig",
-    "synthesize": "marsgen.synthesis.synthesize:SynthesizeConfig",
+    "synthesize": "marsgen.synthesis.config:SynthesizeConfig",
     "preview": "marsgen.commands.preview:PreviewConfig",
     "export": "marsgen.commands.export:ExportConfig",
     "import": "marsgen.scenes.formats.reading:ReadingConfig",
@@ -149,7 +149,7 @@ def import_(
     from marsgen.scenes.layout import Layout
     from marsgen.scenes.sources import find_path, needs_classes, open_source
 
-    given = [f"format={json.dumps(format_)}"] if format_ else []
+    given = [f"format={format_}"] if format_ else []
     settings = load_config(ReadingConfig, config, [*(overrides or ()), *given])
     known = read_class_set(classes)
     if dry_run and known is None and settings.format is None and needs_classes(find_path(source)):
@@ -230,89 +230,114 @@ def train_generator(
     _say_finished(run)
 
 
+# options of `marsgen synthesize`
+ClassNames = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--class", help="Class to add more of; repeatable. Default: the rare classes of the data.", metavar="NAME"
+    ),
+]
+Pairs = Annotated[int | None, typer.Option("--n", help="Pairs to make.", min=1, show_default="1000")]
+GeneratorFolder = Annotated[
+    str | None,
+    typer.Option(
+        "--generator",
+        help="Folder of `marsgen train-generator`, or copy-paste (no training). Default: the last trained one.",
+        metavar="DIR|copy-paste",
+    ),
+]
+DrawMode = Annotated[
+    Mode | None,
+    typer.Option(
+        "--mode",
+        help="region: draw only around what is pasted; scene: the whole picture; variation: paste nothing, redraw real "
+        "scenes of the class.",
+        show_default="region",
+    ),
+]
+StoreFormat = Annotated[
+    Format | None,
+    typer.Option(
+        "--format", help="png: two files per pair; shards: large .npy files, for millions.", show_default="png"
+    ),
+]
+Strength = Annotated[
+    float | None,
+    typer.Option(
+        "--strength",
+        help="0: pasted pixels stay as they are; 1: the generator draws them from noise.",
+        min=0,
+        max=1,
+        show_default="the generator's",
+    ),
+]
+Guidance = Annotated[
+    float | None,
+    typer.Option(
+        "--guidance",
+        help="How much a diffusion generator exaggerates the label map; 1: not at all.",
+        min=0,
+        max=20,
+        show_default="the generator's",
+    ),
+]
+JudgeRun = Annotated[
+    str | None,
+    typer.Option(
+        "--judge",
+        help="Run of `segmenter train` on real scenes: keep only samples in which it finds what was pasted.",
+        metavar="RUN",
+    ),
+]
+FocusRun = Annotated[
+    str | None,
+    typer.Option(
+        "--focus", help="Run of `segmenter train` on real scenes: paste where its loss is high.", metavar="RUN"
+    ),
+]
+Keep = Annotated[
+    float | None,
+    typer.Option("--keep", help="With --judge: fraction of the drawn samples to keep.", metavar="FRACTION"),
+]
+MinAgreement = Annotated[
+    float | None,
+    typer.Option(
+        "--min-agreement", help="With --judge, instead of --keep: least IoU with the label map.", metavar="IOU"
+    ),
+]
+ParentData = Annotated[
+    str | None,
+    typer.Option("--data", help="Real scenes to paste into. Default: the generator's training data.", metavar="WHERE"),
+]
+SYNTHESIZE_SETTINGS = {
+    "class_": "classes",
+    "n": "n",
+    "mode": "mode",
+    "format_": "format",
+    "strength": "draw.strength",
+    "guidance": "draw.guidance",
+    "judge": "select.judge",
+    "keep": "select.keep",
+    "min_agreement": "select.min_agreement",
+}
+"""parameter of `synthesize` -> the setting that it sets"""
+
+
 @app.command()
 def synthesize(
-    class_: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--class", help="Class to add more of; repeatable. Default: the rare classes of the data.", metavar="NAME"
-        ),
-    ] = None,
-    n: Annotated[int | None, typer.Option("--n", help="Pairs to make.", min=1, show_default="1000")] = None,
-    generator: Annotated[
-        str | None,
-        typer.Option(
-            "--generator",
-            help="Folder of `marsgen train-generator`, or copy-paste (no training). Default: the last trained one.",
-            metavar="DIR|copy-paste",
-        ),
-    ] = None,
-    mode: Annotated[
-        Mode | None,
-        typer.Option(
-            "--mode",
-            help="region: draw only around what is pasted; scene: the whole picture; variation: paste nothing, draw "
-            "real scenes of the class again.",
-            show_default="region",
-        ),
-    ] = None,
-    format_: Annotated[
-        Format | None,
-        typer.Option(
-            "--format", help="png: two files a pair; shards: large .npy files, for millions.", show_default="png"
-        ),
-    ] = None,
-    strength: Annotated[
-        float | None,
-        typer.Option(
-            "--strength",
-            help="0: pasted pixels stay as they are; 1: the generator draws them from nothing.",
-            min=0,
-            max=1,
-            show_default="the generator's",
-        ),
-    ] = None,
-    guidance: Annotated[
-        float | None,
-        typer.Option(
-            "--guidance",
-            help="How much a diffusion generator exaggerates the label map; 1: not at all.",
-            min=0,
-            max=20,
-            show_default="the generator's",
-        ),
-    ] = None,
-    judge: Annotated[
-        str | None,
-        typer.Option(
-            "--judge",
-            help="Run of `segmenter train` on real scenes: keep only samples in which it finds what was pasted.",
-            metavar="RUN",
-        ),
-    ] = None,
-    focus: Annotated[
-        str | None,
-        typer.Option(
-            "--focus",
-            help="Run of `segmenter train` on real scenes: paste where it still errs.",
-            metavar="RUN",
-        ),
-    ] = None,
-    keep: Annotated[
-        float | None, typer.Option("--keep", help="With --judge: share of the samples drawn to keep.", metavar="SHARE")
-    ] = None,
-    min_agreement: Annotated[
-        float | None,
-        typer.Option(
-            "--min-agreement", help="With --judge, instead of --keep: least IoU with what was asked for.", metavar="IOU"
-        ),
-    ] = None,
-    data: Annotated[
-        str | None,
-        typer.Option(
-            "--data", help="Real scenes to start from. Default: those the generator was trained on.", metavar="WHERE"
-        ),
-    ] = None,
+    context: typer.Context,
+    class_: ClassNames = None,
+    n: Pairs = None,
+    generator: GeneratorFolder = None,
+    mode: DrawMode = None,
+    format_: StoreFormat = None,
+    strength: Strength = None,
+    guidance: Guidance = None,
+    judge: JudgeRun = None,
+    focus: FocusRun = None,
+    keep: Keep = None,
+    min_agreement: MinAgreement = None,
+    data: ParentData = None,
     classes: Classes = None,
     config: ConfigFile = None,
     overrides: Overrides = None,
@@ -321,92 +346,35 @@ def synthesize(
 ) -> None:
     """Paste regions of a rare class into real scenes and draw the pictures that belong to the new label maps."""
     from marsgen.cleaning.dataset import open_dataset
-    from marsgen.core.config import DataConfig, load_config
+    from marsgen.core.config import load_config
     from marsgen.core.process_group import join_process_group
     from marsgen.core.runs import Run, latest_run
-    from marsgen.generators import load_generator
-    from marsgen.masks.plan import edit_sample
-    from marsgen.masks.regions import cut_regions
-    from marsgen.quality.select import build_selector, open_fitting_judge
-    from marsgen.scenes.shards import refuse_mixed_sizes
-    from marsgen.synthesis.focus import find_placement, open_focus
-    from marsgen.synthesis.synthesize import (
-        BATCH_SIZE,
-        SceneMaker,
-        SynthesizeConfig,
-        class_names,
-        pilot,
-        refuse_no_variation,
-    )
+    from marsgen.synthesis.config import BATCH_SIZE, SynthesizeConfig
+    from marsgen.synthesis.inputs import find_sources, open_inputs
+    from marsgen.synthesis.synthesize import prepare_maker
     from marsgen.synthesis.synthesize import synthesize as make
 
-    given: list[str] = [f"classes={json.dumps(class_, ensure_ascii=False)}"] if class_ else []
-    given += [f"n={n}"] if n else []
-    given += [f"mode={mode.value}"] if mode else []
-    given += [f"draw.strength={strength}"] if strength is not None else []
-    given += [f"draw.guidance={guidance}"] if guidance is not None else []
-    given += [f"format={format_.value}"] if format_ else []
-    given += [f"select.judge={json.dumps(judge)}"] if judge is not None else []
-    given += ["paste.placement=focus"] if focus is not None else []
-    given += [f"select.keep={keep}"] if keep is not None else []
-    given += [f"select.min_agreement={min_agreement}"] if min_agreement is not None else []
+    given = given_settings(context.params, SYNTHESIZE_SETTINGS) + (["paste.placement=focus"] if focus else [])
     settings = load_config(SynthesizeConfig, config, [*(overrides or ()), *given])
     if dry_run:
         return say_settings(settings)
-
-    where = generator or str(latest_run(OUTPUTS, "marsgen train-generator"))
-    if where != "copy-paste" and not Path(where).exists() and (hint := nearest(where, ["copy-paste"])):
-        raise RunError(f"--generator {where}: no such folder{hint}")
-    trained = None if where == "copy-paste" else Run.load(Path(where), "marsgen train-generator")
-    if data is None:
-        if trained is None:
-            raise RunError("--generator copy-paste knows no data of its own; name them with --data")
-        data, classes = trained.inputs["data"]["location"], _path(trained.inputs["data"]["classes"])
-    if settings.data is None:
-        split = DataConfig.model_validate(trained.config["data"]) if trained else DataConfig()
-        settings = settings.model_copy(update={"data": split})
-    assert settings.data is not None
-
-    dataset = open_dataset(data, settings.data, read_class_set(classes))
-    drawer = load_generator(where, dataset.scenes.classes, dataset.scenes.channels, settings.draw)
-    names = class_names(settings, dataset.scenes)
-    if settings.format == "shards":
-        refuse_mixed_sizes(dataset.scenes)
-    library = None
-    if settings.mode == "variation":
-        refuse_no_variation(settings, dataset, names, drawer)
-    else:
-        library = cut_regions(dataset.scenes, dataset.split.train, names, settings.paste, dataset.survey.keys)
-        edit_sample(0, settings.seed, dataset.scenes, library, settings.paste, dataset.split.train)  # before writing
-    inputs = _inputs(data, classes, dataset) | {"generator": {"name": drawer.name, "fingerprint": drawer.fingerprint}}
-    process_group = join_process_group()
+    sources = find_sources(settings, generator or str(latest_run(OUTPUTS, "marsgen train-generator")), data, classes)
+    settings = settings.model_copy(update={"data": sources.split})
+    dataset = open_dataset(sources.data, sources.split, read_class_set(sources.classes))
+    inputs = open_inputs(settings, dataset, sources.generator, focus)
+    if inputs.judge is not None and inputs.judge.saw_synthetic:
+        say_note(f"{settings.select.judge} was trained on synthetic scenes too; it prefers samples like them")
     folder = out or OUTPUTS / "synth"
-    critic = open_focus(focus, settings.paste, dataset)
-    if critic is not None:
-        inputs["focus"] = {"location": focus, "fingerprint": critic.fingerprint}
-    unfinished = not (folder / "DONE").exists()
-    placement = find_placement(settings.paste, dataset, names, critic, process_group) if unfinished else None
-    selector = None
-    if referee := open_fitting_judge(settings.select, dataset):
-        inputs["judge"] = {"fingerprint": referee.fingerprint}
-        if referee.saw_synthetic:
-            say_note(f"{settings.select.judge} has seen synthetic scenes; it favours their like")
-        if unfinished:  # before writing: a judge that sees nothing is refused
-            first = pilot(SceneMaker(settings, dataset, library, drawer, placement=placement), process_group)
-            selector = build_selector(settings.select, referee, dataset, first)
+    process_group = join_process_group()
+    maker = None if (folder / "DONE").exists() else prepare_maker(inputs, process_group)
+    record = _inputs(sources.data, sources.classes, dataset) | inputs.record()
+    writes = process_group.is_main_process
     with process_group.main_process_first():
-        run = Run.start(
-            folder,
-            "marsgen synthesize",
-            settings,
-            inputs,
-            without_effect=(BATCH_SIZE,),
-            writes=process_group.is_main_process,
-        )
-    say(f"{drawer.name}: {where}" if trained else f"{drawer.name} of {data}")
+        run = Run.start(folder, "marsgen synthesize", settings, record, without_effect=(BATCH_SIZE,), writes=writes)
+    say(f"{inputs.generator.name}: {sources.generator}" if sources.trained else f"copy-paste of {sources.data}")
     say_data(dataset)
-    if not run.finished:
-        make(settings, run, dataset, library, drawer, process_group, selector, placement)
+    if maker is not None and not run.finished:
+        make(run, maker, process_group)
     process_group.wait_for_everyone()
     _say_finished(run)
 

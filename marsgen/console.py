@@ -2,12 +2,13 @@
 
 import errno
 import io
+import json
 import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -61,6 +62,17 @@ OUTPUTS = Path("outputs")
 
 # typer carries a click of its own in some versions and imports the public one in others; this is the one in use
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]
+
+
+def given_settings(values: Mapping[str, Any], table: Mapping[str, str]) -> list[str]:
+    """The options that were given, as `key=value` overrides for `load_config`.
+
+    Args:
+        values: parameter name of each option -> its value, as in `typer.Context.params`; None or empty = not given.
+        table: parameter name -> dotted key of the setting that it sets.
+    """
+    given = {key: values[name] for name, key in table.items() if values[name] not in (None, [], ())}
+    return [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in given.items()]
 
 
 def read_class_set(classes: Path | None) -> "ClassSet | None":

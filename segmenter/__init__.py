@@ -6,7 +6,7 @@ Data flow one way, and each folder stands for one stage; CONTRIBUTING.md has the
     inference/      label maps from trained networks: sliding window, calibration, pseudo-labels, judge for marsgen
     training/       the training loop and validation, batches, extra scenes, augmentation, losses, several processes
     evaluation/     a confusion matrix per image, and which regions of a class were found
-    results/        counts -> scores and gains with intervals -> verdicts -> text, tables, figures, page
+    results/        counts -> scores and gains with intervals -> verdict.py (the rule) -> text, tables, figures, page
     study/          experiments of many runs (arms x seeds x folds) as one resumable job
     config.py       the settings of every command, listed; each stands in the folder that reads it
     cli.py          the command `segmenter`; SETTINGS lists the settings of every command

@@ -154,7 +154,7 @@ def compare(runs: RunFolders, config: ConfigFile = None, overrides: Overrides = 
 
 @app.command()
 def report(runs: RunFolders, config: ConfigFile = None, overrides: Overrides = None, out: Out = None) -> None:
-    """Write one page from evaluated runs: gains, curves, confusion, and pictures of what was won and lost."""
+    """Write the tables of `segmenter compare` and a page: gains, curves, confusion, improved and regressed images."""
     from marsgen.core.config import load_config
     from segmenter.results.report import ReportConfig
     from segmenter.results.report import report as write
@@ -176,8 +176,8 @@ def study_report(
         typer.Option("--out", help="Folder to write into. Default: results/ beside the counts.", metavar="DIR"),
     ] = None,
 ) -> None:
-    """Write a study's page and tables again from its raw counts: no data, no weights and no training are needed."""
-    from segmenter.results.study_page import report_study
+    """Write a study's tables and page again from its raw counts: no data, no weights and no training are needed."""
+    from segmenter.results.report import report_study
 
     lines, page = report_study(study, out)
     for line in lines:

@@ -84,7 +84,7 @@ def f():
 """
     found = {"marsgen.core.runs", "marsgen.core.errors", "marsgen.scenes.scene", "segmenter.config"}
     assert imports_of(text, {"marsgen.core.errors"}) == found
-    assert "marsgen.masks.plan" in GRAPH["marsgen.synthesis.synthesize"]
+    assert "marsgen.masks.plan" in GRAPH["marsgen.synthesis.scene_maker"]
     assert len(MODULES) > 80
 
 

@@ -4,14 +4,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
 from tqdm import tqdm
 
 from marsgen.cleaning.survey import Survey
 from marsgen.core.errors import DataError
+from marsgen.scenes.geometry import label_regions
 from marsgen.scenes.scene import SceneSource
-
-_TOUCHING = np.ones((3, 3), bool)  # pixels that touch at a corner belong to one region
 
 
 def class_weights(pixels: np.ndarray, power: float = 1.0) -> np.ndarray:
@@ -70,8 +68,7 @@ def region_sizes(indices: np.ndarray, class_index: int) -> np.ndarray:
 
     Pixels that touch at a side or a corner are connected.
     """
-    numbered, count = ndimage.label(indices == class_index, _TOUCHING)
-    return np.bincount(numbered.ravel(), minlength=count + 1)[1:]
+    return label_regions(indices == class_index)[1][1:]
 
 
 def count_regions(scenes: SceneSource, survey: Survey, indices: Iterable[int]) -> list[np.ndarray]:

@@ -22,7 +22,9 @@ from marsgen.generators import DEFAULT_SAMPLING, DrawConfig, load_generator
 from marsgen.generators.style import measure_style, normalise
 from marsgen.masks.regions import cut_regions
 from marsgen.scenes.tensors import image_tensor
-from marsgen.synthesis.synthesize import SceneMaker, SynthesizeConfig, class_names
+from marsgen.synthesis.config import SynthesizeConfig
+from marsgen.synthesis.inputs import class_names
+from marsgen.synthesis.scene_maker import SceneMaker
 
 CELL_PX = 64
 """side of the part of a scene that is shown around a pasted region"""

@@ -1,4 +1,4 @@
-"""Cut connected regions of a class out of real scenes, with their pixels and a margin of what surrounds them."""
+"""Cut connected regions of a class out of real scenes, with their pixels and a margin of their surroundings."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -6,11 +6,13 @@ from typing import Any
 
 import numpy as np
 from scipy import ndimage
-from skimage.measure import label, regionprops
+from skimage.measure import regionprops
 
 from marsgen.core.errors import DataError
-from marsgen.masks.paste import MIN_DISTANCE, Box, PasteConfig, horizon_row, luminance
+from marsgen.masks.config import PasteConfig
+from marsgen.masks.perspective import distance_below, horizon_row
 from marsgen.scenes.classes import ClassSet
+from marsgen.scenes.geometry import Box, label_regions
 from marsgen.scenes.scene import Scene, SceneSource, scene_key
 
 BORDER_PX = 3
@@ -18,8 +20,7 @@ BORDER_PX = 3
 DETAIL_PX = 0.8
 """size of the detail that bilinear sampling blurs: measured on rocks, it loses 30 % of their Laplacian at scale 1"""
 MIN_RING_PX = 24
-"""fewer labelled pixels around a region say nothing about the ground there; unlabelled ones are then used too"""
-SIDES = ("top", "left", "bottom", "right")
+"""with fewer labelled pixels around a region, unlabelled ones are used too to measure the ground's brightness"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +47,7 @@ class Region:
     ground_level: float
     """mean brightness in [0, 255] of the labelled ground around it"""
     highlight: float
-    """brightness in [0, 255] that only a twentieth of its own pixels exceeds"""
+    """95th percentile of the brightness of its own pixels, in [0, 255]"""
     layers: np.ndarray
     """(h, w, channels + 1) float32: pixels in [0, 255], last the distance in px to its outline, positive inside"""
     detail: np.ndarray
@@ -72,7 +73,7 @@ class RegionLibrary:
     regions: dict[str, tuple[Region, ...]]
     """class name -> its regions, in the order of the scenes"""
     found: dict[str, int] = field(default_factory=dict)
-    """class name -> connected regions seen, crumbs and strips included"""
+    """class name -> connected regions in the scenes, those unfit for pasting included"""
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -111,9 +112,9 @@ def cut_regions(
     for index in indices:
         scene = scenes[index]
         for name, class_id in ids.items():
-            for found in regionprops(label(scene.labels == class_id, connectivity=2)):
+            for found in regionprops(label_regions(scene.labels == class_id)[0]):
                 areas[name].append(int(found.area))
-                cut = cut_sides(found.bbox, scene.labels.shape)
+                cut = cut_sides(Box(*found.bbox), scene.labels.shape)
                 if _is_fit(found, cut, scene.labels.size, config):
                     key = keys[index] if keys is not None else scene_key(scene.image)
                     kept[name].append(_cut_one(scene, found, cut, name, list(ids.values()), key, config))
@@ -138,35 +139,40 @@ def _no_region(name: str, areas: Sequence[int], scenes: int, config: PasteConfig
     )
 
 
-def cut_sides(box: tuple[int, int, int, int], shape: tuple[int, ...]) -> tuple[str, ...]:
-    to_border = (box[0], box[1], shape[0] - box[2], shape[1] - box[3])
-    return tuple(side for side, distance in zip(SIDES, to_border, strict=True) if distance <= BORDER_PX)
+def cut_sides(box: Box, shape: tuple[int, ...]) -> tuple[str, ...]:
+    """Sides on which a region in `box` is cut off by the border of its (height, width) scene."""
+    return box.touched_sides(shape, BORDER_PX)
 
 
 def _is_fit(found: Any, cut: tuple[str, ...], scene_px: int, config: PasteConfig) -> bool:
     if not config.min_region_px <= found.area <= config.max_region_fraction * scene_px:
         return False
     if {"left", "right"} <= set(cut) or {"top", "bottom"} <= set(cut):
-        return False  # wider or taller than its scene: there is no place for it anywhere else
+        return False  # it spans its scene from border to border: its true extent is unknown
     thickness = signed_depth(found.image, cut, 1).max() / np.sqrt(found.area)
     return found.solidity >= config.min_solidity and thickness >= config.min_thickness
 
 
 def _margins(cut: tuple[str, ...], margin: int) -> list[tuple[int, int]]:
-    top, left, bottom, right = (0 if side in cut else margin for side in SIDES)
+    top, left, bottom, right = (0 if side in cut else margin for side in Box._fields)
     return [(top, bottom), (left, right)]
 
 
 def signed_depth(image: np.ndarray, cut: tuple[str, ...], margin: int) -> np.ndarray:
     """Signed distance to the outline of a (h, w) bool mask, extended by `margin` on sides that are not cut off.
 
-    Across a cut side the region is taken to go on, so that its outline does not run along the border.
+    A region is assumed to continue across a cut side, so that its outline does not run along the border.
     """
     padded = np.pad(np.pad(image, _margins(cut, margin)), margin, mode="edge")
     # between the last pixel inside and the first outside lies the outline, half a pixel from either
     inner, outer = ndimage.distance_transform_edt(padded), ndimage.distance_transform_edt(~padded)
     depth = np.where(padded, inner - 0.5, 0.5 - outer)
     return depth[margin:-margin, margin:-margin].astype(np.float32)
+
+
+def luminance(pixels: np.ndarray) -> np.ndarray:
+    """Mean over the channels: (..., channels) -> (...) float32."""
+    return pixels[..., 0].astype(np.float32) if pixels.shape[-1] == 1 else pixels.mean(axis=-1, dtype=np.float32)
 
 
 def _cut_one(
@@ -188,7 +194,7 @@ def _cut_one(
     labelled = around & (labels != scene.classes.ignored)
     values = pixels.astype(np.float32)
     ring = labelled if labelled.sum() >= MIN_RING_PX else around
-    # a region that fills its window has no ring: its own brightness is the best guess left
+    # a region that fills its window has no ring: its own brightness has to do
     ground_level = float(luminance(pixels)[ring if ring.any() else np.ones_like(ring)].mean())
     foot_row = height if "bottom" in cut else box.bottom
     horizon = horizon_row(scene.labels, scene.classes.ignored, config)
@@ -200,7 +206,7 @@ def _cut_one(
         box=box,
         area_px=int(found.area),
         foot=foot_row / height,
-        distance=max(foot_row - horizon, MIN_DISTANCE * height) / height,
+        distance=distance_below(horizon, foot_row, height),
         donor_height=height,
         cut=cut,
         margin_px=margin,
@@ -212,7 +218,7 @@ def _cut_one(
 
 
 def _with_margin(array: np.ndarray, box: Box, cut: tuple[str, ...], margin: int) -> np.ndarray:
-    """The box and its margin; what the margin lacks beyond the image repeats the image's edge."""
+    """The box and its margin; where the margin leaves the image, the image's edge is repeated."""
     (top, bottom), (left, right) = _margins(cut, margin)
     rows = np.arange(box.top - top, box.bottom + bottom).clip(0, array.shape[0] - 1)
     columns = np.arange(box.left - left, box.right + right).clip(0, array.shape[1] - 1)

@@ -7,7 +7,6 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from scipy import ndimage
 
 from marsgen.cleaning.findings import Findings
 from marsgen.cleaning.near_duplicates import DuplicatePair
@@ -22,6 +21,7 @@ from marsgen.pages.html import (
     png_address,
     stretch_contrast,
 )
+from marsgen.scenes.geometry import label_regions
 from marsgen.scenes.scene import Scene
 
 _SHOWN_WIDTH_PX = 256
@@ -108,7 +108,7 @@ def _rare_section(findings: Findings, class_index: int, count: int, rng: np.rand
         mask = scene.indices == class_index
         picture = _picture(scene)
         outlined = outline(picture, fit_width(mask, _SHOWN_WIDTH_PX), scene.classes.colours[class_index])
-        regions = ndimage.label(mask, np.ones((3, 3)))[1]
+        regions = len(label_regions(mask)[1]) - 1
         detail = f"{int(mask.sum())} px in {regions} region{'s' * (regions != 1)}"
         figures.append(SampleFigure((png_address(picture), png_address(outlined)), scene.name, detail))
     return dataset.scenes.classes.names[class_index], len(showing), figures

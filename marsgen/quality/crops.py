@@ -4,15 +4,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
 
 from marsgen.core.errors import DataError
-from marsgen.masks.paste import Box
+from marsgen.scenes.geometry import Box, connected_regions
 from marsgen.scenes.scene import Scene, SceneSource
 
 __all__ = ["RareRegion", "crop_window", "find_pasted", "find_real"]
-
-_EIGHT = np.ones((3, 3), bool)
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +44,7 @@ def find_real(
     found = []
     for index in indices:
         scene = scenes[index]
-        for mask, box in _regions(scene.labels == class_id):
+        for mask, box in connected_regions(scene.labels == class_id):
             if mask.sum() >= min_px:
                 found.append(_region(scene, index, class_name, box, mask, side, border_px))
     return found
@@ -72,10 +69,10 @@ def find_pasted(
         if donor.get("class") != class_name:
             continue
         window = _read_box(donor.get("box"), scene)
-        regions = list(_regions(scene.labels[window.slices] == class_id))
+        regions = list(connected_regions(scene.labels[window.slices] == class_id))
         if regions:
             mask, inner = max(regions, key=lambda region: region[0].sum())
-            box = Box(inner.top + window.top, inner.left + window.left, *_ends(inner, window))
+            box = inner.shifted(window.top, window.left)
             found.append(_region(scene, index, class_name, box, mask, side, border_px))
     return found
 
@@ -96,19 +93,13 @@ def _inside(middle: float, length: int, side: int) -> tuple[int, int]:
     return start, start + side
 
 
-def _regions(mask: np.ndarray) -> Iterable[tuple[np.ndarray, Box]]:
-    labelled, _ = ndimage.label(mask, _EIGHT)
-    for number, (rows, columns) in enumerate(ndimage.find_objects(labelled), start=1):
-        yield labelled[rows, columns] == number, Box(rows.start, columns.start, rows.stop, columns.stop)
-
-
 def _region(
     scene: Scene, index: int, class_name: str, box: Box, mask: np.ndarray, side: int, border_px: int
 ) -> RareRegion:
     height, width = scene.labels.shape
-    to_border = (box.top, box.left, height - box.bottom, width - box.right)
+    touched = box.touched_sides((height, width), border_px)
     crop = scene.image[crop_window(box, (height, width), side).slices]
-    top, left, bottom, right = (distance <= border_px for distance in to_border)
+    top, left, bottom, right = (name in touched for name in Box._fields)
     return RareRegion(
         # copies: a view would keep the whole scene in memory
         index,
@@ -119,10 +110,6 @@ def _region(
         crop.copy(),
         (top, left, bottom, right),
     )
-
-
-def _ends(inner: Box, window: Box) -> tuple[int, int]:
-    return inner.bottom + window.top, inner.right + window.left
 
 
 def _read_box(box: object, scene: Scene) -> Box:

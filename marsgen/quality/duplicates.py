@@ -16,7 +16,7 @@ from statistics import NormalDist
 import numpy as np
 from scipy import ndimage
 
-from marsgen.masks.paste import luminance
+from marsgen.masks.regions import luminance
 from marsgen.quality.crops import RareRegion
 
 __all__ = ["Nearest", "copy_bound", "find_nearest"]

@@ -109,8 +109,7 @@ def _parse_line(line: str, where: str) -> tuple[str, tuple[str, ...]]:
     try:
         content = json.loads(line)
         donors = content["donors"]
-        lenders = [donor["outline"] for donor in donors if "outline" in donor]
-        name, keys = content["name"], [content["parent"]["key"], *(each["key"] for each in [*donors, *lenders])]
+        name, keys = content["name"], [content["parent"]["key"], *(donor["key"] for donor in donors)]
     except (ValueError, KeyError, TypeError):
         raise DataError(
             f"{where}: not a json with name, parent {{name, key}} and donors [{{name, key}}, ...]; "

@@ -1,1 +1,10 @@
-"""Synthesis: edited label maps through a generator into a folder of image/label pairs."""
+"""Synthesis: edited label maps through a generator into a folder of image/label pairs.
+
+- `config.py`: SynthesizeConfig
+- `inputs.py`: what a set is made from, opened and checked before anything is written
+- `focus.py`: regions are pasted where a trained segmenter has a high loss
+- `scene_maker.py`: SceneMaker: plan and paste a sample, draw it, write it
+- `windows.py`: the inpainting mask and the windows that the generator draws
+- `synthesize.py`: the flow of the command, with several processes and resumed after an interruption
+- `journal.py`, `record.py`, `preview.py`: the files of the folder: journals and manifest, synth.json, preview.png
+"""

@@ -1,4 +1,4 @@
-"""Focus: regions go where a trained segmenter still errs, by its loss on the real scenes they are pasted into."""
+"""Focus: regions are pasted where a trained segmenter has a high loss on the real scenes."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,8 +10,8 @@ from tqdm import tqdm
 from marsgen.cleaning.dataset import Dataset
 from marsgen.core.errors import ConfigError
 from marsgen.core.process_group import SINGLE_PROCESS, ProcessGroup
-from marsgen.masks.paste import PasteConfig
-from marsgen.masks.placement import Placement, learn_placement
+from marsgen.masks.config import PasteConfig
+from marsgen.masks.placement import PlacementPrior, learn_placement
 from marsgen.provenance import refuse_leaking_judge
 from marsgen.quality.agreement import pixel_losses
 from marsgen.quality.judges import Judge, open_judge
@@ -19,24 +19,24 @@ from marsgen.scenes.scene import Scene
 
 __all__ = ["find_placement", "focus_placement", "open_focus"]
 
-BLUR = 0.06
-"""standard deviation to which a loss map is smoothed, as a share of the picture's height: a foot is no pixel"""
-LEAST = 0.02
-"""every scene and every foot keeps at least this share of the mean odds"""
+BLUR_SIGMA = 0.06
+"""standard deviation to which a loss map is smoothed, as a share of the picture's height"""
+MIN_WEIGHT = 0.02
+"""every scene and every place keeps at least this share of the mean weight"""
 
 
 def open_focus(where: str | None, config: PasteConfig, dataset: Dataset) -> Judge | None:
-    """The segmenter whose mistakes are sought; None where `config.placement` seeks none.
+    """The segmenter whose loss says where to paste; None where `config.placement` is not focus.
 
     Args:
         where: folder of a `segmenter train` run.
     Raises:
         ConfigError: placement focus without a segmenter, or a segmenter without placement focus.
-        RunError: no finished segmenter there, one of other classes or channels, or one that has learned from scenes
-            outside the train part.
+        RunError: no finished segmenter there, one of other classes or channels, or one trained on scenes outside
+            the train part.
     """
     if where is None and config.placement == "focus":
-        raise ConfigError("paste.placement is focus, but on what? name a run of `segmenter train` with --focus")
+        raise ConfigError("paste.placement is focus, but --focus is missing; name a run of `segmenter train` with it")
     if where is None:
         return None
     if config.placement != "focus":
@@ -52,8 +52,8 @@ def find_placement(
     class_names: Sequence[str],
     judge: Judge | None = None,
     process_group: ProcessGroup = SINGLE_PROCESS,
-) -> Placement | None:
-    """What `config.placement` asks for; None = scenes and places all alike.
+) -> PlacementPrior | None:
+    """The prior that `config.placement` names; None = uniform.
 
     Args:
         class_names: what is pasted.
@@ -66,11 +66,11 @@ def find_placement(
     return None
 
 
-def focus_placement(judge: Judge, dataset: Dataset, process_group: ProcessGroup = SINGLE_PROCESS) -> Placement:
-    """Odds of a parent: its mean loss over labelled pixels; odds of a foot: the loss around it.
+def focus_placement(judge: Judge, dataset: Dataset, process_group: ProcessGroup = SINGLE_PROCESS) -> PlacementPrior:
+    """Weight of a parent: its mean loss over labelled pixels; weight of a foot: the loss around it.
 
-    Every loss map is made from one picture at a time, so that it depends on nothing else, and again when it is needed,
-    so that memory holds one number per scene.
+    Loss maps are computed one picture at a time, so that each depends on its picture alone, and again when needed, so
+    that memory holds one number per scene.
     """
     scenes, train = dataset.scenes, dataset.split.train
     means = np.zeros(len(train))
@@ -85,11 +85,12 @@ def focus_placement(judge: Judge, dataset: Dataset, process_group: ProcessGroup 
         scene = scenes[index]
         labelled = _labelled(scene).astype(np.float32)
         losses, weights = (
-            ndimage.gaussian_filter(array, BLUR * labelled.shape[0]) for array in (_loss_map(judge, scene), labelled)
+            ndimage.gaussian_filter(array, BLUR_SIGMA * labelled.shape[0])
+            for array in (_loss_map(judge, scene), labelled)
         )
         return _never_zero(losses / np.maximum(weights, 1e-3))
 
-    return Placement(_never_zero(means), feet, judge.fingerprint, judge.trained_on)
+    return PlacementPrior(_never_zero(means), feet, judge.fingerprint, judge.trained_on)
 
 
 def _loss_map(judge: Judge, scene: Scene) -> np.ndarray:
@@ -101,6 +102,6 @@ def _labelled(scene: Scene) -> np.ndarray:
     return scene.labels != scene.classes.ignored
 
 
-def _never_zero(odds: np.ndarray) -> np.ndarray:
-    mean = float(odds.mean())
-    return odds + LEAST * mean if mean > 0 else np.ones_like(odds)
+def _never_zero(weights: np.ndarray) -> np.ndarray:
+    mean = float(weights.mean())
+    return weights + MIN_WEIGHT * mean if mean > 0 else np.ones_like(weights)

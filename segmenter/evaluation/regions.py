@@ -4,6 +4,7 @@ import numpy as np
 from scipy import ndimage
 
 from marsgen.scenes.classes import IGNORED_INDEX, ClassSet
+from marsgen.scenes.geometry import label_regions
 
 REGION = np.dtype(
     [
@@ -18,8 +19,6 @@ REGION = np.dtype(
 )
 """One connected region of a class; `regions.npy` and `false_alarms.npy` hold arrays of it."""
 
-_EIGHT_NEIGHBOURS = np.ones((3, 3), bool)
-
 
 def true_regions(
     truth: np.ndarray, predicted: np.ndarray, class_index: int, *, image: int = 0, min_region_px: int = 1
@@ -33,7 +32,7 @@ def true_regions(
     Returns:
         (R,) array of REGION, in reading order of each region's first pixel.
     """
-    regions, sizes = _label(truth == class_index)
+    regions, sizes = label_regions(truth == class_index)
     hits = np.bincount(regions[predicted == class_index], minlength=len(sizes))
     return _rows(regions, np.flatnonzero(sizes >= min_region_px), sizes, hits, image, class_index)
 
@@ -47,7 +46,7 @@ def false_alarms(
 
     Args and returns: as `true_regions`; hit_px is 0.
     """
-    regions, sizes = _label(predicted == class_index)
+    regions, sizes = label_regions(predicted == class_index)
     hits = np.bincount(regions[truth == class_index], minlength=len(sizes))
     labelled = np.bincount(regions[truth != IGNORED_INDEX], minlength=len(sizes))
     counted = (sizes >= min_region_px) & (hits == 0) & (2 * labelled >= sizes)
@@ -62,14 +61,6 @@ def region_classes(classes: ClassSet) -> list[int]:
 def found_regions(regions: np.ndarray, found_fraction: float) -> np.ndarray:
     """(R,) REGION -> (R,) bool: at least `found_fraction` of the region's pixels are predicted as its class."""
     return regions["hit_px"] >= found_fraction * regions["area_px"]
-
-
-def _label(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Region numbers (H, W) and pixels per number; number 0 is everything else and gets size 0."""
-    regions, count = ndimage.label(mask, _EIGHT_NEIGHBOURS)
-    sizes = np.bincount(regions.ravel(), minlength=count + 1)
-    sizes[0] = 0
-    return regions, sizes
 
 
 def _rows(

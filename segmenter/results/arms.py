@@ -1,17 +1,19 @@
-"""Arms: training runs grouped by recipe, each with its evaluation on the same test images."""
+"""Arms: training runs grouped by recipe, each with its evaluation on the same test images, and what they counted."""
 
 import itertools
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from marsgen.core.errors import DataError, RunError
-from marsgen.core.runs import Run, fill_in_defaults
+from marsgen.core.runs import Run
 from segmenter.evaluation.config import EvaluateConfig
 from segmenter.evaluation.reader import Evaluation, read_evaluation
 from segmenter.inference.config import InferenceConfig
-from segmenter.training.config import TrainConfig
+from segmenter.results.counts import StudyCounts, count_evaluations
+from segmenter.results.metadata import ArmMetadata, StatisticsSettings
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +51,7 @@ def open_runs(folders: Sequence[Path], *, allow_different_steps: bool = False) -
         if steps != first and not allow_different_steps:
             raise RunError(
                 f"{run.folder} was trained for {steps} steps and {runs[0].folder} for {first}: more training alone "
-                "could be the gain; train both alike, or say --set allow_different_steps=true"
+                "could be the gain; train both alike, or use --set allow_different_steps=true"
             )
     return runs
 
@@ -156,9 +158,9 @@ def _recipe(run: Run) -> dict[str, Any]:
     """What the runs of an arm have in common, flat: dotted key -> value."""
     extras = [
         {key: e.get(key) for key in ("generator", "mode", "n", "recipe")} if e.get("generator") else e
-        for e in run.inputs.get("extra") or ()
+        for e in _extras(run)
     ]
-    config = fill_in_defaults(TrainConfig, run.config, ("seed",))
+    config = {key: value for key, value in run.config.items() if key != "seed"}
     return flatten_settings({**config, "data.fingerprint": run.inputs["data"]["fingerprint"], "extra": extras})
 
 
@@ -175,7 +177,7 @@ def flatten_settings(content: Any, where: str = "") -> dict[str, Any]:
 def _label(run: Run) -> str:
     """An arm in words: "real only", "+ copy-paste", "+ diffusion (region, strength 0.6)", or an extra folder's name."""
     words = []
-    for extra in run.inputs.get("extra") or ():
+    for extra in _extras(run):
         name = extra.get("generator") or Path(extra["location"]).name
         strength = (extra.get("drawing") or {}).get("strength", 1)
         how = [extra["mode"]] if extra.get("mode") and name != "copy-paste" else []
@@ -186,9 +188,51 @@ def _label(run: Run) -> str:
 
 def _tell_apart(labels: Sequence[str], recipes: Sequence[dict[str, Any]]) -> list[str]:
     """Add to labels that occur twice the settings in which those arms differ."""
-    told = []
+    longer = []
     for label, recipe in zip(labels, recipes, strict=True):
         alike = [r for other, r in zip(labels, recipes, strict=True) if other == label]
         keys = sorted({key for r in alike for key in r if len({repr(s.get(key)) for s in alike}) > 1})
-        told.append(", ".join([label, *(f"{key}={recipe.get(key)}" for key in keys)]))
-    return told
+        longer.append(", ".join([label, *(f"{key}={recipe.get(key)}" for key in keys)]))
+    return longer
+
+
+# counts
+
+
+def count_arms(arms: Sequence[Arm], statistics: StatisticsSettings) -> StudyCounts:
+    """A study of these arms, in memory. The first arm is the baseline of all others.
+
+    Raises:
+        DataError: see `count_evaluations`.
+    """
+    names = file_names([arm.label for arm in arms])
+    counted = [
+        (
+            ArmMetadata(
+                name=name,
+                title=arm.label,
+                baseline=names[0] if name != names[0] else None,
+                seeds=arm.seeds,
+                synthetic=any(extra.get("generator") for extra in _extras(arm.runs[0])),
+                pseudo_labels=any(extra.get("teachers") for extra in _extras(arm.runs[0])),
+            ),
+            [[evaluation] for evaluation in arm.evaluations],
+        )
+        for name, arm in zip(names, arms, strict=True)
+    ]
+    settings = StatisticsSettings.model_validate({k: getattr(statistics, k) for k in StatisticsSettings.model_fields})
+    return count_evaluations(counted, title=f"Gains over {arms[0].label}", baseline=names[0], statistics=settings)
+
+
+def _extras(run: Run) -> list[dict[str, Any]]:
+    return list(run.inputs.get("extra") or ())
+
+
+def file_names(labels: Sequence[str]) -> list[str]:
+    """Labels as short names that are fit for a file and all different."""
+    names: list[str] = []
+    for label in labels:
+        name = re.sub(r"[^A-Za-z0-9._+-]+", "-", label).strip("-+._") or "arm"
+        number = next(n for n in itertools.count(1) if (name if n == 1 else f"{name}-{n}") not in names)
+        names.append(name if number == 1 else f"{name}-{number}")
+    return names

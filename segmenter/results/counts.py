@@ -1,11 +1,11 @@
 """The raw counts of a study: small enough to commit, and every number of its page can be made again from them.
 
-<folder>/study.json     title, test part, settings, arms, dose curves: a `StudyCard`
+<folder>/study.json     title, test part, settings, arms, dose curves: a `StudyMetadata`
 <folder>/images.json    name, group, fold and content key of each test image
 <folder>/<arm>.npz      counts (S, N, C, C): pixels of each seed and image, row = truth, column = prediction, as the
                         smallest unsigned integers that hold them; regions and false_alarms: rows of SEED_REGION
 
-Letters: S seeds of an arm, N test images, C classes. No weights and no pictures are in here.
+Letters: S seeds of an arm, N test images, C classes. Weights and pictures are not part of the counts.
 """
 
 import io
@@ -19,149 +19,26 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 
-from marsgen.core.config import Config
 from marsgen.core.errors import DataError, nearest
 from marsgen.core.files import write_bytes, write_json
 from marsgen.scenes.classes import ClassSet
 from segmenter.evaluation.reader import Evaluation
 from segmenter.evaluation.regions import REGION, found_regions
-from segmenter.inference.config import InferenceConfig
-from segmenter.results.bootstrap import unit_sums
-from segmenter.results.gain_tables import score_names, score_text
+from segmenter.results.metadata import (
+    ArmMetadata,
+    DoseCurve,
+    Power,
+    ScoredPart,
+    ScoringSettings,
+    StatisticsSettings,
+    StudyMetadata,
+)
+from segmenter.results.statistics.bootstrap import unit_sums
 
 SEED_REGION = np.dtype([*((name, REGION[name]) for name in REGION.names or ()), ("seed_index", "<i4")])
 """REGION, and which of the arm's seeds (0..S-1) it belongs to"""
-
-
-class TestPart(Config):
-    """Which images were scored."""
-
-    __test__ = False  # pytest: not a test
-
-    location: str
-    """where the data lie, as on the command line"""
-    fingerprint: str
-    """of the data's content"""
-    part: str
-    """"test", "val" or "train" of the data, or "all" """
-    images: int = Field(ge=1)
-    """N"""
-
-
-class ScoringSettings(InferenceConfig):
-    """How a network was asked, and how its prediction was scored; see EvaluateConfig."""
-
-    found_fraction: float = Field(gt=0, le=1)
-    """a rock counts as found when at least this share of its pixels was called rock"""
-    min_region_px: int = Field(ge=1)
-    """smaller connected regions are in no count of rocks"""
-
-
-class StatisticsSettings(Config):
-    """How intervals are made; see CompareConfig."""
-
-    resamples: int = Field(10_000, ge=200)
-    """bootstrap resamples of the test images"""
-    seed: int = Field(0, ge=0)
-    """seed of the resamples"""
-    confidence: float = Field(0.95, gt=0.5, lt=1)
-    """what share of such intervals should hold the true gain"""
-    practical_gain: float = Field(0.02, gt=0, lt=1)
-    """the smallest gain worth having; where nothing can be told, it is said whether the interval rules it out"""
-
-
-class ArmCard(Config):
-    """One arm: runs that differ by their seed alone. What is listed per seed sums over folds."""
-
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")
-    """short and fit for a file name"""
-    title: str
-    """in words, for tables and figures"""
-    baseline: str | None = None
-    """name of the arm its gain is measured against; none = it is a baseline itself"""
-    seeds: tuple[int, ...] = Field(min_length=1)
-    """in the order of the first axis of its counts"""
-    synthetic: bool = False
-    """whether it was trained on synthetic scenes too"""
-    pseudo_labels: bool = False
-    """whether it was trained on pictures that other networks labelled too"""
-    train_minutes: tuple[float, ...] = ()
-    """per seed; none = not measured"""
-    peak_memory_mb: tuple[float, ...] = ()
-    """per seed, the most of all folds; none = not measured"""
-    generator_minutes: float | None = None
-    """spent on training the generator of its synthetic scenes; none = it has none, or not measured"""
-    set_minutes: float | None = None
-    """spent on making its extra scenes, the training of teachers that label some included; none = it has none, or not
-    measured"""
-    interrupted: bool = False
-    """whether a part of that time was spent by processes that were stopped, and is in no number above"""
-    settings: dict[str, str | int | float | bool | None] = Field(default_factory=dict)
-    """settings worth showing"""
-
-
-class CurvePoint(Config):
-    """One dose and the arm that got it."""
-
-    x: float
-    """the dose, in the unit that the curve's x_title names"""
-    arm: str
-    """name of an arm; one without a baseline stands at a gain of 0"""
-
-
-class DoseCurve(Config):
-    """What more of something does: arms in order of a dose, each with its gain over its own baseline."""
-
-    name: str
-    """short"""
-    title: str
-    """in words"""
-    x_title: str
-    """what the dose is, and its unit"""
-    points: tuple[CurvePoint, ...] = Field(min_length=1)
-    """at least one dose"""
-
-
-class Power(Config):
-    """The smallest gains that the study can detect, computed from its baseline's cells alone."""
-
-    seeds: int = Field(ge=1)
-    """training seeds per arm"""
-    arms: int = Field(1, ge=1)
-    """compared at once; 1 = each taken alone"""
-    confidence: float = Field(gt=0.5, lt=1)
-    """of the interval that has to lie clear of 0"""
-    power: float = Field(gt=0, lt=1)
-    """how often a gain of that size would be detected"""
-    smallest_gain: dict[str, float | None]
-    """share in [0, 1] by score, such as `IoU soil`; none = cannot be said"""
-    with_other_seeds: dict[int, dict[str, float | None]] = Field(default_factory=dict)
-    """the same for arms with another number of seeds than the baseline, by that number"""
-
-
-class StudyCard(Config):
-    """Everything of a study but its counts: what study.json holds."""
-
-    title: str
-    """what the study asks"""
-    baseline: str
-    """name of the arm that all others are measured against too"""
-    classes: dict[str, Any]
-    """ClassSet.to_dict"""
-    test: TestPart
-    """which images were scored"""
-    scoring: ScoringSettings
-    """how"""
-    statistics: StatisticsSettings = StatisticsSettings()
-    """how intervals are made"""
-    arms: tuple[ArmCard, ...] = Field(min_length=2)
-    """in the order of every table"""
-    curves: tuple[DoseCurve, ...] = ()
-    """gains by dose"""
-    power: Power | None = None
-    """smallest detectable gains; none = not computed"""
 
 
 @dataclass(frozen=True)
@@ -181,7 +58,7 @@ class ImageList:
 class ArmCounts:
     """What one arm got right and wrong."""
 
-    card: ArmCard
+    metadata: ArmMetadata
     counts: np.ndarray
     """(S, N, C, C) unsigned pixels; row = truth, column = prediction"""
     regions: np.ndarray
@@ -194,7 +71,7 @@ class ArmCounts:
         return found_regions(self.regions, found_fraction)
 
     def unit_sums(self, found_fraction: float, groups: Sequence[str] | None) -> np.ndarray:
-        """(S, units, 5, C) float64: `intervals.unit_sums` of each seed."""
+        """(S, units, 5, C) float64: `bootstrap.unit_sums` of each seed."""
         found, of_seed = self.found(found_fraction), self.regions["seed_index"]
         return np.stack(
             [
@@ -212,14 +89,29 @@ class StudyCounts:
         DataError: an arm is named that is not there, shapes disagree, or arms were scored on different labels.
     """
 
-    card: StudyCard
+    metadata: StudyMetadata
     images: ImageList
     arms: tuple[ArmCounts, ...]
-    """as in card.arms"""
+    """as in metadata.arms"""
 
     @cached_property
     def classes(self) -> ClassSet:
-        return ClassSet.from_dict(self.card.classes, "the study's classes")
+        return ClassSet.from_dict(self.metadata.classes, "the study's classes")
+
+    @cached_property
+    def primary_class(self) -> str:
+        """Name of the class the study is about: the rare one with most regions, else the one with fewest pixels."""
+        first = self.arms[0]
+        if self.classes.rare:
+            of_seed = first.regions[first.regions["seed_index"] == 0]["class_index"]
+            return max(self.classes.rare, key=lambda name: np.count_nonzero(of_seed == self.classes.index(name)))
+        pixels = first.counts[0].sum((0, 2), dtype=np.int64)
+        return self.classes.names[min(range(len(pixels)), key=lambda c: pixels[c] or np.inf)]
+
+    def is_paired(self, one: str, other: str) -> bool:
+        """Whether the seeds of two arms belong together one by one."""
+        seeds = self.arm(one).metadata.seeds
+        return seeds == self.arm(other).metadata.seeds and len(set(seeds)) == len(seeds)
 
     def arm(self, name: str) -> ArmCounts:
         """An arm by its name.
@@ -227,10 +119,10 @@ class StudyCounts:
         Raises:
             DataError: no such arm; the message lists those there are.
         """
-        return self.arms[self._place(name, "asked for")]
+        return self.arms[self._place(name, "wanted")]
 
     def _place(self, name: str, wanted_by: str) -> int:
-        names = [arm.name for arm in self.card.arms]
+        names = [arm.name for arm in self.metadata.arms]
         if name not in names:
             raise DataError(f"no arm '{name}' ({wanted_by}){nearest(name, names)}; the arms are {', '.join(names)}")
         return names.index(name)
@@ -244,30 +136,30 @@ class StudyCounts:
 
 
 def _check_names(study: StudyCounts) -> None:
-    cards = study.card.arms
-    names = [card.name for card in cards]
+    listed = study.metadata.arms
+    names = [arm.name for arm in listed]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise DataError(f"two arms are named '{twice}'; each needs a name of its own")
-    if tuple(arm.card for arm in study.arms) != cards:
-        raise DataError(f"counts of {len(study.arms)} arms do not belong to the {len(cards)} arms of the study's card")
-    study._place(study.card.baseline, "the study's baseline")
-    for card in cards:
-        if card.baseline is not None:
-            study._place(card.baseline, f"baseline of {card.name}")
-        if card.baseline == card.name:
-            raise DataError(f"arm {card.name} is its own baseline; leave its baseline out")
+    if tuple(arm.metadata for arm in study.arms) != listed:
+        raise DataError(f"counts of {len(study.arms)} arms do not belong to the {len(listed)} arms of the study")
+    study._place(study.metadata.baseline, "the study's baseline")
+    for arm in listed:
+        if arm.baseline is not None:
+            study._place(arm.baseline, f"baseline of {arm.name}")
+        if arm.baseline == arm.name:
+            raise DataError(f"arm {arm.name} is its own baseline; leave its baseline out")
         for what in ("train_minutes", "peak_memory_mb"):
-            if len(getattr(card, what)) not in (0, len(card.seeds)):
+            if len(getattr(arm, what)) not in (0, len(arm.seeds)):
                 raise DataError(
-                    f"arm {card.name}: {len(getattr(card, what))} {what} for {len(card.seeds)} seeds; give one per seed"
+                    f"arm {arm.name}: {len(getattr(arm, what))} {what} for {len(arm.seeds)} seeds; give one per seed"
                 )
-    for curve in study.card.curves:
+    for curve in study.metadata.curves:
         for point in curve.points:
             study._place(point.arm, f"a point of the curve {curve.name}")
 
 
 def _check_images(study: StudyCounts) -> None:
-    wanted = study.card.test.images
+    wanted = study.metadata.test.images
     for what in ("names", "groups", "folds", "keys"):
         listed = getattr(study.images, what)
         if listed is not None and len(listed) != wanted:
@@ -275,8 +167,8 @@ def _check_images(study: StudyCounts) -> None:
 
 
 def _check_arm(arm: ArmCounts, study: StudyCounts) -> None:
-    name, seeds = arm.card.name, len(arm.card.seeds)
-    wanted = (seeds, study.card.test.images, len(study.classes), len(study.classes))
+    name, seeds = arm.metadata.name, len(arm.metadata.seeds)
+    wanted = (seeds, study.metadata.test.images, len(study.classes), len(study.classes))
     if arm.counts.shape != wanted or arm.counts.dtype.kind != "u":
         raise DataError(
             f"arm {name}: counts are {arm.counts.dtype} of shape {arm.counts.shape}; unsigned integers of shape "
@@ -295,13 +187,13 @@ def _check_same_truth(arms: Sequence[ArmCounts]) -> None:
     first = arms[0]
     pixels, regions = first.counts[0].sum(2, dtype=np.int64), _truth(first, 0)
     for arm in arms:
-        for s, seed in enumerate(arm.card.seeds):
+        for s, seed in enumerate(arm.metadata.seeds):
             differs = (arm.counts[s].sum(2, dtype=np.int64) != pixels).any(1)
             if differs.any() or not np.array_equal(_truth(arm, s), regions):
                 where = f" (image {int(differs.argmax())})" if differs.any() else ""
                 raise DataError(
-                    f"arm {arm.card.name}, seed {seed}, was scored on other labels than arm {first.card.name}{where}; "
-                    "evaluate all runs on the same test images"
+                    f"arm {arm.metadata.name}, seed {seed}, was scored on other labels than arm "
+                    f"{first.metadata.name}{where}; evaluate all runs on the same test images"
                 )
 
 
@@ -313,28 +205,71 @@ def _truth(arm: ArmCounts, seed_index: int) -> np.ndarray:
 # from evaluations
 
 
-def arm_of_evaluations(card: ArmCard, evaluations: Sequence[Sequence[Evaluation]]) -> ArmCounts:
+def count_evaluations(
+    arms: Sequence[tuple[ArmMetadata, Sequence[Sequence[Evaluation]]]],
+    *,
+    title: str,
+    baseline: str,
+    statistics: StatisticsSettings,
+    curves: tuple[DoseCurve, ...] = (),
+    power: Power | None = None,
+) -> StudyCounts:
+    """The counts of a study from the evaluations of its runs.
+
+    Args:
+        arms: what is known of each arm, and its evaluations as in `arm_of_evaluations`.
+        title, baseline, statistics, curves, power: see StudyMetadata.
+    Raises:
+        DataError: the evaluations do not fit together.
+    """
+    folds = arms[0][1][0]
+    record = folds[0].record
+    settings = record["settings"]
+    metadata = StudyMetadata(
+        title=title,
+        baseline=baseline,
+        classes=record["classes"],
+        test=ScoredPart(
+            location=record["data"]["location"],
+            fingerprint=record["data"]["fingerprint"],
+            part=record["part"],
+            images=sum(len(fold.names) for fold in folds),
+        ),
+        scoring=ScoringSettings.model_validate(
+            {key: settings[key] for key in ScoringSettings.model_fields if key in settings}
+        ),
+        statistics=statistics,
+        arms=tuple(arm for arm, _ in arms),
+        curves=curves,
+        power=power,
+    )
+    return StudyCounts(metadata, images_of_evaluations(folds), tuple(arm_of_evaluations(*arm) for arm in arms))
+
+
+def arm_of_evaluations(metadata: ArmMetadata, evaluations: Sequence[Sequence[Evaluation]]) -> ArmCounts:
     """Join the evaluations of an arm.
 
     Args:
-        card: says which seeds.
-        evaluations: per seed, in the card's order, those of all folds (a single one where there are no folds); their
+        metadata: says which seeds.
+        evaluations: per seed, in their order, those of all folds (a single one where there are no folds); their
             images are joined in that order.
     Raises:
         DataError: not one entry per seed, or seeds were scored on different images.
     """
-    if len(evaluations) != len(card.seeds):
-        raise DataError(f"arm {card.name}: evaluations of {len(evaluations)} seeds; its card names {len(card.seeds)}")
+    if len(evaluations) != len(metadata.seeds):
+        raise DataError(
+            f"arm {metadata.name}: evaluations of {len(evaluations)} seeds; its metadata name {len(metadata.seeds)}"
+        )
     keys = images_of_evaluations(evaluations[0]).keys
-    for seed, folds in zip(card.seeds, evaluations, strict=True):
+    for seed, folds in zip(metadata.seeds, evaluations, strict=True):
         if images_of_evaluations(folds).keys != keys:
             raise DataError(
-                f"arm {card.name}: seeds {card.seeds[0]} and {seed} were scored on different images; "
+                f"arm {metadata.name}: seeds {metadata.seeds[0]} and {seed} were scored on different images; "
                 "evaluate all seeds on the same test images"
             )
     counts = np.stack([np.concatenate([np.asarray(fold.counts) for fold in folds]) for folds in evaluations])
     return ArmCounts(
-        card,
+        metadata,
         counts.astype(np.min_scalar_type(int(counts.max(initial=0)))),
         np.concatenate([_seed_regions(s, folds, "regions") for s, folds in enumerate(evaluations)]),
         np.concatenate([_seed_regions(s, folds, "false_alarms") for s, folds in enumerate(evaluations)]),
@@ -366,34 +301,6 @@ def _seed_regions(seed_index: int, folds: Sequence[Evaluation], what: str) -> np
     return np.concatenate(parts)
 
 
-def describe_power(
-    classes: ClassSet,
-    smallest_gain: dict[int, np.ndarray],
-    *,
-    arms: int = 1,
-    confidence: float,
-    power: float,
-) -> Power:
-    """A Power from (K,) results of `families.smallest_detectable_gain`; NaN = cannot be said.
-
-    Args:
-        smallest_gain: by number of seeds, that of the baseline first.
-    """
-    named = {
-        seeds: {
-            score_text({"score": score, "class": name}): None if np.isnan(gain) else float(gain)
-            for (score, name), gain in zip(score_names(classes), gains, strict=True)
-            if score
-        }
-        for seeds, gains in smallest_gain.items()
-    }
-    seeds = next(iter(named))
-    first = named.pop(seeds)
-    return Power(
-        seeds=seeds, arms=arms, confidence=confidence, power=power, smallest_gain=first, with_other_seeds=named
-    )
-
-
 # on disk
 
 
@@ -402,16 +309,16 @@ def write_counts(folder: Path, study: StudyCounts) -> None:
 
     Counts of arms that the study no longer has are removed.
     """
-    for path in sorted(set(folder.glob("*.npz")) - {folder / f"{arm.card.name}.npz" for arm in study.arms}):
+    for path in sorted(set(folder.glob("*.npz")) - {folder / f"{arm.metadata.name}.npz" for arm in study.arms}):
         path.unlink()
     for arm in study.arms:
         packed = io.BytesIO()
         np.savez_compressed(packed, counts=arm.counts, regions=arm.regions, false_alarms=arm.false_alarms)
-        write_bytes(folder / f"{arm.card.name}.npz", packed.getvalue())
+        write_bytes(folder / f"{arm.metadata.name}.npz", packed.getvalue())
     images = study.images
     listed = {"names": images.names, "groups": images.groups, "folds": images.folds, "keys": images.keys}
     write_json(folder / "images.json", listed)
-    write_json(folder / "study.json", study.card.model_dump(mode="json"))
+    write_json(folder / "study.json", study.metadata.model_dump(mode="json"))
 
 
 def read_counts(folder: Path) -> StudyCounts:
@@ -421,14 +328,14 @@ def read_counts(folder: Path) -> StudyCounts:
         DataError: a file is missing or damaged, or the files do not fit together; the message names the file.
     """
     try:
-        card = StudyCard.model_validate(_read_json(folder / "study.json"))
+        metadata = StudyMetadata.model_validate(_read_json(folder / "study.json"))
         images = _image_list(_read_json(folder / "images.json"), folder / "images.json")
     except ValidationError as problem:
         wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in problem.errors()[:3])
         raise DataError(f"{folder / 'study.json'}: {wrong}") from None
-    arms = tuple(_read_arm(folder / f"{arm.name}.npz", arm) for arm in card.arms)
+    arms = tuple(_read_arm(folder / f"{arm.name}.npz", arm) for arm in metadata.arms)
     try:
-        return StudyCounts(card, images, arms)
+        return StudyCounts(metadata, images, arms)
     except DataError as problem:
         raise DataError(f"{folder}: {problem}") from None
 
@@ -456,12 +363,12 @@ def _image_list(content: Any, path: Path) -> ImageList:
         raise DataError(f"{path}: lists names, groups, folds and keys were expected; write the counts again") from None
 
 
-def _read_arm(path: Path, card: ArmCard) -> ArmCounts:
+def _read_arm(path: Path, metadata: ArmMetadata) -> ArmCounts:
     try:
         with np.load(path, allow_pickle=False) as content:
-            return ArmCounts(card, content["counts"], content["regions"], content["false_alarms"])
+            return ArmCounts(metadata, content["counts"], content["regions"], content["false_alarms"])
     except FileNotFoundError:
-        raise DataError(f"{path}: missing; study.json names the arm {card.name}, its counts belong here") from None
+        raise DataError(f"{path}: missing; study.json names the arm {metadata.name}, its counts belong here") from None
     except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as problem:
         reason = str(problem).splitlines()[0]
         raise DataError(f"{path}: damaged ({reason}); copy or write it again") from None

@@ -14,19 +14,10 @@ from marsgen.scenes.classes import read_classes
 from marsgen.scenes.sources import open_scenes
 from segmenter.evaluation.reader import Evaluation
 from segmenter.results.arms import find_evaluations, flatten_settings
-from segmenter.results.counts import (
-    ArmCard,
-    Power,
-    ScoringSettings,
-    StudyCard,
-    StudyCounts,
-    TestPart,
-    arm_of_evaluations,
-    describe_power,
-    images_of_evaluations,
-)
-from segmenter.results.simultaneous import smallest_detectable_gain
-from segmenter.results.study_gallery import Gallery, study_gallery
+from segmenter.results.counts import StudyCounts, arm_of_evaluations, count_evaluations, images_of_evaluations
+from segmenter.results.metadata import ArmMetadata, Power
+from segmenter.results.page.gallery import Gallery, make_gallery
+from segmenter.results.statistics.power import describe_power, smallest_detectable_gain
 from segmenter.study.config import COPY_PASTE
 from segmenter.study.folder import Study, job_name, run_name
 from segmenter.study.jobs import read_cost
@@ -54,37 +45,23 @@ def collect_counts(study: Study) -> StudyCounts:
     """The raw counts of all finished runs, and their costs."""
     config = study.config
     evaluations = {arm: read_evaluations(study, arm) for arm in config.arms}
-    baseline = evaluations[config.baseline][0]
-    first = baseline[0].record
-    card = StudyCard(
+    return count_evaluations(
+        [(_describe_arm(study, arm), evaluations[arm]) for arm in config.arms],
         title=config.title,
         baseline=config.baseline,
-        classes=first["classes"],
-        test=TestPart(
-            location=first["data"]["location"],
-            fingerprint=first["data"]["fingerprint"],
-            part=first["part"],
-            images=sum(len(evaluation.names) for evaluation in baseline),
-        ),
-        scoring=ScoringSettings.model_validate(
-            {key: first["settings"][key] for key in ScoringSettings.model_fields if key in first["settings"]}
-        ),
         statistics=config.statistics,
-        arms=tuple(_describe_arm(study, arm) for arm in config.arms),
         curves=config.curves,
         power=Power.model_validate(json.loads((study.folder / "power.json").read_text(encoding="utf-8"))),
     )
-    arms = tuple(arm_of_evaluations(arm, evaluations[arm.name]) for arm in card.arms)
-    return StudyCounts(card, images_of_evaluations(baseline), arms)
 
 
-def _describe_arm(study: Study, arm: str) -> ArmCard:
+def _describe_arm(study: Study, arm: str) -> ArmMetadata:
     config, seeds = study.config, study.config.seeds_of(arm)
     runs = [[_read_cost(study, run_name(arm, seed, fold)) for fold in study.folds] for seed in seeds]
     generator_jobs, set_jobs = _jobs_behind(study, arm)
     made = [_read_cost(study, job) for job in (*generator_jobs, *set_jobs)]
     pseudo_labelled = [config.sets[name].teacher is not None for name in config.arms[arm].extra]
-    return ArmCard(
+    return ArmMetadata(
         name=arm,
         title=config.title_of(arm),
         baseline=None if arm == config.baseline else config.baseline_of(arm),
@@ -134,7 +111,7 @@ def draw_gallery(study: Study, counts: StudyCounts) -> Gallery:
         for arm in dict.fromkeys([config.baseline, *shown])
     }
     classes = None if study.classes is None else read_classes(Path(study.classes))
-    return study_gallery(counts, runs, open_scenes(study.test or study.data, classes=classes))
+    return make_gallery(counts, runs, open_scenes(study.test or study.data, classes=classes))
 
 
 def write_power(study: Study) -> None:

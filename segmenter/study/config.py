@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from marsgen.core.config import Config
 from marsgen.core.errors import nearest
 from segmenter.evaluation.config import EvaluateConfig
-from segmenter.results.counts import DoseCurve, StatisticsSettings
+from segmenter.results.metadata import DoseCurve, StatisticsSettings
 
 COPY_PASTE = "copy-paste"
 """the generator that needs no training"""

@@ -20,8 +20,8 @@ from marsgen.core.files import write_text
 from marsgen.core.process_group import ProcessGroup
 from marsgen.core.runs import Run
 from segmenter.results.counts import write_counts
-from segmenter.results.study_gallery import write_gallery
-from segmenter.results.study_page import report_study
+from segmenter.results.page.gallery import write_gallery
+from segmenter.results.report import report_study
 from segmenter.study.checks import check_data, check_settings
 from segmenter.study.collect import collect_counts, draw_gallery
 from segmenter.study.folder import Study

@@ -21,7 +21,9 @@ from marsgen.quality.score_text import number
 from marsgen.quality.scored_set import spaced
 from marsgen.scenes.confusion import confusion_matrix
 from marsgen.scenes.folder import SceneFolder
-from marsgen.synthesis.synthesize import SynthesizeConfig, synthesize
+from marsgen.synthesis.config import SynthesizeConfig
+from marsgen.synthesis.scene_maker import SceneMaker
+from marsgen.synthesis.synthesize import synthesize
 
 QUICK = ScoreConfig(max_samples=20, resamples=40, splits=3, pictures=3, copy_fraction=0.05)
 DATA = DataConfig()
@@ -64,7 +66,7 @@ def make(folder: Path, npz: Path, generator=CopyPaste, n: int = 24) -> Path:
     library = cut_regions(dataset.scenes, dataset.split.train, ["big_rock"], config.paste, dataset.survey.keys)
     data = {"location": str(npz), "fingerprint": dataset.scenes.fingerprint(), "classes": None}
     run = Run.start(folder, "marsgen synthesize", config, {"data": data}, without_effect=("batch_size",))
-    synthesize(config, run, dataset, library, generator(dataset.scenes.classes, 1))
+    synthesize(run, SceneMaker(config, dataset, library, generator(dataset.scenes.classes, 1)))
     return folder
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from marsgen.masks.paste import PasteConfig
+from marsgen.masks.config import PasteConfig
 from marsgen.masks.regions import RegionLibrary, cut_regions
 from marsgen.scenes.classes import ClassSet
 from marsgen.scenes.scene import SceneSource, scene_key

@@ -68,7 +68,7 @@ def test_real_regions_pass_the_bounds_that_they_gave():
     ids=["cracks", "large", "small"],
 )
 def test_every_proposal_is_a_valid_setting(maps):
-    from marsgen.masks.paste import PasteConfig
+    from marsgen.masks.config import PasteConfig
 
     found = infer_paste_settings(profile(maps))
     values = {name: value for name, (value, _) in found.items() if not (name == "max_angle" and value > 45)}

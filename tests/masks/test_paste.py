@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from marsgen.masks.paste import EditedMask, PasteConfig, Stamp, horizon_row, match_brightness, paste, shape_stamp
+from marsgen.masks.config import PasteConfig
+from marsgen.masks.paste import EditedMask, Stamp, match_brightness, paste, shape_stamp
+from marsgen.masks.perspective import horizon_row
 
 MEADOW, TREE, BOULDER, SKY = 7, 3, 200, 9
 CONFIG = PasteConfig()

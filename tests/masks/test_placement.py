@@ -1,4 +1,4 @@
-"""Places by odds: where a class occurs in real scenes, or where anything else says it should go."""
+"""Weighted scenes and places: those where a class occurs in real scenes, or any others."""
 
 import json
 
@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from marsgen.cleaning.survey import survey_scenes
-from marsgen.masks.paste import PasteConfig
-from marsgen.masks.placement import Placement, draw_from, learn_placement
+from marsgen.masks.config import PasteConfig
+from marsgen.masks.placement import PlacementPrior, draw_from, learn_placement
 from marsgen.masks.plan import edit_sample
 from marsgen.masks.regions import cut_regions
 
@@ -41,7 +41,7 @@ def library(lowland):
 
 
 @pytest.fixture(scope="module")
-def learned(lowland) -> Placement:
+def learned(lowland) -> PlacementPrior:
     return learn_placement(lowland, range(60), survey_scenes(lowland).pixels, ["boulder"])
 
 
@@ -92,7 +92,7 @@ def test_odds_elsewhere_than_one_corner_leave_only_that_corner(fields, boulders)
     odds[50:60, 60:80] = 1
     parents = np.zeros(24)
     parents[[12, 20]] = 1, 3
-    placement = Placement(parents, lambda scene, name: odds)
+    placement = PlacementPrior(parents, lambda scene, name: odds)
     library = cut_regions(fields, range(5), ["boulder"], CONFIG)  # whole ones: a cut one has to go to its border
     samples = [edit_sample(i, 0, fields, library, CONFIG, range(24), placement=placement) for i in range(60)]
     chosen = [s.parent_index for s in samples]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from marsgen.core.errors import DataError
-from marsgen.masks.paste import PasteConfig
+from marsgen.masks.config import PasteConfig
 from marsgen.masks.plan import edit_sample
 from marsgen.masks.regions import cut_regions
 from marsgen.scenes.scene import scene_key
@@ -45,7 +45,7 @@ def test_plans_stay_what_they_were(edit):
     digest = hashlib.blake2b(digest_size=8)
     for sample in samples:
         digest.update(json.dumps(sample.record()).encode() + sample.edited.labels.tobytes())
-    # written down before outlines were mixed and places had odds; a set made then can be gone on with
+    # written down once: a change of the plans shows here
     assert digest.hexdigest() == "db00fa957ec73eae"
     # pixels are rounded products of floats: another machine may differ in the last bit of some
     sums = [int(sample.edited.image.sum()) for sample in samples[:4]]
@@ -127,7 +127,6 @@ CHANGES = {
     "flip": 1.0,
     "max_angle": 30.0,
     "warp": 0.1,
-    "recombine": 1.0,
     "feather_px": 1.0,
     "match_brightness": 0.0,
     "match_seam": 0.0,
@@ -141,7 +140,7 @@ CHANGES = {
 
 
 def test_every_setting_is_listed_here():
-    # placement is not read by the plan: it says which Placement the plan is given
+    # placement is not read by the plan: it says which PlacementPrior the plan is given
     assert set(CHANGES) | {"max_parents", "placement"} == set(PasteConfig.model_fields)
 
 

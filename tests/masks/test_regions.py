@@ -5,7 +5,7 @@ import pytest
 from pydantic import ValidationError
 
 from marsgen.core.errors import DataError
-from marsgen.masks.paste import PasteConfig
+from marsgen.masks.config import PasteConfig
 from marsgen.masks.regions import cut_regions
 from marsgen.scenes.scene import scene_key
 

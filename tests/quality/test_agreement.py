@@ -1,10 +1,10 @@
-"""Agreement of a judge with what was asked for, counted by hand."""
+"""Agreement of a judge with the label map, counted by hand."""
 
 import numpy as np
 import pytest
 
 from marsgen.quality import agreement
-from marsgen.quality.agreement import agreement_counts, ignore_noisy, pixel_losses, usual_losses
+from marsgen.quality.agreement import agreement_counts, pixel_losses
 from marsgen.scenes.classes import ClassSet
 from marsgen.scenes.confusion import iou_per_class
 
@@ -79,22 +79,6 @@ def test_large_pictures_are_judged_a_few_at_a_time_with_the_same_result(monkeypa
     np.testing.assert_array_equal(agreement_counts(judge, images, indices), whole[0])
     np.testing.assert_array_equal(pixel_losses(judge, images, indices), whole[1])
     assert judge.calls == [2, 2, 1, 2, 2, 1]
-
-
-def test_usual_losses_are_means_over_the_pixels_of_all_pictures():
-    first = np.array([[1.0, 2.0]], np.float32), np.array([[0, 2]], np.uint8)
-    second = np.array([[4.0, 9.0, 6.0]], np.float32), np.array([[0, 255, 0]], np.uint8)
-    np.testing.assert_allclose(usual_losses([first, second], 3), [11 / 3, np.inf, 2])
-
-
-def test_pixels_far_above_the_usual_loss_of_their_class_become_ignored():
-    indices = np.array([[0, 0, 2, 2, 1, 255]], np.uint8)
-    losses = np.array([[1.2, 1.3, 1.3, 2.6, 80, 99]], np.float32)
-    usual = np.array([1.0, np.inf, 2.0])
-    np.testing.assert_array_equal(ignore_noisy(indices, losses, usual, 1.25), [[0, 255, 2, 255, 1, 255]])
-    where = np.array([[True, True, True, False, True, True]])
-    np.testing.assert_array_equal(ignore_noisy(indices, losses, usual, 1.25, where), [[0, 255, 2, 2, 1, 255]])
-    np.testing.assert_array_equal(indices, [[0, 0, 2, 2, 1, 255]])  # a new array
 
 
 def test_nothing_to_judge_is_no_error():

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from marsgen.core.errors import DataError
-from marsgen.masks.paste import Box
 from marsgen.quality.crops import crop_window, find_pasted, find_real
+from marsgen.scenes.geometry import Box
 from marsgen.scenes.scene import Scene, SceneSource
 from marsgen.scenes.sources import mars_classes
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from marsgen.masks.paste import Box
 from marsgen.quality.crops import RareRegion
 from marsgen.quality.duplicates import copy_bound, find_nearest
+from marsgen.scenes.geometry import Box
 
 INSIDE = (False, False, False, False)
 

@@ -1,4 +1,4 @@
-"""Selection: the bar, the tries, the best of them, and judges that must not judge."""
+"""Selection: the threshold, the tries, the best of them, and judges that are refused."""
 
 from dataclasses import dataclass
 
@@ -8,27 +8,24 @@ import pytest
 from marsgen.cleaning.dataset import open_dataset
 from marsgen.core.config import DataConfig, load_config
 from marsgen.core.errors import ConfigError, RunError
-from marsgen.core.files import plain
 from marsgen.quality.select import (
     SelectConfig,
+    SelectionCounts,
     Selector,
-    Tally,
     build_selector,
-    find_bar,
+    find_threshold,
     measure_agreement,
     open_fitting_judge,
-    real_losses,
 )
 
 
 @dataclass(eq=False)
 class Picture:
-    """A candidate of 8 x 8 pixels: asked for is a rock in the left half, and seen in the `seen` first columns."""
+    """A candidate of 8 x 8 pixels: a rock in the left half of the label map; the judge sees one where it is white."""
 
     image: np.ndarray
     indices: np.ndarray
     drawn: np.ndarray
-    inpainting_mask: np.ndarray
     pasted: tuple[str, ...] = ("big_rock",)
 
 
@@ -36,7 +33,7 @@ def painted(seen: int, width: int = 8) -> Picture:
     image, indices = np.zeros((8, width, 1), np.uint8), np.zeros((8, width), np.uint8)
     image[:, :seen] = 255
     indices[:, :4] = 3
-    return Picture(image, indices, np.ones((8, width), bool), np.ones((8, width), np.float32))
+    return Picture(image, indices, np.ones((8, width), bool))
 
 
 class GreyJudge:
@@ -67,12 +64,12 @@ def judge(dataset):
     return GreyJudge(dataset.scenes.classes)
 
 
-def selector(judge, bar, usual=None, **settings) -> Selector:
-    return Selector(SelectConfig(judge="x", min_agreement=0.5, **settings), judge, bar, usual)
+def selector(judge, threshold, **settings) -> Selector:
+    return Selector(SelectConfig(judge="x", min_agreement=0.5, **settings), judge, threshold)
 
 
 class Draws:
-    """Draws for slot s the candidates of rows[s], one attempt after the other, and notes what was asked of it."""
+    """Draws for slot s the candidates of rows[s], one attempt after the other, and records the calls."""
 
     def __init__(self, *rows: list[int]):
         self.rows, self.asked = rows, []
@@ -113,7 +110,7 @@ def test_soft_agreement_ranks_what_the_judge_never_calls_a_rock(judge):
 
 def test_only_samples_that_failed_are_drawn_again(judge):
     draws = Draws([4], [0, 1, 3], [0, 2])
-    choices = selector(judge, bar=0.5).choose(3, draws)
+    choices = selector(judge, threshold=0.5).choose(3, draws)
     assert draws.asked == [([0, 1, 2], 0), ([1, 2], 1), ([1], 2)]
     assert [(c.attempt, c.tried, c.passed) for c in choices] == [(0, 1, True), (2, 3, True), (1, 2, True)]
     assert [c.agreement["big_rock"] for c in choices] == [1.0, 0.75, 0.5]
@@ -122,91 +119,56 @@ def test_only_samples_that_failed_are_drawn_again(judge):
         "attempt": 2,
         "tried": 3,
         "kept": "passed",
-        "ignored_pixels": 0,
-        "ignored_fraction": {"big_rock": 0.0},
     }
 
 
 def test_the_best_is_kept_where_none_passes_and_the_first_of_two_equals(judge):
-    choices = selector(judge, bar=0.9, tries=4).choose(2, Draws([0, 2, 1, 2], [0, 0, 0, 3]))
+    choices = selector(judge, threshold=0.9, tries=4).choose(2, Draws([0, 2, 1, 2], [0, 0, 0, 3]))
     assert [(c.attempt, c.record()["kept"]) for c in choices] == [(1, "best of 4"), (3, "best of 4")]
     assert (choices[0].candidate.image[0, :, 0] == 255).sum() == 2
 
 
-def test_every_pasted_class_has_to_reach_the_bar(judge):
+def test_every_pasted_class_has_to_reach_the_threshold(judge):
     picture = painted(4)
     picture.indices[:, 6:], picture.pasted = 2, ("big_rock", "sand")  # sand is asked for, and soil is seen there
-    choices = selector(judge, bar=0.1, tries=1).choose(1, lambda slots, attempt: [picture])
+    choices = selector(judge, threshold=0.1, tries=1).choose(1, lambda slots, attempt: [picture])
     assert choices[0].agreement == {"big_rock": 1.0, "sand": 0.0}
     assert not choices[0].passed
 
 
-def test_without_a_bar_the_first_candidate_passes(judge):
-    assert [c.attempt for c in selector(judge, bar=None).choose(2, Draws([0], [4]))] == [0, 0]
+# the threshold
 
 
-def test_noisy_pixels_become_ignored_where_something_was_drawn_only(judge):
-    picture = painted(3)
-    picture.inpainting_mask[:4] = 0
-    usual = np.array([0.5, 0.5, 0.5, 0.5])
-    choice = selector(judge, bar=0.0, usual=usual, ignore_above=1.25).choose(1, lambda *_: [picture])[0]
-    # asked for columns 0..3, seen in 0..2: the fourth column loses far too much
-    wanted = picture.indices.copy()
-    wanted[4:, 3] = 255
-    np.testing.assert_array_equal(choice.indices, wanted)
-    assert choice.record()["ignored_pixels"] == 4
-    assert choice.record()["ignored_fraction"] == {"big_rock": 4 / 32}
-    assert (picture.indices == 255).sum() == 0
-
-
-# the bar
-
-
-def test_the_bar_is_what_the_share_to_keep_reaches():
+def test_the_threshold_is_what_the_fraction_to_keep_reaches():
     scores = [0.1, 0.5, 0.3, 0.9, 0.7]
-    assert [find_bar(scores, keep) for keep in (0.2, 0.4, 0.6, 0.8, 0.81)] == [0.9, 0.7, 0.5, 0.3, 0.1]
-    assert find_bar(list(range(30)), 0.1) == 27  # three of thirty, though 0.1 * 30 > 3
+    assert [find_threshold(scores, keep) for keep in (0.2, 0.4, 0.6, 0.8, 0.81)] == [0.9, 0.7, 0.5, 0.3, 0.1]
+    assert find_threshold(list(range(30)), 0.1) == 27  # three of thirty, though 0.1 * 30 > 3
 
 
 @pytest.mark.parametrize("keep", [0.05, 0.3, 0.8, 0.95])
 def test_at_least_the_share_to_keep_passes_and_ties_are_kept(keep):
     scores = np.random.default_rng(0).integers(1, 12, 128) / 12
-    bar = find_bar(scores.tolist(), keep)
-    assert (scores >= bar).mean() >= keep
-    assert (scores > bar).mean() < keep
+    threshold = find_threshold(scores.tolist(), keep)
+    assert (scores >= threshold).mean() >= keep
+    assert (scores > threshold).mean() < keep
 
 
-def test_keep_sets_the_bar_by_a_pilot_and_min_agreement_needs_none(judge, dataset):
+def test_keep_sets_the_threshold_by_a_pilot_and_min_agreement_needs_none(judge):
     pilot = [[painted(4), painted(3)], [painted(2), painted(1)]]
-    assert build_selector(SelectConfig(judge="x", keep=0.5), judge, dataset, pilot).bar == 0.75
-    fixed = build_selector(SelectConfig(judge="x", min_agreement=0.3), judge, dataset, iter(refuse_to_draw, None))
-    assert (fixed.bar, fixed.usual) == (0.3, None)
+    assert build_selector(SelectConfig(judge="x", keep=0.5), judge, pilot).threshold == 0.75
+    fixed = build_selector(SelectConfig(judge="x", min_agreement=0.3), judge, iter(refuse_to_draw, None))
+    assert fixed.threshold == 0.3
 
 
 def refuse_to_draw():
     raise AssertionError("a pilot was drawn that nobody needs")
 
 
-def test_a_judge_that_sees_nothing_cannot_choose_the_best(judge, dataset):
+def test_a_judge_that_sees_nothing_cannot_choose_the_best(judge):
     pilot = [[painted(seen) for seen in (0, 0, 0, 1, 4)]]
     with pytest.raises(RunError, match=r"finds nothing of what was pasted in 60% .*--keep 0\.4 or less, .*soft=true"):
-        build_selector(SelectConfig(judge="x", keep=0.8), judge, dataset, pilot)
-    assert build_selector(SelectConfig(judge="x", keep=0.4), judge, dataset, pilot).bar == 0.25
-
-
-def test_usual_losses_come_from_real_scenes_of_the_train_part(judge, dataset):
-    usual = real_losses(judge, dataset)
-    totals, counts = np.zeros(4), np.zeros(4)
-    for scene in (dataset.scenes[i] for i in dataset.split.train):
-        losses = -np.log(np.maximum(judge.probs(scene.image[None])[0], np.finfo(np.float32).tiny))
-        for index in range(4):
-            totals[index] += losses[index][scene.indices == index].sum(dtype=np.float64)
-            counts[index] += (scene.indices == index).sum()
-    np.testing.assert_allclose(usual, totals / counts, rtol=1e-5)
-    config = SelectConfig(judge="x", ignore_above=1.25)
-    selector = build_selector(config, judge, dataset, iter(refuse_to_draw, None))
-    assert selector.bar is None
-    np.testing.assert_array_equal(selector.usual, usual)
+        build_selector(SelectConfig(judge="x", keep=0.8), judge, pilot)
+    assert build_selector(SelectConfig(judge="x", keep=0.4), judge, pilot).threshold == 0.25
 
 
 # what is refused
@@ -215,11 +177,10 @@ def test_usual_losses_come_from_real_scenes_of_the_train_part(judge, dataset):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (["keep=0.8", "min_agreement=0.3", "judge=x"], "two ways to set one bar; give one"),
+        (["keep=0.8", "min_agreement=0.3", "judge=x"], "both set the threshold; give one"),
         (["keep=0.8"], "name a run of `segmenter train` with --judge"),
         (["min_agreement=0.3"], "name a run of `segmenter train` with --judge"),
-        (["ignore_above=1.25"], "name a run of `segmenter train` with --judge"),
-        (["judge=x"], "nothing to decide; add --keep 0.8, --min-agreement 0.3"),
+        (["judge=x"], "a judge without a threshold; add --keep 0.8 or --min-agreement 0.3"),
         (["judge=x", "keep=80"], "less than 1"),
     ],
 )
@@ -234,29 +195,21 @@ def test_no_judge_is_opened_unless_one_is_named(dataset, tmp_path):
         open_fitting_judge(SelectConfig(judge=str(tmp_path), keep=0.5), dataset)
 
 
-def test_the_recipe_names_the_judge_by_its_weights_and_the_rule_not_the_bar(judge):
+def test_the_recipe_names_the_judge_by_its_weights_and_the_rule_not_the_threshold(judge):
     here, there = (
-        Selector(SelectConfig(judge=where, keep=0.8), judge, bar, None) for where, bar in (("a", 0.3), ("b", 0.4))
+        Selector(SelectConfig(judge=where, keep=0.8), judge, threshold) for where, threshold in (("a", 0.3), ("b", 0.4))
     )
     assert here.recipe() == there.recipe()
     assert here.recipe()["judge"] == "a" * 16
-    assert here.recipe() != Selector(SelectConfig(judge="a", keep=0.7), judge, 0.3, None).recipe()
+    assert here.recipe() != Selector(SelectConfig(judge="a", keep=0.7), judge, 0.3).recipe()
 
 
-def test_the_summary_says_what_was_kept_dropped_and_ignored(judge):
-    tally = Tally()
-    for tried, kept, ignored, share in ((1, "passed", 5, 0.25), (3, "passed", 0, 0.0), (8, "best of 8", 9, 0.5)):
-        tally.add({"tried": tried, "kept": kept, "ignored_pixels": ignored, "ignored_fraction": {"big_rock": share}})
-    said = {
+def test_the_summary_says_what_was_kept_and_dropped(judge):
+    counts = SelectionCounts()
+    for tried, kept in ((1, "passed"), (3, "passed"), (8, "best of 8")):
+        counts.add({"tried": tried, "kept": kept})
+    assert counts.describe(selector(judge, threshold=0.31)) == {
         "kept": "3 of 12 candidates",
         "dropped": "9 (agreement below 0.31)",
-        "below the bar": "1 (best of 8)",
+        "below the threshold": "1 (best of 8)",
     }
-    assert tally.describe(selector(judge, bar=0.31)) == said
-    noisy = selector(judge, 0.31, np.zeros(4), ignore_above=2.0)
-    assert tally.describe(noisy) == {**said, "ignored": "14 px (25% of big_rock)"}
-
-
-def test_a_class_that_no_real_scene_shows_has_no_usual_loss(judge):
-    usual = selector(judge, 0.5, np.array([1.0, np.inf, 0.5, 2.0])).record()["usual_losses"]
-    assert plain(usual) == {"soil": 1.0, "bedrock": None, "sand": 0.5, "big_rock": 2.0}

@@ -6,27 +6,21 @@ from typing import Any
 import numpy as np
 from painted_runs import CLASSES
 
-from segmenter.results.counts import (
-    SEED_REGION,
-    ArmCard,
-    ArmCounts,
-    ImageList,
-    StudyCard,
-    StudyCounts,
-)
+from segmenter.results.counts import SEED_REGION, ArmCounts, ImageList, StudyCounts
+from segmenter.results.metadata import ArmMetadata, StudyMetadata
 
 ROCK = 2
 
 
-def paint_arm(card: ArmCard, skill: float, images: int, false_px: float = 10, seed: int = 0) -> ArmCounts:
+def paint_arm(metadata: ArmMetadata, skill: float, images: int, false_px: float = 10, seed: int = 0) -> ArmCounts:
     """An arm that sees each rock with probability `skill`; the rocks are the same whatever the arm."""
     truth = np.random.default_rng(7)
     soil, bedrock = truth.integers(300, 900, images), truth.integers(200, 800, images)
     area = np.where(truth.random(images) < 0.7, np.exp(truth.uniform(np.log(20), np.log(600), images)), 0).astype(int)
     foot = truth.integers(5, 60, images)
-    counts = np.zeros((len(card.seeds), images, 3, 3), np.int64)
+    counts = np.zeros((len(metadata.seeds), images, 3, 3), np.int64)
     regions, alarms = [], []
-    for s, of_seed in enumerate(card.seeds):
+    for s, of_seed in enumerate(metadata.seeds):
         rng = np.random.default_rng([seed, of_seed, int(1000 * skill)])
         chance = np.clip(skill + 0.12 * (np.log(area + 1) - 5), 0.02, 0.98)
         hit = np.where(np.random.default_rng(of_seed).random(images) < chance, (0.9 * area).astype(int), area // 10)
@@ -43,12 +37,12 @@ def paint_arm(card: ArmCard, skill: float, images: int, false_px: float = 10, se
         false["image"], false["class_index"], false["seed_index"] = rng.integers(0, images, len(false)), ROCK, s
         alarms.append(false)
     return ArmCounts(
-        card, counts.astype(np.min_scalar_type(counts.max())), np.concatenate(regions), np.concatenate(alarms)
+        metadata, counts.astype(np.min_scalar_type(counts.max())), np.concatenate(regions), np.concatenate(alarms)
     )
 
 
 def study_of(arms: Sequence[ArmCounts], baseline: str, images: ImageList | None = None, **more: Any) -> StudyCounts:
-    """A study of these arms; `more` are fields of StudyCard."""
+    """A study of these arms; `more` are fields of StudyMetadata."""
     number = arms[0].counts.shape[1]
     names = tuple(f"scene{i}" for i in range(number))
     images = images or ImageList(names, None, None, tuple(f"{i:016x}" for i in range(number)))
@@ -59,10 +53,10 @@ def study_of(arms: Sequence[ArmCounts], baseline: str, images: ImageList | None 
         "test": {"location": "test.npz", "fingerprint": "f" * 16, "part": "all", "images": number},
         "scoring": {"found_fraction": 0.25, "min_region_px": 16, "flip": False},
         "statistics": {"resamples": 400},
-        "arms": [arm.card.model_dump() for arm in arms],
+        "arms": [arm.metadata.model_dump() for arm in arms],
         **more,
     }
-    return StudyCounts(StudyCard.model_validate(fields), images, tuple(arms))
+    return StudyCounts(StudyMetadata.model_validate(fields), images, tuple(arms))
 
 
 def paint_study(
@@ -71,7 +65,7 @@ def paint_study(
     """Arms by name: (baseline, skill); the first one is the study's baseline."""
     arms = []
     for name, (baseline, skill) in skills.items():
-        card = ArmCard(
+        metadata = ArmMetadata(
             name=name,
             title=name.replace("-", " "),
             baseline=baseline,
@@ -81,5 +75,37 @@ def paint_study(
             peak_memory_mb=(900.0,) * seeds,
             set_minutes=None if baseline is None else 1.5,
         )
-        arms.append(paint_arm(card, skill, images))
+        arms.append(paint_arm(metadata, skill, images))
     return study_of(arms, next(iter(skills)), **more)
+
+
+def draw_sums(
+    rng: np.random.Generator,
+    ious: Sequence[float | np.ndarray],
+    seeds: int,
+    *,
+    studies: int = 1,
+    seed_sd: float = 0.03,
+    own: float = 0.1,
+) -> list[np.ndarray]:
+    """(seeds, 80, 5, studies) sums of arms with these true IoUs, on the same rocks.
+
+    `own` is how far an arm goes its own way with an image, whatever the seed; each seed goes as far again.
+    """
+    area = rng.integers(20, 200, (80, studies)) * (rng.random((80, studies)) < 0.5)
+    arms = []
+    for iou in ious:
+        share = iou + rng.uniform(-own, own, (80, studies)) + rng.uniform(-own, own, (seeds, 80, studies))
+        share = share + seed_sd * rng.standard_normal((seeds, 1, studies))
+        sums = np.zeros((seeds, 80, 5, studies))
+        sums[:, :, 0], sums[:, :, 1], sums[:, :, 2] = area * share, area, area * share  # false pixels are none
+        arms.append(sums)
+    return arms
+
+
+def shifted_sums(hits: list[float], images: int = 4) -> np.ndarray:
+    """Sums of seeds that hit so many of 100 pixels in every image: nothing varies but the seeds."""
+    sums = np.zeros((len(hits), images, 5, 2))
+    sums[:, :, 1:3] = 100
+    sums[:, :, 0] = np.array(hits)[:, None, None]
+    return sums

@@ -181,6 +181,6 @@ def test_a_zoomed_variation_shows_a_window_of_its_parent_with_the_class_in_it(he
 
 def test_zoom_without_variation_is_refused(here, capsys):
     zoomed = ["marsgen", "synthesize", "--set", "zoom=[1,2]", "--out", "nothing"]
-    assert "zoom is set, but mode is region; only variation enlarges anything" in refused(capsys, *zoomed)
+    assert "zoom is set, but mode is region; only mode variation enlarges scenes" in refused(capsys, *zoomed)
     shrunk = ["marsgen", "synthesize", "--mode", "variation", "--set", "zoom=[0.5,2]", "--out", "nothing"]
     assert "expected 1 <= smallest <= largest" in refused(capsys, *shrunk)

@@ -11,11 +11,13 @@ from marsgen.core.config import DataConfig
 from marsgen.core.errors import ConfigError, RunError
 from marsgen.core.runs import Run
 from marsgen.generators.copy_paste import CopyPaste
-from marsgen.masks.paste import PasteConfig
+from marsgen.masks.config import PasteConfig
 from marsgen.masks.plan import edit_sample
 from marsgen.masks.regions import cut_regions
+from marsgen.synthesis.config import SynthesizeConfig
 from marsgen.synthesis.focus import find_placement, focus_placement, open_focus
-from marsgen.synthesis.synthesize import SynthesizeConfig, synthesize
+from marsgen.synthesis.scene_maker import SceneMaker
+from marsgen.synthesis.synthesize import synthesize
 
 FOCUS = PasteConfig(placement="focus", regions_per_scene=(1, 1))
 
@@ -67,7 +69,7 @@ def placement(dataset, judge):
     return focus_placement(judge, dataset)
 
 
-def test_odds_of_a_parent_are_its_mean_loss(dataset, placement):
+def test_the_weight_of_a_parent_is_its_mean_loss(dataset, placement):
     scene = dataset.scenes[dataset.split.train[0]]
     labelled = scene.indices != 255
     loss = np.where(np.arange(scene.labels.shape[1]) < scene.labels.shape[1] // 2, -np.log(0.25), -np.log(0.97))
@@ -102,7 +104,7 @@ def test_the_folder_says_who_pointed_the_way(dataset, library, judge, placement,
         config = SynthesizeConfig(n=16, classes=("big_rock",), paste=FOCUS)
         run = Run.start(tmp_path / folder, "marsgen synthesize", config, {})
         drawer = CopyPaste(dataset.scenes.classes, dataset.scenes.channels)
-        synthesize(config, run, dataset, library, drawer, placement=placed)
+        synthesize(run, SceneMaker(config, dataset, library, drawer, placement=placed))
         return json.loads((run.folder / "synth.json").read_text())
 
     other = LeftBlind(dataset, [])
@@ -122,7 +124,7 @@ def test_what_a_config_asks_for_is_what_is_placed(dataset, judge):
 
 def test_a_focus_that_cannot_be_is_said_in_words(dataset, judge, monkeypatch, tmp_path):
     assert open_focus(None, PasteConfig(), dataset) is None
-    with pytest.raises(ConfigError, match="placement is focus, but on what"):
+    with pytest.raises(ConfigError, match="placement is focus, but --focus is missing"):
         open_focus(None, FOCUS, dataset)
     with pytest.raises(ConfigError, match="--focus somewhere beside paste.placement class"):
         open_focus("somewhere", PasteConfig(placement="class"), dataset)

@@ -15,8 +15,10 @@ from marsgen.core.config import DataConfig
 from marsgen.core.runs import Run
 from marsgen.masks.regions import cut_regions
 from marsgen.quality.select import SelectConfig, build_selector
-from marsgen.scenes.folder import SceneFolder
-from marsgen.synthesis.synthesize import CHUNK, SceneMaker, SynthesizeConfig, class_names, pilot, synthesize
+from marsgen.synthesis.config import CHUNK, SynthesizeConfig
+from marsgen.synthesis.inputs import class_names
+from marsgen.synthesis.scene_maker import SceneMaker, pilot
+from marsgen.synthesis.synthesize import synthesize
 
 N = 20
 
@@ -84,14 +86,15 @@ def fill(dataset, library):
         selector = None
         if select:
             first = pilot(SceneMaker(config, dataset, library, coin))
-            selector = build_selector(config.select, WhiteJudge(dataset.scenes.classes), dataset, first)
+            selector = build_selector(config.select, WhiteJudge(dataset.scenes.classes), first)
         barrier = Barrier(processes, timeout=60)
 
         def work(number: int) -> None:
             alike = {"without_effect": ("batch_size",), "writes": number == 0}
             run = Run.start(folder, "marsgen synthesize", config, {}, **alike)
             barrier.wait()
-            synthesize(config, run, dataset, library, coin, Member(number, processes, barrier), selector)
+            maker = SceneMaker(config, dataset, library, coin, selector)
+            synthesize(run, maker, Member(number, processes, barrier))
 
         with ThreadPoolExecutor(processes) as pool:
             list(pool.map(work, range(processes)))
@@ -100,7 +103,7 @@ def fill(dataset, library):
     return fill
 
 
-SELECT = {"judge": "white", "min_agreement": 0.3, "tries": 4, "ignore_above": 1.25}
+SELECT = {"judge": "white", "min_agreement": 0.3, "tries": 4}
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +125,7 @@ def manifest(folder: Path) -> list[dict]:
 
 
 def test_a_candidate_that_passes_at_once_is_the_sample_of_an_unselected_set(plain, fill, tmp_path):
-    chosen = fill(tmp_path / "chosen", {**SELECT, "ignore_above": None})
+    chosen = fill(tmp_path / "chosen", SELECT)
     pairs = list(zip(manifest(chosen), manifest(plain), strict=True))
     at_once = [line for line, _ in pairs if line["selection"]["attempt"] == 0]
     assert 3 < len(at_once) < N
@@ -157,9 +160,6 @@ def test_the_summary_counts_the_candidates_of_the_manifest(selected):
     said = json.loads((selected / "DONE").read_text())["selection"]
     assert said["kept"] == f"{N} of {tried} candidates"
     assert said["dropped"] == f"{tried - N} (agreement below 0.3)"
-    lost = np.mean([selection["ignored_fraction"]["big_rock"] for selection in selections])
-    ignored = sum(selection["ignored_pixels"] for selection in selections)
-    assert said["ignored"] == f"{ignored} px ({lost:.0%} of big_rock)"
 
 
 def test_any_batch_size_gives_the_same_bytes(fill, selected, tmp_path):
@@ -192,29 +192,12 @@ def test_an_interrupted_set_goes_on_to_the_same_bytes(fill, dataset, selected, t
     assert content(fill(tmp_path / "cut", SELECT)) == content(selected)
 
 
-def test_ignored_pixels_were_drawn_and_nothing_else_changes(fill, selected, dataset, library, tmp_path):
-    untouched = fill(tmp_path / "untouched", {**SELECT, "ignore_above": None})
-    config = SynthesizeConfig.model_validate({"n": N, "classes": ["big_rock"]})
-    maker = SceneMaker(config, dataset, library, Coin(dataset.scenes.classes))
-    ignored = 0
-    for line, scene, before in zip(manifest(selected), SceneFolder(selected), SceneFolder(untouched), strict=True):
-        np.testing.assert_array_equal(scene.image, before.image)
-        changed = scene.labels != before.labels
-        assert (scene.labels[changed] == scene.classes.ignored).all()
-        assert changed.sum() == line["selection"]["ignored_pixels"]
-        inpainting_mask = maker.draft(line["index"], line["selection"]["attempt"]).inpainting_mask
-        assert not changed[inpainting_mask == 0].any()
-        ignored += changed.sum()
-    assert ignored > 100
-
-
 def test_the_head_says_who_judged_and_what_the_judge_has_seen(fill, selected, plain, tmp_path):
     heads = {f: json.loads((f / "synth.json").read_text()) for f in (selected, plain)}
     assert set(heads[selected]["trained_on"]) - set(heads[plain]["trained_on"]) == {"d" * 16}
     assert heads[plain]["selection"] is None
     assert heads[selected]["selection"]["judge"] == "e" * 16
-    assert heads[selected]["selection"]["bar"] == 0.3
-    assert set(heads[selected]["selection"]["usual_losses"]) == {"soil", "bedrock", "sand", "big_rock"}
+    assert heads[selected]["selection"]["threshold"] == 0.3
     again = fill(tmp_path / "seed1", {**SELECT, "judge": "another name"}, seed=1, n=4)
     other = fill(tmp_path / "lower", {**SELECT, "min_agreement": 0.2}, n=4)
     recipes = [json.loads((f / "synth.json").read_text())["recipe"] for f in (selected, again, other, plain)]
@@ -222,11 +205,11 @@ def test_the_head_says_who_judged_and_what_the_judge_has_seen(fill, selected, pl
     assert len(set(recipes)) == 3
 
 
-def test_the_bar_of_keep_is_that_of_the_first_candidates_whatever_n(fill, dataset, library, tmp_path):
-    bars = []
+def test_the_threshold_of_keep_is_that_of_the_first_candidates_whatever_n(fill, dataset, library, tmp_path):
+    thresholds = []
     for n in (3, 20):
         folder = fill(tmp_path / str(n), {"judge": "white", "keep": 0.3, "tries": 1}, n=n)
-        bars.append(json.loads((folder / "synth.json").read_text())["selection"]["bar"])
+        thresholds.append(json.loads((folder / "synth.json").read_text())["selection"]["threshold"])
     config = SynthesizeConfig(classes=("big_rock",), select=SelectConfig(judge="white", keep=0.3))
     maker = SceneMaker(config, dataset, library, Coin(dataset.scenes.classes))
     shares = []
@@ -236,7 +219,9 @@ def test_the_bar_of_keep_is_that_of_the_first_candidates_whatever_n(fill, datase
             white = draft.drawn & (draft.image[..., 0] == 255) & (draft.indices != 255)
             shares.append((rock & white).sum() / (rock | white).sum())
     assert len(shares) == 128
-    assert bars[0] == bars[1] == pytest.approx(sorted(shares, reverse=True)[38], abs=1e-4)  # 39 of 128 are 30 %
+    assert (
+        thresholds[0] == thresholds[1] == pytest.approx(sorted(shares, reverse=True)[38], abs=1e-4)
+    )  # 39 of 128 are 30 %
 
 
 def test_failing_samples_alone_are_drawn_again(fill, dataset, selected, tmp_path):
@@ -307,8 +292,8 @@ def test_a_judge_that_sees_soil_everywhere_is_refused_before_anything_is_written
     ("more", "message"),
     [
         (["--keep", "0.8"], "name a run of `segmenter train` with --judge"),
-        (["--judge", "x", "--keep", "0.8", "--min-agreement", "0.3"], "two ways to set one bar"),
-        (["--judge", "x"], "nothing to decide"),
+        (["--judge", "x", "--keep", "0.8", "--min-agreement", "0.3"], "both set the threshold"),
+        (["--judge", "x"], "a judge without a threshold"),
         (["--judge", "x", "--keep", "0.8"], "x: no segmenter here; expected a finished run of `segmenter train`"),
     ],
 )

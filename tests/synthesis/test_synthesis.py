@@ -21,20 +21,16 @@ from marsgen.generators import DrawRequest
 from marsgen.generators.copy_paste import CopyPaste
 from marsgen.masks.regions import cut_regions
 from marsgen.scenes.folder import SceneFolder
-from marsgen.synthesis import synthesize as synthesis
-from marsgen.synthesis.synthesize import (
-    CHUNK,
-    SynthesizeConfig,
-    Window,
-    class_names,
-    soft_inpainting_mask,
-    synthesize,
-    windows_around,
-)
+from marsgen.scenes.geometry import Box
+from marsgen.synthesis.config import CHUNK, SynthesizeConfig
+from marsgen.synthesis.inputs import class_names
+from marsgen.synthesis.scene_maker import SceneMaker
+from marsgen.synthesis.synthesize import _helper_threads, synthesize
+from marsgen.synthesis.windows import soft_inpainting_mask, windows_around
 
 
 class Inverter:
-    """A generator whose work is easy to see: it inverts the inpainting mask and adds a grey that depends on the seed."""
+    """A generator that inverts the inpainting mask and adds a grey value that depends on the seed."""
 
     name, fingerprint, trained_on = "inverter", "0" * 16, ("f" * 16,)
 
@@ -63,7 +59,7 @@ def fill(folder: Path, dataset, **settings) -> Path:
     config = SynthesizeConfig.model_validate({"n": 20, "classes": ["big_rock"], **settings})
     library = cut(dataset, config)
     run = Run.start(folder, "marsgen synthesize", config, {}, without_effect=("batch_size",))
-    synthesize(config, run, dataset, library, Inverter(dataset.scenes.classes))
+    synthesize(run, SceneMaker(config, dataset, library, Inverter(dataset.scenes.classes)))
     return folder
 
 
@@ -98,7 +94,7 @@ def test_another_seed_gives_other_samples(dataset, twenty, tmp_path):
     assert same == []
 
 
-def test_region_mode_keeps_every_real_pixel_outside_the_hole(dataset, twenty):
+def test_region_mode_keeps_every_real_pixel_outside_the_inpainting_mask(dataset, twenty):
     made, records = SceneFolder(twenty), manifest(twenty)
     real = {scene.name: scene for scene in dataset.scenes}
     drawn = 0
@@ -156,7 +152,7 @@ def test_an_interrupted_set_goes_on_to_the_same_bytes(dataset, twenty, tmp_path)
     run.close()
     again = Run.start(tmp_path / "cut", "marsgen synthesize", config, {}, without_effect=("batch_size",))
     generator = Inverter(dataset.scenes.classes)
-    synthesize(config, again, dataset, cut(dataset, config), generator)
+    synthesize(again, SceneMaker(config, dataset, cut(dataset, config), generator))
     assert sum(shape[0] for shape in generator.shapes) < 2 * CHUNK * 2  # the finished chunk was not drawn again
     assert content(tmp_path / "cut") == content(twenty)
     assert not list((tmp_path / "cut").rglob(".*.partial"))
@@ -185,7 +181,7 @@ def test_classes_that_cannot_be_pasted_are_named(dataset, tmp_path):
         fill(tmp_path / "a", dataset, classes=["unicorn"])
 
 
-def test_a_soft_hole_is_one_inside_and_fades_outside():
+def test_a_soft_inpainting_mask_is_one_inside_and_fades_outside():
     changed = np.zeros((40, 40), bool)
     changed[10:20, 10:20] = True
     inpainting_mask = soft_inpainting_mask(changed, 3.0)
@@ -199,9 +195,9 @@ def test_windows_hold_their_patches_and_stay_in_the_image():
     inside[0:10, 0:10] = True
     inside[50:64, 100:128] = True
     windows = windows_around(inside, context_px=8)
-    assert windows == [Window(0, 0, 32, 32), Window(32, 64, 64, 128)]
+    assert windows == [Box(0, 0, 32, 32), Box(32, 64, 64, 128)]
     inside[5:60, 5:110] = True  # now one patch fills the image
-    assert windows_around(inside, context_px=8) == [Window(0, 0, 64, 128)]
+    assert windows_around(inside, context_px=8) == [Box(0, 0, 64, 128)]
 
 
 def test_windows_that_would_overlap_become_one():
@@ -231,7 +227,7 @@ def test_copy_paste_leaves_the_composites_alone(dataset):
 def test_small_pictures_have_one_helper_and_large_ones_two(monkeypatch: pytest.MonkeyPatch):
     """Two threads that write small pictures get in each other's way; a large one is worth compressing in a second."""
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
-    assert [synthesis._helpers(shape) for shape in ((64, 128), (256, 512), None)] == [1, 2, 2]
+    assert [_helper_threads(shape) for shape in ((64, 128), (256, 512), None)] == [1, 2, 2]
 
 
 @pytest.mark.parametrize("threads", [1, 2])
@@ -240,8 +236,8 @@ def test_a_process_held_to_one_thread_starts_no_other(
 ):
     """With OMP_NUM_THREADS=1 everything is done in one thread; whoever does it, the bytes are the same."""
     doers = set()
-    write = synthesis.SceneMaker.write
-    monkeypatch.setattr(synthesis.SceneMaker, "write", lambda *all: (doers.add(threading.get_ident()), write(*all))[1])
+    write = SceneMaker.write
+    monkeypatch.setattr(SceneMaker, "write", lambda *all: (doers.add(threading.get_ident()), write(*all))[1])
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     again = content(fill(tmp_path / "again", dataset))

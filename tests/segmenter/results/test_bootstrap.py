@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from marsgen.scenes.confusion import iou_per_class, mean_iou
-from segmenter.results.bootstrap import gain_intervals, resample_arms, score_intervals, score_sums, unit_sums
+from segmenter.results.statistics.bootstrap import gain_intervals, resample_arms, score_intervals, score_sums, unit_sums
 
 ROCK = 1
 MEAN = 2

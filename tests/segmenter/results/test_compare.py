@@ -2,18 +2,22 @@
 
 import csv
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
-import yaml
 from painted_runs import ArrayScenes, evaluate_run, paint_labels, read_json, write_run
 
 from marsgen.core.errors import DataError, RunError
 from marsgen.scenes.classes import ClassSet
 from marsgen.scenes.confusion import iou_per_class
-from segmenter.results.compare import CompareConfig, compare, compare_runs
-from segmenter.results.gain_tables import comparison_lines, explain_verdict, gain_rows, verdict
+from segmenter.results.arms import Arm, count_arms, file_names
+from segmenter.results.compare import CompareConfig, compare, open_arms
+from segmenter.results.counts import write_counts
+from segmenter.results.gains import Gain
+from segmenter.results.report import report_study
+from segmenter.results.summary import StudyResults, summarise
 from segmenter.training.extras import describe_extra
 
 COPY_PASTE = {"location": "outputs/cp", "fingerprint": "c" * 16, "generator": "copy-paste", "mode": "region", "n": 50}
@@ -39,8 +43,20 @@ def runs(tmp_path_factory: pytest.TempPathFactory, source: ArrayScenes) -> dict[
     return folders
 
 
+def arms_of(folders: Sequence[Path], config: CompareConfig = FAST) -> list[Arm]:
+    return open_arms(folders, config)
+
+
+def results_of(folders: Sequence[Path]) -> StudyResults:
+    return summarise(count_arms(arms_of(folders), FAST))
+
+
+def gain_of(results: StudyResults, score: str, name: str = "", arm: str = "+ copy-paste") -> Gain:
+    return next(row for row in results.gains if (row.score, row.class_name, row.title) == (score, name, arm))
+
+
 def row_of(rows: list[dict], score: str, name: str = "", arm: str = "+ copy-paste") -> dict:
-    return next(r for r in rows if (r["score"], r["class"], r["arm"]) == (score, name, arm))
+    return next(r for r in rows if (r["score"], r["class_name"] or "", r["title"]) == (score, name, arm))
 
 
 # arms and gains
@@ -48,84 +64,83 @@ def row_of(rows: list[dict], score: str, name: str = "", arm: str = "+ copy-past
 
 def test_runs_become_arms_by_recipe_whatever_their_order(runs: dict[str, list[Path]]):
     shuffled = [runs["real"][2], runs["copy"][1], runs["pix"][0], runs["copy"][0], *runs["real"][:2], runs["copy"][2]]
-    comparison = compare_runs(shuffled, FAST)
-    assert [arm.label for arm in comparison.arms] == ["real only", "+ copy-paste", "+ pix2pix (region)"]
-    assert [arm.seeds for arm in comparison.arms] == [(0, 1, 2), (0, 1, 2), (0,)]
-    assert [gain.paired for gain in comparison.gains] == [True, False]
+    arms = arms_of(shuffled)
+    assert [arm.label for arm in arms] == ["real only", "+ copy-paste", "+ pix2pix (region)"]
+    assert [arm.seeds for arm in arms] == [(0, 1, 2), (0, 1, 2), (0,)]
+    study = count_arms(arms, FAST)
+    assert [study.is_paired("real-only", arm.name) for arm in study.metadata.arms[1:]] == [True, False]
+
+
+def test_runs_become_a_study_in_memory(runs: dict[str, list[Path]]):
+    arms = arms_of([*runs["real"], *runs["copy"], *runs["pix"]])
+    study = count_arms(arms, FAST)
+    assert [(arm.name, arm.title, arm.baseline, arm.synthetic) for arm in study.metadata.arms] == [
+        ("real-only", "real only", None, False),
+        ("copy-paste", "+ copy-paste", "real-only", True),
+        ("pix2pix-region", "+ pix2pix (region)", "real-only", True),
+    ]
+    record = arms[0].evaluations[0].record
+    assert (study.metadata.test.part, study.metadata.test.images) == (record["part"], 80)
+    assert study.metadata.scoring.found_fraction == record["settings"]["found_fraction"]
+    for arm, counted in zip(arms, study.arms, strict=True):
+        np.testing.assert_array_equal(counted.counts, [e.counts for e in arm.evaluations])
+        found = [e.found().sum() for e in arm.evaluations]
+        of_found = counted.regions["seed_index"][counted.found(0.25)]
+        np.testing.assert_array_equal(np.bincount(of_found, minlength=len(found)), found)
+
+
+def test_labels_become_file_names_that_differ():
+    assert file_names(["+ a (b, n=1)", "a b n 1", "+ a/b, n=1", "+"]) == ["a-b-n-1", "a-b-n-1-2", "a-b-n-1-3", "arm"]
 
 
 def test_gain_is_the_difference_of_means_over_seeds(runs: dict[str, list[Path]]):
-    comparison = compare_runs([*runs["real"], *runs["copy"]], FAST)
-    ious = [[iou_per_class(e.counts.sum(0)) for e in arm.evaluations] for arm in comparison.arms]
+    folders = [*runs["real"], *runs["copy"]]
+    arms, results = arms_of(folders), results_of(folders)
+    ious = [[iou_per_class(e.counts.sum(0)) for e in arm.evaluations] for arm in arms]
     before, after = np.mean(ious[0], 0), np.mean(ious[1], 0)
-    row = row_of(gain_rows(comparison), "IoU", "big_rock")
-    np.testing.assert_allclose([row["baseline_value"], row["value"]], [before[2], after[2]])
-    np.testing.assert_allclose(row["gain"], after[2] - before[2])
-    np.testing.assert_allclose(row_of(gain_rows(comparison), "mean IoU")["gain"], (after - before).mean())
-    share = [np.mean([e.found().mean() for e in arm.evaluations]) for arm in comparison.arms]
-    np.testing.assert_allclose(row_of(gain_rows(comparison), "regions found", "big_rock")["gain"], share[1] - share[0])
-    assert row["low"] < row["gain"] < row["high"]
+    row = gain_of(results, "IoU", "big_rock")
+    np.testing.assert_allclose([row.baseline_value, row.value], [before[2], after[2]])
+    np.testing.assert_allclose(row.gain, after[2] - before[2])
+    np.testing.assert_allclose(gain_of(results, "mean IoU").gain, (after - before).mean())
+    share = [np.mean([e.found().mean() for e in arm.evaluations]) for arm in arms]
+    np.testing.assert_allclose(gain_of(results, "regions found", "big_rock").gain, share[1] - share[0])
+    assert row.low < row.gain < row.high
 
 
-def test_verdicts_say_helps_hurts_and_cannot_tell(runs: dict[str, list[Path]]):
-    rows = gain_rows(compare_runs([runs["real"][0], runs["copy"][0], runs["pix"][0]], FAST))
-    assert row_of(rows, "IoU", "big_rock")["verdict"] == "helps"
-    assert row_of(rows, "IoU", "big_rock", "+ pix2pix (region)")["verdict"] == "hurts"
-    # both arms see soil and bedrock equally well where there is no rock
-    lines = comparison_lines(compare_runs([runs["real"][0], runs["copy"][0]], FAST))
-    assert any(line.endswith("helps") for line in lines)
+def test_verdicts_say_helps_and_hurts(runs: dict[str, list[Path]]):
+    helped = gain_of(results_of([*runs["real"], *runs["copy"]]), "IoU", "big_rock")
+    hurt = gain_of(results_of([*runs["copy"], *runs["real"]]), "IoU", "big_rock", "real only")
+    assert (helped.verdict, hurt.verdict) == ("helps", "hurts")
+    assert hurt.gain == -helped.gain
 
 
-@pytest.mark.parametrize(
-    ("low", "high", "word"),
-    [
-        (0.01, 0.2, "helps"),
-        (-0.2, -0.01, "hurts"),
-        (-0.1, 0.2, "cannot tell"),
-        (0.0, 0.2, "cannot tell"),
-        (-0.2, 0.0, "cannot tell"),
-        (float("nan"), float("nan"), "cannot tell"),
-    ],
-)
-def test_an_interval_that_holds_zero_cannot_tell(low: float, high: float, word: str):
-    assert verdict(low, high) == word
+def test_one_seed_gives_intervals_and_no_verdict(runs: dict[str, list[Path]]):
+    for folders in ([runs["real"][0], *runs["copy"]], [*runs["real"], runs["copy"][0]]):
+        one = results_of(folders)
+        assert {row.verdict for row in one.gains} == {"no verdict"}
+        assert gain_of(one, "IoU", "big_rock").low > 0
+        assert gain_of(one, "IoU", "big_rock").reading == "one seed: no verdict"
 
 
-@pytest.mark.parametrize(
-    ("low", "high", "sentence"),
-    [
-        (0.01, 0.2, "helps"),
-        (
-            -0.012,
-            0.034,
-            "cannot tell: anything from a loss of 1.2 to a gain of 3.4 points fits, so a gain of 2 is not ruled",
-        ),
-        (
-            -0.012,
-            0.019,
-            "cannot tell: anything from a loss of 1.2 to a gain of 1.9 points fits, so a gain of 2 is ruled out",
-        ),
-        (float("nan"), float("nan"), "cannot tell: too few images for an interval"),
-    ],
-)
-def test_where_it_cannot_tell_it_says_what_is_still_possible(low: float, high: float, sentence: str):
-    assert explain_verdict(low, high, practical=0.02).startswith(sentence)
+def test_several_arms_are_corrected_together(runs: dict[str, list[Path]]):
+    rock = gain_of(results_of([*runs["real"], *runs["copy"], *runs["pix"]]), "IoU", "big_rock")
+    assert rock.simultaneous_low < rock.low < rock.high < rock.simultaneous_high
+    assert rock.p <= rock.adjusted_p <= 2 * rock.p + 0.01
+    alone = gain_of(results_of([*runs["real"], *runs["copy"]]), "IoU", "big_rock")
+    assert (alone.gain, alone.low, alone.high, alone.p) == (rock.gain, rock.low, rock.high, rock.p)
+    assert (alone.simultaneous_low, alone.simultaneous_high) == (alone.low, alone.high)
 
 
-def test_several_arms_get_a_verdict_together(runs: dict[str, list[Path]]):
-    several = compare_runs([*runs["real"], *runs["copy"], *runs["pix"]], FAST)
-    rock = row_of(gain_rows(several), "IoU", "big_rock")
-    assert rock["family_low"] < rock["low"] < rock["high"] < rock["family_high"]
-    assert rock["p"] <= rock["family_p"] <= 2 * rock["p"] + 0.01
-    assert any(note.startswith("Verdicts of all 2 arms together") for note in several.notes)
-    alone = compare_runs([*runs["real"], *runs["copy"]], FAST)
-    assert row_of(gain_rows(alone), "IoU", "big_rock") | {"family_low": 0, "family_high": 0, "family_p": 0} == {
-        **rock,
-        "family_low": 0,
-        "family_high": 0,
-        "family_p": 0,
-    }  # the company changes nothing of what an arm shows alone
-    assert not any("together" in note for note in alone.notes)
+def test_runs_and_a_studys_counts_give_the_same_words_and_numbers(runs: dict[str, list[Path]], tmp_path: Path):
+    folders = [*runs["real"], *runs["copy"], *runs["pix"]]
+    lines = compare(folders, FAST, tmp_path / "compared")
+    write_counts(tmp_path / "study" / "counts", count_arms(arms_of(folders), FAST))
+    study_lines, _ = report_study(tmp_path / "study")
+    compared, reported = tmp_path / "compared", tmp_path / "study" / "results"
+    for name in ("results.json", "results.md", "scores.csv", "gains.csv", "subgroups.csv"):
+        assert (compared / name).read_bytes() == (reported / name).read_bytes()
+    assert set(study_lines) < set(lines)
+    assert len({row["verdict"] for row in read_json(reported / "results.json")["gains"]}) > 1
 
 
 def test_arms_of_one_kind_are_told_apart_by_what_differs(tmp_path: Path, source: ArrayScenes):
@@ -138,8 +153,7 @@ def test_arms_of_one_kind_are_told_apart_by_what_differs(tmp_path: Path, source:
     }
     for name, recipe in recipes.items():
         evaluate_run(write_run(tmp_path / name, **recipe), source, 0.5)
-    comparison = compare_runs([tmp_path / name for name in recipes], FAST)
-    assert [arm.label for arm in comparison.arms] == [
+    assert [arm.label for arm in arms_of([tmp_path / name for name in recipes])] == [
         "real only",
         "+ pix2pix (region), extra.0.n=50, extra_fraction=0.25",
         "+ pix2pix (region), extra.0.n=50, extra_fraction=0.5",
@@ -152,14 +166,13 @@ def test_material_made_another_way_is_another_arm(tmp_path: Path, source: ArrayS
     for seed, recipe in enumerate(("one way", "one way", "another way")):
         run = write_run(tmp_path / f"{seed}", seed=seed, extra=[{**PIX2PIX, "recipe": recipe}])
         evaluate_run(run, source, 0.5)
-    comparison = compare_runs([tmp_path / str(seed) for seed in range(3)], FAST)
-    assert [len(arm.runs) for arm in comparison.arms] == [2, 1]
+    assert [len(arm.runs) for arm in arms_of([tmp_path / str(seed) for seed in range(3)])] == [2, 1]
 
 
 def test_an_extra_folder_that_names_no_generator_gives_its_own_name(tmp_path: Path, source: ArrayScenes):
     evaluate_run(write_run(tmp_path / "a"), source, 0.5)
     evaluate_run(write_run(tmp_path / "b", extra=[{"location": "data/more", "fingerprint": "e" * 16}]), source, 0.5)
-    assert compare_runs([tmp_path / "a", tmp_path / "b"], FAST).arms[1].label == "+ more"
+    assert arms_of([tmp_path / "a", tmp_path / "b"])[1].label == "+ more"
 
 
 def test_a_synthesized_folder_names_its_generator_to_the_run(tmp_path: Path):
@@ -177,12 +190,23 @@ def test_a_synthesized_folder_names_its_generator_to_the_run(tmp_path: Path):
 # notes
 
 
-def test_one_seed_is_said_to_know_nothing_of_training_again(runs: dict[str, list[Path]]):
-    one = compare_runs([runs["real"][0], runs["copy"][0]], FAST)
-    assert any("do not know what training again with another seed would change" in note for note in one.notes)
-    three = compare_runs([*runs["real"], *runs["copy"]], FAST)
-    assert not any("do not know" in note for note in three.notes)
-    assert any(note.startswith("3 training seeds per arm, paired by seed;") for note in three.notes)
+def test_limitations_say_what_one_seed_does_not_cover(runs: dict[str, list[Path]]):
+    one = " ".join(results_of([runs["real"][0], runs["copy"][0]]).limitations)
+    assert "do not cover what training again would change, so there is no verdict" in one
+    three = " ".join(results_of([*runs["real"], *runs["copy"]]).limitations)
+    assert "do not cover" not in three
+    assert "3 training seeds per arm, paired by seed: what another seed" in three
+    mixed = " ".join(results_of([*runs["real"], *runs["copy"], runs["pix"][0]]).limitations)
+    assert "1 to 3 training seeds per arm, paired by seed where two arms have the same" in mixed
+    assert "The intervals of arms with one seed do not cover that, and there is no verdict on them" in mixed
+
+
+def test_an_early_stop_is_told(runs: dict[str, list[Path]], tmp_path: Path, source: ArrayScenes):
+    evaluate_run(write_run(tmp_path / "short", extra=[COPY_PASTE]), source, 0.5)
+    done = json.loads((tmp_path / "short" / "DONE").read_text())
+    (tmp_path / "short" / "DONE").write_text(json.dumps({**done, "stopped_early": True}))
+    lines = compare([runs["real"][0], tmp_path / "short"], FAST, tmp_path / "out")
+    assert lines[-1] == "Stopped early, so trained for fewer steps: short."
 
 
 def test_a_class_in_few_images_is_named(tmp_path: Path):
@@ -191,8 +215,8 @@ def test_a_class_in_few_images_is_named(tmp_path: Path):
         evaluate_run(write_run(tmp_path / name, extra=extra), source, 0.5)
     showing = sum((map_ == 4).any() for map_ in source.labels)
     assert 0 < showing < 30
-    notes = compare_runs([tmp_path / "a", tmp_path / "b"], FAST).notes
-    assert any(f"Few images show big_rock ({showing})" in note for note in notes)
+    told = results_of([tmp_path / "a", tmp_path / "b"]).limitations
+    assert any(f"Few images show big_rock ({showing})" in sentence for sentence in told)
 
 
 def test_groups_are_resampled_where_the_data_have_them(tmp_path: Path):
@@ -200,10 +224,8 @@ def test_groups_are_resampled_where_the_data_have_them(tmp_path: Path):
     source.groups = [f"stop{i // 4}" for i in range(40)]
     for name, extra in (("a", []), ("b", [COPY_PASTE])):
         evaluate_run(write_run(tmp_path / name, extra=extra), source, 0.5)
-    assert (
-        "10 groups of images of painted.npz resampled 400 times"
-        in compare_runs([tmp_path / "a", tmp_path / "b"], FAST).notes[0]
-    )
+    told = " ".join(results_of([tmp_path / "a", tmp_path / "b"]).limitations)
+    assert "10 groups of the 40 images are resampled 400 times" in told
 
 
 # files
@@ -212,17 +234,24 @@ def test_groups_are_resampled_where_the_data_have_them(tmp_path: Path):
 def test_files_hold_what_was_printed(runs: dict[str, list[Path]], tmp_path: Path):
     folders = [*runs["real"], *runs["copy"], *runs["pix"]]
     lines = compare(folders, FAST, tmp_path / "out")
-    content = read_json(tmp_path / "out" / "compare.json")
-    assert [arm["seeds"] for arm in content["arms"]] == [[0, 1, 2], [0, 1, 2], [0, 1]]
+    content = read_json(tmp_path / "out" / "results.json")
+    assert [arm["seeds"] for arm in content["study"]["arms"]] == [[0, 1, 2], [0, 1, 2], [0, 1]]
     rock = row_of(content["gains"], "IoU", "big_rock")
-    assert any(f"{100 * rock['gain']:+.1f}" in line and "helps" in line for line in lines)
-    with (tmp_path / "out" / "compare.csv").open(newline="", encoding="utf-8") as file:
+    start = lines.index(next(line for line in lines if line.startswith("IoU big_rock")))
+    printed = next(line for line in lines[start:] if line.startswith("  + copy-paste"))
+    for number in ("gain", "low", "high", "simultaneous_low", "simultaneous_high"):
+        assert f"{100 * rock[number]:+.1f}" in printed
+    assert printed.endswith(rock["reading"])
+    with (tmp_path / "out" / "gains.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == len(content["gains"]) == 2 * (3 + 1 + 1)
     assert float(row_of(rows, "IoU", "big_rock")["low"]) == pytest.approx(rock["low"])
-    table = (tmp_path / "out" / "compare.md").read_text(encoding="utf-8").splitlines()
-    assert "| score | real only | + copy-paste | + pix2pix (region) |" in table
-    assert any(line.startswith("| + copy-paste | IoU big_rock | +") and line.endswith("| helps |") for line in table)
+    table = (tmp_path / "out" / "results.md").read_text(encoding="utf-8").splitlines()
+    assert any(line.startswith("| arm | IoU soil | IoU bedrock | IoU big_rock | mean IoU |") for line in table)
+    cell = f"{100 * rock['gain']:+.1f} [{100 * rock['low']:+.1f}, {100 * rock['high']:+.1f}] {rock['verdict']}"
+    assert any(line.startswith("| + copy-paste |") and cell in line for line in table)
+    done = json.loads((tmp_path / "out" / "DONE").read_text())
+    assert sum(done["verdicts"].values()) == len(rows)
 
 
 def test_the_same_command_again_writes_the_same_bytes(runs: dict[str, list[Path]], tmp_path: Path):
@@ -240,7 +269,7 @@ def test_markdown_cells_keep_their_bars(tmp_path: Path, source: ArrayScenes):
     for name, extra in (("a", []), ("b", [COPY_PASTE])):
         evaluate_run(write_run(tmp_path / name, extra=extra), renamed, 0.5)
     compare([tmp_path / "a", tmp_path / "b"], FAST, tmp_path / "out")
-    assert "IoU a\\|b" in (tmp_path / "out" / "compare.md").read_text(encoding="utf-8")
+    assert "IoU a\\|b" in (tmp_path / "out" / "results.md").read_text(encoding="utf-8")
 
 
 # refusals
@@ -248,40 +277,40 @@ def test_markdown_cells_keep_their_bars(tmp_path: Path, source: ArrayScenes):
 
 def test_a_single_run_or_a_single_arm_is_no_comparison(runs: dict[str, list[Path]]):
     with pytest.raises(RunError, match="one run was named"):
-        compare_runs(runs["real"][:1], FAST)
+        arms_of(runs["real"][:1])
     with pytest.raises(RunError, match=r"all 3 runs are of one recipe \(real only\)"):
-        compare_runs(runs["real"], FAST)
+        arms_of(runs["real"])
 
 
 def test_a_run_named_twice_is_refused(runs: dict[str, list[Path]]):
     with pytest.raises(RunError, match="real0 is named twice"):
-        compare_runs([runs["real"][0], runs["copy"][0], runs["real"][0]], FAST)
+        arms_of([runs["real"][0], runs["copy"][0], runs["real"][0]])
 
 
 def test_the_same_training_in_two_folders_is_refused(runs: dict[str, list[Path]], tmp_path: Path, source: ArrayScenes):
     evaluate_run(write_run(tmp_path / "again"), source, 0.5)
     with pytest.raises(RunError, match=r"real0 and .*again are one recipe with seed 0 twice"):
-        compare_runs([runs["real"][0], runs["copy"][0], tmp_path / "again"], FAST)
+        arms_of([runs["real"][0], runs["copy"][0], tmp_path / "again"])
 
 
 def test_a_run_without_evaluation_is_told_the_command(runs: dict[str, list[Path]], tmp_path: Path):
     write_run(tmp_path / "new", extra=[COPY_PASTE])
     words = r"new has no finished evaluation; run `segmenter evaluate .*new --data painted\.npz`"
     with pytest.raises(RunError, match=words):
-        compare_runs([runs["real"][0], tmp_path / "new"], FAST)
+        arms_of([runs["real"][0], tmp_path / "new"])
 
 
 def test_evaluations_on_other_data_are_refused(runs: dict[str, list[Path]], tmp_path: Path):
     other = ArrayScenes(paint_labels(6, seed=9), location="other.npz", seed=9)
     evaluate_run(write_run(tmp_path / "new", extra=[COPY_PASTE]), other, 0.5)
     with pytest.raises(DataError, match=r"real0 was evaluated on painted-.*new on other-.*not the same test scenes"):
-        compare_runs([runs["real"][0], tmp_path / "new"], FAST)
+        arms_of([runs["real"][0], tmp_path / "new"])
 
 
 def test_evaluations_with_other_settings_are_refused(runs: dict[str, list[Path]], tmp_path: Path, source: ArrayScenes):
     evaluate_run(write_run(tmp_path / "new", extra=[COPY_PASTE]), source, 0.5, found_fraction=0.9)
     with pytest.raises(DataError, match="not the same test scenes or settings"):
-        compare_runs([runs["real"][0], tmp_path / "new"], FAST)
+        arms_of([runs["real"][0], tmp_path / "new"])
 
 
 def test_several_shared_evaluations_need_a_choice(tmp_path: Path, source: ArrayScenes):
@@ -294,11 +323,11 @@ def test_several_shared_evaluations_need_a_choice(tmp_path: Path, source: ArrayS
     with pytest.raises(
         RunError, match=r"share 2 evaluations \(other-.*, painted-.*\); choose one with --set data=NAME"
     ):
-        compare_runs(folders, FAST)
-    chosen = compare_runs(folders, CompareConfig(resamples=400, data="other.npz"))
-    assert chosen.arms[0].evaluations[0].record["images"] == 6
+        arms_of(folders)
+    chosen = arms_of(folders, CompareConfig(resamples=400, data="other.npz"))
+    assert chosen[0].evaluations[0].record["images"] == 6
     with pytest.raises(RunError, match=r"no finished evaluation on elsewhere"):
-        compare_runs(folders, CompareConfig(resamples=400, data="elsewhere"))
+        arms_of(folders, CompareConfig(resamples=400, data="elsewhere"))
 
 
 def test_different_classes_are_refused(runs: dict[str, list[Path]], tmp_path: Path, source: ArrayScenes):
@@ -307,7 +336,7 @@ def test_different_classes_are_refused(runs: dict[str, list[Path]], tmp_path: Pa
     )
     evaluate_run(write_run(tmp_path / "new", extra=[COPY_PASTE]), renamed, 0.5)
     with pytest.raises(DataError, match=r"new tells apart soil, ice, big_rock; .*real0 tells apart soil, bedrock"):
-        compare_runs([runs["real"][0], tmp_path / "new"], FAST)
+        arms_of([runs["real"][0], tmp_path / "new"])
 
 
 def test_more_training_steps_are_refused_unless_allowed(
@@ -316,8 +345,8 @@ def test_more_training_steps_are_refused_unless_allowed(
     evaluate_run(write_run(tmp_path / "long", extra=[COPY_PASTE], steps=160), source, 0.9)
     folders = [runs["real"][0], tmp_path / "long"]
     with pytest.raises(RunError, match=r"long was trained for 160 steps and .*real0 for 100: more training alone"):
-        compare_runs(folders, FAST)
-    assert len(compare_runs(folders, CompareConfig(resamples=400, allow_different_steps=True)).arms) == 2
+        arms_of(folders)
+    assert len(arms_of(folders, CompareConfig(resamples=400, allow_different_steps=True))) == 2
 
 
 def test_different_test_parts_are_refused(tmp_path: Path, source: ArrayScenes):
@@ -327,16 +356,4 @@ def test_different_test_parts_are_refused(tmp_path: Path, source: ArrayScenes):
     for name, extra, test in (("a", [], keys[:40]), ("b", [COPY_PASTE], keys[20:60])):
         evaluate_run(write_run(tmp_path / name, extra=extra, data=data, test_keys=test), source, 0.5)
     with pytest.raises(DataError, match=r"scored on different scenes: their test parts of painted\.npz differ"):
-        compare_runs([tmp_path / "a", tmp_path / "b"], FAST)
-
-
-def test_a_run_of_an_earlier_version_belongs_to_the_arm_of_its_recipe(tmp_path: Path, source: ArrayScenes):
-    folders = []
-    for seed, extra in ((0, []), (1, []), (0, [COPY_PASTE]), (1, [COPY_PASTE])):
-        run = write_run(tmp_path / f"{seed}-{len(extra)}", seed, extra)
-        evaluate_run(run, source, rock_skill=0.5)
-        folders.append(run.folder)
-    config = yaml.safe_load((folders[0] / "config.yaml").read_text())
-    del config["config"]["calibrate"]  # as if it had not been thought of
-    (folders[0] / "config.yaml").write_text(yaml.safe_dump(config))
-    assert [arm.seeds for arm in compare_runs(folders, FAST).arms] == [(0, 1), (0, 1)]
+        arms_of([tmp_path / "a", tmp_path / "b"])

@@ -13,16 +13,15 @@ from painted_studies import paint_study, study_of
 from marsgen.core.errors import DataError
 from segmenter.results.counts import (
     SEED_REGION,
-    ArmCard,
     ArmCounts,
     ImageList,
     StudyCounts,
     arm_of_evaluations,
-    describe_power,
     images_of_evaluations,
     read_counts,
     write_counts,
 )
+from segmenter.results.metadata import ArmMetadata
 
 SKILLS = {"real": (None, 0.3), "copy": ("real", 0.6)}
 
@@ -47,7 +46,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def test_counts_come_back_as_they_were(study: StudyCounts, folder: Path):
     again = read_counts(folder)
-    assert (again.card, again.images, again.classes) == (study.card, study.images, CLASSES)
+    assert (again.metadata, again.images, again.classes) == (study.metadata, study.images, CLASSES)
     for arm, before in zip(again.arms, study.arms, strict=True):
         for what in ("counts", "regions", "false_alarms"):
             np.testing.assert_array_equal(getattr(arm, what), getattr(before, what))
@@ -73,7 +72,7 @@ def test_folds_are_joined_along_images(tmp_path: Path):
         [evaluate_run(write_run(tmp_path / f"{seed}-{f}", seed), fold, 0.6) for f, fold in enumerate(folds)]
         for seed in (3, 5)
     ]
-    arm = arm_of_evaluations(ArmCard(name="a", title="A", seeds=(3, 5)), evaluations)
+    arm = arm_of_evaluations(ArmMetadata(name="a", title="A", seeds=(3, 5)), evaluations)
     images = images_of_evaluations(evaluations[0])
     assert images.folds == (0, 0, 0, 0, 1, 1, 1)
     assert images.names == ("scene0", "scene1", "scene2", "scene3", "scene0", "scene1", "scene2")
@@ -90,31 +89,18 @@ def test_folds_are_joined_along_images(tmp_path: Path):
 def test_small_counts_take_a_byte_each(tmp_path: Path):
     scored = evaluate_run(write_run(tmp_path), ArrayScenes(paint_labels(3)), 0.5)
     small = replace(scored, counts=np.minimum(scored.counts, 255))
-    assert arm_of_evaluations(ArmCard(name="a", title="A", seeds=(0,)), [[small]]).counts.dtype == np.uint8
+    assert arm_of_evaluations(ArmMetadata(name="a", title="A", seeds=(0,)), [[small]]).counts.dtype == np.uint8
 
 
 def test_seeds_of_one_arm_are_of_the_same_images(tmp_path: Path):
     one, other = (
         [evaluate_run(write_run(tmp_path / str(n), n), ArrayScenes(paint_labels(3), seed=n), 0.5)] for n in (0, 1)
     )
-    card = ArmCard(name="a", title="A", seeds=(0, 1))
+    metadata = ArmMetadata(name="a", title="A", seeds=(0, 1))
     with pytest.raises(DataError, match="arm a: seeds 0 and 1 were scored on different images; evaluate all seeds"):
-        arm_of_evaluations(card, [one, other])
-    with pytest.raises(DataError, match="arm a: evaluations of 1 seeds; its card names 2"):
-        arm_of_evaluations(card, [one])
-
-
-def test_power_is_kept_by_the_name_of_each_score():
-    gains = np.array([0.01, 0.02, 0.03, 0.04, 9, 9, np.nan])
-    power = describe_power(CLASSES, {5: gains, 3: 2 * gains}, confidence=0.9, power=0.8)
-    assert (power.seeds, power.with_other_seeds[3]["IoU big_rock"]) == (5, 0.06)
-    assert power.smallest_gain == {
-        "IoU soil": 0.01,
-        "IoU bedrock": 0.02,
-        "IoU big_rock": 0.03,
-        "mean IoU": 0.04,
-        "regions found big_rock": None,
-    }
+        arm_of_evaluations(metadata, [one, other])
+    with pytest.raises(DataError, match="arm a: evaluations of 1 seeds; its metadata name 2"):
+        arm_of_evaluations(metadata, [one])
 
 
 # refused: files
@@ -142,10 +128,10 @@ def without(name: str) -> Callable[[Path], None]:
 
 
 DAMAGED = {
-    "no card": (without("study.json"), "study.json: missing; a folder of counts holds study.json, images.json"),
+    "no metadata": (without("study.json"), "study.json: missing; a folder of counts holds study.json, images.json"),
     "no images": (without("images.json"), "images.json: missing"),
     "no arm": (without("copy.npz"), "copy.npz: missing; study.json names the arm copy"),
-    "half a card": (cut("study.json"), "study.json: not readable json"),
+    "half the metadata": (cut("study.json"), "study.json: not readable json"),
     "half an arm": (cut("copy.npz"), "copy.npz: damaged"),
     "pickle": (pickled, "copy.npz: damaged .*allow_pickle=False"),
     "misspelt": (edit("study.json", lambda c: c.update(baselin="x")), "study.json: baselin: Extra inputs"),
@@ -197,9 +183,9 @@ def far_region(study: StudyCounts) -> StudyCounts:
     return changed_arm(study, false_alarms=alarms)
 
 
-def with_cards(study: StudyCounts, *changes: dict, **more: object) -> StudyCounts:
+def with_metadata(study: StudyCounts, *changes: dict, **more: object) -> StudyCounts:
     arms = [
-        ArmCounts(arm.card.model_copy(update=change), arm.counts, arm.regions, arm.false_alarms)
+        ArmCounts(arm.metadata.model_copy(update=change), arm.counts, arm.regions, arm.false_alarms)
         for arm, change in zip(study.arms, changes, strict=True)
     ]
     return study_of(arms, "real", study.images, **more)
@@ -207,7 +193,7 @@ def with_cards(study: StudyCounts, *changes: dict, **more: object) -> StudyCount
 
 def lost_point(study: StudyCounts) -> StudyCounts:
     curve = {"name": "d", "title": "D", "x_title": "n", "points": [{"x": 1, "arm": "copy1"}]}
-    return with_cards(study, {}, {}, curves=[curve])
+    return with_metadata(study, {}, {}, curves=[curve])
 
 
 UNFIT = {
@@ -219,10 +205,10 @@ UNFIT = {
         "arm copy: regions have not the fields image, class_index",
     ),
     "signed": (lambda s: changed_arm(s, counts=s.arms[1].counts.astype(np.int32)), "unsigned integers of shape"),
-    "twice": (lambda s: with_cards(s, {}, {"name": "real"}), "two arms are named 'real'"),
-    "own baseline": (lambda s: with_cards(s, {}, {"baseline": "copy"}), "arm copy is its own baseline"),
-    "no such baseline": (lambda s: with_cards(s, {}, {"baseline": "c"}), r"no arm 'c' \(baseline of copy\)"),
-    "minutes": (lambda s: with_cards(s, {}, {"train_minutes": (1.0,)}), "copy: 1 train_minutes for 2 seeds"),
+    "twice": (lambda s: with_metadata(s, {}, {"name": "real"}), "two arms are named 'real'"),
+    "own baseline": (lambda s: with_metadata(s, {}, {"baseline": "copy"}), "arm copy is its own baseline"),
+    "no such baseline": (lambda s: with_metadata(s, {}, {"baseline": "c"}), r"no arm 'c' \(baseline of copy\)"),
+    "minutes": (lambda s: with_metadata(s, {}, {"train_minutes": (1.0,)}), "copy: 1 train_minutes for 2 seeds"),
     "lost point": (lost_point, r"no arm 'copy1' \(a point of the curve d\) \(did you mean 'copy'\?\)"),
     "an arm less": (lambda s: replace(s, arms=s.arms[:1]), "counts of 1 arms do not belong to the 2 arms"),
     "groups": (

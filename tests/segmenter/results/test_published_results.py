@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from segmenter.results.study_page import report_study
+from segmenter.results.report import report_study
 
 DOCS = Path(__file__).parents[3] / "docs"
 STUDIES = sorted(folder.name for folder in (DOCS / "results").iterdir())

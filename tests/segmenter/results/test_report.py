@@ -14,19 +14,21 @@ from PIL import Image
 
 from marsgen.core.errors import DataError, RunError
 from marsgen.scenes.classes import ClassSet
-from segmenter.config import InferenceConfig
 from segmenter.evaluation.config import EvaluateConfig
 from segmenter.evaluation.evaluate import choose_scenes, evaluate
-from segmenter.results.arms import Arm
-from segmenter.results.compare import CompareConfig, compare_runs
-from segmenter.results.figures import Curve, draw_confusion, draw_curves
-from segmenter.results.gain_tables import gain_rows
-from segmenter.results.gallery import choose_images, nearest_rows, picture_address, thumbnail
+from segmenter.inference.config import InferenceConfig
+from segmenter.results.arms import Arm, count_arms
+from segmenter.results.compare import open_arms
+from segmenter.results.metadata import StatisticsSettings
+from segmenter.results.page.figures import Curve, draw_confusion, draw_curves
+from segmenter.results.page.gallery import Choice, choose_images, picture_address
+from segmenter.results.page.runs import nearest_rows, thumbnail
 from segmenter.results.report import ReportConfig, report
+from segmenter.results.summary import summarise
 
 ROCK = 2
-CONFIG = ReportConfig(compare=CompareConfig(resamples=300), gallery=2, samples=3)
-BARE = ReportConfig(compare=CONFIG.compare, gallery=0, samples=0)
+CONFIG = ReportConfig(resamples=300, gallery=2, samples=3)
+BARE = ReportConfig(resamples=300, gallery=0, samples=0)
 SKILLS = {"real": 0.5, "copy": 0.7, "pix": 0.3}
 
 
@@ -98,24 +100,53 @@ def test_page_is_whole_html_and_fetches_nothing(page: str):
     parsed.feed(page)
     assert parsed.open == []
     assert not re.search(r"https?:|<link|<script|@import|xmlns", page)
-    assert all(link.startswith("data:image/png;base64,") or link[1:] in parsed.ids for link in parsed.links)
+    assert all(
+        link.startswith(("data:image/png;base64,", "data:text/csv;base64,")) or link[1:] in parsed.ids
+        for link in parsed.links
+    )
 
 
-def test_page_shows_every_gain_with_its_verdict(page: str, world):
-    rows = gain_rows(compare_runs(world[0], CONFIG.compare))
-    assert len(rows) == 10
-    for row in rows:
-        assert f'<td class="n">{100 * row["gain"]:+.1f}</td>' in page
-        assert f'<span class="verdict {row["verdict"]}">{row["verdict"]}</span>' in page
+def test_page_shows_every_gain_with_its_intervals_and_verdict(page: str, world):
+    gains = summarise(count_arms(open_arms(world[0], CONFIG), CONFIG)).gains
+    assert len(gains) == 10
+    for row in gains:
+        alone, corrected = (
+            f"[{100 * low:+.1f}, {100 * high:+.1f}]"
+            for low, high in ((row.low, row.high), (row.simultaneous_low, row.simultaneous_high))
+        )
+        assert f"{100 * row.gain:+.1f}<small>{alone}</small>" in page
+        assert alone == corrected or f"<small>corrected {corrected}</small>" in page
+        assert f'<span class="verdict {row.verdict.replace(" ", "-")}">{row.verdict}</span>' in page
+
+
+def test_report_writes_the_tables_of_compare_too(page: str, world, tmp_path: Path):
+    from segmenter.results.compare import CompareConfig, compare
+
+    write_page(*world, tmp_path / "report")
+    compare(world[0], CompareConfig(resamples=300), tmp_path / "compare")
+    for name in ("results.json", "results.md", "gains.csv", "scores.csv", "subgroups.csv"):
+        assert (tmp_path / "report" / name).read_bytes() == (tmp_path / "compare" / name).read_bytes()
 
 
 def test_page_has_every_section_and_every_run(page: str, world):
-    for section in ("gains", "scores", "curves", "confusion", "gallery", "samples", "runs"):
+    for section in (
+        "gains",
+        "scores",
+        "subgroups",
+        "gallery",
+        "samples",
+        "curves",
+        "confusion",
+        "runs",
+        "limitations",
+        "files",
+    ):
         assert f'<section id="{section}">' in page
+        assert f'href="#{section}"' in page
     for folder in world[0]:
         assert f"<summary>{folder}</summary>" in page
     assert "steps: 100" in page  # a resolved setting in the fold-out
-    assert "do not know what training again with another seed would change" in page
+    assert "do not cover what training again would change" in page
 
 
 def test_same_runs_same_bytes(page: str, world, tmp_path: Path):
@@ -154,20 +185,26 @@ def test_a_folder_of_another_report_is_refused(world, tmp_path: Path):
 # which pictures
 
 
-def test_gallery_takes_largest_then_won_and_lost(world):
-    arms = compare_runs(world[0], CONFIG.compare).arms
-    choices = choose_images(arms, ROCK, 2)
+def choose_for(arms: list[Arm], each: int) -> list[Choice]:
+    study = count_arms(arms, StatisticsSettings())
+    counts = [arm.counts[0] for arm in study.arms]
+    return choose_images([arm.label for arm in arms], counts, study.arms[0].regions, ROCK, each)
+
+
+def test_gallery_takes_largest_then_improved_and_regressed(world):
+    arms = open_arms(world[0], CONFIG)
+    choices = choose_for(arms, 2)
     assert len({choice.image for choice in choices}) == len(choices)
     test = world[1]["test.npz"]
     areas = np.array([(map_ == 4).sum() for map_ in test.labels])
     assert {areas[c.image] for c in choices[:2]} <= set(np.sort(areas)[-4:])
     hits = np.array([[e.counts[i, ROCK, ROCK] for i in range(40)] for e in (arm.evaluations[0] for arm in arms)])
     rest = [i for i in range(40) if i not in {c.image for c in choices[:2]}]
-    won = [c for c in choices if c.reason.startswith("most won by + copy-paste")]
-    lost = [c for c in choices if c.reason.startswith("most lost by + pix2pix (region)")]
+    improved = [c for c in choices if c.reason.startswith("most improved by + copy-paste")]
+    regressed = [c for c in choices if c.reason.startswith("most regressed by + pix2pix (region)")]
     gained = hits - hits[0]  # these stand-ins never call anything rock that is none
-    assert won[0].reason == f"most won by + copy-paste ({max(gained[1][rest]):+d} px)"
-    assert gained[2][lost[0].image] == gained[2][rest].min() < 0
+    assert improved[0].reason == f"most improved by + copy-paste ({max(gained[1][rest]):+d} px)"
+    assert gained[2][regressed[0].image] == gained[2][rest].min() < 0
 
 
 def test_false_pixels_count_against_an_arm(tmp_path: Path):
@@ -186,9 +223,9 @@ def test_false_pixels_count_against_an_arm(tmp_path: Path):
         run = write_run(tmp_path / name)
         scored = evaluate(run, source, choose_scenes(run, source), source.classes, predict, EvaluateConfig())
         arms.append(Arm(name, (run,), (scored,)))
-    assert [(c.image, c.reason) for c in choose_images(arms, ROCK, 2)] == [
+    assert [(c.image, c.reason) for c in choose_for(arms, 2)] == [
         (0, "among the largest (16 px)"),
-        (2, "most lost by b (-320 px)"),
+        (2, "most regressed by b (-320 px)"),
     ]
 
 
@@ -215,20 +252,20 @@ def test_thumbnails_do_not_see_brightness_and_contrast():
     assert np.abs(thumbnail(smooth) - thumbnail(smooth[::-1])).max() > 0.5
 
 
-def test_outline_runs_along_the_region_and_leaves_its_inside():
+def test_outline_runs_around_the_region():
     image = np.full((32, 64, 1), 100, np.uint8)
     region = np.zeros((32, 64), bool)
     region[10:20, 10:20] = True
     shown = read_picture(picture_address(image, region, line=(255, 0, 0)))
     assert shown.shape == (192, 384, 3)  # six times as large
-    assert (shown[60, 60] == [255, 0, 0]).all()
-    assert (shown[90, 90] == 100).all()
-    assert (shown[59, 90] == 0).all()
+    assert (shown[60:120, 60:120] == 100).all()
+    assert (shown[58:60, 90] == [255, 0, 0]).all()
+    assert (shown[57, 90] == 0).all()
     assert (shown[:50] == 100).all()
 
 
 def test_large_pictures_are_thinned_out():
-    assert read_picture(picture_address(np.zeros((1024, 1024, 3), np.uint8))).shape == (512, 512, 3)
+    assert read_picture(picture_address(np.zeros((1024, 1024, 3), np.uint8))).shape[:2] == (342, 342)
 
 
 # figures

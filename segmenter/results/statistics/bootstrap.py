@@ -10,7 +10,8 @@ Source: Efron and Tibshirani 1993, An Introduction to the Bootstrap, chapters 8 
 
 *Training seeds.* The gain is the mean over S seeds; with s their standard deviation, s / sqrt(S) * t is added to each
 resampled gain, t drawn from Student's distribution with S - 1 degrees of freedom. So two seeds give a very wide
-interval and three a wide one. With one seed nothing can be added: such an interval knows nothing of training again.
+interval and three a wide one. With one seed nothing can be added: such an interval does not cover
+training again, and there is no verdict on it.
 Source: propagation of distributions, a mean of few readings as a scaled and shifted t: JCGM 101:2008, sections 5 and
 6.4.9, doi:10.59161/JCGM101-2008.
 

@@ -16,12 +16,13 @@ from typer.testing import CliRunner
 from marsgen.core.errors import DataError
 from marsgen.scenes.scene import scene_key
 from segmenter.cli import app
-from segmenter.config import InferenceConfig
-from segmenter.results.counts import ArmCard, arm_of_evaluations, images_of_evaluations, write_counts
-from segmenter.results.gallery import Row, picture_address
-from segmenter.results.study_gallery import Gallery, read_gallery, study_gallery, write_gallery
-from segmenter.results.study_page import find_study, render, report_study
-from segmenter.results.study_results import summarise
+from segmenter.inference.config import InferenceConfig
+from segmenter.results.counts import arm_of_evaluations, images_of_evaluations, write_counts
+from segmenter.results.metadata import ArmMetadata
+from segmenter.results.page.gallery import Gallery, Row, make_gallery, picture_address, read_gallery, write_gallery
+from segmenter.results.page.page import render
+from segmenter.results.report import find_study, report_study
+from segmenter.results.summary import summarise
 
 SKILLS = {"real": (None, 0.2), "copy-1": ("real", 0.5), "less": (None, 0.1), "less-copy": ("less", 0.5)}
 DOSES = {
@@ -62,7 +63,7 @@ def test_page_is_whole_html_and_fetches_nothing(page: str):
 
 
 def test_page_has_every_section(page: str):
-    for section in ("gains", "doses", "scores", "failures", "gallery", "costs", "doubts", "files"):
+    for section in ("gains", "doses", "scores", "subgroups", "gallery", "costs", "limitations", "files"):
         assert f'<section id="{section}">' in page
         assert f'href="#{section}"' in page
 
@@ -88,13 +89,24 @@ def test_counts_alone_give_the_same_bytes(page: str, folder: Path, tmp_path: Pat
 
 def test_page_goes_without_pictures_and_curves_and_takes_names_as_text():
     plain, other = paint_study({"a": (None, 0.2), "b": ("a", 0.3)}, images=30).arms
-    marked = replace(other, card=other.card.model_copy(update={"title": "<b> $x$ & y"}))
+    marked = replace(other, metadata=other.metadata.model_copy(update={"title": "<b> $x$ & y"}))
     page = render(summarise(study_of([plain, marked], "a", title="a < b")))
     assert "<img" not in page
     assert 'id="doses"' not in page
     assert "<b>" not in page
     assert "<h1>a &lt; b</h1>" in page
     assert "&lt;b&gt; $x$ &amp; y" in page
+
+
+def test_page_lists_the_smallest_detectable_gains():
+    power = {"seeds": 3, "confidence": 0.95, "power": 0.8, "smallest_gain": {"mean IoU": 0.031}}
+    power["with_other_seeds"] = {5: {"mean IoU": None}}
+    arms = paint_study({"a": (None, 0.2), "b": ("a", 0.3)}, images=30).arms
+    page = render(summarise(study_of(arms, "a", power=power)))
+    assert '<th class="n">3 seeds</th><th class="n">5 seeds</th>' in page
+    assert '<td>mean IoU</td><td class="n">3.1</td><td class="n">-</td>' in page
+    unknown = {**power, "smallest_gain": {"mean IoU": None}}
+    assert "cannot be said from this baseline" in render(summarise(study_of(arms, "a", power=unknown)))
 
 
 # where a study is
@@ -149,8 +161,8 @@ def folded(tmp_path_factory: pytest.TempPathFactory):
     for name, skill in (("real", 0.3), ("copy", 0.7)):
         runs[name] = [root / f"{name}-{f}" for f in range(2)]
         scored = [evaluate_run(write_run(run), fold, skill) for run, fold in zip(runs[name], folds, strict=True)]
-        card = ArmCard(name=name, title=f"arm {name}", baseline=None if name == "real" else "real", seeds=(0,))
-        arms.append(arm_of_evaluations(card, [scored]))
+        metadata = ArmMetadata(name=name, title=f"arm {name}", baseline=None if name == "real" else "real", seeds=(0,))
+        arms.append(arm_of_evaluations(metadata, [scored]))
         images = images_of_evaluations(scored)
     return study_of(arms, "real", images), whole, runs
 
@@ -171,7 +183,7 @@ def stand_in(whole: ArrayScenes, asked: list[str]):
 def test_gallery_asks_the_network_of_each_images_fold(folded):
     study, whole, runs = folded
     asked: list[str] = []
-    gallery = study_gallery(study, runs, whole, each=2, predictor_of=stand_in(whole, asked))
+    gallery = make_gallery(study, runs, whole, each=2, predictor_of=stand_in(whole, asked))
     fold_of = dict(zip(study.images.keys, study.images.folds, strict=True))
     assert len(asked) == 2 * len(gallery.rows)
     assert all(run == f"{run.split('-')[0]}-{fold_of[key]}" for run, key in (line.split() for line in asked))
@@ -180,16 +192,16 @@ def test_gallery_asks_the_network_of_each_images_fold(folded):
     assert [caption for caption, _ in gallery.rows[0].pictures] == ["image", "label", "arm real", "arm copy"]
 
 
-def test_gallery_shows_the_largest_win_by_the_counts(folded):
+def test_gallery_shows_the_most_improved_image_by_the_counts(folded):
     study, whole, runs = folded
-    gallery = study_gallery(study, runs, whole, each=1, predictor_of=stand_in(whole, []))
+    gallery = make_gallery(study, runs, whole, each=1, predictor_of=stand_in(whole, []))
     right = [
         2 * arm.counts[0, :, ROCK, ROCK].astype(int) - arm.counts[0, :, :, ROCK].sum(1, dtype=int) for arm in study.arms
     ]
     gained = right[1] - right[0]
     largest = int(study.arms[0].regions["image"][study.arms[0].regions["area_px"].argmax()])
     gained[largest] = 0  # shown already, as the largest
-    assert gallery.rows[1].title.endswith(f"most won by arm copy ({gained.max():+d} px)")
+    assert gallery.rows[1].title.endswith(f"most improved by arm copy ({gained.max():+d} px)")
     won = whole.labels[int(gained.argmax())] == 4
     seen = read_picture(gallery.rows[1].pictures[3][1])[::8, ::8]
     assert (seen[won] == (220, 40, 40)).all(-1).mean() > 0.4  # its inside; the line hides the border
@@ -198,8 +210,8 @@ def test_gallery_shows_the_largest_win_by_the_counts(folded):
 def test_gallery_refuses_what_it_cannot_show(folded):
     study, whole, runs = folded
     with pytest.raises(DataError, match="the study's baseline, real, has to be among the arms"):
-        study_gallery(study, {"copy": runs["copy"]}, whole)
+        make_gallery(study, {"copy": runs["copy"]}, whole)
     with pytest.raises(DataError, match="1 runs of arm copy; one for each of 2 folds was expected"):
-        study_gallery(study, {**runs, "copy": runs["copy"][:1]}, whole)
+        make_gallery(study, {**runs, "copy": runs["copy"][:1]}, whole)
     with pytest.raises(DataError, match="painted.npz does not hold the test image scene.*test.npz"):
-        study_gallery(study, runs, ArrayScenes(whole.labels, seed=5))
+        make_gallery(study, runs, ArrayScenes(whole.labels, seed=5))

@@ -1,6 +1,6 @@
-"""Figures of the pages as inline SVG: gains with intervals, training curves, confusion matrices, dose curves.
+"""Figures of the page as inline SVG: gains with intervals, dose curves, regions found, training curves, confusion.
 
-Text takes the colour of the page around it (currentColor), so that figures are readable on light and dark ground.
+Text takes the colour of the page around it (currentColor), so figures can be read on a light and on a dark background.
 """
 
 import io
@@ -15,16 +15,15 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from segmenter.results.gains import DosePoint, Gain
+from segmenter.results.subgroups import Subgroup
+from segmenter.results.verdict import Verdict
+
 ARM_COLOURS = ("#3b82f6", "#f59e0b", "#10b981", "#ec4899", "#8b5cf6", "#94a3b8")
-"""One per arm, in order; told apart on white and on near-black, by the colour-blind too. They repeat after six."""
-VERDICT_COLOURS = {
-    "helps": "#10b981",
-    "may help": "#10b981",
-    "cannot tell": "#94a3b8",
-    "may hurt": "#ef4444",
-    "hurts": "#ef4444",
-}
-"""Colour of a gain; where it is clear of 0 only when taken alone (may help, may hurt), its dot is white."""
+"""One per arm, in order; distinct on white and on near-black, and for colour-blind readers. They repeat after six."""
+VERDICT_COLOURS = {Verdict.HELPS: "#10b981", Verdict.HURTS: "#ef4444"}
+"""Colour of a gain; of every other verdict it is _OPEN."""
+_OPEN = "#94a3b8"
 _TEXT = "#010203"  # stands for the page's text colour until the svg is written
 _MOST_CLASSES_IN_WORDS = 12
 _STYLE: Any = {
@@ -55,33 +54,6 @@ class Curve:
     values: tuple[float, ...]
 
 
-def draw_gains(rows: Sequence[dict[str, Any]], scores: Sequence[str], arms: Sequence[str]) -> str:
-    """Every gain as a dot with its interval, grouped by score.
-
-    Args:
-        rows: `gain_tables.gain_rows`, each with an extra key "name", one of `scores`.
-        scores: names, top to bottom.
-        arms: labels of all arms, the baseline first; it has no gain and keeps its colour.
-    """
-    others = arms[1:]
-    with _figure(11, 0.7 + 0.16 * len(scores) * (len(others) + 1)) as figure:
-        axes = figure.add_subplot()
-        axes.axvline(0, color=_TEXT, linewidth=1)
-        for number, arm in enumerate(others):
-            of_arm = [r for r in rows if r["arm"] == arm]
-            places = [scores.index(r["name"]) + (number + 1) / (len(others) + 1) - 0.5 for r in of_arm]
-            colour, gains = _colour(number + 1), [100 * r["gain"] for r in of_arm]
-            for place, row in zip(places, of_arm, strict=True):
-                axes.plot([100 * row["low"], 100 * row["high"]], [place, place], color=colour, linewidth=2.5, alpha=0.7)
-            axes.plot(gains, places, "o", color=colour, markersize=5.5, label=arm)
-        axes.set_yticks(range(len(scores)), scores)
-        axes.set_ylim(len(scores) - 0.5, -0.5)
-        axes.set_xlabel(f"gain over {arms[0]}, percentage points")
-        axes.grid(axis="x")
-        _legend(axes, 1.0)
-    return _svg(figure, "Gain of each arm with its interval")
-
-
 def draw_curves(panels: Sequence[tuple[str, Sequence[Curve]]], arms: Sequence[str]) -> str:
     """Training curves: a panel per metric, a colour per arm, a line per run.
 
@@ -107,8 +79,10 @@ def draw_curves(panels: Sequence[tuple[str, Sequence[Curve]]], arms: Sequence[st
     return _svg(figure, "Training curves")
 
 
-def draw_forest(rows: Sequence[dict[str, Any]], title: str) -> str:
-    """Gains of all arms in one score: a dot, its interval (thick) and the one corrected for its family (thin).
+def draw_forest(rows: Sequence[Gain], title: str) -> str:
+    """Gains of all arms in one score: a dot, its interval alone (thick) and the corrected one (thin).
+
+    Where the interval of the arm alone leaves out 0 and the corrected one does not, the dot is white.
 
     Args:
         rows: `StudyResults.gains_in`, one per arm, top to bottom.
@@ -117,12 +91,12 @@ def draw_forest(rows: Sequence[dict[str, Any]], title: str) -> str:
         axes = figure.add_subplot()
         axes.axvline(0, color=_TEXT, linewidth=1)
         for place, row in enumerate(rows):
-            colour = VERDICT_COLOURS[row["verdict"]]
-            for low, high, width in (("family_low", "family_high", 1.2), ("low", "high", 3.6)):
-                axes.plot([100 * row[low], 100 * row[high]], [place, place], color=colour, linewidth=width)
-            inside = "white" if row["verdict"].startswith("may") else colour
-            axes.plot(100 * row["gain"], place, "o", color=colour, markerfacecolor=inside, markersize=6)
-        axes.set_yticks(range(len(rows)), [_shorten(row["title"], 34) for row in rows])
+            colour = VERDICT_COLOURS.get(row.verdict, _OPEN)
+            for low, high, width in ((row.simultaneous_low, row.simultaneous_high, 1.2), (row.low, row.high, 3.6)):
+                axes.plot([100 * low, 100 * high], [place, place], color=colour, linewidth=width)
+            inside = "white" if row.only_alone else colour
+            axes.plot(100 * row.gain, place, "o", color=colour, markerfacecolor=inside, markersize=6)
+        axes.set_yticks(range(len(rows)), [_shorten(row.title, 34) for row in rows])
         axes.set_ylim(len(rows) - 0.4, -0.6)
         axes.set_title(title, loc="left")
         axes.set_xlabel("gain, percentage points")
@@ -130,7 +104,7 @@ def draw_forest(rows: Sequence[dict[str, Any]], title: str) -> str:
     return _svg(figure, f"Gains in {title} with their intervals")
 
 
-def draw_doses(lines: Mapping[str, Sequence[dict[str, Any]]], title: str, x_title: str, chosen: float | None) -> str:
+def draw_doses(lines: Mapping[str, Sequence[DosePoint]], title: str, x_title: str, chosen: float | None) -> str:
     """Gain by dose: a line with its interval per score.
 
     Args:
@@ -140,15 +114,15 @@ def draw_doses(lines: Mapping[str, Sequence[dict[str, Any]]], title: str, x_titl
     with _figure(5.4, 3.1) as figure:
         axes = figure.add_subplot()
         axes.axhline(0, color=_TEXT, linewidth=1)
-        doses = sorted({row["x"] for rows in lines.values() for row in rows})
+        doses = sorted({row.x for rows in lines.values() for row in rows})
         if chosen is not None:
             axes.axvline(chosen, color=_TEXT, linewidth=1, linestyle=":")
             beside = ("left", 4) if chosen < max(doses) else ("right", -4)
             at: Any = {"xytext": (beside[1], -2), "textcoords": "offset points", "ha": beside[0], "va": "top"}
             axes.annotate("recommended", (chosen, 1), xycoords=("data", "axes fraction"), fontsize=8, **at)
         for number, (name, rows) in enumerate(lines.items()):
-            x = [row["x"] for row in rows]
-            low, gain, high = ([100 * row[key] for row in rows] for key in ("low", "gain", "high"))
+            x = [row.x for row in rows]
+            low, gain, high = ([100 * getattr(row, key) for row in rows] for key in ("low", "gain", "high"))
             axes.fill_between(x, low, high, color=_colour(number), alpha=0.18, linewidth=0)
             axes.plot(x, gain, "o-", color=_colour(number), linewidth=1.6, markersize=4.5, label=name)
         if doses[0] > 0 and doses[-1] > 20 * doses[0]:
@@ -163,24 +137,24 @@ def draw_doses(lines: Mapping[str, Sequence[dict[str, Any]]], title: str, x_titl
     return _svg(figure, f"{title}: gain by dose")
 
 
-def draw_found(rows: Sequence[dict[str, Any]], title: str) -> str:
+def draw_found(rows: Sequence[Subgroup], title: str) -> str:
     """Share of regions found in each bin, a colour per arm, with intervals.
 
     Args:
-        rows: `StudyResults.failures` of one class and kind, of few arms.
+        rows: `StudyResults.subgroups` of one class and kind, of few arms.
     """
-    bins = list(dict.fromkeys(row["bin"] for row in rows))
-    arms = list(dict.fromkeys(row["title"] for row in rows))
+    bins = list(dict.fromkeys(row.bin for row in rows))
+    arms = list(dict.fromkeys(row.title for row in rows))
     with _figure(5.4, 2.9) as figure:
         axes = figure.add_subplot()
         for number, arm in enumerate(arms):
-            of_arm = [row for row in rows if row["title"] == arm]
-            x = [bins.index(row["bin"]) + 0.7 * ((number + 0.5) / len(arms) - 0.5) for row in of_arm]
+            of_arm = [row for row in rows if row.title == arm]
+            x = [bins.index(row.bin) + 0.7 * ((number + 0.5) / len(arms) - 0.5) for row in of_arm]
             for place, row in zip(x, of_arm, strict=True):
-                axes.plot([place, place], [100 * row["low"], 100 * row["high"]], color=_colour(number), linewidth=2.2)
-            shares = [100 * row["share"] for row in of_arm]
+                axes.plot([place, place], [100 * row.low, 100 * row.high], color=_colour(number), linewidth=2.2)
+            shares = [100 * row.share for row in of_arm]
             axes.plot(x, shares, "o", color=_colour(number), markersize=5, label=_shorten(arm, 34))
-        numbers = {row["bin"]: row["regions"] for row in rows}
+        numbers = {row.bin: row.regions for row in rows}
         axes.set_xticks(
             range(len(bins)), [f"{name.replace(' (', chr(10) + '(')}\nn = {numbers[name]}" for name in bins]
         )
@@ -247,7 +221,7 @@ def _figure(width: float, height: float) -> Iterator[Figure]:
 
 
 def _svg(figure: Figure, label: str) -> str:
-    """The <svg> element alone, without addresses of any kind, described by `label` for those who do not see it."""
+    """The <svg> element alone, without addresses of any kind, described by `label` for screen readers."""
     with matplotlib.rc_context(_STYLE):
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})

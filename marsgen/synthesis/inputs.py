@@ -1,0 +1,148 @@
+"""What a synthetic set is made from, opened and checked before anything is written."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from marsgen.cleaning.dataset import Dataset
+from marsgen.core.config import DataConfig
+from marsgen.core.errors import ConfigError, DataError, RunError, nearest
+from marsgen.core.runs import Run
+from marsgen.generators import Generator, load_generator
+from marsgen.masks.config import PasteConfig
+from marsgen.masks.plan import edit_sample
+from marsgen.masks.regions import RegionLibrary, cut_regions
+from marsgen.quality.judges import Judge
+from marsgen.quality.select import open_fitting_judge
+from marsgen.scenes.scene import SceneSource
+from marsgen.scenes.shards import refuse_mixed_sizes
+from marsgen.synthesis.config import SynthesizeConfig
+from marsgen.synthesis.focus import open_focus
+
+COPY_PASTE = "copy-paste"
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where the generator and the real scenes are, and how the scenes are split."""
+
+    generator: str
+    """folder of a `marsgen train-generator` run, or copy-paste"""
+    data: str
+    classes: Path | None
+    split: DataConfig
+
+    @property
+    def trained(self) -> bool:
+        """Whether the generator is a trained one."""
+        return self.generator != COPY_PASTE
+
+
+@dataclass(frozen=True, eq=False)
+class SynthesisInputs:
+    """Everything that a set is made from."""
+
+    config: SynthesizeConfig
+    dataset: Dataset
+    generator: Generator
+    library: RegionLibrary | None
+    """None in mode variation, where nothing is pasted"""
+    focus: Judge | None
+    """segmenter whose loss says where to paste"""
+    judge: Judge | None
+    """segmenter that says which candidates are kept"""
+    focus_location: str | None = None
+
+    def record(self) -> dict[str, Any]:
+        """What identifies them, for the record of the run."""
+        record: dict[str, Any] = {"generator": {"name": self.generator.name, "fingerprint": self.generator.fingerprint}}
+        if self.focus is not None:
+            record["focus"] = {"location": self.focus_location, "fingerprint": self.focus.fingerprint}
+        if self.judge is not None:
+            record["judge"] = {"fingerprint": self.judge.fingerprint}
+        return record
+
+
+def find_sources(config: SynthesizeConfig, generator: str, data: str | None, classes: Path | None) -> Sources:
+    """Fill in what was not given with what the generator was trained on.
+
+    Raises:
+        RunError: no such generator run, or copy-paste without data.
+    """
+    if generator == COPY_PASTE:
+        if data is None:
+            raise RunError("--generator copy-paste knows no data of its own; name them with --data")
+        return Sources(generator, data, classes, config.data or DataConfig())
+    if not Path(generator).exists() and (hint := nearest(generator, [COPY_PASTE])):
+        raise RunError(f"--generator {generator}: no such folder{hint}")
+    trained = Run.load(Path(generator), "marsgen train-generator")
+    split = config.data or DataConfig.model_validate(trained.config["data"])
+    if data is None:
+        stored = trained.inputs["data"]
+        data, classes = stored["location"], Path(stored["classes"]) if stored["classes"] else None
+    return Sources(generator, data, classes, split)
+
+
+def open_inputs(config: SynthesizeConfig, dataset: Dataset, generator: str, focus: str | None) -> SynthesisInputs:
+    """Open the generator and the segmenters, and cut out the regions.
+
+    Args:
+        generator: see `load_generator`.
+        focus: folder of the `segmenter train` run of --focus.
+    Raises:
+        InputError: something is missing, does not fit the data, or has seen scenes outside the train part.
+    """
+    scenes = dataset.scenes
+    opened = load_generator(generator, scenes.classes, scenes.channels, config.draw)
+    names = class_names(config, scenes)
+    if config.format == "shards":
+        refuse_mixed_sizes(scenes)
+    library = None
+    if config.mode == "variation":
+        refuse_no_variation(config, dataset, names, opened)
+    else:
+        library = cut_regions(scenes, dataset.split.train, names, config.paste, dataset.survey.keys)
+        # a paste that cannot succeed is refused now, before anything is written
+        edit_sample(0, config.seed, scenes, library, config.paste, dataset.split.train)
+    focused_on = open_focus(focus, config.paste, dataset)
+    judge = open_fitting_judge(config.select, dataset)
+    return SynthesisInputs(config, dataset, opened, library, focused_on, judge, focus)
+
+
+def class_names(config: SynthesizeConfig, scenes: SceneSource) -> tuple[str, ...]:
+    """The classes to paste: those of the config, else the rare ones of the data.
+
+    Raises:
+        DataError: a name is no class, or the config names none and the data have no rare class.
+    """
+    names = config.classes or scenes.classes.rare
+    if not names:
+        raise DataError(f"no class to paste: give --class; the classes are {', '.join(scenes.classes.names)}")
+    for name in names:
+        scenes.classes.index(name)
+    return tuple(names)
+
+
+def refuse_no_variation(config: SynthesizeConfig, dataset: Dataset, names: Sequence[str], generator: Generator) -> None:
+    """Raise before anything is written where mode variation would give the real scenes back, or has none to vary.
+
+    Raises:
+        ConfigError: a generator or strength that changes nothing, or settings of pasting.
+        DataError: no training scene shows one of the classes.
+    """
+    if config.zoom == (1, 1) and (generator.name == "copy-paste" or generator.drawing.get("strength") == 0):
+        raise ConfigError(
+            f"mode is variation, and {generator.name} at strength 0 gives the real scenes back; use a trained one "
+            "with --strength above 0, or oversample them (segmenter train --set rare_fraction=0.25)"
+        )
+    if config.paste != PasteConfig():
+        raise ConfigError("mode is variation, which pastes nothing; leave out --focus and the settings under paste")
+    if not scenes_showing(dataset, names):
+        raise DataError(f"{dataset.scenes.location}: no training scene shows {' or '.join(names)}; nothing to vary")
+
+
+def scenes_showing(dataset: Dataset, names: Sequence[str]) -> list[int]:
+    """Training scenes with a pixel of one of the named classes."""
+    pixels = dataset.survey.pixels[:, [dataset.scenes.classes.index(name) for name in names]]
+    return [index for index in dataset.split.train if pixels[index].any()]

@@ -1,0 +1,56 @@
+"""preview.png of a synthetic set."""
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from marsgen.core.files import write_bytes
+from marsgen.scenes.pictures import read_image, read_label_map
+from marsgen.scenes.scene import SceneSource
+from marsgen.scenes.shards import SHARDS_FOLDER, read_slot
+from marsgen.synthesis.journal import MANIFEST
+
+MIN_WIDTH_PX = 1000
+"""narrower sheets are enlarged"""
+FRAME_PX = 2
+
+
+def write_preview(folder: Path, scenes: SceneSource, n: int, rows: int = 12, zoom: int = 2) -> None:
+    """Write preview.png: for samples spread over the set, the real parent | label map | synthetic image."""
+    chosen = set(np.linspace(0, n - 1, min(rows, n)).astype(int).tolist())
+    position = {name: index for index, name in enumerate(scenes.names)}
+    strips = []
+    with (folder / MANIFEST).open(encoding="utf-8") as manifest:
+        for index, line in enumerate(manifest):
+            if index in chosen:
+                record = json.loads(line)
+                image, labels = _read_pair(folder, record["name"], index, scenes)
+                parent = scenes[position[record["parent"]["name"]]].image
+                panels = [_rgb(parent), scenes.classes.paint(labels), _rgb(image)]
+                strips.append(np.concatenate([_padded(panel, FRAME_PX, FRAME_PX) for panel in panels], axis=1))
+    width = max(strip.shape[1] for strip in strips)
+    sheet = np.concatenate([_padded(strip, 0, 0, right=width - strip.shape[1]) for strip in strips])
+    picture = Image.fromarray(sheet)
+    if picture.width < MIN_WIDTH_PX:
+        picture = picture.resize((picture.width * zoom, picture.height * zoom), Image.Resampling.NEAREST)
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    write_bytes(folder / "preview.png", buffer.getvalue())
+
+
+def _read_pair(folder: Path, name: str, index: int, scenes: SceneSource) -> tuple[np.ndarray, np.ndarray]:
+    if (folder / SHARDS_FOLDER).is_dir():
+        return read_slot(folder, index)
+    labels = read_label_map(folder / "labels" / f"{name}.png", scenes.classes)
+    return read_image(folder / "images" / f"{name}.png"), labels
+
+
+def _padded(panel: np.ndarray, rows: int, columns: int, right: int = 0) -> np.ndarray:
+    return np.pad(panel, ((rows, rows), (columns, columns + right), (0, 0)), constant_values=255)
+
+
+def _rgb(image: np.ndarray) -> np.ndarray:
+    return np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image

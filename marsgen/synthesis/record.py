@@ -1,0 +1,51 @@
+"""What a synthetic set says about itself: classes.yaml and synth.json."""
+
+import hashlib
+import json
+
+from marsgen.core.runs import Run
+from marsgen.provenance import keys_of_part, write_set_head
+from marsgen.scenes.folder import write_classes
+from marsgen.scenes.shards import allocate_shards, refuse_mixed_sizes
+from marsgen.synthesis.config import BATCH_SIZE
+from marsgen.synthesis.scene_maker import SceneMaker
+
+
+def write_record(run: Run, maker: SceneMaker) -> None:
+    """Write classes.yaml and synth.json; for format shards, allocate their files."""
+    config, dataset, generator = maker.config, maker.dataset, maker.generator
+    scenes = dataset.scenes
+    write_classes(run.folder, scenes.classes)
+    if config.format == "shards":
+        refuse_mixed_sizes(scenes)
+        assert scenes.shape is not None
+        allocate_shards(run.folder, config.n, scenes.shape, scenes.channels)
+    trained_on = [keys_of_part(dataset, dataset.split.train), generator.trained_on]
+    trained_on += [maker.selector.judge.trained_on] if maker.selector is not None else []
+    trained_on += [maker.placement.trained_on] if maker.placement is not None else []
+    record = {
+        "generator": generator.name,
+        "generator_fingerprint": generator.fingerprint,
+        "drawing": generator.drawing,
+        "mode": config.mode,
+        "classes": list(maker.names),
+        "n": config.n,
+        "seed": config.seed,
+        "shape": scenes.shape,
+        "channels": scenes.channels,
+        "data": run.inputs.get("data"),
+        "selection": None if maker.selector is None else maker.selector.record(),
+        "recipe": _fingerprint_recipe(maker),
+    }
+    write_set_head(run.folder, record, *trained_on)
+
+
+def _fingerprint_recipe(maker: SceneMaker) -> str:
+    """16 hex digits that two sets share when they differ by nothing but their seed and size."""
+    config, generator, placement = maker.config, maker.generator, maker.placement
+    settings = config.model_dump(mode="json", exclude={"seed", "n", BATCH_SIZE, "data", "format", "select"})
+    selection = [] if maker.selector is None else [maker.selector.recipe()]
+    drawn_by = [generator.name, generator.fingerprint, generator.drawing]
+    placed_by = [{"focus": placement.fingerprint}] if placement is not None and placement.fingerprint else []
+    text = json.dumps([settings, list(maker.names), *drawn_by, *selection, *placed_by], sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=8, person=b"marsgen").hexdigest()

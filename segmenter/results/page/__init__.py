@@ -1,0 +1,1 @@
+"""The page of results: one html file that fetches nothing, with its figures and pictures."""

@@ -1,0 +1,137 @@
+"""All results of a study, from its raw counts alone: what the tables, the files and the page show."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from marsgen.scenes.classes import ClassSet
+from segmenter.results.counts import StudyCounts
+from segmenter.results.gains import (
+    OWN,
+    DosePoint,
+    Gain,
+    Recommendation,
+    Score,
+    compute_dose_points,
+    compute_gains,
+    compute_scores,
+    recommend_dose,
+)
+from segmenter.results.metadata import ArmMetadata, StudyMetadata
+from segmenter.results.notes import limitations
+from segmenter.results.statistics.bootstrap import ArmScores, resample_arms
+from segmenter.results.subgroups import Subgroup, compute_subgroups, list_shares, sum_shares
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """Minutes and memory of one arm; NaN = not measured, or there is nothing to make."""
+
+    arm: str
+    title: str
+    seeds: int
+    train_minutes: float
+    """mean per seed"""
+    generator_minutes: float
+    set_minutes: float
+    first_network_minutes: float
+    """sum of the three"""
+    peak_memory_mb: float
+    """of the machine, not of a GPU"""
+    interrupted: bool
+    """minutes are missing"""
+
+
+@dataclass(frozen=True, eq=False)
+class StudyResults:
+    """All that the tables and the page show."""
+
+    metadata: StudyMetadata
+    classes: ClassSet
+    primary_class: str
+    """the class that the study is about; see `StudyCounts.primary_class`"""
+    scores: Sequence[Score]
+    gains: Sequence[Gain]
+    """over each arm's own baseline, then over the study's where that is another"""
+    curves: Sequence[DosePoint]
+    recommendations: Sequence[Recommendation]
+    """of each curve"""
+    subgroups: Sequence[Subgroup]
+    costs: Sequence[Cost]
+    """of arms of which any was measured"""
+    limitations: tuple[str, ...]
+    """sentences"""
+
+    @cached_property
+    def titles(self) -> dict[str, str]:
+        """Arm name -> its title."""
+        return {arm.name: arm.title for arm in self.metadata.arms}
+
+    @cached_property
+    def tables(self) -> dict[str, Sequence[Any]]:
+        """File name -> rows, of every csv file that has any."""
+        names = ("scores", "gains", "curves", "subgroups", "costs")
+        return {f"{name}.csv": getattr(self, name) for name in names if getattr(self, name)}
+
+    def gains_in(self, score: str, class_name: str = "", against: str = OWN) -> list[Gain]:
+        """The gains of all arms in one score."""
+        return [g for g in self.gains if (g.score, g.class_name, g.against) == (score, class_name, against)]
+
+
+def summarise(study: StudyCounts, *more_limitations: str) -> StudyResults:
+    """Every number of a study; the same counts give the same numbers.
+
+    Args:
+        more_limitations: sentences on what is known of the runs and is not in the counts.
+    """
+    metadata = study.metadata
+    sums = {
+        arm.metadata.name: arm.unit_sums(metadata.scoring.found_fraction, study.images.groups) for arm in study.arms
+    }
+    scores = _resample(sums, study)
+    shares = list_shares(study)
+    share_sums = {arm.metadata.name: sum_shares(arm, shares, study) for arm in study.arms}
+    share_scores = _resample(share_sums, study)
+    gains = compute_gains(study, scores)
+    recommendations = [recommend_dose(curve, study, gains, scores) for curve in metadata.curves]
+    return StudyResults(
+        metadata=metadata,
+        classes=study.classes,
+        primary_class=study.primary_class,
+        scores=compute_scores(study, scores, shares, share_scores),
+        gains=gains,
+        curves=compute_dose_points(study, gains, recommendations),
+        recommendations=recommendations,
+        subgroups=compute_subgroups(study, shares, share_sums, share_scores),
+        costs=[_cost(arm) for arm in metadata.arms if _is_measured(arm)],
+        limitations=(*limitations(study, sums[metadata.baseline][0]), *more_limitations),
+    )
+
+
+def _resample(sums: Mapping[str, np.ndarray], study: StudyCounts) -> dict[str, ArmScores]:
+    settings = study.metadata.statistics
+    return dict(zip(sums, resample_arms(list(sums.values()), settings.resamples, settings.seed), strict=True))
+
+
+def _is_measured(arm: ArmMetadata) -> bool:
+    made = (arm.generator_minutes, arm.set_minutes)
+    return bool(arm.train_minutes or arm.peak_memory_mb or any(minutes is not None for minutes in made))
+
+
+def _cost(arm: ArmMetadata) -> Cost:
+    train = float(np.mean(arm.train_minutes)) if arm.train_minutes else np.nan
+    made = [np.nan if minutes is None else minutes for minutes in (arm.generator_minutes, arm.set_minutes)]
+    return Cost(
+        arm=arm.name,
+        title=arm.title,
+        seeds=len(arm.seeds),
+        train_minutes=train,
+        generator_minutes=made[0],
+        set_minutes=made[1],
+        first_network_minutes=train + float(np.nansum(made)),
+        peak_memory_mb=max(arm.peak_memory_mb, default=np.nan),
+        interrupted=arm.interrupted,
+    )

@@ -1,0 +1,270 @@
+"""Results as tables, files and lines for a terminal.
+
+<out>/results.json      the study's metadata, every row, the limitations
+<out>/scores.csv        every arm's scores with intervals
+<out>/gains.csv         every gain with both intervals and its verdict
+<out>/curves.csv        gains by dose; only where the study has a curve
+<out>/subgroups.csv     regions found by size and by distance
+<out>/costs.csv         minutes and memory; only where they were measured
+<out>/results.md        the same as tables for a document
+"""
+
+import csv
+import io
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from marsgen.core.files import plain, write_json, write_text
+from segmenter.evaluation.summary import percent
+from segmenter.results.gains import BASELINE, COMMON, OWN, DosePoint, Gain, Recommendation, Score
+from segmenter.results.labels import interval_text, points
+from segmenter.results.subgroups import Subgroup
+from segmenter.results.summary import StudyResults
+from segmenter.results.verdict import ALONE, meanings
+
+
+class Cell(NamedTuple):
+    """One place of a table."""
+
+    text: str
+    detail: str = ""
+    """in small type on the page, such as an interval"""
+    verdict: str = ""
+    """a verdict's words, or nothing"""
+    corrected: str = ""
+    """corrected interval where it is another, in small type; on the page alone"""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table as both the page and the document show it; the first cell of a row names it."""
+
+    title: str
+    head: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    names: int = 1
+    """leading columns that hold words, not numbers"""
+
+
+def score_table(results: StudyResults) -> Table:
+    """Every score of every arm with its interval."""
+    return _by_arm(results, "Scores in %, mean over seeds", results.scores, lambda row: row.name, _score_cell)
+
+
+def gain_tables(results: StudyResults) -> list[Table]:
+    """Every gain in percentage points: over each arm's own baseline, and over the study's where that is another."""
+    common = results.titles[results.metadata.baseline]
+    titles = {OWN: "Gains over the arm's own baseline", COMMON: f"Gains of all arms over {common}"}
+    if not any(row.against == COMMON for row in results.gains):
+        titles = {OWN: f"Gains over {common}"}
+    tables = []
+    for against, title in titles.items():
+        rows = [row for row in results.gains if row.against == against]
+        if rows:
+            name = f"{title}, in percentage points"
+            tables.append(_by_arm(results, name, rows, lambda row: row.name, _gain_cell))
+    return tables
+
+
+def curve_table(results: StudyResults, name: str) -> Table:
+    """Gains of one dose curve, a row per dose."""
+    curve = next(curve for curve in results.metadata.curves if curve.name == name)
+    rows = [row for row in results.curves if row.curve == name]
+    columns = list(dict.fromkeys(row.name for row in rows))
+    lines = []
+    for x, arm in dict.fromkeys((row.x, row.arm) for row in rows):
+        here = {row.name: row for row in rows if (row.x, row.arm) == (x, arm)}
+        chosen = " (recommended)" if any(row.recommended for row in here.values()) else ""
+        first = (Cell(f"{x:g}{chosen}"), Cell(results.titles[arm]))
+        lines.append((*first, *(_gain_cell(here[c]) if c in here else Cell("-") for c in columns)))
+    return Table(f"{curve.title}, gains in percentage points", (curve.x_title, "arm", *columns), tuple(lines), names=2)
+
+
+def subgroup_tables(results: StudyResults) -> list[Table]:
+    """Share of regions found by size and by distance, a table per class and kind."""
+    tables = []
+    for name, by in dict.fromkeys((row.class_name, row.by) for row in results.subgroups):
+        rows = [row for row in results.subgroups if (row.class_name, row.by) == (name, by)]
+        title = f"{name} found by {by}, in % of regions"
+        tables.append(_by_arm(results, title, rows, lambda row: f"{row.bin}, n={row.regions}", _subgroup_cell))
+    return tables
+
+
+def cost_table(results: StudyResults) -> Table | None:
+    """Minutes and memory of each arm; None where nothing was measured."""
+    columns = {
+        "train_minutes": "training, min per seed",
+        "generator_minutes": "generator, min",
+        "set_minutes": "set, min",
+        "first_network_minutes": "first network, min",
+        "peak_memory_mb": "peak memory, MB",
+    }
+    rows = [
+        (
+            Cell(row.title + (" (was interrupted: at least)" if row.interrupted else "")),
+            Cell(str(row.seeds)),
+            *(Cell(_number(getattr(row, key))) for key in columns),
+        )
+        for row in results.costs
+    ]
+    return Table("Cost of each arm", ("arm", "seeds", *columns.values()), tuple(rows)) if rows else None
+
+
+def _by_arm(
+    results: StudyResults,
+    title: str,
+    rows: Sequence[Any],
+    column_of: Callable[[Any], str],
+    cell_of: Callable[[Any], Cell],
+) -> Table:
+    """Rows of one kind with arms downwards and `column_of` across; "-" where an arm has none."""
+    columns = list(dict.fromkeys(column_of(row) for row in rows))
+    cells = {(row.arm, column_of(row)): cell_of(row) for row in rows}
+    baselines = {row.arm: getattr(row, "baseline", None) for row in rows}
+    several = len(set(baselines.values()) - {None}) > 1
+    lines = [
+        (
+            Cell(results.titles[arm], f"over {results.titles[baseline]}" if several and baseline else ""),
+            *(cells.get((arm, column), Cell("-")) for column in columns),
+        )
+        for arm, baseline in baselines.items()
+    ]
+    return Table(title, ("arm", *columns), tuple(lines))
+
+
+def _score_cell(row: Score) -> Cell:
+    if row.unit == "number":
+        return Cell(f"{row.value:.1f}")
+    return Cell(percent(row.value), _range(row.low, row.high, percent))
+
+
+def _gain_cell(row: Gain | DosePoint) -> Cell:
+    if row.verdict == BASELINE:
+        return Cell("0", BASELINE)
+    alone, corrected = interval_text(row.low, row.high), interval_text(row.simultaneous_low, row.simultaneous_high)
+    return Cell(points(row.gain), alone, verdict_text(row), corrected if corrected != alone else "")
+
+
+def _subgroup_cell(row: Subgroup) -> Cell:
+    gain = "" if row.gain != row.gain else f"{points(row.gain)} "
+    return Cell(percent(row.share), gain + _range(row.gain_low, row.gain_high, points))
+
+
+def verdict_text(row: Gain | DosePoint) -> str:
+    """The verdict, with a mark where the interval of this arm alone leaves out 0."""
+    return row.verdict + (ALONE if row.only_alone else "")
+
+
+def _range(low: float, high: float, text: Callable[[float], str]) -> str:
+    return "" if low != low else f"[{text(low)}, {text(high)}]"
+
+
+def _number(value: float) -> str:
+    if value != value:
+        return "-"
+    return f"{value:,.0f}" if value >= 10 else f"{value:.1f}"
+
+
+# files
+
+
+def write_results(results: StudyResults, out: Path) -> None:
+    """Write results.json, the csv files and results.md into `out`."""
+    content = {
+        "study": results.metadata.model_dump(mode="json"),
+        "primary_class": results.primary_class,
+        **{name.removesuffix(".csv"): [asdict(row) for row in rows] for name, rows in results.tables.items()},
+        "recommendations": [asdict(row) for row in results.recommendations],
+        "limitations": results.limitations,
+    }
+    write_json(out / "results.json", content)
+    for name, text in csv_files(results).items():
+        write_text(out / name, text)
+    write_text(out / "results.md", "\n".join(markdown_lines(results)) + "\n")
+
+
+def csv_files(results: StudyResults) -> dict[str, str]:
+    """File name -> text of every csv file."""
+    return {name: _csv_text(rows) for name, rows in results.tables.items()}
+
+
+def _csv_text(rows: Sequence[Any]) -> str:
+    """Rows of one dataclass as csv below a line of their fields; None and NaN are left empty."""
+    text = io.StringIO()
+    records = [plain(asdict(row)) for row in rows]
+    writer = csv.DictWriter(text, list(records[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({key: "" if value is None else value for key, value in record.items()} for record in records)
+    return text.getvalue()
+
+
+def markdown_lines(results: StudyResults) -> list[str]:
+    """Every table, for a document."""
+    lines = [f"# {results.metadata.title}", "", *_markdown(score_table(results))]
+    for table in gain_tables(results):
+        lines += _markdown(table)
+    words = meanings(results.metadata.statistics.practical_gain)
+    lines += ["Intervals are those of each arm alone; the verdict is about the interval corrected for all arms.", ""]
+    lines += [*(f"- {word}: {meaning}." for word, meaning in words.items()), ""]
+    for curve, chosen in zip(results.metadata.curves, results.recommendations, strict=True):
+        lines += [*_markdown(curve_table(results, curve.name)), recommendation_text(chosen), ""]
+    for table in subgroup_tables(results):
+        lines += _markdown(table)
+    costs = cost_table(results)
+    lines += _markdown(costs) if costs else []
+    return [*lines, *(f"- {sentence}" for sentence in results.limitations)]
+
+
+def _markdown(table: Table) -> list[str]:
+    aligned = ["---" if n < table.names else "---:" for n in range(len(table.head))]
+    rows = [_markdown_row([" ".join(part for part in cell[:3] if part) for cell in row]) for row in table.rows]
+    return [f"**{table.title}**", "", _markdown_row(table.head), _markdown_row(aligned), *rows, ""]
+
+
+def _markdown_row(cells: Sequence[str]) -> str:
+    """One line of a markdown table; bars in the cells are text."""
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def recommendation_text(chosen: Recommendation) -> str:
+    """The recommended dose, or why there is none, in words."""
+    return chosen.words if chosen.x is None else f"Recommended: {chosen.words}"
+
+
+# terminal
+
+
+def result_lines(results: StudyResults, *, every_score: bool = False) -> list[str]:
+    """Gains and recommended doses for a terminal.
+
+    Args:
+        every_score: gains in all scores, and the limitations; else in what the study is about and in the mean.
+    """
+    name = results.primary_class
+    scores = [("IoU", name), ("mean IoU", ""), ("regions found", name)]
+    if every_score:
+        scores = list(dict.fromkeys((row.score, row.class_name) for row in results.gains))
+    tables = [rows for score in scores if (rows := results.gains_in(*score))]
+    width = max((len(text) for rows in tables for row in rows for text in (row.title, row.name)), default=0)
+    lines = [results.metadata.title]
+    for rows in tables:
+        lines += _gain_lines(rows, results, width)
+    for curve, chosen in zip(results.metadata.curves, results.recommendations, strict=True):
+        lines.append(f"{curve.title}: {recommendation_text(chosen)}")
+    return [*lines, *(results.limitations if every_score else ())]
+
+
+def _gain_lines(rows: Sequence[Gain], results: StudyResults, width: int) -> Iterator[str]:
+    """A heading, and a line for each arm."""
+    several = len({row.baseline for row in rows}) > 1
+    head = f"{'interval alone':>20}  {'corrected':>20}"
+    yield f"{rows[0].name:<{width}}    baseline, %  arm, %  gain, points  {head}   verdict"
+    for row in rows:
+        over = f"over {results.titles[row.baseline]}: " if several else ""
+        yield (
+            f"  {row.title:<{width}}  {percent(row.baseline_value):>11}  {percent(row.value):>6}  "
+            f"{points(row.gain):>12}  {interval_text(row.low, row.high):>20}  "
+            f"{interval_text(row.simultaneous_low, row.simultaneous_high):>20}   {over}{row.reading}"
+        )
