@@ -185,8 +185,8 @@ class DataConfig(Config):
             raise ValueError("folds is 1, which leaves no scene to train on; give 2 or more, or 0 for no folds")
         if self.folds and self.test_fraction > 0:
             raise ValueError(
-                f"folds {self.folds} and test_fraction {self.test_fraction:g} both choose the test part; set one of them "
-                "to 0"
+                f"folds {self.folds} and test_fraction {self.test_fraction:g} both choose the test part; set one of "
+                "them to 0"
             )
         if self.fold >= max(self.folds, 1):
             there = f"fold has to be one of 0..{self.folds - 1}" if self.folds else "say how many there are with folds"
