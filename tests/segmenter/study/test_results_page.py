@@ -25,11 +25,14 @@ def test_every_study_is_linked_and_every_link_leads_to_a_study():
     assert set(re.findall(r"\(results/(\w+)/results\.md\)", PAGE)) == set(STUDIES)
 
 
-def test_the_main_table_is_the_readmes():
-    readme = rows((DOCS.parent / "README.md").read_text(encoding="utf-8"))
-    main = [row for row in rows(PAGE) if len(row) == 6]
+def test_the_readmes_rows_are_those_of_the_main_table():
+    main = {row[0]: row for row in rows(PAGE) if len(row) == 6}
     assert len(main) == 15
-    assert main == [row for row in readme if row in main]
+    readme = rows((DOCS.parent / "README.md").read_text(encoding="utf-8"))
+    quoted = [row for row in readme if len(row) == 3 and row[1][:1].isdigit()]
+    assert len(quoted) == 3
+    for name, score, gain in quoted:
+        assert [score, gain] == main[name.removesuffix(" (no generator)")][1:3]
 
 
 def test_every_interval_stands_in_a_generated_table():
