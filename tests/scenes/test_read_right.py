@@ -450,7 +450,7 @@ def test_a_folder_without_classes_is_looked_at_first(folder: Path, monkeypatch, 
         ("loss=foo", "loss is 'foo'; expected a block of settings"),
         ("network=foo", "network is 'foo'; expected one of 'unet'"),
         ("data.folds=1", "data: folds is 1, which leaves no scene"),
-        ("data.keep_suspects=7", "data.keep_suspects is 7; expected true or false"),
+        ("encoder.freeze=7", "encoder.freeze is 7; expected true or false"),
     ],
 )
 def test_a_wrong_setting_is_one_sentence_of_ours(setting: str, words: str):
