@@ -176,17 +176,6 @@ class TrainConfig(Config):
     workers: int = Field(0, ge=0)
     """processes that prepare batches; 0 = the training process does"""
 
-    @classmethod
-    def of_stored(cls, stored: dict[str, Any]) -> dict[str, Any]:
-        """Without the blocks that the network does not read, whose defaults may have been others, and with what the
-        U-Net was before its depth and blocks could be chosen."""
-        network = stored.get("network", "unet")
-        unread = {"unet", "encoder", "marsseg"} - {network}
-        stored = {key: value for key, value in stored.items() if key not in unread}
-        if network == "unet":
-            stored["unet"] = {"depth": 2, "blocks": "plain", **stored.get("unet", {})}
-        return stored
-
     @model_validator(mode="after")
     def _possible(self) -> "TrainConfig":
         for name, block in (("unet", self.unet), ("encoder", self.encoder), ("marsseg", self.marsseg)):

@@ -19,9 +19,9 @@ import torch
 import torch.nn.functional as F
 from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
 
+from marsgen.core.checkpoints import read_weights
 from marsgen.core.errors import RunError
 from marsgen.core.files import file_fingerprint
-from marsgen.core.runs import read_weights
 from marsgen.core.training import arithmetic
 from marsgen.generators import DEFAULT_SAMPLING, RECORD, DrawConfig, DrawRequest
 from marsgen.generators.denoiser import Condition, Denoiser

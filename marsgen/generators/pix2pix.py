@@ -22,9 +22,9 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
+from marsgen.core.checkpoints import read_weights, without_prefix
 from marsgen.core.errors import RunError
 from marsgen.core.files import file_fingerprint
-from marsgen.core.runs import read_weights, without_prefix
 from marsgen.core.training import arithmetic
 from marsgen.generators import DEFAULT_SAMPLING, RECORD, DrawConfig, DrawRequest
 from marsgen.generators.norm import ChannelNorm

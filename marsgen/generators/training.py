@@ -11,9 +11,10 @@ from PIL import Image
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from marsgen.cleaning.dataset import Dataset
+from marsgen.core.checkpoints import load_optimizer_tensors, optimizer_tensors, prefixed, without_prefix
 from marsgen.core.errors import ConfigError, RunError
 from marsgen.core.files import write_bytes
-from marsgen.core.runs import Run, load_optimizer_tensors, optimizer_tensors, prefixed, without_prefix
+from marsgen.core.runs import Run
 from marsgen.generators import DrawRequest, Generator
 from marsgen.generators.batches import cut_window, soft_window
 from marsgen.generators.style import StyleTable, measure_style

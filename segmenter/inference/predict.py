@@ -12,9 +12,10 @@ from accelerate import PartialState
 from torch import nn
 from tqdm import tqdm
 
+from marsgen.core.checkpoints import read_weights
 from marsgen.core.errors import DataError, InputError, RunError
 from marsgen.core.files import filling_text, write_bytes
-from marsgen.core.runs import Run, read_weights
+from marsgen.core.runs import Run
 from marsgen.scenes.classes import ClassSet
 from marsgen.scenes.folder import write_classes
 from marsgen.scenes.pictures import encode_label_map
@@ -45,7 +46,7 @@ def load_segmenter(folder: Path, keep_ignored: bool = False) -> tuple[nn.Module,
     checkpoint = read_weights(path)
     try:
         classes = ClassSet.from_dict(checkpoint.record["classes"], str(path))
-        config = TrainConfig.model_validate(TrainConfig.of_stored(checkpoint.record["network"]))
+        config = TrainConfig.model_validate(checkpoint.record["network"])
         network = build_network(config, checkpoint.record["channels"], len(classes))
         network.load_state_dict(checkpoint.tensors)
         if config.void_weight and not keep_ignored:

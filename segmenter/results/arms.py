@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from marsgen.core.errors import DataError, RunError
-from marsgen.core.runs import Run, fill_in_defaults
-from segmenter.config import InferenceConfig, TrainConfig
+from marsgen.core.runs import Run
+from segmenter.config import InferenceConfig
 from segmenter.evaluation.evaluate import EvaluateConfig, Evaluation, read_evaluation
 
 
@@ -156,7 +156,7 @@ def _recipe(run: Run) -> dict[str, Any]:
         {key: e.get(key) for key in ("generator", "mode", "n", "recipe")} if e.get("generator") else e
         for e in run.inputs.get("extra") or ()
     ]
-    config = fill_in_defaults(TrainConfig, run.config, ("seed",))
+    config = {key: value for key, value in run.config.items() if key != "seed"}
     return flatten_settings({**config, "data.fingerprint": run.inputs["data"]["fingerprint"], "extra": extras})
 
 

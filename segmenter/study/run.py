@@ -30,11 +30,10 @@ from marsgen.core.config import DataConfig, build_config
 from marsgen.core.errors import ConfigError, DataError, RunError
 from marsgen.core.files import write_text
 from marsgen.core.process_group import ProcessGroup
-from marsgen.core.runs import Run, fill_in_defaults
+from marsgen.core.runs import Run
 from marsgen.scenes.classes import read_classes
 from marsgen.scenes.scene import SceneSource, scene_key
 from marsgen.scenes.sources import open_scenes, open_test_set
-from segmenter.config import TrainConfig
 from segmenter.results.arms import flatten_settings
 from segmenter.results.counts import (
     write_counts,
@@ -205,7 +204,7 @@ def _refuse_other_defaults(study: Study) -> None:
             folder = study.folder / cell_name(arm, seed, fold)
             if not (folder / "DONE").is_file():
                 continue
-            there = flatten_settings(fill_in_defaults(TrainConfig, Run.load(folder, "segmenter train").config))
+            there = flatten_settings(Run.load(folder, "segmenter train").config)
             here = flatten_settings(recipe_of_cell(study, arm, seed, fold)[1].model_dump(mode="json"))
             if key := next((key for key in here if key in there and there[key] != here[key]), ""):
                 raise RunError(

@@ -21,17 +21,11 @@ from tqdm import tqdm
 
 from marsgen.cleaning.counts import class_weights
 from marsgen.cleaning.dataset import Dataset
+from marsgen.core.checkpoints import load_optimizer_tensors, optimizer_tensors, prefixed, read_weights, without_prefix
 from marsgen.core.errors import ConfigError, DataError, RunError, nearest
 from marsgen.core.files import write_json
 from marsgen.core.process_group import join_process_group
-from marsgen.core.runs import (
-    Run,
-    load_optimizer_tensors,
-    optimizer_tensors,
-    prefixed,
-    read_weights,
-    without_prefix,
-)
+from marsgen.core.runs import Run
 from marsgen.scenes.classes import ClassSet
 from marsgen.scenes.confusion import confusion_matrix, iou_per_class, mean_iou
 from marsgen.scenes.scene import Scene, SceneSource, batches_of_one_shape, scene_key

@@ -8,9 +8,10 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
+from marsgen.core.checkpoints import read_weights
 from marsgen.core.config import configs_folder, load_config
 from marsgen.core.errors import ConfigError, DataError, RunError
-from marsgen.core.runs import Run, read_weights
+from marsgen.core.runs import Run
 from marsgen.scenes.confusion import iou_per_class
 from marsgen.scenes.scene import scene_key
 from segmenter.config import AugmentConfig, LossConfig, TrainConfig, UNetConfig
