@@ -49,7 +49,7 @@ def read_weights(path: Path) -> Checkpoint:
         raise RunError(f"{path}: no such checkpoint")
     with naming(path, RunError, _REMEDY, "not a readable checkpoint"):
         metadata = _read_metadata(path)
-        record = parse_json(metadata.get("record", ""), "its record", dict)
+        record = parse_json(metadata.get("record", ""), f"{path}: its record", dict, RunError, _REMEDY)
         step = record.get("step", 0)
         if type(step) is not int or step < 0:
             raise ValueError(f"its step is {shorten(repr(step))}")
@@ -90,7 +90,7 @@ def _read_metadata(path: Path) -> dict[str, str]:
         length = int.from_bytes(file.read(8), "little")
         if not 0 < length <= min(MAX_HEADER_BYTES, size - 8):
             raise ValueError(f"{size:,} bytes with a header of {length:,}")
-        header = parse_json(file.read(length), "its header", dict)
+        header = parse_json(file.read(length), f"{path}: its header", dict, RunError, _REMEDY)
     metadata = header.get("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         raise ValueError("its header holds something other than texts")

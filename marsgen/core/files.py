@@ -32,8 +32,8 @@ def write_stream(path: Path, pieces: Iterable[bytes], *, sync: bool = True) -> N
 
 
 def write_text(path: Path, text: str) -> None:
-    """Atomic write of utf-8 text."""
-    write_bytes(path, text.encode("utf-8"))
+    """Atomic write of utf-8 text; bytes of a file name that are no utf-8 become \\udc.., which json reads back."""
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -1,14 +1,13 @@
 """ClassSet: the names, ids and colours of a data set's classes, and the id that means "no label"."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import yaml
 
 from marsgen.core.errors import DataError, nearest
+from marsgen.core.reading import is_printable_name, read_yaml, shorten
 
 IGNORED_INDEX = 255
 """Class index of pixels without a label, in every tensor and table; at most 255 classes can therefore exist."""
@@ -126,19 +125,20 @@ class ClassSet:
                 raise DataError("a mapping with keys ignored, rare and classes was expected")
             for key in content:
                 if key not in ("ignored", "rare", "classes"):
-                    raise DataError(f"unknown key '{key}'{nearest(str(key), ('ignored', 'rare', 'classes'))}")
+                    hint = nearest(str(key), ("ignored", "rare", "classes"))
+                    raise DataError(f"unknown key '{shorten(str(key), 60)}'{hint}")
             entries = content["classes"]
-            if not isinstance(entries, Sequence) or not all(isinstance(e, dict) for e in entries):
+            if not isinstance(entries, list) or not all(isinstance(e, dict) for e in entries):
                 raise DataError("'classes' is a list with name, id and colour for each class")
             return cls(
-                names=tuple(str(e["name"]) for e in entries),
+                names=tuple(_name(e["name"]) for e in entries),
                 ids=tuple(_whole(e["id"], f"the id of {e['name']}") for e in entries),
                 colours=tuple(
                     tuple(_whole(v, f"a colour value of {e['name']}") for v in e["colour"])  # type: ignore[misc]
                     for e in entries
                 ),
                 ignored=_whole(content["ignored"], "ignored"),
-                rare=tuple(content.get("rare") or ()),
+                rare=tuple(_name(name) for name in _list(content.get("rare") or [], "rare")),
             )
         except KeyError as missing:
             raise DataError(
@@ -148,9 +148,23 @@ class ClassSet:
             raise DataError(f"{where}: {problem}") from None
 
 
+def _name(value: object) -> str:
+    if not is_printable_name(value):
+        raise DataError(
+            f"a class is called {shorten(repr(value), 60)}; expected one line of text, in quotes if need be"
+        )
+    return str(value)
+
+
+def _list(value: object, what: str) -> list[object]:
+    if not isinstance(value, list):
+        raise DataError(f"'{what}' is {shorten(repr(value), 60)}; a list was expected")
+    return value
+
+
 def _whole(value: object, what: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
-        raise DataError(f"{what} is {value!r}; a whole number in 0..255 was expected")
+        raise DataError(f"{what} is {shorten(repr(value), 60)}; a whole number in 0..255 was expected")
     return value
 
 
@@ -160,10 +174,6 @@ def read_classes(path: Path) -> ClassSet:
     Raises:
         DataError: the file is missing, is not yaml, or does not describe classes.
     """
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, IsADirectoryError):
-        raise DataError(f"{path}: no such classes file; --classes takes one like configs/classes_mars.yaml") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as problem:
-        raise DataError(f"{path}: not a readable yaml file ({str(problem).splitlines()[0]})") from None
-    return ClassSet.from_dict(content, str(path))
+    if path.is_dir() or not path.exists():
+        raise DataError(f"{path}: no such classes file; --classes takes one like configs/classes_mars.yaml")
+    return ClassSet.from_dict(read_yaml(path), str(path))

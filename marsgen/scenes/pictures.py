@@ -22,6 +22,8 @@ LABEL_SUFFIXES = (".png", ".tif", ".tiff", ".bmp")
 IGNORED_COLOURS = ((32, 32, 32), (0, 0, 0))
 """colours of "no label" in label maps saved as RGB, unless a class has that colour; the first one is written"""
 
+FOLLOW_LINKS = "MARSGEN_FOLLOW_LINKS"
+"""environment variable; 1 = links in data folders may lead anywhere"""
 _FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
 # 1: fastest; a synthetic pair is written once, and stronger compression saves 10 % of a photo at thrice the time
 _PNG_LEVEL = 1
@@ -34,32 +36,58 @@ Result = TypeVar("Result")
 
 
 def list_pictures(
-    folder: Path, suffixes: Sequence[str] = IMAGE_SUFFIXES, beside: Sequence[str] = ()
+    folder: Path,
+    suffixes: Sequence[str] = IMAGE_SUFFIXES,
+    beside: Sequence[str] = (),
+    inside: Path | None = None,
 ) -> dict[str, Path]:
     """The pictures directly in `folder`: {name without suffix: path}, sorted by name.
 
     Args:
         suffixes: accepted endings, lower case.
         beside: names of other files that may lie there.
+        inside: the data folder, which no link may lead out of (see FOLLOW_LINKS); default: `folder`.
     Raises:
-        DataError: no picture there, something else lies there, or two pictures share a name.
+        DataError: no picture there, something else lies there, a link that leads elsewhere, or two pictures share a
+            name.
     """
     found: dict[str, Path] = {}
+    inside = inside or folder
+    if folder != inside and folder.is_symlink():
+        _refuse_link(folder, inside)
     try:
-        paths = sorted(folder.iterdir())
+        with os.scandir(folder) as listed:
+            entries = sorted(listed, key=lambda entry: entry.name)
     except OSError as problem:
         raise DataError(f"{folder}: cannot be listed ({problem.strerror}); check the folder") from None
-    for path in paths:
+    for entry in entries:
+        path = folder / entry.name
         if path.name.startswith(".") or path.name in beside:
             continue
-        if path.suffix.lower() not in suffixes or path.is_dir():
+        if path.suffix.lower() not in suffixes or entry.is_dir():
             raise DataError(f"{path}: {_misplaced(path, suffixes)}; move it elsewhere")
+        if entry.is_symlink():
+            _refuse_link(path, inside)
+        if not entry.is_file():
+            raise DataError(f"{path}: a pipe, a device or a link to nothing, no picture; move it elsewhere")
         if path.stem in found:
             raise DataError(f"{path}: {found[path.stem].name} has the same name; keep one of the two")
         found[path.stem] = path
     if not found:
         raise DataError(f"{folder}: no picture in this folder; expected {', '.join(suffixes)} files")
     return dict(sorted(found.items()))
+
+
+def _refuse_link(path: Path, inside: Path) -> None:
+    """Raise DataError for a link that leads out of a data folder: whoever made the data chose what would be read."""
+    if os.environ.get(FOLLOW_LINKS) == "1":
+        return
+    target = Path(os.path.realpath(path))
+    if not target.is_relative_to(os.path.realpath(inside)):
+        raise DataError(
+            f"{path}: a link to {target}, which is outside of {inside}; copy the file, or set {FOLLOW_LINKS}=1 if "
+            "the links are your own"
+        )
 
 
 def _misplaced(path: Path, suffixes: Sequence[str]) -> str:
