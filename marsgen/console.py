@@ -129,7 +129,7 @@ def run_app(app: typer.Typer, program: str) -> None:
         context = getattr(problem, "ctx", None)
         words = getattr(problem, "format_message", problem.__str__)()
         _stop(f"{words.rstrip('.')}; see `{context.command_path if context else program} --help`")
-    except (typer.Abort, KeyboardInterrupt) as problem:
+    except (typer.Abort, KeyboardInterrupt, Stopped) as problem:
         if is_first_process():
             _end_line()
             print("stopped; the same command goes on where it was", file=sys.stderr)

@@ -87,7 +87,7 @@ def read_json(path: Path, like: Any = dict, fault: Fault = DataError, remedy: st
     """The content of a json file.
 
     Args:
-        like: its type, such as dict[str, list[str]], a TypedDict or a pydantic model; object = any.
+        like: its type, such as dict[str, list[str]] or a pydantic model; object = any.
     Raises:
         fault: missing, no json, or of another type.
     """

@@ -18,8 +18,8 @@ PATIENCE_SECONDS = 10
 """a step that takes longer is not waited for"""
 
 
-class Stopped(KeyboardInterrupt):
-    """The process was asked to stop."""
+class Stopped(BaseException):
+    """The process was asked to stop. No KeyboardInterrupt, which Typer answers itself."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)

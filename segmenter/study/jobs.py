@@ -16,8 +16,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
+from pydantic import BaseModel
 from tqdm import tqdm
 
 from marsgen.core.errors import RunError
@@ -30,7 +31,7 @@ from segmenter.study.child_process import run_command
 _POLL_SECONDS = 1.0
 
 
-class Cost(TypedDict):
+class Cost(BaseModel):
     """Content of a finished job's json."""
 
     job: dict[str, Any]
@@ -111,7 +112,7 @@ def read_cost(folder: Path, name: str) -> dict[str, Any] | None:
     path = folder / "jobs" / f"{name}.json"
     if not is_written(path):
         return None
-    return dict(read_json(path, Cost, RunError, "delete it and repeat the command: the job runs again"))
+    return read_json(path, Cost, RunError, "delete it and repeat the command: the job runs again").model_dump()
 
 
 def run_jobs(jobs: Sequence[Job], folder: Path, process_group: ProcessGroup, counted: str = "") -> None:

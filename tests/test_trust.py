@@ -1,0 +1,287 @@
+"""What a stranger's files, a stopped process or another system must not do: promises that hold for all commands."""
+
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from refusals import refused
+from safetensors.torch import load_file, save_file
+from test_flow import call
+
+from marsgen.core.checkpoints import encode_weights, read_weights
+from marsgen.core.errors import DataError, RunError
+from marsgen.core.files import write_bytes
+from marsgen.pages.html import TEMPLATES
+from marsgen.scenes.names import is_plain, plain_names
+from marsgen.scenes.pictures import FOLLOW_LINKS
+from marsgen.scenes.sources import open_scenes
+
+TINY = ("--set", "unet={width: 4, depth: 1}", "--set", "batch_size=4", "--set", "precision=fp32")
+DATA = "sim:24,rocks=0.6,size=32x48"
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+# weights
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("trained") / "run"
+    assert call("segmenter", "train", "--data", DATA, *TINY, "--set", "steps=2", "--out", str(folder)) == 0
+    return folder
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("segmenter", "predict", "run", "--data", DATA),
+        ("segmenter", "evaluate", "run", "--data", DATA),
+        ("segmenter", "pseudo-label", "run", "--data", DATA),
+        (
+            "marsgen",
+            "synthesize",
+            "--generator",
+            "copy-paste",
+            "--data",
+            DATA,
+            "--n",
+            "4",
+            "--judge",
+            "run",
+            "--keep",
+            "0.8",
+        ),
+    ],
+)
+def test_weights_that_are_no_numbers_are_refused(words, trained, here, capsys):
+    import shutil
+
+    shutil.copytree(trained, here / "run")
+    path = here / "run" / "best.safetensors"
+    checkpoint = read_weights(path)
+    name = next(name for name, value in checkpoint.tensors.items() if value.is_floating_point())
+    checkpoint.tensors[name].view(-1)[0] = float("nan")
+    path.write_bytes(encode_weights(checkpoint.tensors, checkpoint.record))
+    line = refused(capsys, *words, "--out", "out")
+    assert "best.safetensors: not a readable checkpoint" in line
+    assert f"{name} holds values that are no finite numbers" in line
+
+
+def test_a_changed_weight_does_not_have_the_recorded_checksum(tmp_path):
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(encode_weights({"a": torch.ones(3)}, {"step": 1}))
+    assert read_weights(path).step == 1
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(RunError, match="do not have the checksum that was recorded"):
+        read_weights(path)
+    save_file(load_file(path), path)
+    with pytest.raises(RunError, match="its record"):
+        read_weights(path)
+
+
+# files
+
+
+def test_what_is_written_can_be_read_by_all_and_goes_through_no_link(tmp_path):
+    (tmp_path / "precious").write_text("content")
+    (tmp_path / f".x.{os.getpid()}.partial").symlink_to(tmp_path / "precious")
+    write_bytes(tmp_path / "x", b"new")
+    assert (tmp_path / "precious").read_text() == "content"
+    assert (tmp_path / "x").read_bytes() == b"new"
+    umask = os.umask(0)
+    os.umask(umask)
+    assert stat.S_IMODE((tmp_path / "x").stat().st_mode) == 0o666 & ~umask
+
+
+@pytest.mark.parametrize("link", ["images/a.png", "labels"])
+def test_links_that_lead_out_of_a_data_folder_are_not_followed(here, monkeypatch, link):
+    assert call("marsgen", "export", DATA, "--out", "data") == 0
+    for name in ("DONE", "config.yaml", "environment.json"):
+        (here / "data" / name).unlink()
+    path = here / "data" / (link if link == "labels" else f"images/{sorted(os.listdir(here / 'data/images'))[0]}")
+    path.rename(here / "elsewhere")
+    path.symlink_to(here / "elsewhere")
+    with pytest.raises(DataError, match=r"a link to .*elsewhere, which is outside of data"):
+        open_scenes("data")
+    monkeypatch.setenv(FOLLOW_LINKS, "1")
+    assert len(open_scenes("data")) == 24
+
+
+def test_a_pipe_among_the_pictures_is_named(here):
+    assert call("marsgen", "export", DATA, "--out", "data") == 0
+    os.mkfifo(here / "data" / "images" / "x.png")
+    with pytest.raises(DataError, match=r"x\.png: a pipe or a device"):
+        open_scenes("data")
+
+
+def test_names_that_cannot_be_written_everywhere_are_read_and_changed(here, capfd):
+    assert call("marsgen", "export", DATA, "--out", "data") == 0
+    (here / "data" / "manifest.jsonl").unlink(missing_ok=True)
+    first = sorted(path.stem for path in (here / "data" / "images").iterdir())[0]
+    strange = os.fsdecode(b"sol:7\\a\xff")
+    for part in ("images", "labels"):
+        (here / "data" / part / f"{first}.png").rename(here / "data" / part / f"{strange}.png")
+    assert call("marsgen", "export", "data", "--out", "again") == 0
+    assert "1 names hold characters" in capfd.readouterr().err
+    assert (here / "again" / "images" / "sol_7_a_.png").is_file()
+    assert (here / "again" / "labels" / "sol_7_a_.png").is_file()
+
+
+def test_changed_names_stay_different():
+    names, note = plain_names(["a:b", "a_b", "a\\b", "c"])
+    assert names == ["a_b-2", "a_b", "a_b-3", "c"]
+    assert all(map(is_plain, names))
+    assert "2 names" in note
+    assert plain_names(["a", "b"]) == (["a", "b"], "")
+
+
+def test_pages_may_load_nothing_and_run_nothing():
+    assert "default-src 'none'" in (TEMPLATES / "page.html.j2").read_text()
+
+
+# limits
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("segmenter", "train", "--set", "batch_size=10000000000"), "batch_size is 10000000000"),
+        (("segmenter", "train", "--set", "crop=[1000000,1000000]"), "crop.0 is 1000000"),
+        (("segmenter", "train", "--set", f"seed={2**63}"), f"seed is {2**63}"),
+        (("marsgen", "train-generator", "--set", "crop_px=1000000"), "crop_px is 1000000"),
+        (("marsgen", "synthesize", "--generator", "copy-paste", "--set", "paste.scale=[1,1e9]"), "scale"),
+    ],
+)
+def test_settings_that_no_machine_can_hold_are_refused_before_anything_is_written(words, message, here, capsys):
+    assert message in refused(capsys, *words, "--data", DATA, "--out", "out")
+    assert list(here.iterdir()) == []
+
+
+def test_a_simulation_that_no_machine_can_hold_is_refused(here, capsys):
+    assert "at most 4096" in refused(capsys, "marsgen", "inspect", "--data", "sim:5,size=100000x100000")
+
+
+# the process
+
+
+def start(*words: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", f"{words[0]}.cli", *words[1:]]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.timeout(240)
+def test_sigterm_ends_training_after_the_step_with_a_checkpoint(here):
+    words = ("segmenter", "train", "--data", DATA, *TINY, "--set", "validate_every=100000", "--set", "log_every=1")
+    child = start(*words, "--set", "steps=100000", "--out", "run")
+    lines, deadline = here / "run" / "metrics.jsonl", time.monotonic() + 120
+    while not (lines.exists() and lines.stat().st_size) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    child.send_signal(signal.SIGTERM)
+    _, err = child.communicate(timeout=60)
+    assert child.returncode == 143
+    last = err.strip().replace("\r", "\n").splitlines()[-1]
+    assert last == "stopped; the same command goes on where it was"
+    assert "Traceback" not in err
+    assert read_weights(here / "run" / "last.safetensors").step >= 1
+
+
+def test_an_error_starts_a_line_of_its_own_after_a_progress_bar(here, capfd, monkeypatch):
+    import marsgen.commands.export
+
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device", "out/images/x.png")
+
+    monkeypatch.setattr(marsgen.commands.export, "write_pair", fail)
+    assert call("marsgen", "export", DATA, "--out", "out") == 2
+    err = capfd.readouterr().err
+    assert "export:" in err
+    assert "\nerror: out/images/x.png: No space left on device; make room" in err
+
+
+@pytest.mark.parametrize(
+    ("problem", "words"),
+    [
+        (OSError(36, "File name too long", "x" * 300), "File name too long; give a shorter name"),
+        (OSError(30, "Read-only file system", "out"), "out: Read-only file system; it can only be read"),
+        (FileNotFoundError(2, "No such file or directory", "out/a"), "out/a: No such file or directory; it is gone"),
+        (OSError(5, "Input/output error"), "a file of this command: Input/output error; the disk"),
+        (MemoryError(), "not enough memory"),
+    ],
+)
+def test_what_the_system_refuses_is_one_sentence(problem, words, here, capsys, monkeypatch):
+    import marsgen.commands.export
+
+    def fail(*_: object) -> None:
+        raise problem
+
+    monkeypatch.setattr(marsgen.commands.export, "write_pair", fail)
+    assert words in refused(capsys, "marsgen", "export", DATA, "--out", "out")
+
+
+def test_a_finished_run_that_can_only_be_read_is_repeated(here, monkeypatch):
+    import marsgen.core.runs
+
+    words = ("segmenter", "train", "--data", DATA, *TINY, "--set", "steps=2", "--out", "run")
+    assert call(*words) == 0
+
+    def read_only(*_: object) -> None:
+        raise OSError(30, "Read-only file system", "run/.lock")
+
+    monkeypatch.setattr(marsgen.core.runs, "take_lock", read_only)
+    assert call(*words) == 0
+
+
+# other systems
+
+WITHOUT = """
+import importlib, os, sys
+for name in ("fcntl", "resource", "termios", "pwd", "grp"):
+    sys.modules[name] = None
+for name in ("wait4", "wait3", "pread", "fork", "mkfifo", "O_NOFOLLOW", "O_DIRECTORY", "O_NONBLOCK", "O_CLOEXEC"):
+    if hasattr(os, name):
+        delattr(os, name)
+import marsgen.cli, segmenter.cli, segmenter.study.run, segmenter.results.report, marsgen.commands.score
+for words in {commands!r}:
+    sys.argv = list(words)
+    try:
+        importlib.import_module(words[0] + ".cli").main()
+    except SystemExit as end:
+        assert not end.code, words
+"""
+
+
+@pytest.mark.timeout(240)
+def test_commands_run_where_there_is_neither_fcntl_nor_wait4(here):
+    paste = ("min_region_px=4", "min_visible_px=4", "min_solidity=0.2", "min_thickness=0.1")
+    loose = [word for each in paste for word in ("--set", f"paste.{each}")]
+    commands = [
+        ("marsgen", "synthesize", "--generator", "copy-paste", "--data", DATA, "--n", "4", *loose, "--out", "set"),
+        ("segmenter", "train", "--data", DATA, "--extra", "set", *TINY, "--set", "steps=2", "--out", "run"),
+    ]
+    code = WITHOUT.format(commands=commands)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (here / "set" / "DONE").is_file()
+    assert (here / "run" / "DONE").is_file()
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+def test_a_console_that_lacks_a_character_ends_no_command(here, encoding):
+    environment = os.environ | {"PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}
+    command = [sys.executable, "-m", "marsgen.cli", "inspect", "--data", "名前.npz"]
+    done = subprocess.run(command, capture_output=True, check=False, env=environment)
+    assert done.returncode == 2
+    assert b"error: \\u540d\\u524d.npz: no such file" in done.stderr
