@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: test demo check format clean
+.PHONY: campaign test demo check format clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
@@ -15,6 +15,10 @@ $(READY): pyproject.toml constraints.txt
 # two workers with one thread each: on two cores that is faster than one worker with two
 test: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
+
+# bad inputs, kills and a lock race; half an hour on two cores, and the table of docs/reliability.md
+campaign: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python tests/campaign/run.py --inputs 1000 --kills 100 --rounds 1000 --table docs/reliability.md $(ARGS)
 
 demo: $(READY)
 	$(BIN)/marsgen demo $(ARGS)

@@ -1,7 +1,6 @@
 """The commands of the README and of docs/studies.md, run as they stand there, on simulated files of those names."""
 
 import re
-import resource
 import shlex
 import shutil
 import subprocess
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 
 from marsgen.commands.demo import DemoConfig, demo_commands
+from segmenter.study.child_process import Usage
 
 ROOT = Path(__file__).parent.parent
 TINY = {
@@ -101,7 +101,7 @@ def shortened(command: str) -> list[str]:
 def test_every_command_of_the_readme_runs_in_its_order(workplace, monkeypatch, capsys):
     monkeypatch.chdir(workplace)
     # the commands of a study run in this process too: the same code, without importing torch for each
-    used_up = resource.getrusage(resource.RUSAGE_SELF)
+    used_up = Usage()
     monkeypatch.setattr("segmenter.study.jobs.run_command", lambda command, log, lock: (call(*command), used_up))
     commands = commands_of(ROOT / "README.md")
     used = {tuple(c.split()[:2]) for c in commands}
@@ -121,7 +121,7 @@ def test_every_command_of_the_readme_runs_in_its_order(workplace, monkeypatch, c
 @pytest.mark.timeout(400)
 def test_every_command_of_the_page_on_studies_runs_in_its_order(workplace, monkeypatch, capsys):
     monkeypatch.chdir(workplace)
-    used_up = resource.getrusage(resource.RUSAGE_SELF)
+    used_up = Usage()
     monkeypatch.setattr("segmenter.study.jobs.run_command", lambda command, log, lock: (call(*command), used_up))
     commands = commands_of(ROOT / "docs" / "studies.md")
     assert len(commands) == 8

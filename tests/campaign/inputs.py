@@ -39,6 +39,9 @@ class Case:
     ordinary: bool = False
 
 
+LEFT_OUT: list[str] = []
+"""cases that take too long for `make test`"""
+
 Maker = Callable[[random.Random, Path, Path], Case]
 
 
@@ -100,7 +103,7 @@ def npz(rng: random.Random, materials: Path, folder: Path) -> Case:
         "text": lambda: path.write_text("hello") and None,
     }
     if rng.random() < 0.6:
-        note = rng.choice(list(crafted))
+        note = rng.choice([name for name in crafted if name not in LEFT_OUT])
         crafted[note]()
         may_pass = False
     else:
@@ -175,7 +178,7 @@ def pictures(rng: random.Random, materials: Path, folder: Path) -> Case:
     if rng.random() < 0.65:
         note = rng.choice(list(crafted))
         crafted[note]()
-        may_pass = False
+        may_pass = note == "label lost"  # the picture then counts as unlabelled, and that is said
     else:
         target = rng.choice([image, label])
         words, content = damage_bytes(target.read_bytes(), rng)
@@ -290,7 +293,7 @@ def config(rng: random.Random, materials: Path, folder: Path) -> Case:
     """A --config file that is damaged."""
     from materials import ROOT
 
-    kind = rng.choice(["segmenter.yaml", "synthesize.yaml", "inspect.yaml", "train-generator.yaml"])
+    kind = rng.choice(["segmenter.yaml", "synthesize.yaml", "tiny/inspect.yaml", "train-generator.yaml"])
     shutil.copy(ROOT / "configs" / kind, folder / "c.yaml")
     path = folder / "c.yaml"
     if kind == "segmenter.yaml":
@@ -303,7 +306,7 @@ def config(rng: random.Random, materials: Path, folder: Path) -> Case:
     words = {
         "segmenter.yaml": ("segmenter", "train", *more, "--set", "steps=2", "--out", "out"),
         "synthesize.yaml": ("marsgen", "synthesize", "--generator", "copy-paste", *more, "--n", "4", "--dry-run"),
-        "inspect.yaml": ("marsgen", "inspect", *more, "--set", "autoencoder_steps=2", "--out", "out"),
+        "tiny/inspect.yaml": ("marsgen", "inspect", *more, "--set", "autoencoder_steps=2", "--out", "out"),
         "train-generator.yaml": ("marsgen", "train-generator", *more, "--set", "steps=1", "--set", "batch_size=2")
         + ("--set", "generator_width=8", "--set", "discriminator_width=8", "--out", "out"),
     }[kind]

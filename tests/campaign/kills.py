@@ -1,5 +1,6 @@
 """Commands killed at random moments and repeated: the files have to be those of an undisturbed run."""
 
+import argparse
 import os
 import random
 import signal
@@ -29,7 +30,7 @@ COMMANDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "marsgen synthesize": (("train.npz",), (*SYNTHESIZE, "--n", "300")),
     "marsgen synthesize (shards)": (("train.npz",), (*SYNTHESIZE, "--n", "300", "--format", "shards")),
     "marsgen score": (("train.npz", "png"), ("marsgen", "score", "png", "--features", "judge", "--out", "out")),
-    "marsgen preview": (("train.npz",), ("marsgen", "preview", *DATA, "--out", "out")),
+    "marsgen preview": (("generator", "train.npz"), ("marsgen", "preview", "generator", *DATA, "--out", "out")),
     "marsgen export": (("png",), ("marsgen", "export", "png", "--out", "out")),
     "marsgen export (webdataset)": (("png",), ("marsgen", "export", "png", "--to", "webdataset", "--out", "out")),
     "segmenter train": (("train.npz",), TRAIN),
@@ -48,20 +49,27 @@ COMMANDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "segmenter study-report": (("counts",), ("segmenter", "study-report", "counts", "--out", "out")),
 }
 
+PART = ("marsgen synthesize", "marsgen export", "segmenter train", "segmenter evaluate")
+"""commands that `make test` kills"""
 
-def try_kills(count: int, seed: int, only: str, root: Path, place: Path, verbose: bool) -> list[dict]:
-    """Kill commands `count` times, shared among them; a row of counts for each."""
-    chosen = {name: found for name, found in COMMANDS.items() if only in f"kill {name}"}
+
+def try_kills(given: argparse.Namespace, root: Path, place: Path) -> list[dict]:
+    """Kill commands as often as `given` (the options of run.py) says, shared among them; a row of counts for each."""
+    chosen = {name: found for name, found in COMMANDS.items() if given.only in f"kill {name}"}
+    if given.part:
+        chosen = {name: chosen[name] for name in PART}
     rows = []
     for name, (materials, words) in chosen.items():
-        rng = random.Random(f"{seed} {name}")
+        rng = random.Random(f"{given.seed} {name}")
         whole = place / "whole"
-        seconds = _undisturbed(root, whole, materials, words)
-        number, faults = -(-count // len(chosen)), []
+        number, faults = -(-given.kills // len(chosen)), []
+        if (seconds := _undisturbed(root, whole, materials, words)) < 0:
+            rows.append({"kind": f"kill: {name}", "tried": number, "well": 0, "faults": ["fails undisturbed"]})
+            continue
         for index in range(number):
             folder = place / "killed"
             fault = _kill_once(rng, index, root, folder, materials, words, seconds, whole)
-            if verbose or fault:
+            if given.verbose or fault:
                 print(f"[kill {name} {index}] {fault or 'same bytes'}", flush=True)
             if fault:
                 faults.append(f"{index}: {fault}")
@@ -72,10 +80,12 @@ def try_kills(count: int, seed: int, only: str, root: Path, place: Path, verbose
 
 
 def _undisturbed(root: Path, folder: Path, materials: tuple[str, ...], words: tuple[str, ...]) -> float:
+    """Seconds that the command takes alone; -1 where it fails."""
     _fresh(root, folder, materials)
     answer = answers.run(words, folder)
-    assert answer.code == 0, f"{' '.join(words)}: {answer.err}"
-    return answer.seconds
+    if answer.code != 0:
+        print(f"{' '.join(words)}: {answer.err.strip()[-500:]}", file=sys.stderr, flush=True)
+    return answer.seconds if answer.code == 0 else -1
 
 
 def _fresh(root: Path, folder: Path, materials: tuple[str, ...]) -> None:

@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import resource
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from marsgen.core.errors import ConfigError, DataError, InputError, RunError
 from marsgen.core.process_group import SINGLE_PROCESS
 from segmenter.study import checks as checks_file
 from segmenter.study import jobs as jobs_file
+from segmenter.study.child_process import Usage
 from segmenter.study.collect import read_evaluations
 from segmenter.study.config import StudyConfig
 from segmenter.study.folder import Study
@@ -57,7 +57,7 @@ def all_commands():
 
     def run(command, log, lock):
         ran.append(tuple(command))
-        return call(command, log), resource.getrusage(resource.RUSAGE_SELF)
+        return call(command, log), Usage()
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(jobs_file, "run_command", run)
@@ -348,7 +348,7 @@ def test_data_to_score_on_are_needed_and_only_once(tmp_path, study_at):
 def test_test_scenes_that_networks_are_trained_on_are_refused_before_anything_is_trained(tmp_path, study_at, tiny_npz):
     study = study_at(tmp_path / "study")
     with pytest.raises(
-        DataError, match=r"tiny\.npz too, which networks are trained on; give --test scenes of their own"
+        DataError, match=r"tiny\.npz too, where networks learn from it; give --test scenes of their own"
     ):
         open_study(Study(study.config, study.folder, study.data, str(tiny_npz), None), SINGLE_PROCESS)
     assert not study.folder.exists()
