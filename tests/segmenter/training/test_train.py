@@ -298,7 +298,7 @@ def test_the_other_recipes_load(name, network, stem, power):
         (["class_weight_offset=1"], "class_weight_offset is set, but class_weights is frequency"),
         (["extra_fraction=0.6", "rare_fraction=0.5"], "more than a batch"),
         (["crop=[16,64]"], r"crop \[16, 64\]: each side needs at least 32 pixels"),
-        (["network=unett"], "network is 'unett': Input should be 'unet', 'encoder', 'marsseg' or 'baseline'"),
+        (["network=unett"], "network is 'unett'; expected one of 'unet', 'encoder', 'marsseg', 'baseline'"),
     ],
 )
 def test_settings_that_contradict_are_refused(override, message):
