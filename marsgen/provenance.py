@@ -24,7 +24,6 @@ The rules:
     void_weight      needs label maps drawn by people                                     (labelled_by_people)
 """
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,6 +34,7 @@ from marsgen.cleaning.dataset import Dataset
 from marsgen.core.config import DataConfig
 from marsgen.core.errors import ConfigError, DataError, RunError
 from marsgen.core.files import write_json
+from marsgen.core.reading import read_json, shorten
 from marsgen.core.runs import Run
 from marsgen.scenes.folder import HEAD_FILE
 from marsgen.scenes.scene import SceneSource, scene_key
@@ -100,16 +100,11 @@ def read_set_head(folder: Path) -> dict[str, Any]:
     path = folder / HEAD_FILE
     if not path.is_file():
         return {}
-    try:
-        head = json.loads(path.read_text(encoding="utf-8"))
-        if _are_keys(head["trained_on"]):
-            return head
-        problem = f"'trained_on' is {str(head['trained_on'])[:60]}"
-    except (OSError, ValueError, KeyError, TypeError) as raised:
-        problem = str(raised)
-    raise DataError(
-        f"{path}: not readable json with a list 'trained_on' of scene keys ({problem}); make the folder again"
-    )
+    head = read_json(path, remedy="make the folder again")
+    if not _are_keys(head.get("trained_on")):
+        found = shorten(repr(head.get("trained_on")), 60)
+        raise DataError(f"{path}: 'trained_on' is {found}; expected a list of scene keys, make the folder again")
+    return head
 
 
 def write_set_head(
@@ -197,14 +192,12 @@ def read_split_keys(folder: Path) -> SplitKeys:
         RunError: missing or damaged.
     """
     path = folder / SPLIT_FILE
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        parts = [content[part] for part in ("train", "val", "test", "extra")]
-    except (OSError, ValueError, KeyError, TypeError):
-        parts = [None]
+    remedy = "without it nobody knows which scenes this run has seen; train it again"
+    content = read_json(path, fault=RunError, remedy=remedy)
+    parts: list[Any] = [content.get(part) for part in ("train", "val", "test", "extra")]
     pictures = _pictures(content) if all(map(_are_keys, parts)) else None
     if pictures is None:
-        raise RunError(f"{path}: missing or damaged, so nobody knows which scenes this run has seen; train it again")
+        raise RunError(f"{path}: expected lists of scene keys for train, val, test and extra; {remedy}")
     train, val, test, extra = map(frozenset, parts)
     return SplitKeys(train, val, test, extra, pictures)
 

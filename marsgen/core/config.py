@@ -6,11 +6,12 @@ The model of a command stands beside the command; `SETTINGS` in each package's c
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from marsgen.core.errors import ConfigError, nearest
+from marsgen.core.reading import parse_yaml, read_yaml, shorten
 
 
 class Config(BaseModel):
@@ -18,13 +19,18 @@ class Config(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
-    @classmethod
-    def of_stored(cls, stored: dict[str, Any]) -> dict[str, Any]:
-        """What a run stored of its settings, as this version would have written it."""
-        return stored
-
 
 ConfigT = TypeVar("ConfigT", bound=Config)
+
+_MOST_SAID = 5
+
+MOST_SIDE_PX = 16_384
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+"""what numpy and torch both take"""
+BatchSize = Annotated[int, Field(ge=1, le=65_536)]
+Side = Annotated[int, Field(ge=1, le=MOST_SIDE_PX)]
+"""height or width in pixels of what is held in memory"""
+Steps = Annotated[int, Field(ge=1, le=10**9)]
 
 
 def configs_folder() -> Path:
@@ -39,33 +45,40 @@ def load_config(model: type[ConfigT], path: Path | None = None, overrides: Seque
     Raises:
         ConfigError: unreadable file, unknown key (the nearest real one is offered), value of the wrong type or range.
     """
-    import yaml
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-
     content: dict[str, Any] = {}
     if path is not None:
-        if not path.is_file():
+        if not path.exists():
             known = sorted(p.stem for p in configs_folder().glob("*.yaml") if not p.stem.startswith("classes"))
             raise ConfigError(
                 f"--config {path}: no such file; shipped ones are {', '.join(known)} in {configs_folder().name}/"
             )
-        try:
-            loaded = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
-        except (OmegaConfBaseException, yaml.YAMLError, OSError, UnicodeDecodeError) as problem:
-            raise ConfigError(f"--config {path}: not readable yaml ({str(problem).splitlines()[0]})") from None
-        if not isinstance(loaded, dict):
+        content = read_yaml(path, ConfigError)
+        if not isinstance(content, dict):
             raise ConfigError(f"--config {path}: expected 'key: value' lines, found a list or nothing")
-        content = loaded  # type: ignore[assignment]
     for override in overrides:
-        if "=" not in override or override.startswith("="):
-            raise ConfigError(f"--set {override}: expected key=value, for example --set steps=200")
-    try:
-        merged = OmegaConf.merge(content, OmegaConf.from_dotlist(list(overrides)))
-        content = OmegaConf.to_container(merged, resolve=False)  # type: ignore[assignment]
-    except (OmegaConfBaseException, yaml.YAMLError, ValueError, TypeError) as problem:
-        raise ConfigError(f"--set {' '.join(overrides)}: {str(problem).splitlines()[0]}") from None
+        content = _merge(content, _parse_override(override))
     return build_config(model, content, f"--config {path}" if path is not None and not overrides else "config")
+
+
+def _parse_override(override: str) -> dict[str, Any]:
+    """a.b=1 -> {"a": {"b": 1}}; the value is yaml."""
+    dotted, sign, text = override.partition("=")
+    keys = dotted.split(".")
+    if not sign or not all(keys):
+        raise ConfigError(f"--set {shorten(override)}: expected key=value, for example --set steps=200")
+    value = parse_yaml(text, f"--set {shorten(override)}", ConfigError)
+    for key in reversed(keys):
+        value = {key: value}
+    return value
+
+
+def _merge(base: dict[Any, Any], change: dict[Any, Any]) -> dict[Any, Any]:
+    """`base` with what `change` says, mapping by mapping; anything else is replaced whole."""
+    merged = dict(base)
+    for key, value in change.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _merge(merged[key], value) if both else value
+    return merged
 
 
 def build_config(model: type[ConfigT], content: Any, where: str) -> ConfigT:
@@ -79,7 +92,12 @@ def build_config(model: type[ConfigT], content: Any, where: str) -> ConfigT:
     try:
         return model.model_validate(content)
     except ValidationError as problem:
-        raise ConfigError(f"{where}: " + "; ".join(_sentence(model, e) for e in problem.errors())) from None
+        # the reason first: an unknown key may come with a long list of known ones
+        said = [_sentence(model, error) for error in problem.errors()]
+        more = f"; and {len(said) - _MOST_SAID} more" if len(said) > _MOST_SAID else ""
+        raise ConfigError(f"{where}: " + "; ".join(said[:_MOST_SAID]) + more) from None
+    except RecursionError:
+        raise ConfigError(f"{where}: nested too deeply") from None
 
 
 def _sentence(model: type[BaseModel], error: Any) -> str:
@@ -94,7 +112,7 @@ def _sentence(model: type[BaseModel], error: Any) -> str:
     if error["type"] == "value_error":
         words = error["msg"].removeprefix("Value error, ")
         return f"{dotted}: {words}" if isinstance(found, (dict, BaseModel)) and dotted else words
-    shown = "a block of settings" if isinstance(found, dict) else repr(found)
+    shown = "a block of settings" if isinstance(found, dict) else shorten(repr(found))
     return f"{dotted or 'config'} is {shown}; expected {_expected(error)}"
 
 
@@ -159,7 +177,7 @@ class DataConfig(Config):
     rare_scenes: int | None = Field(None, ge=1)
     """at most this many training scenes that show a rare class are used, the others are left out; null = all of them.
     Nested: 10 are among the 20. Validation and test part stay whole"""
-    split_seed: int = Field(0, ge=0)
+    split_seed: Seed = 0
     """seed of the split and of the choice of rare_scenes; separate from `seed`, so that runs of several seeds share
     one split"""
     suspects: Literal["auto", "keep", "remove"] = "auto"

@@ -11,9 +11,10 @@ from pydantic import Field
 from tqdm import tqdm
 
 from marsgen.cleaning.dataset import Dataset
+from marsgen.core.checkpoints import prefixed
 from marsgen.core.config import Config, DataConfig
 from marsgen.core.files import write_json
-from marsgen.core.runs import Run, prefixed
+from marsgen.core.runs import Run
 from marsgen.core.training import arithmetic, linear_lr, refuse_nan, set_lr, share_batch, update_ema, warm_up_ema
 from marsgen.generators import RECORD
 from marsgen.generators.augment import draw_augmentation

@@ -15,15 +15,9 @@ from torch import nn
 from tqdm import tqdm
 
 from marsgen.cleaning.dataset import Dataset
+from marsgen.core.checkpoints import load_optimizer_tensors, optimizer_tensors, prefixed, read_weights, without_prefix
 from marsgen.core.errors import ConfigError, DataError, nearest
-from marsgen.core.runs import (
-    Run,
-    load_optimizer_tensors,
-    optimizer_tensors,
-    prefixed,
-    read_weights,
-    without_prefix,
-)
+from marsgen.core.runs import Run
 from marsgen.core.training import cosine_lr, refuse_nan, set_lr, update_ema, warm_up_ema
 from marsgen.provenance import write_split_keys
 from marsgen.scenes.classes import ClassSet
