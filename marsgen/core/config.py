@@ -30,7 +30,8 @@ Seed = Annotated[int, Field(ge=0, lt=2**63)]
 BatchSize = Annotated[int, Field(ge=1, le=65_536)]
 Side = Annotated[int, Field(ge=1, le=MOST_SIDE_PX)]
 """height or width in pixels of what is held in memory"""
-Steps = Annotated[int, Field(ge=1, le=10**9)]
+MOST_STEPS = 10**9
+Steps = Annotated[int, Field(ge=1, le=MOST_STEPS)]
 
 
 def configs_folder() -> Path:

@@ -1,15 +1,18 @@
 """Stop: SIGTERM and SIGINT end a command in the same way, after the step at hand where that is soon done.
 
-Slurm and containers send SIGTERM and wait some seconds before they kill. A training loop asks `stop_wanted` after each
-step, writes a checkpoint and stops; anything else is stopped where it is, since the same command goes on from there.
+Slurm and containers send SIGTERM and wait some seconds before they kill. A training loop that goes through `stoppable`
+finishes its step and writes a checkpoint; anything else is stopped where it is, since the same command goes on from
+there.
 """
 
 import contextlib
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar
+
+Step = TypeVar("Step")
 
 PATIENCE_SECONDS = 10
 """a step that takes longer is not waited for"""
@@ -50,7 +53,7 @@ def catching_signals() -> Iterator[None]:
 
 @contextlib.contextmanager
 def finishing_steps() -> Iterator[None]:
-    """Within it, a first signal only makes `stop_wanted` true, for `PATIENCE_SECONDS`."""
+    """Within it, a first signal waits for `stoppable`, for at most `PATIENCE_SECONDS`."""
     global _waiting_for_step
     _waiting_for_step = True
     try:
@@ -60,15 +63,14 @@ def finishing_steps() -> Iterator[None]:
         _set_alarm(0)
 
 
-def stop_wanted() -> bool:
-    """Whether to write a checkpoint and call `stop_now`."""
-    return _wanted is not None
-
-
-def stop_now() -> None:
-    """Raise `Stopped` for the signal that came."""
-    assert _wanted is not None
-    raise Stopped(_wanted)
+def stoppable(steps: Iterable[Step], checkpoint: Callable[[Step], None]) -> Iterator[Step]:
+    """The steps of a training loop; where a signal came in one of them, `checkpoint` of it and `Stopped`."""
+    with finishing_steps():
+        for step in steps:
+            yield step
+            if _wanted is not None:
+                checkpoint(step)
+                raise Stopped(_wanted)
 
 
 def _on_signal(number: int, frame: FrameType | None) -> None:

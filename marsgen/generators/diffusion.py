@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
 
-from marsgen.core.checkpoints import read_weights
+from marsgen.core.checkpoints import read_weights, refuse_not_finite
 from marsgen.core.errors import InputError, RunError
 from marsgen.core.files import file_fingerprint
 from marsgen.core.reading import read_json
@@ -94,6 +94,7 @@ class Diffusion:
             record = read_json(folder / RECORD, fault=RunError)
             classes = ClassSet.from_dict(record["classes"], str(folder / RECORD))
             network = Denoiser.from_pretrained(folder / DENOISER, low_cpu_mem_usage=False, local_files_only=True)
+            refuse_not_finite(network.state_dict())
             styles = StyleTable(tables["styles.shares"], tables["styles.styles"])
             trained_on, precision = tuple(record["trained_on"]), str(record["precision"])
             null_condition = bool(record["null_condition"])

@@ -12,10 +12,11 @@ from pydantic import Field, model_validator
 from tqdm import tqdm
 
 from marsgen.cleaning.dataset import Dataset
-from marsgen.core.config import Config, DataConfig
+from marsgen.core.config import MOST_SIDE_PX, MOST_STEPS, BatchSize, Config, DataConfig, Seed, Steps
 from marsgen.core.errors import DataError
 from marsgen.core.files import write_json
 from marsgen.core.runs import Run
+from marsgen.core.stop import stoppable
 from marsgen.core.training import arithmetic, linear_lr, refuse_nan, set_lr, share_batch, update_ema, warm_up_ema
 from marsgen.generators import RECORD
 from marsgen.generators.batches import InpaintingSampler
@@ -41,14 +42,14 @@ class TrainDiffusionConfig(Config):
 
     kind: Literal["diffusion"] = "diffusion"
     """which generator to train"""
-    seed: int = Field(0, ge=0)
+    seed: Seed = 0
     """of initial weights, order of scenes, inpainting masks, noise and noise levels"""
     data: DataConfig = DataConfig()
-    steps: int = Field(6000, ge=1)
+    steps: Steps = 6000
     """optimizer steps"""
-    batch_size: int = Field(32, ge=1)
+    batch_size: BatchSize = 32
     """windows per step, over all processes"""
-    crop_px: int = Field(64, ge=32)
+    crop_px: int = Field(64, ge=32, le=MOST_SIDE_PX)
     """longer sides of a scene are cropped to this, at a random position"""
     rare_fraction: float = Field(0.3, ge=0, le=1)
     """fraction of the labelled windows taken from scenes that show a rare class; the rest from all scenes"""
@@ -67,7 +68,7 @@ class TrainDiffusionConfig(Config):
     """side of the pixel squares that the finest scale folds into channels; 4 or 8 for scenes of 256 px and more"""
     lr: float = Field(1e-3, gt=0)
     """peak learning rate of AdamW"""
-    warmup_steps: int = Field(200, ge=0)
+    warmup_steps: int = Field(200, ge=0, le=MOST_STEPS)
     """steps of linear warm-up"""
     decay_fraction: float = Field(0.5, ge=0, le=1)
     """linear decay to 0 over this last fraction of the steps"""
@@ -147,7 +148,12 @@ def train(
     progress = tqdm(
         steps, "diffusion", config.steps, initial=done, mininterval=1.0, disable=not accelerator.is_main_process
     )
-    for step in progress:
+
+    def checkpoint(step: int) -> None:
+        if step < config.steps:
+            save(run, step, networks, optimizers)
+
+    for step in stoppable(progress, checkpoint):
         set_lr(optimizer, linear_lr(config.lr, step, config.steps, config.decay_fraction, config.warmup_steps))
 
         # a batch: pictures normalised by their style, some label maps hidden

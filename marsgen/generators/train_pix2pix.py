@@ -12,9 +12,10 @@ from tqdm import tqdm
 
 from marsgen.cleaning.dataset import Dataset
 from marsgen.core.checkpoints import prefixed
-from marsgen.core.config import Config, DataConfig
+from marsgen.core.config import MOST_SIDE_PX, BatchSize, Config, DataConfig, Seed, Steps
 from marsgen.core.files import write_json
 from marsgen.core.runs import Run
+from marsgen.core.stop import stoppable
 from marsgen.core.training import arithmetic, linear_lr, refuse_nan, set_lr, share_batch, update_ema, warm_up_ema
 from marsgen.generators import RECORD
 from marsgen.generators.augment import draw_augmentation
@@ -49,14 +50,14 @@ class TrainPix2PixConfig(Config):
 
     kind: Literal["pix2pix"] = "pix2pix"
     """which generator to train; copy-paste needs no training"""
-    seed: int = Field(0, ge=0)
+    seed: Seed = 0
     """of initial weights, order of scenes, inpainting masks and noise"""
     data: DataConfig = DataConfig()
-    steps: int = Field(1200, ge=1)
+    steps: Steps = 1200
     """optimizer steps of each network"""
-    batch_size: int = Field(16, ge=1)
+    batch_size: BatchSize = 16
     """windows per step, over all processes"""
-    crop_px: int = Field(128, ge=32)
+    crop_px: int = Field(128, ge=32, le=MOST_SIDE_PX)
     """longer sides of a scene are cropped to this, at a random position"""
     rare_fraction: float = Field(0.3, ge=0, le=1)
     """fraction of the windows taken from scenes that show a rare class; the rest from all scenes"""
@@ -145,7 +146,12 @@ def train(config: TrainPix2PixConfig, run: Run, dataset: Dataset) -> dict[str, A
     progress = tqdm(
         steps, "pix2pix", config.steps, initial=done, mininterval=1.0, disable=not accelerator.is_main_process
     )
-    for step in progress:
+
+    def checkpoint(step: int) -> None:
+        if step < config.steps:
+            save(run, step, networks, optimizers)
+
+    for step in stoppable(progress, checkpoint):
         set_lr(g_optimizer, linear_lr(config.generator_lr, step, config.steps, config.decay_fraction))
         set_lr(d_optimizer, linear_lr(config.discriminator_lr, step, config.steps, config.decay_fraction))
 

@@ -23,7 +23,8 @@ from marsgen.core.reading import read_json
 from marsgen.scenes.classes import ClassSet, read_classes
 from marsgen.scenes.faults import Faults
 from marsgen.scenes.layout import Layout
-from marsgen.scenes.manifest import MANIFEST_FILE, Manifest, is_plain
+from marsgen.scenes.manifest import MANIFEST_FILE, Manifest
+from marsgen.scenes.names import is_plain, plain_names
 from marsgen.scenes.pairs import Pair, find_images, find_pairs
 from marsgen.scenes.pictures import (
     check_all,
@@ -94,8 +95,10 @@ class SceneFolder(SceneSource):
         self.classes = classes or read_classes(own_classes)
         notes: list[str] = []
         self._pairs = _labelled_pairs(folder, self.classes.layout, notes) if labelled else self._find_images(folder)
-        self.names = tuple(pair.name for pair in self._pairs)
         self.groups, self.parts = _groups_and_parts(folder, self._pairs, self.classes.layout)
+        names, renamed = plain_names([pair.name for pair in self._pairs])
+        self.names = tuple(names)
+        notes += [renamed] if renamed else []
         self.shape, self.channels = self._check_pictures(notes)
         self.notes = tuple(notes)
         self._rows: dict[str, int] = {}

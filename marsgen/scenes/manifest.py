@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from marsgen.core.errors import DataError
 from marsgen.core.reading import parse_json, shorten
+from marsgen.scenes.names import is_plain
 
 MANIFEST_FILE = "manifest.jsonl"
 
@@ -84,11 +85,6 @@ class Manifest:
             file.seek(start)
             line = file.read(int(self._line_ends[row]) - start)
         return parse_json(line, f"{self._path}: line {row + 1}")
-
-
-def is_plain(name: Any) -> bool:
-    """A file name that cannot point elsewhere, and that `list_pictures` finds again."""
-    return isinstance(name, str) and bool(name) and not name.startswith(".") and not set(name) & set("/\\:\0")
 
 
 def _lines(path: Path) -> Iterator[tuple[str, int]]:
