@@ -4,10 +4,11 @@ The model of a command stands beside the command; `SETTINGS` in each package's c
 `settings` prints every key with its meaning and default.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from marsgen.core.errors import ConfigError, nearest
@@ -43,20 +44,7 @@ def load_config(model: type[ConfigT], path: Path | None = None, overrides: Seque
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    content: dict[str, Any] = {}
-    if path is not None:
-        if not path.is_file():
-            known = sorted(p.stem for p in configs_folder().glob("*.yaml") if not p.stem.startswith("classes"))
-            raise ConfigError(
-                f"--config {path}: no such file; shipped ones are {', '.join(known)} in {configs_folder().name}/"
-            )
-        try:
-            loaded = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
-        except (OmegaConfBaseException, yaml.YAMLError, OSError, UnicodeDecodeError) as problem:
-            raise ConfigError(f"--config {path}: not readable yaml ({str(problem).splitlines()[0]})") from None
-        if not isinstance(loaded, dict):
-            raise ConfigError(f"--config {path}: expected 'key: value' lines, found a list or nothing")
-        content = loaded  # type: ignore[assignment]
+    content = {} if path is None else _read_yaml(path)
     for override in overrides:
         if "=" not in override or override.startswith("="):
             raise ConfigError(f"--set {override}: expected key=value, for example --set steps=200")
@@ -66,6 +54,65 @@ def load_config(model: type[ConfigT], path: Path | None = None, overrides: Seque
     except (OmegaConfBaseException, yaml.YAMLError, ValueError, TypeError) as problem:
         raise ConfigError(f"--set {' '.join(overrides)}: {str(problem).splitlines()[0]}") from None
     return build_config(model, content, f"--config {path}" if path is not None and not overrides else "config")
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    import yaml
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    if not path.is_file():
+        known = sorted(p.stem for p in configs_folder().glob("*.yaml") if not p.stem.startswith("classes"))
+        raise ConfigError(
+            f"--config {path}: no such file; shipped ones are {', '.join(known)} in {configs_folder().name}/"
+        )
+    try:
+        loaded = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+    except (OmegaConfBaseException, yaml.YAMLError, OSError, UnicodeDecodeError) as problem:
+        raise ConfigError(f"--config {path}: not readable yaml ({str(problem).splitlines()[0]})") from None
+    if not isinstance(loaded, dict):
+        raise ConfigError(f"--config {path}: expected 'key: value' lines, found a list or nothing")
+    return loaded  # type: ignore[return-value]
+
+
+def make_config(
+    model: type[ConfigT], base: ConfigT | str | Path | None = None, settings: Mapping[str, Any] | None = None
+) -> ConfigT:
+    """`load_config` for settings that are Python values.
+
+    Args:
+        base: a config, or the yaml file of one; None = the defaults.
+        settings: what differs from it; keys are dotted ("draw.strength"), or name a block ({"draw": {"strength": 1}}).
+    Raises:
+        ConfigError: see `load_config`; or a key is no text.
+    """
+    if isinstance(base, model) and not settings:
+        return base
+    content: dict[str, Any] = {}
+    if isinstance(base, (str, Path)):
+        content = _read_yaml(Path(base))
+    elif base is not None:
+        content = base.model_dump()
+    return build_config(model, _merge(content, settings or {}), "settings")
+
+
+def _merge(content: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """`content` with `settings` put over it, block by block."""
+    merged = dict(content)
+    for key, value in settings.items():
+        if not isinstance(key, str):
+            raise ConfigError(
+                f"settings: the key {key!r} is no text; keys are words such as 'steps' or 'draw.strength'"
+            )
+        block, _, rest = key.partition(".")
+        if rest:
+            value = {rest: value}
+        if isinstance(value, Mapping):
+            below = merged.get(block)
+            merged[block] = _merge(below if isinstance(below, Mapping) else {}, value)
+        else:
+            merged[block] = value.item() if isinstance(value, np.generic) else value
+    return merged
 
 
 def build_config(model: type[ConfigT], content: Any, where: str) -> ConfigT:
