@@ -49,16 +49,15 @@ class CopyPaste:
         if not 0 <= p <= 1:
             raise ConfigError(f"p is {p}; expected a probability in [0, 1]")
         config = make_config(PasteConfig, config, {**(settings or {}), **more})
-        if config.placement == "focus":
-            raise ConfigError(
-                "paste.placement is focus, which only marsgen.synthesize can do; choose another placement"
-            )
+        for key in ("placement", "max_parents"):
+            if getattr(config, key) != PasteConfig.model_fields[key].default:
+                raise ConfigError(f"{key} is set, but it chooses among scenes, and CopyPaste pastes into the one given")
         scenes = data.scenes
         names = tuple(classes) or scenes.classes.rare
         self.p = p
         self.library = cut_regions(scenes, data.split.train, names, config, data.survey.keys)
         # there is one picture to paste into
-        self.config = config.model_copy(update={"max_parents": 1, "placement": "uniform"})
+        self.config = config.model_copy(update={"max_parents": 1})
         self.reseed(seed)
 
     def reseed(self, seed: int) -> None:
@@ -80,6 +79,8 @@ class CopyPaste:
         pixels, ids = _image_array(image), _array(labels)
         # copies: the caller's arrays stay as they are
         one = ArrayScenes([pixels.copy()], [ids.copy()], self.library.classes, names=["image"], location="image given")
+        if one.channels != self.library.channels:
+            raise DataError(f"image given: {one.channels} channels, but the regions have {self.library.channels}")
         if np.random.default_rng([self.seed, number, 1]).random() < self.p:
             try:
                 edited = edit_sample(number, self.seed, one, self.library, self.config, (0,)).edited
