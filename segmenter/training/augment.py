@@ -1,7 +1,7 @@
 """Augmentation: random transforms of training windows, the same for image and label map, fixed by a seed.
 
-Random numbers and pixels are those of torchvision.transforms.v2 (RandomHorizontalFlip, RandomAffine, ColorJitter); a test
-compares the bits. They are written out here because importing torchvision takes 3 s of CPU time at every start.
+Random numbers and pixels are those of torchvision.transforms.v2 (RandomHorizontalFlip, RandomAffine, ColorJitter); a
+test compares the bits. They are written out here because importing torchvision takes 3 s of CPU time at every start.
 """
 
 from dataclasses import dataclass
