@@ -347,30 +347,14 @@ def preview(
     out: Out = None,
 ) -> None:
     """Show what a trained generator draws on validation scenes: sheets of strengths, guidance and noise."""
-    from marsgen.cleaning.dataset import open_dataset
-    from marsgen.commands.preview import PreviewConfig
-    from marsgen.commands.preview import preview as show
-    from marsgen.core.config import DataConfig, load_config
-    from marsgen.core.runs import Run, latest_run
-    from marsgen.generators import load_generator
+    from marsgen.commands.preview import PreviewConfig, preview_generator
+    from marsgen.core.config import load_config
+    from marsgen.core.runs import latest_run
 
     settings = load_config(PreviewConfig, config, overrides or ())
     where = generator or str(latest_run(OUTPUTS, "marsgen train-generator"))
-    trained = Run.load(Path(where), "marsgen train-generator")
-    data, classes = trained.inputs["data"]["location"], _path(trained.inputs["data"]["classes"])
-    split = settings.data or DataConfig.model_validate(trained.config["data"])
-    dataset = open_dataset(data, split, classes)
-    drawn_by = load_generator(where, dataset.scenes.classes, dataset.scenes.channels)
-    inputs = {
-        "data": dataset.scenes.identity(),
-        "generator": {"name": drawn_by.name, "fingerprint": drawn_by.fingerprint},
-    }
-    run = Run.start(
-        out or OUTPUTS / f"preview-{Path(where).name}", "marsgen preview", settings, inputs, replace=out is None
-    )
-    if not run.finished:
-        show(settings, run, dataset, where)
-    _say_finished(run)
+    folder = out or OUTPUTS / f"preview-{Path(where).name}"
+    _say_finished(preview_generator(where, settings, folder, replace=out is None))
 
 
 @app.command()
@@ -391,21 +375,12 @@ def export(
     out: Out = None,
 ) -> None:
     """Write a data set in another format: PNG folder, WebDataset tars, Parquet, COCO or YOLO."""
-    from marsgen.commands.export import ExportConfig, check_writable
-    from marsgen.commands.export import export as write
+    from marsgen.commands.export import ExportConfig, export_data
     from marsgen.core.config import load_config
-    from marsgen.core.runs import Run
-    from marsgen.scenes.sources import open_scenes
 
     settings = load_config(ExportConfig, config, [*(overrides or ()), *([f"to={to.value}"] if to else [])])
-    check_writable(settings)
-    scenes = open_scenes(data, classes=classes)
     name = Path(data).name.removesuffix(".npz").replace(":", "-")
-    inputs = {"data": scenes.identity()}
-    run = Run.start(out or OUTPUTS / f"{name}-{settings.to}", "marsgen export", settings, inputs)
-    if not run.finished:
-        write(settings, run, scenes)
-    _say_finished(run)
+    _say_finished(export_data(data, settings, out or OUTPUTS / f"{name}-{settings.to}", classes=classes))
 
 
 @app.command()
@@ -476,10 +451,6 @@ def settings(
     from marsgen.core.settings import find_settings, list_settings
 
     say(list_settings(find_settings(command, SETTINGS)))
-
-
-def _path(text: str | None) -> Path | None:
-    return None if text is None else Path(text)
 
 
 def _say_finished(run: Any) -> None:
