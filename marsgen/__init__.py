@@ -16,7 +16,7 @@ Data flow one way, and each folder stands for one stage; CONTRIBUTING.md has the
 What all of these use, and `segmenter` too:
 
     core/           settings from yaml, errors, atomic files, resumable run folders, processes, parts of training loops
-    provenance.py   which scenes a run or a synthetic set has seen, and what must therefore not be mixed
+    provenance/     which scenes a run or a synthetic set has seen, and what must therefore not be mixed
     console.py      options and output of both command lines
 
 `segmenter` trains on what comes out. marsgen never imports it; a trained segmenter is opened through quality/judges.py.

@@ -14,6 +14,7 @@ import typer
 
 from marsgen.core.errors import InputError
 from marsgen.core.process_group import first_to_say
+from marsgen.core.stop import Stopped, catching_signals
 
 if TYPE_CHECKING:
     from marsgen.core.config import Config
@@ -111,21 +112,31 @@ def run_app(app: typer.Typer, program: str) -> None:
         os.environ["TQDM_DISABLE"] = "1"  # tqdm's own switch, read when it is first imported: one process shows bars
     _show_notes()
     try:
-        code = app(sys.argv[1:], standalone_mode=False, prog_name=program)
+        with catching_signals():
+            code = app(sys.argv[1:], standalone_mode=False, prog_name=program)
+        sys.stdout.flush()
     except InputError as problem:
         _stop(str(problem))
     except UsageError as problem:
         context = getattr(problem, "ctx", None)
         words = getattr(problem, "format_message", problem.__str__)()
         _stop(f"{words.rstrip('.')}; see `{context.command_path if context else program} --help`")
-    except (typer.Abort, KeyboardInterrupt):
+    except (typer.Abort, KeyboardInterrupt) as problem:
         if is_first_process():
+            _end_line()
             print("stopped; the same command goes on where it was", file=sys.stderr)
-        sys.exit(130)
+        sys.exit(problem.exit_code if isinstance(problem, Stopped) else 130)
+    except BrokenPipeError:
+        # whoever read the output, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        sys.exit(141)
     except OSError as problem:
-        if problem.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM):
+        _stop(_os_sentence(problem))
+    except (MemoryError, RuntimeError) as problem:
+        if not _is_out_of_memory(problem):
             raise
-        _stop(f"{problem.filename or 'output'}: {problem.strerror}; mend that and repeat the command, it goes on")
+        reason = str(problem).strip().splitlines()[0] if str(problem).strip() else "no more to be had"
+        _stop(f"not enough memory ({reason}); lower batch_size or the size of pictures, or use a larger machine")
     sys.exit(code if isinstance(code, int) else 0)
 
 
@@ -158,13 +169,57 @@ def _show_notes() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
+def _os_sentence(problem: OSError) -> str:
+    """What the operating system refused, on which file, and what to do."""
+    name = problem.filename or "a file of this command"
+    if isinstance(name, bytes):
+        name = os.fsdecode(name)
+    remedies = {
+        errno.ENOSPC: "make room and repeat the command, it goes on",
+        errno.EDQUOT: "make room and repeat the command, it goes on",
+        errno.EFBIG: "give an --out on a file system that holds larger files",
+        errno.EROFS: "it can only be read; give an --out that can be written",
+        errno.EACCES: "make it readable and writable, or give another --out",
+        errno.EPERM: "make it readable and writable, or give another --out",
+        errno.ENAMETOOLONG: "give a shorter name",
+        errno.ENOENT: "it is gone; was it removed or moved while the command ran? Repeat the command",
+        errno.EMFILE: "allow more open files (ulimit -n) and repeat the command",
+        errno.EIO: "the disk or network drive failed; check it and repeat the command",
+        errno.ESTALE: "the network drive was lost; check it and repeat the command",
+        errno.ENOTDIR: "a file stands where a folder was expected",
+        errno.EISDIR: "a folder stands where a file was expected",
+    }
+    remedy = remedies.get(problem.errno or 0, "mend that and repeat the command, it goes on")
+    return f"{name}: {problem.strerror or problem}; {remedy}"
+
+
+def _is_out_of_memory(problem: BaseException) -> bool:
+    words = str(problem)
+    torch = sys.modules.get("torch")
+    on_gpu = torch is not None and isinstance(problem, torch.OutOfMemoryError)
+    return isinstance(problem, MemoryError) or on_gpu or "allocate memory" in words or "not enough memory" in words
+
+
+def _end_line() -> None:
+    """End the line of a progress bar that an error left where it was."""
+    tqdm = getattr(sys.modules.get("tqdm"), "tqdm", None)
+    for bar in list(getattr(tqdm, "_instances", ())):
+        bar.close()
+
+
 def _stop(sentence: str) -> None:
     # most mistakes stop all processes alike, some only one of them, and that need not be the first
+    _end_line()
     if first_to_say(sentence):
         # a line of its own, wherever the progress bar of another process stands
         line_break = "" if os.environ.get("WORLD_SIZE", "1") == "1" else "\n"
-        print(f"{line_break}error: {' '.join(sentence.split())}", file=sys.stderr, flush=True)
+        print(f"{line_break}error: {printable(sentence)}", file=sys.stderr, flush=True)
     sys.exit(2)
+
+
+def printable(sentence: str) -> str:
+    """One line without characters that steer a terminal: names of files and classes may hold any."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in " ".join(sentence.split()))
 
 
 def show_version(program: str) -> Callable[[bool], None]:

@@ -10,7 +10,7 @@ from pydantic import Field
 from marsgen.cleaning.findings import Autoencoding, Findings, collect_findings
 from marsgen.cleaning.near_duplicates import DuplicatePair, cluster_pairs
 from marsgen.cleaning.splits import PARTS
-from marsgen.core.config import Config, DataConfig
+from marsgen.core.config import MOST_STEPS, Config, DataConfig, Seed
 from marsgen.core.errors import DataError
 from marsgen.core.files import write_json, write_text
 from marsgen.core.runs import Run
@@ -27,9 +27,9 @@ class InspectConfig(Config):
 
     data: DataConfig = DataConfig()
     """as a training command would use the data"""
-    seed: int = Field(0, ge=0)
+    seed: Seed = 0
     """seed of the autoencoder and of the choice of pictures"""
-    autoencoder_steps: int = Field(200, ge=0)
+    autoencoder_steps: int = Field(200, ge=0, le=MOST_STEPS)
     """training steps of the autoencoder, 64 scenes each; 0 = no autoencoder"""
     autoencoder_spreads: float = Field(1.5, gt=0)
     """a scene is unusual when the log of its error lies this many robust standard deviations above the median"""

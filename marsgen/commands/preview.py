@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 from pydantic import Field
 
 from marsgen.cleaning.dataset import Dataset, clean_scenes
-from marsgen.core.config import Config, DataConfig
+from marsgen.core.config import Config, DataConfig, Seed
 from marsgen.core.errors import DataError
 from marsgen.core.files import write_bytes
 from marsgen.core.runs import Run
@@ -44,7 +44,7 @@ class PreviewConfig(Config):
     """columns of guidance.png, for a generator that can be guided"""
     variants: int = Field(4, ge=2, le=20)
     """pictures of one label map with different noise, in scenes.png"""
-    seed: int = Field(0, ge=0)
+    seed: Seed = 0
     """seed of plans and noise"""
     data: DataConfig | None = None
     """cleaning and split of the data; null = as the generator was trained"""

@@ -6,12 +6,13 @@ The model of a command stands beside the command; `SETTINGS` in each package's c
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from marsgen.core.errors import ConfigError, nearest
+from marsgen.core.reading import parse_yaml, read_yaml, shorten
 
 
 class Config(BaseModel):
@@ -19,13 +20,19 @@ class Config(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
-    @classmethod
-    def of_stored(cls, stored: dict[str, Any]) -> dict[str, Any]:
-        """What a run stored of its settings, as this version would have written it."""
-        return stored
-
 
 ConfigT = TypeVar("ConfigT", bound=Config)
+
+_MOST_SAID = 5
+
+MOST_SIDE_PX = 16_384
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+"""what numpy and torch both take"""
+BatchSize = Annotated[int, Field(ge=1, le=65_536)]
+Side = Annotated[int, Field(ge=1, le=MOST_SIDE_PX)]
+"""height or width in pixels of what is held in memory"""
+MOST_STEPS = 10**9
+Steps = Annotated[int, Field(ge=1, le=MOST_STEPS)]
 
 
 def configs_folder() -> Path:
@@ -40,39 +47,10 @@ def load_config(model: type[ConfigT], path: Path | None = None, overrides: Seque
     Raises:
         ConfigError: unreadable file, unknown key (the nearest real one is offered), value of the wrong type or range.
     """
-    import yaml
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-
-    content = {} if path is None else _read_yaml(path)
+    content = {} if path is None else _read_settings(path)
     for override in overrides:
-        if "=" not in override or override.startswith("="):
-            raise ConfigError(f"--set {override}: expected key=value, for example --set steps=200")
-    try:
-        merged = OmegaConf.merge(content, OmegaConf.from_dotlist(list(overrides)))
-        content = OmegaConf.to_container(merged, resolve=False)  # type: ignore[assignment]
-    except (OmegaConfBaseException, yaml.YAMLError, ValueError, TypeError) as problem:
-        raise ConfigError(f"--set {' '.join(overrides)}: {str(problem).splitlines()[0]}") from None
+        content = _merge(content, _parse_override(override))
     return build_config(model, content, f"--config {path}" if path is not None and not overrides else "config")
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    import yaml
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-
-    if not path.is_file():
-        known = sorted(p.stem for p in configs_folder().glob("*.yaml") if not p.stem.startswith("classes"))
-        raise ConfigError(
-            f"--config {path}: no such file; shipped ones are {', '.join(known)} in {configs_folder().name}/"
-        )
-    try:
-        loaded = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
-    except (OmegaConfBaseException, yaml.YAMLError, OSError, UnicodeDecodeError) as problem:
-        raise ConfigError(f"--config {path}: not readable yaml ({str(problem).splitlines()[0]})") from None
-    if not isinstance(loaded, dict):
-        raise ConfigError(f"--config {path}: expected 'key: value' lines, found a list or nothing")
-    return loaded  # type: ignore[return-value]
 
 
 def make_config(
@@ -90,28 +68,60 @@ def make_config(
         return base
     content: dict[str, Any] = {}
     if isinstance(base, (str, Path)):
-        content = _read_yaml(Path(base))
+        content = _read_settings(Path(base))
     elif base is not None:
         content = base.model_dump()
-    return build_config(model, _merge(content, settings or {}), "settings")
+    for key, value in (settings or {}).items():
+        content = _merge(content, _nest(key, value))
+    return build_config(model, content, "settings")
 
 
-def _merge(content: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
-    """`content` with `settings` put over it, block by block."""
-    merged = dict(content)
-    for key, value in settings.items():
-        if not isinstance(key, str):
-            raise ConfigError(
-                f"settings: the key {key!r} is no text; keys are words such as 'steps' or 'draw.strength'"
-            )
-        block, _, rest = key.partition(".")
-        if rest:
-            value = {rest: value}
-        if isinstance(value, Mapping):
-            below = merged.get(block)
-            merged[block] = _merge(below if isinstance(below, Mapping) else {}, value)
-        else:
-            merged[block] = value.item() if isinstance(value, np.generic) else value
+def _nest(key: Any, value: Any) -> dict[str, Any]:
+    """("a.b", 1) -> {"a": {"b": 1}}, in the value too; numbers of numpy become Python's."""
+    if not isinstance(key, str):
+        raise ConfigError(f"settings: the key {key!r} is no text; keys are words such as 'steps' or 'draw.strength'")
+    if isinstance(value, Mapping):
+        block: dict[str, Any] = {}
+        for inner, content in value.items():
+            block = _merge(block, _nest(inner, content))
+        value = block
+    elif isinstance(value, np.generic):
+        value = value.item()
+    first, _, rest = key.partition(".")
+    return {first: _nest(rest, value) if rest else value}
+
+
+def _read_settings(path: Path) -> dict[str, Any]:
+    """The content of a file of --config."""
+    if not path.exists():
+        known = sorted(p.stem for p in configs_folder().glob("*.yaml") if not p.stem.startswith("classes"))
+        raise ConfigError(
+            f"--config {path}: no such file; shipped ones are {', '.join(known)} in {configs_folder().name}/"
+        )
+    content = read_yaml(path, ConfigError)
+    if not isinstance(content, dict):
+        raise ConfigError(f"--config {path}: expected 'key: value' lines, found a list or nothing")
+    return content
+
+
+def _parse_override(override: str) -> dict[str, Any]:
+    """a.b=1 -> {"a": {"b": 1}}; the value is yaml."""
+    dotted, sign, text = override.partition("=")
+    keys = dotted.split(".")
+    if not sign or not all(keys):
+        raise ConfigError(f"--set {shorten(override)}: expected key=value, for example --set steps=200")
+    value = parse_yaml(text, f"--set {shorten(override)}", ConfigError)
+    for key in reversed(keys):
+        value = {key: value}
+    return value
+
+
+def _merge(base: dict[Any, Any], change: dict[Any, Any]) -> dict[Any, Any]:
+    """`base` with what `change` says, mapping by mapping; anything else is replaced whole."""
+    merged = dict(base)
+    for key, value in change.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _merge(merged[key], value) if both else value
     return merged
 
 
@@ -126,7 +136,12 @@ def build_config(model: type[ConfigT], content: Any, where: str) -> ConfigT:
     try:
         return model.model_validate(content)
     except ValidationError as problem:
-        raise ConfigError(f"{where}: " + "; ".join(_sentence(model, e) for e in problem.errors())) from None
+        # the reason first: an unknown key may come with a long list of known ones
+        said = [_sentence(model, error) for error in problem.errors()]
+        more = f"; and {len(said) - _MOST_SAID} more" if len(said) > _MOST_SAID else ""
+        raise ConfigError(f"{where}: " + "; ".join(said[:_MOST_SAID]) + more) from None
+    except RecursionError:
+        raise ConfigError(f"{where}: nested too deeply") from None
 
 
 def _sentence(model: type[BaseModel], error: Any) -> str:
@@ -141,7 +156,7 @@ def _sentence(model: type[BaseModel], error: Any) -> str:
     if error["type"] == "value_error":
         words = error["msg"].removeprefix("Value error, ")
         return f"{dotted}: {words}" if isinstance(found, (dict, BaseModel)) and dotted else words
-    shown = "a block of settings" if isinstance(found, dict) else repr(found)
+    shown = "a block of settings" if isinstance(found, dict) else shorten(repr(found))
     return f"{dotted or 'config'} is {shown}; expected {_expected(error)}"
 
 
@@ -206,7 +221,7 @@ class DataConfig(Config):
     rare_scenes: int | None = Field(None, ge=1)
     """at most this many training scenes that show a rare class are used, the others are left out; null = all of them.
     Nested: 10 are among the 20. Validation and test part stay whole"""
-    split_seed: int = Field(0, ge=0)
+    split_seed: Seed = 0
     """seed of the split and of the choice of rare_scenes; separate from `seed`, so that runs of several seeds share
     one split"""
     suspects: Literal["auto", "keep", "remove"] = "auto"

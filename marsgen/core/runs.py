@@ -22,12 +22,21 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-from pydantic import ValidationError
-
+from marsgen.core.checkpoints import Checkpoint, encode_weights, read_weights
 from marsgen.core.config import Config
 from marsgen.core.errors import RunError
-from marsgen.core.files import plain, remove_leftovers, write_bytes, write_json, write_text
+from marsgen.core.files import (
+    is_written,
+    plain,
+    remove_leftovers,
+    sync_file_system,
+    sync_folder,
+    write_bytes,
+    write_json,
+    write_text,
+)
+from marsgen.core.lock import LOCK_FILE, Lock, take_lock
+from marsgen.core.reading import read_json, read_json_lines, read_yaml, shorten
 
 if TYPE_CHECKING:
     import torch
@@ -36,15 +45,6 @@ _VERSIONED = (
     *("marsgen", "torch", "torchvision", "accelerate", "diffusers", "numpy", "scikit-image"),
     *("segmentation-models-pytorch", "timm"),
 )
-
-
-@dataclass
-class Checkpoint:
-    """What `Run.save_checkpoint` stored: tensors by name and a small json record."""
-
-    step: int
-    tensors: "dict[str, torch.Tensor]"
-    record: dict[str, Any]
 
 
 @dataclass
@@ -57,7 +57,7 @@ class Run:
     inputs: dict[str, Any]
     writes: bool = True
     """False on all but the first of several processes: those compute and record nothing"""
-    _lock: Any = field(default=None, repr=False)
+    _lock: Lock | None = field(default=None, repr=False)
 
     @classmethod
     def start(
@@ -84,47 +84,74 @@ class Run:
         Raises:
             RunError: the folder holds something else, belongs to another run, or another process is writing into it.
         """
-        run = cls(
-            folder, command, config.model_dump(mode="json", exclude=set(without_effect)), plain(inputs or {}), writes
-        )
+        stored = config.model_dump(mode="json", exclude=set(without_effect))
+        run = cls(folder, command, stored, plain(inputs or {}), writes)
         if not writes:
             return run
-        identity = {"command": command, "inputs": run.inputs, "config": run.config}
-        if folder.exists() and not folder.is_dir():
-            raise RunError(f"{folder} is a file; --out names a folder")
-        if (folder / "config.yaml").exists():
-            there = _read_identity(folder)
-            known = config.model_dump(mode="json", include=set(without_effect))
-            there["config"] = fill_in_defaults(type(config), there["config"], without_effect, known)
-            if replace and _first_difference(there, identity) and there["command"] == command and run.finished:
-                shutil.rmtree(folder)
-            elif difference := _first_difference(there, identity):
-                raise RunError(
-                    f"{folder} belongs to another run ({difference}); choose another --out or delete that folder"
-                )
-        elif folder.exists() and not all(_is_beginning(path) for path in folder.iterdir()):
-            raise RunError(f"{folder} is not empty and is no run folder; choose another --out")
+        run._refuse_other(replace)  # before a lock file is put into a folder that is not this run's
         _make_folder(folder)
-        run._lock = _lock(folder)
-        weakref.finalize(run, _unlock, run._lock)  # also when an error ends the command
+        try:
+            lock = take_lock(folder / LOCK_FILE)
+        except OSError as problem:
+            if run.finished:  # on a read-only file system it can still be read
+                return run
+            raise RunError(f"{folder}: cannot be written ({problem.strerror}); choose another --out") from None
+        if lock is None:
+            raise RunError(f"{folder}: another process is writing into this run; wait for it or choose another --out")
+        run._lock = lock
+        weakref.finalize(run, lock.release)  # also when an error ends the command
+        if run._refuse_other(replace):  # again: until now another process may have written
+            run._clear()
         remove_leftovers(folder)
         if run.finished:
             run._tidy()  # a kill may have come between DONE and this
             return run
-        if not (folder / "config.yaml").exists():
-            write_text(folder / "config.yaml", yaml.safe_dump(identity, sort_keys=False, allow_unicode=True))
+        if not is_written(folder / "config.yaml"):
+            (folder / "DONE").unlink(missing_ok=True)  # of a run that was being cleared
+            write_text(folder / "config.yaml", _as_yaml(run._identity))
+            sync_folder(folder)
         run._record_environment()
         return run
+
+    @property
+    def _identity(self) -> dict[str, Any]:
+        """What makes it this run and no other; the content of config.yaml."""
+        return {"command": self.command, "inputs": self.inputs, "config": self.config}
+
+    def _refuse_other(self, replace: bool) -> bool:
+        """Whether the folder holds a finished run that is to make room; RunError for anything else that is not this."""
+        folder = self.folder
+        if folder.exists() and not folder.is_dir():
+            raise RunError(f"{folder} is a file; --out names a folder")
+        if is_written(folder / "config.yaml"):
+            there = _read_identity(folder)
+            difference = _first_difference(there, self._identity)
+            if difference and replace and there["command"] == self.command and self.finished:
+                return True
+            if difference:
+                raise RunError(
+                    f"{folder} belongs to another run ({difference}); choose another --out or delete that folder"
+                )
+        elif folder.exists() and not all(_is_beginning(path) for path in _listed(folder)):
+            raise RunError(f"{folder} is not empty and is no run folder; choose another --out")
+        return False
+
+    def _clear(self) -> None:
+        """Delete all but the lock; what says that the run may be replaced goes last."""
+        last = ("config.yaml", "DONE")
+        for path in [*(p for p in _listed(self.folder) if p.name not in last), *(self.folder / name for name in last)]:
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            elif path.name != LOCK_FILE:
+                path.unlink(missing_ok=True)
 
     def _record_environment(self) -> None:
         """Write environment.json; where an interrupted run goes on in another environment, say so."""
         path, now = self.folder / "environment.json", _environment()
-        if not path.exists():
+        if not is_written(path):
             write_json(path, now)
             return
-        there = json.loads(path.read_text(encoding="utf-8"))
-        # a run of an earlier version recorded fewer packages
-        now["versions"] = {name: now["versions"].get(name) for name in there.get("versions", {})}
+        there: dict[str, Any] = read_json(path, fault=RunError, remedy=f"delete it and repeat `{self.command}`")
         if difference := _first_difference(there, now):
             print(
                 f"note: {self.folder} goes on in another environment ({difference}); "
@@ -155,20 +182,21 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        return (self.folder / "DONE").exists()
+        return is_written(self.folder / "DONE")
 
     @property
     def summary(self) -> dict[str, Any]:
         """What the run said when it finished."""
-        try:
-            return json.loads((self.folder / "DONE").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            raise RunError(f"{self.folder}/DONE: damaged; delete it and repeat `{self.command}`") from None
+        remedy = f"damaged; delete it and repeat `{self.command}`"
+        return read_json(self.folder / "DONE", fault=RunError, remedy=remedy)
 
     def finish(self, summary: dict[str, Any]) -> None:
         """Mark the run finished and drop what only an unfinished run needs."""
         if self.writes:
+            self.refuse_moved()
+            sync_file_system(self.folder)  # all of it is on the disk before anything says so
             write_json(self.folder / "DONE", summary)
+            sync_folder(self.folder)
             self._tidy()
 
     def _tidy(self) -> None:
@@ -178,25 +206,36 @@ class Run:
     def close(self) -> None:
         """Release the folder (also happens when the process ends)."""
         if self._lock is not None:
-            _unlock(self._lock)
+            self._lock.release()
             self._lock = None
+
+    def refuse_moved(self) -> None:
+        """Raise RunError where somebody removed or replaced the folder: what is written now would be half a run."""
+        if self._lock is not None and not self._lock.in_place:
+            raise RunError(f"{self.folder}: removed or replaced while this command was writing into it; repeat it")
 
     # metrics
 
     def log(self, step: int, **values: float) -> None:
         """Append one line to metrics.jsonl."""
         if self.writes:
-            with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
+            self.refuse_moved()
+            with (self.folder / "metrics.jsonl").open("a", encoding="utf-8", newline="\n") as file:
                 file.write(json.dumps(plain({"step": step, **values})) + "\n")
 
     def metrics(self) -> Iterator[dict[str, Any]]:
-        """The logged lines, in order; a line cut short by a kill is left out."""
+        """The logged lines, in order; a line cut short by a kill is left out.
+
+        Raises:
+            RunError: a line that no run wrote.
+        """
         path = self.folder / "metrics.jsonl"
-        for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
-            try:
-                yield json.loads(line)
-            except json.JSONDecodeError:
-                return
+        remedy = f"delete {self.folder} and repeat `{self.command}`"
+        if path.exists():
+            for number, (_, line) in enumerate(read_json_lines(path, RunError, remedy), start=1):
+                if type(line.get("step")) is not int:
+                    raise RunError(f"{path}: line {number}: no whole number under 'step'; {remedy}")
+                yield line
 
     def rewind_metrics(self, step: int) -> None:
         """Drop metrics of steps after `step`: they will be computed again."""
@@ -208,12 +247,15 @@ class Run:
 
     def save_checkpoint(self, step: int, tensors: "dict[str, torch.Tensor]", **record: Any) -> None:
         """Replace last.safetensors: what `load_checkpoint` needs to go on from `step`."""
+        if self.writes and (self.folder / "metrics.jsonl").exists():
+            with (self.folder / "metrics.jsonl").open("rb+") as file:  # its lines up to `step` are not logged again
+                os.fsync(file.fileno())
         self.save_weights("last.safetensors", tensors, step=step, **record)
 
     def load_checkpoint(self) -> Checkpoint | None:
         """The state to go on from, or None for a run that has none yet; metrics are rewound to its step."""
         path = self.folder / "last.safetensors"
-        if not path.exists():
+        if not is_written(path):
             self.rewind_metrics(0)
             return None
         checkpoint = read_weights(path)
@@ -223,61 +265,8 @@ class Run:
     def save_weights(self, name: str, tensors: "dict[str, torch.Tensor]", **record: Any) -> None:
         """Write tensors and a json record as one safetensors file, atomically."""
         if self.writes:
-            from safetensors.torch import save
-
-            on_cpu = {key: value.detach().to("cpu").contiguous() for key, value in tensors.items()}
-            write_bytes(self.folder / name, save(on_cpu, {"record": json.dumps(plain(record), sort_keys=True)}))
-
-
-def read_weights(path: Path) -> Checkpoint:
-    """Read a safetensors file that a run wrote.
-
-    Raises:
-        RunError: missing or not a whole safetensors file.
-    """
-    from safetensors import SafetensorError, safe_open
-
-    if not path.is_file():
-        raise RunError(f"{path}: no such checkpoint")
-    try:
-        with safe_open(path, "pt") as file:  # type: ignore[no-untyped-call]
-            record = json.loads((file.metadata() or {}).get("record", "{}"))
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
-    except (SafetensorError, OSError, ValueError) as problem:
-        raise RunError(f"{path}: not a readable checkpoint ({problem}); delete it and repeat the command") from None
-    return Checkpoint(int(record.get("step", 0)), tensors, record)
-
-
-def optimizer_tensors(optimizer: "torch.optim.Optimizer", prefix: str) -> "dict[str, torch.Tensor]":
-    """The tensors of an optimizer's state under flat names, for a safetensors file."""
-    import torch
-
-    state = optimizer.state_dict()["state"]
-    return {
-        f"{prefix}.{index}.{key}": value if isinstance(value, torch.Tensor) else torch.tensor(value)
-        for index, entry in state.items()
-        for key, value in entry.items()
-    }
-
-
-def load_optimizer_tensors(optimizer: "torch.optim.Optimizer", tensors: "dict[str, torch.Tensor]", prefix: str) -> None:
-    """Put back what `optimizer_tensors` took out."""
-    content = optimizer.state_dict()
-    for name, value in tensors.items():
-        if name.startswith(prefix + "."):
-            index, key = name[len(prefix) + 1 :].split(".", 1)
-            content["state"].setdefault(int(index), {})[key] = value
-    optimizer.load_state_dict(content)
-
-
-def prefixed(prefix: str, tensors: "dict[str, torch.Tensor]") -> "dict[str, torch.Tensor]":
-    """{name: tensor} -> {prefix.name: tensor}."""
-    return {f"{prefix}.{name}": value for name, value in tensors.items()}
-
-
-def without_prefix(prefix: str, tensors: "dict[str, torch.Tensor]") -> "dict[str, torch.Tensor]":
-    """The entries whose name starts with `prefix.`, without it."""
-    return {name[len(prefix) + 1 :]: value for name, value in tensors.items() if name.startswith(prefix + ".")}
+            self.refuse_moved()
+            write_bytes(self.folder / name, encode_weights(tensors, record))
 
 
 def latest_run(root: Path, command: str) -> Path:
@@ -286,7 +275,7 @@ def latest_run(root: Path, command: str) -> Path:
     Raises:
         RunError: there is none.
     """
-    done = [p.parent for p in root.glob("*/DONE") if (p.parent / "config.yaml").is_file()]
+    done = [p.parent for p in sorted(root.glob("*/DONE")) if is_written(p) and is_written(p.parent / "config.yaml")]
     found = [folder for folder in done if _read_identity(folder)["command"] == command]
     if not found:
         raise RunError(f"no finished run of `{command}` under {root}/; run that first, or name its folder")
@@ -294,33 +283,22 @@ def latest_run(root: Path, command: str) -> Path:
 
 
 def _read_identity(folder: Path) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
-        return {key: content[key] for key in ("command", "inputs", "config")}
-    except (OSError, KeyError, TypeError, UnicodeDecodeError, yaml.YAMLError):
-        raise RunError(f"{folder}/config.yaml: not written by this toolkit, or damaged") from None
+    path = folder / "config.yaml"
+    content = read_yaml(path, RunError, "not written by this toolkit, or damaged")
+    kinds = {"command": str, "inputs": dict, "config": dict}
+    if not isinstance(content, dict) or not all(isinstance(content.get(key), kind) for key, kind in kinds.items()):
+        raise RunError(f"{path}: not written by this toolkit, or damaged; expected the keys {', '.join(kinds)}")
+    return {key: content[key] for key in kinds}
 
 
-def fill_in_defaults(
-    model: type[Config],
-    stored: dict[str, Any],
-    without_effect: Sequence[str] = (),
-    known: dict[str, Any] | None = None,
-) -> dict[str, Any]:
-    """A run's config with the defaults of settings that its version did not have yet: it ran as they say.
+def _as_yaml(content: dict[str, Any]) -> str:
+    import yaml
 
-    A config that `model` does not understand comes back as it is.
+    class Dumper(yaml.SafeDumper):
+        def ignore_aliases(self, data: Any) -> bool:  # a list that stands twice is written twice
+            return True
 
-    Args:
-        without_effect: keys that are not stored.
-        known: values of those of them that have no default.
-    """
-    try:
-        return model.model_validate({**(known or {}), **model.of_stored(stored)}).model_dump(
-            mode="json", exclude=set(without_effect)
-        )
-    except ValidationError:
-        return stored
+    return yaml.dump(content, Dumper=Dumper, sort_keys=False, allow_unicode=True)
 
 
 def _first_difference(there: Any, here: Any, where: str = "") -> str:
@@ -344,12 +322,20 @@ def _first_difference(there: Any, here: Any, where: str = "") -> str:
 
 
 def _short(value: Any) -> str:
-    return repr(value) if len(repr(value)) < 80 else f"{repr(value)[:60]}... ({len(value)} long)"
+    return shorten(repr(value), 80)
+
+
+def _listed(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except OSError as problem:
+        raise RunError(f"{folder}: cannot be listed ({problem.strerror}); choose another --out") from None
 
 
 def _is_beginning(path: Path) -> bool:
     """Whether a file can be what a run leaves that is killed before its config.yaml is there."""
-    return path.name == ".lock" or path.name.endswith(".partial")
+    unwritten = path.name in ("config.yaml", "environment.json") and not is_written(path)
+    return path.name in (LOCK_FILE, "DONE") or path.name.endswith(".partial") or unwritten
 
 
 def _make_folder(folder: Path) -> None:
@@ -357,26 +343,6 @@ def _make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
         raise RunError(f"{folder}: this folder cannot be made ({problem.strerror}); choose another --out") from None
-
-
-def _lock(folder: Path) -> Any:
-    import fcntl
-
-    file = (folder / ".lock").open("w")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        file.close()
-        raise RunError(
-            f"{folder}: another process is writing into this run; wait for it or choose another --out"
-        ) from None
-    return file
-
-
-def _unlock(file: Any) -> None:
-    if not file.closed:
-        Path(file.name).unlink(missing_ok=True)
-        file.close()
 
 
 def _environment() -> dict[str, Any]:

@@ -5,7 +5,6 @@ trained, it needs another file with `train`, a config in config.py, and lines in
 """
 
 import importlib
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from pydantic import ConfigDict, Field
 
 from marsgen.core.config import Config, load_config, make_config
 from marsgen.core.errors import ConfigError, DataError, RunError, nearest
+from marsgen.core.reading import read_json
 from marsgen.scenes.classes import ClassSet
 from marsgen.scenes.scene import SceneSource
 
@@ -207,10 +207,10 @@ def load_generator(
     run = Run.load(folder)
     if not (folder / RECORD).is_file():
         raise RunError(f"{folder} was made by `{run.command}`; expected a run of `marsgen train-generator`")
-    try:
-        kind = json.loads((folder / RECORD).read_text(encoding="utf-8"))["generator"]
-    except (OSError, ValueError, KeyError, TypeError):
-        raise RunError(f"{folder / RECORD}: damaged; repeat `marsgen train-generator` into another --out") from None
+    remedy = "repeat `marsgen train-generator` into another --out"
+    kind = read_json(folder / RECORD, fault=RunError, remedy=remedy).get("generator")
+    if not isinstance(kind, str):
+        raise RunError(f"{folder / RECORD}: no text under 'generator'; {remedy}")
     generator: Generator = find_generator(kind).load(folder, draw)  # type: ignore[attr-defined]
     _check_fits(generator, folder, classes, channels)
     return generator

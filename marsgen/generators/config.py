@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from marsgen.core.config import Config, DataConfig
+from marsgen.core.config import MOST_SIDE_PX, MOST_STEPS, BatchSize, Config, DataConfig, Seed, Steps
 
 
 class TrainPix2PixConfig(Config):
@@ -12,14 +12,14 @@ class TrainPix2PixConfig(Config):
 
     kind: Literal["pix2pix"] = "pix2pix"
     """which generator to train; copy-paste needs no training"""
-    seed: int = Field(0, ge=0)
+    seed: Seed = 0
     """of initial weights, order of scenes, inpainting masks and noise"""
     data: DataConfig = DataConfig()
-    steps: int = Field(1200, ge=1)
+    steps: Steps = 1200
     """optimizer steps of each network"""
-    batch_size: int = Field(16, ge=1)
+    batch_size: BatchSize = 16
     """windows per step, over all processes"""
-    crop_px: int = Field(128, ge=32)
+    crop_px: int = Field(128, ge=32, le=MOST_SIDE_PX)
     """longer sides of a scene are cropped to this, at a random position"""
     rare_fraction: float = Field(0.3, ge=0, le=1)
     """fraction of the windows taken from scenes that show a rare class; the rest from all scenes"""
@@ -67,14 +67,14 @@ class TrainDiffusionConfig(Config):
 
     kind: Literal["diffusion"] = "diffusion"
     """which generator to train"""
-    seed: int = Field(0, ge=0)
+    seed: Seed = 0
     """of initial weights, order of scenes, inpainting masks, noise and noise levels"""
     data: DataConfig = DataConfig()
-    steps: int = Field(6000, ge=1)
+    steps: Steps = 6000
     """optimizer steps"""
-    batch_size: int = Field(32, ge=1)
+    batch_size: BatchSize = 32
     """windows per step, over all processes"""
-    crop_px: int = Field(64, ge=32)
+    crop_px: int = Field(64, ge=32, le=MOST_SIDE_PX)
     """longer sides of a scene are cropped to this, at a random position"""
     rare_fraction: float = Field(0.3, ge=0, le=1)
     """fraction of the labelled windows taken from scenes that show a rare class; the rest from all scenes"""
@@ -93,7 +93,7 @@ class TrainDiffusionConfig(Config):
     """side of the pixel squares that the finest scale folds into channels; 4 or 8 for scenes of 256 px and more"""
     lr: float = Field(1e-3, gt=0)
     """peak learning rate of AdamW"""
-    warmup_steps: int = Field(200, ge=0)
+    warmup_steps: int = Field(200, ge=0, le=MOST_STEPS)
     """steps of linear warm-up"""
     decay_fraction: float = Field(0.5, ge=0, le=1)
     """linear decay to 0 over this last fraction of the steps"""

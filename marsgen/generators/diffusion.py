@@ -7,7 +7,6 @@ pixels outside the inpainting mask are set to real ones at the noise level reach
 Salimans 2022, arXiv 2207.12598). As in pix2pix.py, pictures are normalised by their style.
 """
 
-import json
 import math
 import shutil
 from collections.abc import Iterable
@@ -19,9 +18,10 @@ import torch
 import torch.nn.functional as F
 from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
 
-from marsgen.core.errors import RunError
+from marsgen.core.checkpoints import read_weights, refuse_not_finite
+from marsgen.core.errors import InputError, RunError
 from marsgen.core.files import file_fingerprint
-from marsgen.core.runs import read_weights
+from marsgen.core.reading import read_json
 from marsgen.core.training import arithmetic
 from marsgen.generators import DEFAULT_SAMPLING, RECORD, DrawConfig, DrawRequest
 from marsgen.generators.denoiser import Condition, Denoiser
@@ -91,15 +91,16 @@ class Diffusion:
         """
         tables = read_weights(folder / STYLES).tensors
         try:
-            record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+            record = read_json(folder / RECORD, fault=RunError)
             classes = ClassSet.from_dict(record["classes"], str(folder / RECORD))
             network = Denoiser.from_pretrained(folder / DENOISER, low_cpu_mem_usage=False, local_files_only=True)
+            refuse_not_finite(network.state_dict())
             styles = StyleTable(tables["styles.shares"], tables["styles.styles"])
             trained_on, precision = tuple(record["trained_on"]), str(record["precision"])
             null_condition = bool(record["null_condition"])
             if (network.num_classes, network.channels) != (len(classes), record["channels"]):
                 raise ValueError(f"the network is for {network.num_classes} classes, {network.channels} channels")
-        except (OSError, ValueError, KeyError, TypeError, RuntimeError) as problem:
+        except (InputError, OSError, ValueError, KeyError, TypeError, RuntimeError) as problem:
             raise RunError(
                 f"{folder}: {RECORD}, {STYLES} and {DENOISER}/ do not make a diffusion generator "
                 f"({str(problem).splitlines()[0]}); train it again into another --out"

@@ -9,7 +9,6 @@ that would erase a label map of one class, and make a sample depend on its neigh
 Shape letters: B batch, C classes, N noise channels, W network width, S numbers in a style.
 """
 
-import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -22,9 +21,10 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from marsgen.core.errors import RunError
+from marsgen.core.checkpoints import read_weights, without_prefix
+from marsgen.core.errors import InputError, RunError
 from marsgen.core.files import file_fingerprint
-from marsgen.core.runs import read_weights, without_prefix
+from marsgen.core.reading import read_json
 from marsgen.core.training import arithmetic
 from marsgen.generators import DEFAULT_SAMPLING, RECORD, DrawConfig, DrawRequest
 from marsgen.generators.norm import ChannelNorm
@@ -330,13 +330,13 @@ class Pix2Pix:
         """
         weights = read_weights(folder / WEIGHTS)
         try:
-            record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+            record = read_json(folder / RECORD, fault=RunError)
             classes = ClassSet.from_dict(record["classes"], str(folder / RECORD))
             network = GeneratorNetwork(len(classes), record["channels"], record["width"])
             network.load_state_dict(without_prefix("generator", weights.tensors))
             styles = StyleTable(weights.tensors["styles.shares"], weights.tensors["styles.styles"])
             trained_on, precision = tuple(record["trained_on"]), str(record["precision"])
-        except (OSError, ValueError, KeyError, TypeError, RuntimeError) as problem:
+        except (InputError, OSError, ValueError, KeyError, TypeError, RuntimeError) as problem:
             raise RunError(
                 f"{folder}: {RECORD} and {WEIGHTS} do not make a pix2pix generator ({str(problem).splitlines()[0]}); "
                 "train it again into another --out"

@@ -13,6 +13,7 @@ from tqdm import tqdm
 from marsgen.cleaning.dataset import Dataset
 from marsgen.core.files import write_json
 from marsgen.core.runs import Run
+from marsgen.core.stop import stoppable
 from marsgen.core.training import arithmetic, linear_lr, refuse_nan, set_lr, share_batch, update_ema, warm_up_ema
 from marsgen.generators import RECORD, refuse_other_channels
 from marsgen.generators.batches import InpaintingSampler
@@ -82,7 +83,12 @@ def train(
     progress = tqdm(
         steps, "diffusion", config.steps, initial=done, mininterval=1.0, disable=not accelerator.is_main_process
     )
-    for step in progress:
+
+    def checkpoint(step: int) -> None:
+        if step < config.steps:
+            save(run, step, networks, optimizers)
+
+    for step in stoppable(progress, checkpoint):
         set_lr(optimizer, linear_lr(config.lr, step, config.steps, config.decay_fraction, config.warmup_steps))
 
         # a batch: pictures normalised by their style, some label maps hidden

@@ -10,8 +10,10 @@ from accelerate import Accelerator
 from tqdm import tqdm
 
 from marsgen.cleaning.dataset import Dataset
+from marsgen.core.checkpoints import prefixed
 from marsgen.core.files import write_json
-from marsgen.core.runs import Run, prefixed
+from marsgen.core.runs import Run
+from marsgen.core.stop import stoppable
 from marsgen.core.training import arithmetic, linear_lr, refuse_nan, set_lr, share_batch, update_ema, warm_up_ema
 from marsgen.generators import RECORD
 from marsgen.generators.augment import draw_augmentation
@@ -88,7 +90,12 @@ def train(config: TrainPix2PixConfig, run: Run, dataset: Dataset) -> dict[str, A
     progress = tqdm(
         steps, "pix2pix", config.steps, initial=done, mininterval=1.0, disable=not accelerator.is_main_process
     )
-    for step in progress:
+
+    def checkpoint(step: int) -> None:
+        if step < config.steps:
+            save(run, step, networks, optimizers)
+
+    for step in stoppable(progress, checkpoint):
         set_lr(g_optimizer, linear_lr(config.generator_lr, step, config.steps, config.decay_fraction))
         set_lr(d_optimizer, linear_lr(config.discriminator_lr, step, config.steps, config.decay_fraction))
 

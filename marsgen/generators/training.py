@@ -9,8 +9,9 @@ import torch
 from PIL import Image
 
 from marsgen.cleaning.dataset import Dataset
+from marsgen.core.checkpoints import load_optimizer_tensors, optimizer_tensors, prefixed, without_prefix
 from marsgen.core.files import write_bytes
-from marsgen.core.runs import Run, load_optimizer_tensors, optimizer_tensors, prefixed, without_prefix
+from marsgen.core.runs import Run
 from marsgen.generators import DrawRequest, Generator
 from marsgen.generators.batches import cut_window, soft_window
 from marsgen.generators.style import StyleTable, measure_style

@@ -9,6 +9,9 @@ from pydantic import Field, model_validator
 
 from marsgen.core.config import Config
 
+MIN_SCALE, MAX_SCALE = 0.01, 16
+"""a smaller one needs a margin larger than any picture, a larger one more memory"""
+MOST_REGIONS = 1000
 MIN_MARGIN_PX = 6
 """least surroundings cut out with a region: fewer say nothing about the ground there"""
 
@@ -74,8 +77,10 @@ class PasteConfig(Config):
     def _check_ranges(self) -> PasteConfig:
         if not 1 <= self.regions_per_scene[0] <= self.regions_per_scene[1]:
             raise ValueError(f"regions_per_scene {list(self.regions_per_scene)}: expected 1 <= fewest <= most")
-        if not 0 < self.scale[0] <= self.scale[1]:
-            raise ValueError(f"scale {list(self.scale)}: expected 0 < smallest <= largest")
+        if self.regions_per_scene[1] > MOST_REGIONS:
+            raise ValueError(f"regions_per_scene {list(self.regions_per_scene)}: at most {MOST_REGIONS}")
+        if not MIN_SCALE <= self.scale[0] <= self.scale[1] <= MAX_SCALE:
+            raise ValueError(f"scale {list(self.scale)}: expected {MIN_SCALE} <= smallest <= largest <= {MAX_SCALE}")
         return self
 
     @property

@@ -14,7 +14,7 @@ from pydantic import Field
 
 from marsgen.cleaning.dataset import Dataset
 from marsgen.cleaning.near_duplicates import find_duplicates, join_linked
-from marsgen.core.config import Config
+from marsgen.core.config import MOST_SIDE_PX, BatchSize, Config, Seed
 from marsgen.quality.agreement import agreement_counts
 from marsgen.quality.crops import RareRegion, find_pasted, find_real
 from marsgen.quality.distances import (
@@ -39,7 +39,7 @@ class MeasureConfig(Config):
 
     max_real: int = Field(2000, ge=8)
     """most real scenes, and most real regions of each class, evenly spaced"""
-    crop_px: int = Field(64, ge=32)
+    crop_px: int = Field(64, ge=32, le=MOST_SIDE_PX)
     """side of the square crop around a region"""
     min_region_px: int = Field(64, ge=1)
     """real regions with fewer pixels are left out: most are slips of annotation"""
@@ -55,9 +55,9 @@ class MeasureConfig(Config):
     """random halvings of the real pictures behind the floor"""
     copy_fraction: float = Field(0.01, gt=0, lt=0.5)
     """a region is a copy when it is nearer to a training region than all but this fraction of different real ones"""
-    batch_size: int = Field(64, ge=1)
+    batch_size: BatchSize = 64
     """pictures in a network at once"""
-    seed: int = Field(0, ge=0)
+    seed: Seed = 0
     """of resamples and halvings"""
 
 

@@ -1,6 +1,5 @@
 """What `marsgen score` looks at: samples of a synthetic set, its real scenes, and held-out real scenes."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 from marsgen.cleaning.dataset import Dataset, open_dataset
 from marsgen.core.config import DataConfig
 from marsgen.core.errors import DataError, RunError
+from marsgen.core.reading import read_json_lines
 from marsgen.core.runs import Run
 from marsgen.provenance import read_set_head, unseen_scenes
 from marsgen.quality.crops import RareRegion
@@ -163,11 +163,9 @@ def _read_samples(folder: Path, synthetic: SceneSource, chosen: Sequence[int]) -
     """The chosen samples with their manifest lines, of which only these are kept in memory."""
     index_of = {synthetic.names[index]: int(index) for index in chosen}
     samples = []
-    with (folder / "manifest.jsonl").open(encoding="utf-8") as file:
-        for line in file:
-            record = json.loads(line)
-            if record["name"] in index_of:
-                samples.append(Sample(index_of[record["name"]], record["name"], record["parent"], record["donors"]))
+    for _, record in read_json_lines(folder / "manifest.jsonl", RunError, "make the set again"):
+        if record["name"] in index_of:
+            samples.append(Sample(index_of[record["name"]], record["name"], record["parent"], record["donors"]))
     return sorted(samples, key=lambda sample: sample.index)
 
 

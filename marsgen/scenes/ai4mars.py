@@ -108,7 +108,7 @@ class Ai4MarsScenes(SceneSource):
 
 
 def _find_scenes(folder: Path, labelled: bool) -> list[_Files]:
-    images = list_pictures(folder / "images" / "edr")
+    images = list_pictures(folder / "images" / "edr", inside=folder)
     if not labelled:
         return [_Files(image, None, (), "") for image in images.values()]
     train, gold = _train_label_maps(folder), _gold_label_maps(folder)
@@ -130,7 +130,7 @@ def _find_scenes(folder: Path, labelled: bool) -> list[_Files]:
 
 def _train_label_maps(folder: Path) -> dict[str, Path]:
     train = folder / "labels" / "train"
-    return list_pictures(train, (".png",)) if train.is_dir() else {}
+    return list_pictures(train, (".png",), inside=folder) if train.is_dir() else {}
 
 
 def _gold_label_maps(folder: Path) -> dict[str, Path]:
@@ -139,7 +139,9 @@ def _gold_label_maps(folder: Path) -> dict[str, Path]:
     if not sets:
         return {}
     chosen = next((p for p in sets if p.name == _GOLD), sets[-1])
-    return {name.removesuffix(_GOLD_SUFFIX): path for name, path in list_pictures(chosen, (".png",)).items()}
+    return {
+        name.removesuffix(_GOLD_SUFFIX): path for name, path in list_pictures(chosen, (".png",), inside=folder).items()
+    }
 
 
 def _masks(folder: Path, name: str) -> tuple[Path, ...]:

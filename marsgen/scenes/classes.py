@@ -1,16 +1,16 @@
 """ClassSet: the names, ids and colours of a data set's classes, and the id that means "no label"."""
 
 import re
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from marsgen.core.errors import DataError, nearest
+from marsgen.core.reading import is_printable_name, read_yaml, shorten
 from marsgen.scenes.layout import IGNORED, Layout, read_layout, value_table
 from marsgen.scenes.layout import KEYS as LAYOUT_KEYS
 
@@ -174,7 +174,9 @@ class ClassSet:
                 _refuse_unknown(entry, ("name", "id", "colour", "color"), " of a class")
                 for key in ("name", "id"):
                     if key not in entry:
-                        raise DataError(f"key '{key}' is missing in {entry}; see configs/classes_mars.yaml")
+                        raise DataError(
+                            f"key '{key}' is missing in {shorten(repr(entry))}; see configs/classes_mars.yaml"
+                        )
             ids = tuple(_byte(e["id"], f"the id of {e['name']}") for e in entries)
             colours = _colours(entries)
             return cls(
@@ -194,21 +196,24 @@ def _refuse_unknown(content: dict, known: Sequence[str], where: str) -> None:
     for key in content:
         if key not in known:
             raise DataError(
-                f"unknown key '{key}'{where}{nearest(str(key), known)}; the keys there are {', '.join(known)}"
+                f"unknown key '{shorten(str(key), 60)}'{where}{nearest(str(key), known)}; the keys there are "
+                f"{', '.join(known)}"
             )
 
 
 def _name(value: object) -> str:
-    if not isinstance(value, str):
-        raise DataError(f"a class is named {value!r}; a text was expected")
-    return value
+    if not is_printable_name(value):
+        raise DataError(
+            f"a class is named {shorten(repr(value), 60)}; expected one line of text, without blanks around it"
+        )
+    return str(value)
 
 
 def _rare(value: Any) -> tuple[str, ...]:
     if isinstance(value, str):
         return (value,) if value and value not in _NOTHING else ()
     if not isinstance(value or [], (list, tuple)):
-        raise DataError(f"rare is {value!r}; expected a class or a list of classes")
+        raise DataError(f"rare is {shorten(repr(value))}; expected a class or a list of classes")
     return tuple(_name(name) for name in value or ())
 
 
@@ -226,7 +231,7 @@ def _byte(value: object, what: str) -> int:
     if isinstance(value, str) and re.fullmatch(r"0|[1-9]\d*", value):
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int):
-        raise DataError(f"{what} is {value!r}; a whole number in 0..255 was expected")
+        raise DataError(f"{what} is {shorten(repr(value), 60)}; a whole number in 0..255 was expected")
     return value
 
 
@@ -248,7 +253,9 @@ def _colour(value: Any, name: str) -> tuple[int, int, int]:
         red, green, blue = bytes.fromhex(code[1])
         return red, green, blue
     if not isinstance(value, (list, tuple)) or len(value) != 3:
-        raise DataError(f"the colour of {name} is {value!r}; expected three values in 0..255, or '#rrggbb'")
+        raise DataError(
+            f"the colour of {name} is {shorten(repr(value))}; expected three values in 0..255, or '#rrggbb'"
+        )
     red, green, blue = (_byte(part, f"a colour value of {name}") for part in value)
     return red, green, blue
 
@@ -263,23 +270,6 @@ def default_colours(count: int) -> list[tuple[int, int, int]]:
     return colours
 
 
-class _TextLoader(yaml.BaseLoader):
-    """Yaml whose scalars stay the texts that they are, so that a class may be called no, 010 or 1e3."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        mapping: dict[Hashable, Any] = {}
-        for key_node, value_node in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if key in mapping:
-                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} twice", key_node.start_mark)
-            mapping[key] = self.construct_object(value_node, deep=True)
-        return mapping
-
-
-# the base class builds mappings without asking `construct_mapping` of the subclass
-_TextLoader.add_constructor("tag:yaml.org,2002:map", _TextLoader.construct_mapping)
-
-
 def read_classes(path: Path) -> ClassSet:
     """Read a classes yaml file (see configs/classes_mars.yaml); the classes come in the order of their ids, so that
     the order in which the file lists them means nothing.
@@ -287,34 +277,7 @@ def read_classes(path: Path) -> ClassSet:
     Raises:
         DataError: the file is missing, is not yaml, or does not describe classes.
     """
-    try:
-        content = read_text_yaml(path)
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such classes file; --classes takes one like configs/classes_mars.yaml") from None
-    classes = ClassSet.from_dict(content, str(path))
+    if path.is_dir() or not path.exists():
+        raise DataError(f"{path}: no such classes file; --classes takes one like configs/classes_mars.yaml")
+    classes = ClassSet.from_dict(read_yaml(path, as_texts=True), str(path))
     return classes._reordered(np.argsort(classes.ids).tolist())
-
-
-def read_text_yaml(path: Path) -> Any:
-    """The content of a yaml file, every scalar a text.
-
-    Raises:
-        FileNotFoundError: no file there.
-        DataError: not readable, not yaml, or a key that stands twice.
-    """
-    try:
-        # a subclass of BaseLoader builds texts, lists and mappings only, no objects
-        return yaml.load(path.read_text(encoding="utf-8-sig"), Loader=_TextLoader)
-    except IsADirectoryError:
-        raise FileNotFoundError(path) from None
-    except FileNotFoundError:
-        raise
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as problem:
-        raise DataError(f"{path}: not a readable yaml file ({_first_words(problem)})") from None
-
-
-def _first_words(problem: Exception) -> str:
-    mark, words = getattr(problem, "problem_mark", None), getattr(problem, "problem", None)
-    if mark is not None and words:
-        return f"{words}, line {mark.line + 1}"
-    return str(problem).splitlines()[0]

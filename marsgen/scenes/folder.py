@@ -8,7 +8,6 @@ manifest.jsonl      synthetic scenes only, one json per scene: name, parent {nam
 """
 
 import hashlib
-import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -20,10 +19,12 @@ import yaml
 
 from marsgen.core.errors import DataError
 from marsgen.core.files import write_bytes, write_text
+from marsgen.core.reading import read_json
 from marsgen.scenes.classes import ClassSet, read_classes
 from marsgen.scenes.faults import Faults
 from marsgen.scenes.layout import Layout
-from marsgen.scenes.manifest import MANIFEST_FILE, Manifest, is_plain
+from marsgen.scenes.manifest import MANIFEST_FILE, Manifest
+from marsgen.scenes.names import is_plain, plain_names
 from marsgen.scenes.pairs import Pair, find_images, find_pairs
 from marsgen.scenes.pictures import (
     check_all,
@@ -56,8 +57,8 @@ def write_pair(folder: Path, name: str, image: np.ndarray, labels: np.ndarray, c
     if not is_plain(name):
         raise ValueError(f"{name!r} is no plain file name")
     scene = Scene(name, image, labels, classes)
-    write_bytes(folder / "labels" / f"{name}.png", encode_label_map(scene.labels, classes))
-    write_bytes(folder / "images" / f"{name}.png", encode_image(scene.image))
+    write_bytes(folder / "labels" / f"{name}.png", encode_label_map(scene.labels, classes), sync=False)
+    write_bytes(folder / "images" / f"{name}.png", encode_image(scene.image), sync=False)
 
 
 def write_classes(folder: Path, classes: ClassSet) -> None:
@@ -94,8 +95,10 @@ class SceneFolder(SceneSource):
         self.classes = classes or read_classes(own_classes)
         notes: list[str] = []
         self._pairs = _labelled_pairs(folder, self.classes.layout, notes) if labelled else self._find_images(folder)
-        self.names = tuple(pair.name for pair in self._pairs)
         self.groups, self.parts = _groups_and_parts(folder, self._pairs, self.classes.layout)
+        names, renamed = plain_names([pair.name for pair in self._pairs])
+        self.names = tuple(names)
+        notes += [renamed] if renamed else []
         self.shape, self.channels = self._check_pictures(notes)
         self.notes = tuple(notes)
         self._rows: dict[str, int] = {}
@@ -356,7 +359,7 @@ def fingerprint_sorted(files: Iterable[tuple[str, Path]]) -> str:
     for name, path in files:
         try:
             with path.open("rb") as file:
-                digest.update(f"{name}\0{os.fstat(file.fileno()).st_size}\0".encode())
+                digest.update(os.fsencode(f"{name}\0{os.fstat(file.fileno()).st_size}\0"))
                 while piece := file.read(_PIECE_BYTES):
                     digest.update(piece)
         except FileNotFoundError:
@@ -375,10 +378,10 @@ def _count_png(folder: Path) -> int:
 def _read_format(folder: Path, names: Sequence[str]) -> tuple[tuple[int, int] | None, int]:
     """Shape and channels of the images: as synth.json states them, else from every header."""
     try:
-        head = json.loads((folder / HEAD_FILE).read_text(encoding="utf-8"))
+        head = read_json(folder / HEAD_FILE)
         shape, channels = head["shape"], int(head["channels"])
         return (None if shape is None else (int(shape[0]), int(shape[1]))), channels
-    except (OSError, ValueError, KeyError, TypeError, IndexError):
+    except (DataError, ValueError, KeyError, TypeError, IndexError):
         sizes = {probe_image(folder / "images" / f"{name}.png") for name in names}
     shapes, kinds = {size[:2] for size in sizes}, {size[2] for size in sizes}
     if len(kinds) > 1:

@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from marsgen.core.errors import DataError
+from marsgen.core.reading import read_text, shorten
 
 PARTS = ("train", "val", "test")
 KEYS = ("images", "labels", "suffix", "map", "threshold", "groups", "splits", "orientation")
@@ -117,7 +118,7 @@ def read_layout(content: Mapping[str, Any]) -> Layout:
             raise DataError(f"groups is {layout.groups!r}, with {groups} groups; expected one, as in 'num_(\\d+)'")
     splits = content.get("splits") or {}
     if not isinstance(splits, Mapping) or not set(splits) <= set(PARTS):
-        raise DataError(f"splits is {splits!r}; expected a mapping with keys among train, val and test")
+        raise DataError(f"splits is {shorten(repr(splits))}; expected a mapping with keys among train, val and test")
     layout = replace(layout, splits={part: _place(part, splits[part], layout) for part in PARTS if part in splits})
     kinds = {isinstance(place, Folders) for place in layout.splits.values()}
     if len(kinds) > 1:
@@ -130,7 +131,7 @@ def _text(content: Mapping[str, Any], key: str) -> str:
     if value is None:
         return ""
     if not isinstance(value, str):
-        raise DataError(f"{key} is {value!r}; expected a text")
+        raise DataError(f"{key} is {shorten(repr(value))}; expected a text")
     return value
 
 
@@ -141,13 +142,15 @@ def _folder(content: Mapping[str, Any], key: str) -> str:
 def _inside(folder: str, key: str) -> str:
     path = PurePosixPath(folder)
     if path.is_absolute() or ".." in path.parts or "\\" in folder:
-        raise DataError(f"{key} is {folder!r}; expected a path inside the data set's folder, written with /")
+        raise DataError(
+            f"{key} is {shorten(repr(folder))}; expected a path inside the data set's folder, written with /"
+        )
     return str(path)
 
 
 def _value_map(content: Any) -> dict[int, str]:
     if not isinstance(content, Mapping):
-        raise DataError(f"map is {content!r}; expected pixel value: class, as in map: {{255: crack}}")
+        raise DataError(f"map is {shorten(repr(content))}; expected pixel value: class, as in map: {{255: crack}}")
     return {_byte(value, "a pixel value of map"): str(name) for value, name in content.items()}
 
 
@@ -158,14 +161,16 @@ def _threshold(value: Any) -> int | None:
 def _byte(value: Any, what: str) -> int:
     text = str(value)
     if not re.fullmatch(r"0|[1-9]\d{0,2}", text) or int(text) > 255:
-        raise DataError(f"{what} is {value!r}; a whole number in 0..255 was expected")
+        raise DataError(f"{what} is {shorten(repr(value))}; a whole number in 0..255 was expected")
     return int(text)
 
 
 def _place(part: str, value: Any, layout: Layout) -> "Folders | str | tuple[str, ...]":
     if isinstance(value, Mapping):
         if not set(value) <= {"images", "labels"} or not value:
-            raise DataError(f"splits.{part} is {dict(value)!r}; expected {{images: FOLDER, labels: FOLDER}}")
+            raise DataError(
+                f"splits.{part} is {shorten(repr(dict(value)))}; expected {{images: FOLDER, labels: FOLDER}}"
+            )
         default = {"images": layout.folders.images, "labels": layout.folders.labels}
         return Folders(**{key: _inside(str(value.get(key, usual)), key) for key, usual in default.items()})
     if isinstance(value, str) and value:
@@ -175,7 +180,9 @@ def _place(part: str, value: Any, layout: Layout) -> "Folders | str | tuple[str,
         return Folders(_join(layout.folders.images, inside), _join(layout.folders.labels, inside))
     if isinstance(value, (list, tuple)) and all(isinstance(name, str) for name in value):
         return tuple(value)
-    raise DataError(f"splits.{part} is {value!r}; expected a folder, a .txt file of names, or a list of names")
+    raise DataError(
+        f"splits.{part} is {shorten(repr(value))}; expected a folder, a .txt file of names, or a list of names"
+    )
 
 
 def _join(folder: str, inner: str) -> str:
@@ -188,10 +195,7 @@ def read_names(path: Path) -> list[str]:
     Raises:
         DataError: no such file, or no text.
     """
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as problem:
-        raise DataError(f"{path}: not a readable list of names ({problem})") from None
+    lines = read_text(path, remedy="it lists names, one a line").splitlines()
     return [line.split()[0] for line in lines if line.strip()]
 
 

@@ -1,6 +1,5 @@
 """manifest.jsonl: one json per synthetic scene, read once into flat arrays, so that a million lines fit into memory."""
 
-import json
 from array import array
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,6 +9,8 @@ import numpy as np
 from tqdm import tqdm
 
 from marsgen.core.errors import DataError
+from marsgen.core.reading import parse_json, shorten
+from marsgen.scenes.names import is_plain
 
 MANIFEST_FILE = "manifest.jsonl"
 
@@ -82,12 +83,8 @@ class Manifest:
         start = int(self._line_ends[row - 1]) if row else 0
         with self._path.open("rb") as file:
             file.seek(start)
-            return json.loads(file.read(int(self._line_ends[row]) - start))
-
-
-def is_plain(name: Any) -> bool:
-    """A file name that cannot point elsewhere, and that `list_pictures` finds again."""
-    return isinstance(name, str) and bool(name) and not name.startswith(".") and not set(name) & set("/\\:\0")
+            line = file.read(int(self._line_ends[row]) - start)
+        return parse_json(line, f"{self._path}: line {row + 1}")
 
 
 def _lines(path: Path) -> Iterator[tuple[str, int]]:
@@ -107,19 +104,22 @@ def _lines(path: Path) -> Iterator[tuple[str, int]]:
 
 def _parse_line(line: str, where: str) -> tuple[str, tuple[str, ...]]:
     try:
-        content = json.loads(line)
+        content = parse_json(line, where)
         donors = content["donors"]
         name, keys = content["name"], [content["parent"]["key"], *(donor["key"] for donor in donors)]
-    except (ValueError, KeyError, TypeError):
+    except (DataError, KeyError, TypeError, AttributeError):
         raise DataError(
             f"{where}: not a json with name, parent {{name, key}} and donors [{{name, key}}, ...]; "
             "make the synthetic scenes again"
         ) from None
     if not is_plain(name):
-        raise DataError(f"{where}: name {name!r} is no plain file name; pictures are in this folder's images/")
+        raise DataError(
+            f"{where}: name {shorten(repr(name), 60)} is no plain file name; pictures are in this folder's images/"
+        )
     if not all(isinstance(key, str) and key for key in keys):
         raise DataError(
-            f"{where}: keys of parent and donors are {keys}; expected texts, make the synthetic scenes again"
+            f"{where}: keys of parent and donors are {shorten(repr(keys))}; expected texts, "
+            "make the synthetic scenes again"
         )
     return name, tuple(dict.fromkeys(keys))
 

@@ -7,9 +7,11 @@ or
     labels              (N, H, W) uint8 ids
 """
 
+import errno
 import hashlib
 import lzma
 import os
+import shutil
 import struct
 import tokenize
 import zipfile
@@ -30,6 +32,10 @@ from marsgen.scenes.scene import MIN_SIDE_PX, SceneSource
 
 MEMORY_LIMIT_BYTES = 256 * 2**20
 """larger arrays stay on disk: mapped in place when stored uncompressed, else unpacked once into `cache_folder`"""
+
+UNPACKED_FREELY_BYTES = 2**30
+MOST_UNPACKED = 200
+"""times its packed size that a larger array may have; pictures have 2, label maps up to 100"""
 
 _CHUNK_BYTES = 4 * 2**20
 _EXPECTED = {
@@ -218,6 +224,11 @@ def _load(path: Path, archive: zipfile.ZipFile, key: str, memory_limit: int) -> 
     where = f"{path}: '{key}'"
     header = _read_header(where, archive, info)
     _check_header(where, key, header, info.file_size)
+    if info.file_size > max(UNPACKED_FREELY_BYTES, MOST_UNPACKED * info.compress_size):
+        raise DataError(
+            f"{where} unpacks to {info.file_size:,} bytes, more than {MOST_UNPACKED} times its {info.compress_size:,}; "
+            "no pictures pack that well, write it with numpy.savez"
+        )
     if info.file_size > memory_limit:
         file, start = _mappable(path, archive, info)
         return np.memmap(file, np.uint8, "r", start + header.size, header.shape, "F" if header.column_major else "C")
@@ -246,6 +257,9 @@ def _mappable(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> tu
 
 def _unpack(archive: zipfile.ZipFile, info: zipfile.ZipInfo, unpacked: Path) -> None:
     try:
+        unpacked.parent.mkdir(parents=True, exist_ok=True)
+        if (free := shutil.disk_usage(unpacked.parent).free) < info.file_size:
+            raise OSError(errno.ENOSPC, f"{free / 2**20:.0f} MiB are free")
         write_stream(unpacked, _unpacked_pieces(archive, info))
     except OSError as problem:
         raise DataError(

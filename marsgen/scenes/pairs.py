@@ -63,7 +63,7 @@ def find_images(folder: Path, layout: Layout, beside: Iterable[str]) -> list[Pai
     there = [folder / place.images for place in places if (folder / place.images).is_dir()]
     found: dict[str, Path] = {}
     for inner in there or [folder]:
-        listed = list_pictures(inner, faults=faults, beside=() if there else tuple(beside))
+        listed = list_pictures(inner, faults=faults, inside=folder, beside=() if there else tuple(beside))
         if layout.suffix:
             listed = {name: path for name, path in listed.items() if not name.endswith(layout.suffix)}
         if twins := sorted(found.keys() & listed.keys()):
@@ -83,10 +83,10 @@ def _pairs_of(folder: Path, place: Folders, suffix: str, faults: Faults) -> Iter
         )
         return
     if place.images == place.labels:
-        images, labels = _sort_out(folder / place.images, suffix, faults)
+        images, labels = _sort_out(folder, place.images, suffix, faults)
     else:
-        images = list_pictures(folder / place.images, faults=faults)
-        labels = list_pictures(folder / place.labels, LABEL_SUFFIXES, faults=faults)
+        images = list_pictures(folder / place.images, faults=faults, inside=folder)
+        labels = list_pictures(folder / place.labels, LABEL_SUFFIXES, faults=faults, inside=folder)
         if suffix and not faults:
             labels = _without_suffix(labels, suffix, faults)
     if faults:
@@ -105,15 +105,16 @@ def _pairs_of(folder: Path, place: Folders, suffix: str, faults: Faults) -> Iter
     yield from (Pair(name, image, labels.get(name)) for name, image in images.items())
 
 
-def _sort_out(folder: Path, suffix: str, faults: Faults) -> tuple[dict[str, Path], dict[str, Path]]:
+def _sort_out(root: Path, inner: str, suffix: str, faults: Faults) -> tuple[dict[str, Path], dict[str, Path]]:
     """Pictures and label maps that lie in one folder: told apart by the suffix, or as JPEG and PNG of one name."""
+    folder = root / inner
     if suffix:
-        everything = list_pictures(folder, faults=faults)
+        everything = list_pictures(folder, faults=faults, inside=root)
         labels = {name: path for name, path in everything.items() if name.endswith(suffix)}
         images = {name: path for name, path in everything.items() if name not in labels}
         return images, _without_suffix(labels, suffix, faults)
-    images = list_pictures(folder, _LOSSY, beside=LABEL_SUFFIXES, faults=faults)
-    labels = list_pictures(folder, LABEL_SUFFIXES, beside=_LOSSY, faults=faults)
+    images = list_pictures(folder, _LOSSY, beside=LABEL_SUFFIXES, faults=faults, inside=root)
+    labels = list_pictures(folder, LABEL_SUFFIXES, beside=_LOSSY, faults=faults, inside=root)
     return images, labels
 
 

@@ -28,6 +28,8 @@ LABEL_SUFFIXES = (".png", ".tif", ".tiff", ".bmp")
 IGNORED_COLOURS = ((32, 32, 32), (0, 0, 0))
 """colours of "no label" in label maps saved as RGB, unless a class has that colour; the first one is written"""
 
+FOLLOW_LINKS = "MARSGEN_FOLLOW_LINKS"
+"""environment variable; 1 = links in data folders may lead anywhere"""
 _FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
 # 1: fastest; a synthetic pair is written once, and stronger compression saves 10 % of a photo at thrice the time
 _PNG_LEVEL = 1
@@ -44,6 +46,7 @@ def list_pictures(
     suffixes: Sequence[str] = IMAGE_SUFFIXES,
     beside: Sequence[str] = (),
     faults: Faults | None = None,
+    inside: Path | None = None,
 ) -> dict[str, Path]:
     """The pictures directly in `folder`: {name without suffix: path}, sorted by name.
 
@@ -54,24 +57,35 @@ def list_pictures(
         suffixes: accepted endings, lower case.
         beside: names and endings of other files that may lie there.
         faults: what is wrong is added here instead of raised.
+        inside: the data folder, which no link may lead out of (see FOLLOW_LINKS); default: `folder`.
     Raises:
-        DataError: no picture there, something else lies there, a link to nothing, or two pictures share a name.
+        DataError: no picture there, something else lies there, a link to nothing or out of the data folder, or two
+            pictures share a name.
     """
     wrong = Faults() if faults is None else faults
     found: dict[str, Path] = {}
+    inside = inside or folder
+    before = len(wrong.sentences)
+    if folder != inside and (reason := leaves(folder, inside)):
+        wrong.add(reason)
     try:
-        paths = sorted(folder.iterdir())
+        with os.scandir(folder) as listed:
+            entries = sorted(listed, key=lambda entry: entry.name)
     except OSError as problem:
         raise DataError(f"{folder}: cannot be listed ({problem.strerror}); check the folder") from None
-    before = len(wrong.sentences)
-    for path in paths:
+    for entry in entries:
+        path = folder / entry.name
         if is_clutter(path.name) or path.name in beside or path.suffix.lower() in beside:
             continue
         name = unicodedata.normalize("NFC", path.stem)
         if path.is_symlink() and not path.exists():
             wrong.add(f"{path}: a link to {os.readlink(path)}, which does not exist; mend or remove it")
-        elif path.suffix.lower() not in suffixes or path.is_dir():
+        elif path.suffix.lower() not in suffixes or entry.is_dir():
             wrong.add(f"{path}: {_misplaced(path, suffixes)}; move it elsewhere")
+        elif entry.is_symlink() and (reason := leaves(path, inside)):
+            wrong.add(reason)
+        elif not entry.is_file():
+            wrong.add(f"{path}: a pipe or a device, no picture; move it elsewhere")
         elif name in found:
             wrong.add(f"{path}: {found[name].name} has the same name; keep one of the two")
         else:
@@ -81,6 +95,19 @@ def list_pictures(
     if faults is None:
         wrong.raise_any(folder)
     return dict(sorted(found.items()))
+
+
+def leaves(path: Path, inside: Path) -> str:
+    """What is wrong with a link that leads out of a data folder, or "": whoever made the data chose what is read."""
+    if os.environ.get(FOLLOW_LINKS) == "1":
+        return ""
+    target = Path(os.path.realpath(path))
+    if target.is_relative_to(os.path.realpath(inside)):
+        return ""
+    return (
+        f"{path}: a link to {target}, which is outside of {inside}; copy the file, or set {FOLLOW_LINKS}=1 if the "
+        "links are your own"
+    )
 
 
 def is_picture(path: Path) -> bool:

@@ -137,13 +137,11 @@ class _Shard:
     def read(self, slot: int) -> np.ndarray:
         size = prod(self.item)
         try:
-            file = os.open(self.path, os.O_RDONLY)
+            with self.path.open("rb", buffering=0) as file:
+                file.seek(self.start + slot * size)
+                content = file.read(size)
         except FileNotFoundError:
             raise DataError(f"{self.path}: the file is gone; was the data set moved while it was read?") from None
-        try:
-            content = os.pread(file, size, self.start + slot * size)
-        finally:
-            os.close(file)
         if len(content) != size:
             raise DataError(f"{self.path}: cut short at scene {slot}; copy the file again")
         return np.frombuffer(bytearray(content), np.uint8).reshape(self.item)

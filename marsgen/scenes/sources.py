@@ -31,6 +31,8 @@ from marsgen.scenes.shards import SHARDS_FOLDER, ShardScenes
 SIMULATED = "sim:"
 _SIMULATED_EXAMPLE = "sim:400,seed=3,size=64x128,channels=3,rocks=0.1,outliers=0,noise=1"
 MOST_SIMULATED = 1_000_000
+MOST_SIMULATED_PX = 4096
+"""height or width"""
 _CACHE_BYTES = 64 * 2**20
 
 
@@ -74,8 +76,10 @@ def _open(location: str, classes: ClassSet | None, labelled: bool) -> SceneSourc
     path = find_path(location)
     if path.is_dir():
         return _open_folder(path, location, classes, labelled)
-    if path.suffix.lower() == ".npz":
+    if path.suffix.lower() == ".npz" and path.is_file():
         return NpzScenes(path, classes or mars_classes(), labelled=labelled, location=location)
+    if not path.is_file():
+        raise DataError(f"{location}: a pipe or a device; --data takes an .npz, a folder of pictures or sim:N")
     known = classes or classes_of(path.parent)
     found = open_recognised(location, path, fit_config(ReadingConfig(), known), known, labelled=labelled)
     if found is None:
@@ -288,7 +292,7 @@ _OPTIONS: dict[str, tuple[str, Callable[[str], Any], str]] = {
 def _parse_simulation(location: str) -> tuple[int, dict[str, Any]]:
     """sim:N,seed=3,... -> N and the arguments of SimulationConfig."""
     number, *options = location.removeprefix(SIMULATED).split(",")
-    if not number.isdecimal() or not 1 <= int(number) <= MOST_SIMULATED:
+    if not number.isdecimal() or len(number) > 9 or not 1 <= int(number) <= MOST_SIMULATED:
         raise DataError(f"{location}: expected a number of scenes in 1..{MOST_SIMULATED}, as in {_SIMULATED_EXAMPLE}")
     values: dict[str, Any] = {}
     for option in options:
@@ -305,4 +309,8 @@ def _parse_simulation(location: str) -> tuple[int, dict[str, Any]]:
     size = values.pop("size", (64, 128))
     if len(size) != 2:
         raise DataError(f"{location}: size has {len(size)} sides; expected HEIGHTxWIDTH in pixels")
+    if max(size) > MOST_SIMULATED_PX:
+        raise DataError(f"{location}: size {size[0]}x{size[1]}; each side has at most {MOST_SIMULATED_PX} pixels")
+    if values.get("seed", 0) >= 2**63:
+        raise DataError(f"{location}: seed has to be below 2**63")
     return int(number), {"height": size[0], "width": size[1], **values}

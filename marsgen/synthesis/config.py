@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from marsgen.core.config import Config, DataConfig
+from marsgen.core.config import BatchSize, Config, DataConfig, Seed
 from marsgen.generators import DrawConfig
 from marsgen.masks.config import PasteConfig
 from marsgen.quality.select import SelectConfig
@@ -32,9 +32,9 @@ class SynthesizeConfig(Config):
     size before it is redrawn; 1 = the whole scene"""
     format: Literal["png", "shards"] = "png"
     """png: two files per pair; shards: large .npy files, from which sets of millions are read several times faster"""
-    seed: int = Field(0, ge=0)
+    seed: Seed = 0
     """seed of plans and noise"""
-    batch_size: int = Field(64, ge=1)
+    batch_size: BatchSize = 64
     """samples held in memory at once, rounded up to a multiple of 16; the result is the same whatever it is"""
     context_px: int = Field(16, ge=4)
     """region mode: surroundings that the generator sees on each side of a pasted region"""

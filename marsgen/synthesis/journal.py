@@ -1,26 +1,63 @@
 """Journals of finished chunks, and the manifest that they become: how an interrupted set is resumed.
 
-Each process appends the manifest lines of a chunk to a journal of its own once the chunk's pictures are written. A
-chunk whose lines are all in a journal is finished; any other is made again.
+Each process appends the manifest lines of a chunk to a journal of its own once the chunk's pictures are written and on
+the disk. A chunk whose lines are all in a journal is finished, after a power cut too; any other is made again.
 """
 
 import heapq
 import json
 import os
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from marsgen.core.errors import RunError
+from marsgen.core.files import filling_text, plain, sync_file_system, sync_folder
 from marsgen.core.process_group import ProcessGroup
+from marsgen.core.reading import parse_json, read_json_lines
 from marsgen.synthesis.config import CHUNK
 
 MANIFEST = "manifest.jsonl"
+REMEDY = "delete the folder and repeat the command"
+SYNC_SECONDS = 2.0
+"""time between two syncs of the disk; a killed process makes again what it made since the last one"""
 
 
-def new_journal(folder: Path, process_group: ProcessGroup) -> Path:
+class Journal:
+    """The journal of one process, open for writing."""
+
+    def __init__(self, folder: Path, process_group: ProcessGroup) -> None:
+        self._folder, self._waiting, self._synced = folder, list[str](), time.monotonic()
+        self._file = _new_path(folder, process_group).open("x", encoding="utf-8", newline="\n")
+
+    def add(self, records: Sequence[Mapping[str, Any]]) -> None:
+        """Add the lines of a chunk whose pictures are written."""
+        self._waiting += [json.dumps(plain(record)) + "\n" for record in records]
+        if time.monotonic() - self._synced >= SYNC_SECONDS:
+            self.sync()
+
+    def sync(self) -> None:
+        """Write the lines that wait, after what they speak of is on the disk."""
+        sync_file_system(self._folder)
+        self._file.write("".join(self._waiting))
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._waiting, self._synced = [], time.monotonic()
+
+    def __enter__(self) -> "Journal":
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        with self._file:
+            if kind is None:
+                self.sync()
+
+
+def _new_path(folder: Path, process_group: ProcessGroup) -> Path:
     """A name for a journal of this process that no earlier call has used."""
     taken = [path.stem for path in _journals(folder)]
     return next(
@@ -47,11 +84,10 @@ def finished_chunks(folder: Path, n: int) -> np.ndarray:
 
 def merge_journals(folder: Path) -> None:
     """Journals, each in order, -> the manifest in the order of samples; memory does not grow with their number."""
-    temporary = folder / f".{MANIFEST}.partial"
-    with ExitStack() as stack, temporary.open("w", encoding="utf-8") as manifest:
-        files: list[Iterable[str]] = [stack.enter_context(path.open(encoding="utf-8")) for path in _journals(folder)]
-        manifest.writelines(heapq.merge(*files, key=lambda line: json.loads(line)["index"]))
-    os.replace(temporary, folder / MANIFEST)
+    with filling_text(folder / MANIFEST) as manifest:
+        lines = heapq.merge(*map(_numbered_lines, _journals(folder)), key=lambda numbered: numbered[0])
+        manifest.writelines(line for _, line in lines)
+    sync_folder(folder)  # before the journals are removed
 
 
 def remove_journals(folder: Path) -> None:
@@ -65,12 +101,22 @@ def _journals(folder: Path) -> list[Path]:
 
 def _finished(path: Path, n: int) -> Iterator[tuple[int, int]]:
     """For each finished chunk of a journal: its number, and the byte at which its lines end."""
-    offset = 0
-    with path.open("rb") as file:
+    for end, record in read_json_lines(path, RunError, REMEDY):
+        index = _index(record, path)
+        if index >= n:
+            raise RunError(f"{path}: sample {index} of a set of {n}; {REMEDY}")
+        if index % CHUNK == CHUNK - 1 or index == n - 1:
+            yield index // CHUNK, end
+
+
+def _numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
+    with path.open(encoding="utf-8") as file:
         for line in file:
-            if not line.endswith(b"\n"):
-                return
-            offset += len(line)
-            index = json.loads(line)["index"]
-            if index % CHUNK == CHUNK - 1 or index == n - 1:
-                yield index // CHUNK, offset
+            yield _index(parse_json(line, str(path), dict, RunError, REMEDY), path), line
+
+
+def _index(record: Mapping[str, Any], path: Path) -> int:
+    index = record.get("index")
+    if type(index) is not int or index < 0:
+        raise RunError(f"{path}: a line without a whole number under 'index'; {REMEDY}")
+    return index

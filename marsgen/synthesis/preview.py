@@ -1,17 +1,18 @@
 """preview.png of a synthetic set."""
 
 import io
-import json
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from marsgen.core.errors import RunError
 from marsgen.core.files import write_bytes
+from marsgen.core.reading import read_json_lines
 from marsgen.scenes.pictures import read_image, read_label_map
 from marsgen.scenes.scene import SceneSource
 from marsgen.scenes.shards import SHARDS_FOLDER, read_slot
-from marsgen.synthesis.journal import MANIFEST
+from marsgen.synthesis.journal import MANIFEST, REMEDY
 
 MIN_WIDTH_PX = 1000
 """narrower sheets are enlarged"""
@@ -23,14 +24,12 @@ def write_preview(folder: Path, scenes: SceneSource, n: int, rows: int = 12, zoo
     chosen = set(np.linspace(0, n - 1, min(rows, n)).astype(int).tolist())
     position = {name: index for index, name in enumerate(scenes.names)}
     strips = []
-    with (folder / MANIFEST).open(encoding="utf-8") as manifest:
-        for index, line in enumerate(manifest):
-            if index in chosen:
-                record = json.loads(line)
-                image, labels = _read_pair(folder, record["name"], index, scenes)
-                parent = scenes[position[record["parent"]["name"]]].image
-                panels = [_rgb(parent), scenes.classes.paint(labels), _rgb(image)]
-                strips.append(np.concatenate([_padded(panel, FRAME_PX, FRAME_PX) for panel in panels], axis=1))
+    for index, (_, record) in enumerate(read_json_lines(folder / MANIFEST, RunError, REMEDY)):
+        if index in chosen:
+            image, labels = _read_pair(folder, record["name"], index, scenes)
+            parent = scenes[position[record["parent"]["name"]]].image
+            panels = [_rgb(parent), scenes.classes.paint(labels), _rgb(image)]
+            strips.append(np.concatenate([_padded(panel, FRAME_PX, FRAME_PX) for panel in panels], axis=1))
     width = max(strip.shape[1] for strip in strips)
     sheet = np.concatenate([_padded(strip, 0, 0, right=width - strip.shape[1]) for strip in strips])
     picture = Image.fromarray(sheet)

@@ -1,6 +1,5 @@
 """Fill a folder with synthetic image/label pairs; the same command resumes an interrupted set."""
 
-import json
 import math
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -13,8 +12,9 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from marsgen.core.files import plain
+from marsgen.core.errors import RunError
 from marsgen.core.process_group import SINGLE_PROCESS, ProcessGroup
+from marsgen.core.reading import read_json_lines
 from marsgen.core.runs import Run
 from marsgen.quality.select import SelectionCounts, Selector, build_selector
 from marsgen.synthesis.config import CHUNK
@@ -22,9 +22,10 @@ from marsgen.synthesis.focus import find_placement
 from marsgen.synthesis.inputs import SynthesisInputs, class_names
 from marsgen.synthesis.journal import (
     MANIFEST,
+    REMEDY,
+    Journal,
     finished_chunks,
     merge_journals,
-    new_journal,
     remove_journals,
     truncate_journals,
 )
@@ -88,10 +89,9 @@ def make_chunks(
     per_batch = -(-config.batch_size // CHUNK)
     total = min(config.n, len(chunks) * CHUNK)
     bar = tqdm(total=total, unit="pair", desc="synthesize", disable=None if process_group.is_main_process else True)
-    path = new_journal(folder, process_group)
     with ExitStack() as stack:
         stack.enter_context(bar)
-        journal = stack.enter_context(path.open("w", encoding="utf-8"))
+        journal = stack.enter_context(Journal(folder, process_group))
         # planning, drawing and writing release the interpreter's lock, so that threads work side by side
         helpers = _helper_threads(maker.dataset.scenes.shape)
         each = stack.enter_context(ThreadPoolExecutor(helpers)).map if helpers else map
@@ -100,9 +100,7 @@ def make_chunks(
             for chunk, planned in zip(batch, each(maker.plan, batch), strict=True):
                 drafts = maker.make(planned)[: config.n - chunk * CHUNK]
                 records = list(each(lambda draft: maker.write(folder, draft), drafts))
-                # after the pictures: a chunk with lines in the journal is complete
-                journal.write("".join(json.dumps(plain(record)) + "\n" for record in records))
-                journal.flush()
+                journal.add(records)
                 bar.update(len(drafts))
 
 
@@ -123,13 +121,11 @@ def _helper_threads(shape: tuple[int, int] | None) -> int:
 def _summarise(folder: Path, selector: Selector | None = None) -> dict[str, Any]:
     regions: Counter[str] = Counter()
     pairs, counts = 0, SelectionCounts()
-    with (folder / MANIFEST).open(encoding="utf-8") as manifest:
-        for line in manifest:
-            pairs += 1
-            record = json.loads(line)
-            regions.update(donor["class"] for donor in record["donors"])
-            if selection := record.get("selection"):
-                counts.add(selection)
+    for _, record in read_json_lines(folder / MANIFEST, RunError, REMEDY):
+        pairs += 1
+        regions.update(donor["class"] for donor in record["donors"])
+        if selection := record.get("selection"):
+            counts.add(selection)
     summary: dict[str, Any] = {"pairs": pairs, "regions": dict(sorted(regions.items()))}
     if selector is not None:
         summary["selection"] = counts.describe(selector)

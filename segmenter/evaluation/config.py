@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from marsgen.core.config import BatchSize
 from segmenter.inference.config import InferenceConfig
 
 
@@ -12,7 +13,7 @@ class EvaluateConfig(InferenceConfig):
 
     part: Literal["auto", "test", "val", "train", "all"] = "auto"
     """which scenes: auto = the test part where the data are the run's own, else all scenes"""
-    batch_size: int = Field(64, ge=1)
+    batch_size: BatchSize = 64
     """images per forward pass"""
     found_fraction: float = Field(0.25, gt=0, le=1)
     """a region counts as found where at least this fraction of its pixels is predicted as its class"""

@@ -1,6 +1,5 @@
 """A finished evaluation, read back from its folder."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from marsgen.core.errors import RunError
+from marsgen.core.reading import read_json
 from marsgen.core.runs import Run
 from marsgen.scenes.classes import ClassSet
 from segmenter.evaluation.regions import found_regions, region_classes
@@ -50,9 +50,10 @@ def read_evaluation(folder: Path) -> Evaluation:
         RunError: not there, not finished, or damaged.
     """
     Run.load(folder, "segmenter evaluate")
+    remedy = "damaged evaluation; delete the folder and evaluate again"
+    record = read_json(folder / "evaluation.json", fault=RunError, remedy=remedy)
+    names = read_json(folder / "names.json", fault=RunError, remedy=remedy)
     try:
-        record = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))
-        names = json.loads((folder / "names.json").read_text(encoding="utf-8"))
         return Evaluation(
             folder=folder,
             record=record,

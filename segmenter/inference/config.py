@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from marsgen.core.config import Config
+from marsgen.core.config import BatchSize, Config, Side
 from marsgen.scenes.scene import MIN_SIDE_PX
 
 
@@ -15,7 +15,7 @@ class InferenceConfig(Config):
     """average the probabilities of each image and its mirror image; takes twice as long"""
     scales: tuple[Annotated[float, Field(ge=0.25, le=4)], ...] = Field((1.0,), min_length=1)
     """average the probabilities of each image resized by these factors; 2 takes four times as long as 1"""
-    window: tuple[int, int] | None = None
+    window: tuple[Side, Side] | None = None
     """height and width in pixels of overlapping windows, whose predictions are blended; a resized image that fits into
     one window is predicted whole. null = every image is"""
     overlap: float = Field(0.5, ge=0, lt=1)
@@ -43,7 +43,7 @@ class PredictConfig(InferenceConfig):
     format: Literal["auto", "csv", "png"] = "auto"
     """png = indexed label maps; csv = one row per image: id, then the label id of every pixel; auto = csv for the
     course's npz (it has a test_set), else png"""
-    batch_size: int = Field(32, ge=1)
+    batch_size: BatchSize = 32
     """images per forward pass"""
 
 

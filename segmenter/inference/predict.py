@@ -11,9 +11,10 @@ from accelerate import PartialState
 from torch import nn
 from tqdm import tqdm
 
+from marsgen.core.checkpoints import read_weights
 from marsgen.core.errors import DataError, InputError, RunError
 from marsgen.core.files import filling_text, write_bytes
-from marsgen.core.runs import Run, read_weights
+from marsgen.core.runs import Run
 from marsgen.scenes.classes import ClassSet
 from marsgen.scenes.folder import write_classes
 from marsgen.scenes.pictures import encode_label_map

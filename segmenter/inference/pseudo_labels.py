@@ -7,7 +7,7 @@ threshold, since one that suits frequent classes would remove a rare one. Pixels
 Source: class-balanced self-training, Zou et al. 2018, arXiv:1810.07911.
 
     images/ labels/    the pictures and their pseudo-labels, as PNG; classes.yaml
-    synth.json         the teachers and every scene that they have seen (see marsgen/provenance.py)
+    synth.json         the teachers and every scene that they have seen (see marsgen/provenance/)
     predictions/       while it runs: a file per batch
 """
 

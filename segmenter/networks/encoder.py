@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from marsgen.core.checkpoints import read_tensors, refuse_not_finite
 from marsgen.core.errors import ConfigError, DataError, RunError, nearest
 from marsgen.core.files import file_fingerprint
 from marsgen.scenes.tensors import pad_to_multiple
@@ -186,12 +187,12 @@ def _read_tensors(path: Path) -> dict[str, torch.Tensor]:
         raise DataError(f"encoder.weights is '{path}': no such file{hint}; {expected}")
     try:
         if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return load_file(path)
+            return read_tensors(path)
         content = torch.load(path, weights_only=True, map_location="cpu")
         content = content.get("state_dict", content)
-        return {key: value for key, value in content.items() if isinstance(value, torch.Tensor)}
+        tensors = {key: value for key, value in content.items() if isinstance(value, torch.Tensor)}
+        refuse_not_finite(tensors)
+        return tensors
     except Exception as problem:  # safetensors, pickle and zip each have their own
         raise DataError(
             f"encoder.weights is '{path}': not readable as tensors ({str(problem).splitlines()[0][:80]}); {expected}"

@@ -9,7 +9,6 @@ Letters: S seeds of an arm, N test images, C classes. Weights and pictures are n
 """
 
 import io
-import json
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -23,6 +22,7 @@ from pydantic import ValidationError
 
 from marsgen.core.errors import DataError, nearest
 from marsgen.core.files import write_bytes, write_json
+from marsgen.core.reading import read_json
 from marsgen.scenes.classes import ClassSet
 from segmenter.evaluation.reader import Evaluation
 from segmenter.evaluation.regions import REGION, found_regions
@@ -39,6 +39,8 @@ from segmenter.results.statistics.bootstrap import unit_sums
 
 SEED_REGION = np.dtype([*((name, REGION[name]) for name in REGION.names or ()), ("seed_index", "<i4")])
 """REGION, and which of the arm's seeds (0..S-1) it belongs to"""
+
+_REMEDY = "a folder of counts holds study.json, images.json and a file per arm; write the counts again"
 
 
 @dataclass(frozen=True)
@@ -328,8 +330,8 @@ def read_counts(folder: Path) -> StudyCounts:
         DataError: a file is missing or damaged, or the files do not fit together; the message names the file.
     """
     try:
-        metadata = StudyMetadata.model_validate(_read_json(folder / "study.json"))
-        images = _image_list(_read_json(folder / "images.json"), folder / "images.json")
+        metadata = StudyMetadata.model_validate(read_json(folder / "study.json", dict, DataError, _REMEDY))
+        images = _image_list(read_json(folder / "images.json", dict, DataError, _REMEDY), folder / "images.json")
     except ValidationError as problem:
         wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in problem.errors()[:3])
         raise DataError(f"{folder / 'study.json'}: {wrong}") from None
@@ -338,17 +340,6 @@ def read_counts(folder: Path) -> StudyCounts:
         return StudyCounts(metadata, images, arms)
     except DataError as problem:
         raise DataError(f"{folder}: {problem}") from None
-
-
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise DataError(
-            f"{path}: missing; a folder of counts holds study.json, images.json and a file per arm"
-        ) from None
-    except (OSError, ValueError) as problem:
-        raise DataError(f"{path}: not readable json ({str(problem).splitlines()[0]}); write the counts again") from None
 
 
 def _image_list(content: Any, path: Path) -> ImageList:

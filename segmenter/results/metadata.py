@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import Field
 
-from marsgen.core.config import Config
+from marsgen.core.config import Config, Seed
 from segmenter.inference.config import InferenceConfig
 
 
@@ -35,7 +35,7 @@ class StatisticsSettings(Config):
 
     resamples: int = Field(10_000, ge=200)
     """bootstrap resamples of the test images"""
-    seed: int = Field(0, ge=0)
+    seed: Seed = 0
     """seed of the resamples"""
     confidence: float = Field(0.95, gt=0.5, lt=1)
     """what share of such intervals should hold the true gain"""

@@ -4,7 +4,10 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from typing import IO, Any
+from dataclasses import dataclass
+from typing import IO
+
+from marsgen.core.lock import Lock
 
 _SET_BY_TORCHRUN = (
     "RANK",
@@ -20,15 +23,24 @@ _SET_BY_TORCHRUN = (
 """prefixes of the environment variables that a child must not see: it is no member of the worker's process group"""
 
 
-def run_command(command: Sequence[str], log: IO[str], lock: IO[str]) -> tuple[int, Any]:
+@dataclass(frozen=True)
+class Usage:
+    """What a child took; 0 where the system does not say it (Windows)."""
+
+    cpu_seconds: float = 0.0
+    peak_mb: float = 0.0
+
+
+def run_command(command: Sequence[str], log: IO[str], lock: Lock) -> tuple[int, Usage]:
     """Run one command to its end.
 
     Args:
         command: words; the first is marsgen or segmenter.
         log: takes what it prints.
-        lock: an open file that stays locked until the child has ended, even if this process is killed.
+        lock: stays locked until the child has ended, even if this process is killed (on Windows, where a child cannot
+            inherit a lock, only until this process has ended).
     Returns:
-        exit code (-N: killed by signal N), resource usage of the child.
+        exit code (-N: killed by signal N), what the child took.
     """
     # a process each, through `-m`, so that a job takes the very path of a user's own command
     child = subprocess.Popen(
@@ -37,16 +49,23 @@ def run_command(command: Sequence[str], log: IO[str], lock: IO[str]) -> tuple[in
         stdout=log,
         stderr=subprocess.STDOUT,
         env=environment_of_child(os.environ),
-        pass_fds=(lock.fileno(),),
+        pass_fds=(lock.descriptor,) if os.name == "posix" else (),
     )
     try:
-        _, status, usage = os.wait4(child.pid, 0)
+        return _wait(child)
     except BaseException:
         child.terminate()
         child.wait()
         raise
+
+
+def _wait(child: subprocess.Popen[bytes]) -> tuple[int, Usage]:
+    if not hasattr(os, "wait4"):
+        return child.wait(), Usage()
+    _, status, used = os.wait4(child.pid, 0)
     child.returncode = os.waitstatus_to_exitcode(status)  # Popen has not waited itself
-    return child.returncode, usage
+    bytes_per_unit = 1 if sys.platform == "darwin" else 1024
+    return child.returncode, Usage(used.ru_utime + used.ru_stime, used.ru_maxrss * bytes_per_unit / 2**20)
 
 
 def check_command(command: Sequence[str]) -> str:

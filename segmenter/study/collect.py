@@ -1,7 +1,6 @@
 """Counts and costs of a study's finished runs, and the smallest gain that its baseline says can be detected."""
 
 import itertools
-import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 from marsgen.console import say
 from marsgen.core.errors import RunError
 from marsgen.core.files import write_json
+from marsgen.core.reading import read_json
 from marsgen.core.runs import Run
 from marsgen.scenes.classes import read_classes
 from marsgen.scenes.sources import open_scenes
@@ -51,7 +51,7 @@ def collect_counts(study: Study) -> StudyCounts:
         baseline=config.baseline,
         statistics=config.statistics,
         curves=config.curves,
-        power=Power.model_validate(json.loads((study.folder / "power.json").read_text(encoding="utf-8"))),
+        power=read_json(study.folder / "power.json", Power, RunError, "delete it and repeat the command"),
     )
 
 

@@ -10,24 +10,34 @@
 Workers communicate through the folder alone: they may be processes of one torchrun, or machines that share the folder.
 """
 
-import fcntl
-import json
 import shlex
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, TypedDict
 
 from tqdm import tqdm
 
 from marsgen.core.errors import RunError
-from marsgen.core.files import write_json, write_text
+from marsgen.core.files import is_written, write_json, write_text
+from marsgen.core.lock import Lock, take_lock
 from marsgen.core.process_group import ProcessGroup
+from marsgen.core.reading import read_json, read_text
 from segmenter.study.child_process import run_command
 
 _POLL_SECONDS = 1.0
+
+
+class Cost(TypedDict):
+    """Content of a finished job's json."""
+
+    job: dict[str, Any]
+    seconds: float
+    cpu_seconds: float
+    peak_mb: float
+    resumed: bool
 
 
 @dataclass(frozen=True)
@@ -99,13 +109,9 @@ def read_cost(folder: Path, name: str) -> dict[str, Any] | None:
         RunError: damaged.
     """
     path = folder / "jobs" / f"{name}.json"
-    try:
-        cost = json.loads(path.read_text(encoding="utf-8"))
-        return {key: cost[key] for key in ("job", "seconds", "cpu_seconds", "peak_mb", "resumed")}
-    except FileNotFoundError:
+    if not is_written(path):
         return None
-    except (OSError, ValueError, KeyError, TypeError) as problem:
-        raise RunError(f"{path}: damaged ({problem}); delete it and repeat the command: the job runs again") from None
+    return dict(read_json(path, Cost, RunError, "delete it and repeat the command: the job runs again"))
 
 
 def run_jobs(jobs: Sequence[Job], folder: Path, process_group: ProcessGroup, counted: str = "") -> None:
@@ -174,24 +180,23 @@ def _refuse_failures(jobs: Sequence[Job], folder: Path) -> None:
 
 def _failure(folder: Path, name: str) -> str:
     path = folder / "jobs" / f"{name}.failed"
-    return path.read_text(encoding="utf-8").strip() if path.exists() else ""
+    return read_text(path, RunError).strip() if path.exists() else ""
 
 
 @contextmanager
-def _claim(folder: Path, name: str) -> Iterator[IO[str] | None]:
+def _claim(folder: Path, name: str) -> Iterator[Lock | None]:
     """The job's lock, or None where another worker, or a child that outlived its worker, holds it."""
     path = folder / "jobs" / f"{name}.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            yield None
-            return
+    lock = take_lock(path)
+    try:
         yield lock
+    finally:
+        if lock is not None:
+            lock.release()
 
 
-def _run(job: Job, folder: Path, lock: IO[str]) -> None:
+def _run(job: Job, folder: Path, lock: Lock) -> None:
     """Run a job to its end; writes .json or .failed."""
     started = time.monotonic()
     cost: dict[str, Any] = {"cpu_seconds": 0.0, "peak_mb": 0.0, "resumed": False}
@@ -207,8 +212,8 @@ def _run(job: Job, folder: Path, lock: IO[str]) -> None:
             log.write(f"$ {shlex.join(command)}\n")
             log.flush()
             code, usage = run_command(command, log, lock)
-        cost["cpu_seconds"] += usage.ru_utime + usage.ru_stime
-        cost["peak_mb"] = max(cost["peak_mb"], usage.ru_maxrss / 1024)
+        cost["cpu_seconds"] += usage.cpu_seconds
+        cost["peak_mb"] = max(cost["peak_mb"], usage.peak_mb)
         if code != 0:
             reason = f"killed by signal {-code}" if code < 0 else _last_line(log_path) or f"exit code {code}"
             write_text(folder / "jobs" / f"{job.name}.failed", reason)

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from marsgen.core.config import Config, DataConfig
+from marsgen.core.config import MOST_STEPS, BatchSize, Config, DataConfig, Seed, Side, Steps
 from marsgen.scenes.scene import MIN_SIDE_PX
 from segmenter.networks.config import NetworkConfig
 
@@ -53,15 +53,15 @@ class AugmentConfig(Config):
 class TrainConfig(NetworkConfig):
     """`segmenter train`: network, data, loss, optimizer, and which step is kept."""
 
-    seed: int = Field(0, ge=0)
+    seed: Seed = 0
     """of initial weights, order of scenes and augmentation"""
     data: DataConfig = DataConfig()
 
-    steps: int = Field(1600, ge=1)
+    steps: Steps = 1600
     """optimizer steps; the same number with and without extra scenes"""
-    batch_size: int = Field(16, ge=1)
+    batch_size: BatchSize = 16
     """scenes per step; extra scenes replace real ones, they do not enlarge the batch"""
-    crop: tuple[int, int] | None = None
+    crop: tuple[Side, Side] | None = None
     """height and width in pixels of training windows; null = whole scenes, or 128 x 128 where sizes differ.
     A smaller scene is padded, and the padding ignored"""
     scales: tuple[Annotated[float, Field(ge=0.25, le=4)], ...] = Field((1.0,), min_length=1)
@@ -87,7 +87,7 @@ class TrainConfig(NetworkConfig):
 
     lr: float = Field(3e-3, gt=0)
     """peak learning rate of AdamW"""
-    warmup_steps: int = Field(100, ge=0)
+    warmup_steps: int = Field(100, ge=0, le=MOST_STEPS)
     """steps of linear warm-up to the peak; then cosine decay to 0"""
     weight_decay: float = Field(1e-2, ge=0)
     """weight decay of AdamW"""
@@ -115,7 +115,7 @@ class TrainConfig(NetworkConfig):
     """on one GPU, run forward and backward pass as CUDA graphs, which is faster for small networks. No effect where
     `scales` names several or the U-Net has dropout; set false for an encoder that cannot be captured, such as one that
     reads values back from the GPU"""
-    workers: int = Field(0, ge=0)
+    workers: int = Field(0, ge=0, le=256)
     """processes that prepare batches; 0 = the training process itself"""
 
     @model_validator(mode="after")

@@ -15,14 +15,9 @@ from torch import nn
 from tqdm import tqdm
 
 from marsgen.cleaning.dataset import Dataset
-from marsgen.core.runs import (
-    Run,
-    load_optimizer_tensors,
-    optimizer_tensors,
-    prefixed,
-    read_weights,
-    without_prefix,
-)
+from marsgen.core.checkpoints import load_optimizer_tensors, optimizer_tensors, prefixed, read_weights, without_prefix
+from marsgen.core.runs import Run
+from marsgen.core.stop import stoppable
 from marsgen.core.training import cosine_lr, refuse_nan, set_lr, update_ema, warm_up_ema
 from marsgen.provenance import write_split_keys
 from marsgen.scenes.classes import ClassSet
@@ -138,7 +133,8 @@ def train(config: TrainConfig, run: Run, dataset: Dataset, extras: Sequence[Scen
         initial=done * config.batch_size,
         disable=not accelerator.is_main_process,
     )
-    for step, (images, labels) in iterate_batches(batches, first=done + 1):
+    numbered = iterate_batches(batches, first=done + 1)
+    for step, (images, labels) in stoppable(numbered, lambda batch: state.save(run, batch[0])):
         if config.patience and state.progress.since_best >= config.patience:
             break
         lr = cosine_lr(config.lr, step, config.steps, config.warmup_steps)

@@ -58,7 +58,7 @@ def pixels(content: bytes) -> np.ndarray:
 @pytest.mark.parametrize("kind", ["png", "sharded"])
 def test_a_png_export_is_what_synthesize_writes(kind, png, request, tmp_path):
     out = export(request.getfixturevalue(kind), "png", tmp_path / "out")
-    about_the_run = {"config.yaml", "environment.json", "DONE"}
+    about_the_run = {".lock", "config.yaml", "environment.json", "DONE"}
     expected = {name: data for name, data in content(png).items() if name not in about_the_run}
     assert {name: data for name, data in content(out).items() if name not in about_the_run} == expected
     assert len(expected) == 2 * 40 + 4

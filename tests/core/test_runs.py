@@ -1,23 +1,17 @@
 """Run folders: resuming, refusing, and never half a file."""
 
-import json
 import os
 
 import pytest
 import torch
 
+from marsgen.core.checkpoints import load_optimizer_tensors, optimizer_tensors, prefixed, read_weights, without_prefix
 from marsgen.core.config import Config
 from marsgen.core.errors import RunError
-from marsgen.core.files import write_bytes, write_json
-from marsgen.core.runs import (
-    Run,
-    latest_run,
-    load_optimizer_tensors,
-    optimizer_tensors,
-    prefixed,
-    read_weights,
-    without_prefix,
-)
+from marsgen.core.files import write_bytes
+from marsgen.core.runs import Run, latest_run
+
+FINISHED = [".lock", "DONE", "config.yaml", "environment.json"]
 
 
 class Recipe(Config):
@@ -40,6 +34,7 @@ def test_an_interrupted_run_goes_on_from_its_checkpoint(tmp_path):
     assert Run.start(tmp_path / "run", "train", Recipe(), {"data": "x.npz"}).finished
     assert Run.load(tmp_path / "run", "train").summary == {"loss": 1.0}
     assert sorted(p.name for p in (tmp_path / "run").iterdir()) == [
+        ".lock",
         "DONE",
         "config.yaml",
         "environment.json",
@@ -87,7 +82,7 @@ def test_a_kill_before_the_first_file_leaves_nothing_in_the_way(tmp_path, leftov
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / leftover).write_text("")
     Run.start(tmp_path / "run", "train", Recipe()).finish({})
-    assert sorted(p.name for p in (tmp_path / "run").iterdir()) == ["DONE", "config.yaml", "environment.json"]
+    assert sorted(p.name for p in (tmp_path / "run").iterdir()) == FINISHED
 
 
 def test_a_kill_after_done_is_tidied_up_by_the_next_call(tmp_path):
@@ -95,7 +90,7 @@ def test_a_kill_after_done_is_tidied_up_by_the_next_call(tmp_path):
     for name in ("last.safetensors", ".lock"):
         (tmp_path / "run" / name).write_text("")
     Run.start(tmp_path / "run", "train", Recipe())
-    assert sorted(p.name for p in (tmp_path / "run").iterdir()) == ["DONE", "config.yaml", "environment.json"]
+    assert sorted(p.name for p in (tmp_path / "run").iterdir()) == FINISHED
 
 
 def test_going_on_in_another_environment_is_said(tmp_path, capsys):
@@ -104,20 +99,6 @@ def test_going_on_in_another_environment_is_said(tmp_path, capsys):
     path.write_text(path.read_text().replace('"threads": ', '"threads": 9'))
     Run.start(tmp_path / "run", "train", Recipe()).close()
     assert "goes on in another environment (threads is 9" in capsys.readouterr().err
-
-
-def test_packages_that_an_earlier_version_did_not_record_are_no_difference(tmp_path, capsys):
-    Run.start(tmp_path / "run", "train", Recipe()).close()
-    path = tmp_path / "run" / "environment.json"
-    recorded = json.loads(path.read_text())
-    del recorded["versions"]["timm"]
-    write_json(path, recorded)
-    Run.start(tmp_path / "run", "train", Recipe()).close()
-    assert not capsys.readouterr().err
-    recorded["versions"]["torch"] = "0.1"
-    write_json(path, recorded)
-    Run.start(tmp_path / "run", "train", Recipe()).close()
-    assert "(versions.torch is '0.1' there" in capsys.readouterr().err
 
 
 def test_a_cheap_result_makes_room_for_the_next_but_an_unfinished_or_foreign_run_does_not(tmp_path):
@@ -137,8 +118,8 @@ def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path):
 
 def test_a_damaged_summary_is_named(tmp_path):
     Run.start(tmp_path / "run", "train", Recipe()).finish({})
-    (tmp_path / "run" / "DONE").write_text("")
-    with pytest.raises(RunError, match="DONE: damaged"):
+    (tmp_path / "run" / "DONE").write_text("{")
+    with pytest.raises(RunError, match="DONE: not readable json .*damaged; delete it and repeat `train`"):
         _ = Run.load(tmp_path / "run").summary
 
 
@@ -215,31 +196,3 @@ def test_an_optimizer_goes_through_a_file_unchanged(tmp_path):
     assert torch.equal(model.weight, other.weight)
     _, forgetful_optimizer = fresh()
     assert not optimizer_tensors(forgetful_optimizer, "adam")
-
-
-class LaterRecipe(Config):
-    """Recipe of a later version."""
-
-    steps: int = 3
-    depth: int = 2
-
-
-def test_a_run_of_an_earlier_version_goes_on_where_new_settings_keep_their_defaults(tmp_path):
-    Run.start(tmp_path / "run", "train", Recipe(steps=4)).close()
-    Run.start(tmp_path / "run", "train", LaterRecipe(steps=4)).close()
-    with pytest.raises(RunError, match=r"belongs to another run \(config\.depth is 2 there and 5 here\)"):
-        Run.start(tmp_path / "run", "train", LaterRecipe(steps=4, depth=5))
-    with pytest.raises(RunError, match=r"belongs to another run \(config\.steps is 4 there and 3 here\)"):
-        Run.start(tmp_path / "run", "train", LaterRecipe())
-
-
-class TitledRecipe(LaterRecipe):
-    """One with a setting that has no default and changes nothing."""
-
-    title: str
-
-
-def test_so_does_one_whose_config_leaves_out_what_has_no_default(tmp_path):
-    folder = tmp_path / "run"
-    Run.start(folder, "train", TitledRecipe(title="one"), without_effect=("title", "depth")).close()
-    Run.start(folder, "train", TitledRecipe(title="other"), without_effect=("title",)).close()

@@ -8,8 +8,9 @@ import pytest
 import torch
 from painted import CLASSES, Killed, Painted, painted_dataset
 
+from marsgen.core.checkpoints import read_weights
 from marsgen.core.errors import ConfigError, DataError, RunError
-from marsgen.core.runs import Run, read_weights
+from marsgen.core.runs import Run
 from marsgen.generators import DrawConfig, DrawRequest, load_generator, load_training_config
 from marsgen.generators.diffusion import DENOISER, DENOISER_WEIGHTS
 from marsgen.generators.train_diffusion import TrainDiffusionConfig, draw_levels, sampler_of, train

@@ -10,9 +10,10 @@ import torch
 from painted import CLASSES, Killed, Painted, painted_dataset
 from PIL import Image
 
+from marsgen.core.checkpoints import Checkpoint, read_weights
 from marsgen.core.config import configs_folder, load_config
 from marsgen.core.errors import InputError, RunError
-from marsgen.core.runs import Checkpoint, Run, read_weights
+from marsgen.core.runs import Run
 from marsgen.generators import DrawRequest, load_generator
 from marsgen.generators.batches import InpaintingSampler, cut_window, soft_window
 from marsgen.generators.train_pix2pix import TrainPix2PixConfig, train

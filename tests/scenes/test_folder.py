@@ -479,7 +479,7 @@ def test_labels_without_classes_mean_nothing(folder: Path):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("classes: [", "not a readable yaml file"),
+        ("classes: [", "not readable yaml"),
         ("- soil", "a mapping with keys"),
         ("ignored: 0\nclases: []", r"unknown key 'clases' \(did you mean 'classes'\?\)"),
         ("classes: []", "0 classes|key 'ignored' is missing"),

@@ -79,7 +79,7 @@ def test_the_files_beside_are_the_same(both):
     names = ["classes.yaml", "synth.json", "manifest.jsonl", "preview.png", "DONE"]
     for name in names:
         assert (both[0] / name).read_bytes() == (both[1] / name).read_bytes()
-    assert {p.name for p in both[1].iterdir()} == {*names, "config.yaml", "environment.json", "shards"}
+    assert {p.name for p in both[1].iterdir()} == {*names, ".lock", "config.yaml", "environment.json", "shards"}
 
 
 def test_numpy_opens_a_shard_by_itself(both):

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 
 from marsgen.core.errors import DataError
+from marsgen.core.reading import read_json
 from marsgen.scenes.classes import ClassSet
 from marsgen.scenes.faults import Faults
-from marsgen.scenes.formats.labelme import label_objects, read_json
+from marsgen.scenes.formats.labelme import label_objects
 from marsgen.scenes.formats.listing import Listing, few, name_all, part_of
 from marsgen.scenes.formats.objects import LabelledObject, Outlines, RunLengths, unpack_counts
 from marsgen.scenes.formats.reading import Labelling, Reading, ReadingConfig, Sample, id_of, number_classes
@@ -41,7 +42,8 @@ def read(listing: Listing, config: ReadingConfig, classes: ClassSet | None) -> R
     files = {}
     for file in _files(listing):
         try:
-            files[file] = _checked(read_json(listing.root / file), f"{listing.root / file}")
+            content = read_json(listing.root / file, object, remedy="mend or remove it")
+            files[file] = _checked(content, f"{listing.root / file}")
         except DataError as problem:
             faults.add(problem)
     faults.raise_any(listing.root)

@@ -7,7 +7,6 @@ Source: github.com/wkentaro/labelme, labelme/_label_file.py and labelme/utils/sh
 
 import base64
 import binascii
-import json
 from collections import Counter
 from collections.abc import Callable
 from io import BytesIO
@@ -18,6 +17,7 @@ import numpy as np
 from PIL import Image
 
 from marsgen.core.errors import DataError
+from marsgen.core.reading import read_json
 from marsgen.scenes.classes import ClassSet
 from marsgen.scenes.faults import Faults
 from marsgen.scenes.formats.listing import Listing, few, name_all, part_of
@@ -48,7 +48,7 @@ def read(listing: Listing, config: ReadingConfig, classes: ClassSet | None) -> R
     faults, contents, ignored_files = Faults(), {}, []
     for file in _files(listing):
         try:
-            content = read_json(listing.root / file)
+            content: Any = read_json(listing.root / file, object, remedy="mend or remove it")
             if _has_shapes(content):
                 contents[file] = content
             else:
@@ -94,18 +94,6 @@ def read(listing: Listing, config: ReadingConfig, classes: ClassSet | None) -> R
     return Reading(NAME, known, samples, notes)
 
 
-def read_json(path: Path) -> Any:
-    """The content of a json file.
-
-    Raises:
-        DataError: it is none.
-    """
-    try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError, RecursionError) as problem:
-        raise DataError(f"{path}: not a readable json file ({str(problem).splitlines()[0]})") from None
-
-
 def _files(listing: Listing) -> list[PurePosixPath]:
     return listing.with_suffix(".json")
 
@@ -121,7 +109,7 @@ def _has_shapes(content: Any) -> bool:
 def _is_labelme(path: Path) -> bool | None:
     """None for a file that is no json at all: damaged, and named when the folder is read."""
     try:
-        content = read_json(path)
+        content: Any = read_json(path, object, remedy="mend or remove it")
     except DataError:
         return None
     return _has_shapes(content) and "imagePath" in content

@@ -1,6 +1,7 @@
 """Listing: the files of a folder, found once for all readers."""
 
 import os
+import stat
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -8,7 +9,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from marsgen.core.errors import DataError
-from marsgen.scenes.pictures import IMAGE_SUFFIXES, is_clutter
+from marsgen.scenes.pictures import IMAGE_SUFFIXES, is_clutter, leaves
 
 _DEPTH = 6
 PART_WORDS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
@@ -24,7 +25,11 @@ class Listing:
 
     @classmethod
     def of(cls, root: Path) -> "Listing":
-        """List `root`; links to folders are followed once."""
+        """List `root`; links to folders are followed once, and only inside `root` (see `FOLLOW_LINKS`).
+
+        Raises:
+            DataError: a link that leads out of `root`, a pipe or a device.
+        """
         found: list[PurePosixPath] = []
         seen: set[str] = set()
         for folder, inner, names in os.walk(root, followlinks=True):
@@ -35,7 +40,10 @@ class Listing:
                 continue
             seen.add(real)
             inner[:] = sorted(name for name in inner if not is_clutter(name))
-            found += [here / name for name in names if not is_clutter(name)]
+            there = sorted(name for name in names if not is_clutter(name))
+            for path in (Path(folder, name) for name in (*inner, *there)):
+                _refuse_special(path, root)
+            found += [here / name for name in there]
         return cls(root, tuple(sorted(found)))
 
     def with_suffix(self, *suffixes: str) -> list[PurePosixPath]:
@@ -75,6 +83,18 @@ class Listing:
         if len(found) > 1:
             raise DataError(f"{self.root / beside}: its picture {stated} may be {found[0]} or {found[1]}; rename one")
         return found[0]
+
+
+def _refuse_special(path: Path, root: Path) -> None:
+    try:
+        mode = path.lstat().st_mode
+    except OSError as problem:
+        raise DataError(f"{path}: cannot be read ({problem.strerror}); check the folder") from None
+    if stat.S_ISLNK(mode):
+        if reason := leaves(path, root):
+            raise DataError(reason)
+    elif not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise DataError(f"{path}: a pipe or a device among the data; move it elsewhere")
 
 
 def composed(text: str) -> str:

@@ -19,6 +19,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from marsgen.core.errors import DataError
+from marsgen.core.reading import read_text
 from marsgen.scenes.classes import ClassSet, default_colours
 from marsgen.scenes.faults import Faults
 from marsgen.scenes.formats.listing import Listing, composed, few, part_of
@@ -127,7 +128,7 @@ def _labelmap_file(listing: Listing) -> PurePosixPath | None:
 
 def _read_labelmap(path: Path) -> dict[str, Colour]:
     colours: dict[str, Colour] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1):
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
         if not line.strip() or line.startswith("#"):
             continue
         entry = re.match(r"(?P<name>.+?):(?P<r>\d{1,3}),(?P<g>\d{1,3}),(?P<b>\d{1,3})(:|$)", line)

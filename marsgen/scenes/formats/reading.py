@@ -18,6 +18,7 @@ from marsgen.scenes.folder import check_side, fingerprint_sorted
 from marsgen.scenes.formats.objects import Overlap
 from marsgen.scenes.formats.proposals import propose_groups, propose_rare, rare_rule
 from marsgen.scenes.layout import IGNORED, PARTS, read_layout
+from marsgen.scenes.names import plain_names
 from marsgen.scenes.pictures import Header, check_all, follows_rotation, probe_image, read_image
 from marsgen.scenes.scene import SceneSource, scene_key
 
@@ -110,8 +111,9 @@ class ReadScenes(SceneSource):
         if not self._samples:
             raise DataError(f"{location}: {len(alone)} pictures and no label map among these {reading.format} files")
         self._labelled = labelled
-        self.names = tuple(sample.name for sample in self._samples)
-        _refuse_same_names(location, self.names)
+        _refuse_same_names(location, [sample.name for sample in self._samples])
+        names, renamed = plain_names([sample.name for sample in self._samples])
+        self.names = tuple(names)
         parts = tuple(sample.part for sample in self._samples)
         self.parts = parts if labelled and any(parts) else None
         self.groups = _groups(location, self.names, config.groups) if config.groups else None
@@ -123,7 +125,12 @@ class ReadScenes(SceneSource):
         self._turned = [f.turned for f in found]
         self.pixels = np.array([f.pixels for f in found], np.int64).reshape(len(found), -1)
         """(N, C) pixels of each class in each scene; zeros without labels"""
-        self.notes = (*reading.notes, *_notes(found, channels, alone, self.parts, labelled), *self._propose(config))
+        self.notes = (
+            *reading.notes,
+            *([renamed] if renamed else []),
+            *_notes(found, channels, alone, self.parts, labelled),
+            *self._propose(config),
+        )
         self._fingerprint = ""
 
     def read(self, index: int) -> tuple[np.ndarray, np.ndarray]:

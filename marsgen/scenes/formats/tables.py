@@ -18,7 +18,7 @@ from marsgen.core.errors import DataError
 from marsgen.scenes.classes import ClassSet
 from marsgen.scenes.formats.listing import PART_WORDS, Listing, composed, few, part_of
 from marsgen.scenes.formats.reading import Labelling, Reading, ReadingConfig, Sample
-from marsgen.scenes.manifest import is_plain
+from marsgen.scenes.names import is_plain
 from marsgen.scenes.pairs import plain_name
 from marsgen.scenes.pictures import decode_image, read_label_map_and_way
 

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from marsgen.core.errors import DataError
-from marsgen.scenes.classes import ClassSet, read_text_yaml
+from marsgen.core.reading import read_text, read_yaml, shorten
+from marsgen.scenes.classes import ClassSet
 from marsgen.scenes.faults import Faults
 from marsgen.scenes.formats.labelme import label_objects
 from marsgen.scenes.formats.listing import Listing, composed, few, name_all, part_of
@@ -96,9 +97,9 @@ def _key(file: PurePosixPath) -> str:
 
 def _is_yolo(listing: Listing, file: PurePosixPath) -> bool:
     try:
-        first = (listing.root / file).read_text(encoding="utf-8-sig").split("\n", 1)[0].split()
+        first = read_text(listing.root / file).split("\n", 1)[0].split()
         return not first or (first[0].isdecimal() and len(first) >= 5 and all(_is_number(word) for word in first))
-    except (OSError, UnicodeDecodeError):
+    except DataError:
         return False
 
 
@@ -111,17 +112,19 @@ def _is_number(word: str) -> bool:
 
 def _class_names(listing: Listing, classes: ClassSet | None) -> list[str]:
     for file in listing.with_suffix(".yaml", ".yml"):
-        content = read_text_yaml(listing.root / file)
+        content = read_yaml(listing.root / file, as_texts=True)
         names = content.get("names") if isinstance(content, dict) else None
         if isinstance(names, list) and all(isinstance(name, str) for name in names):
             return names
         if isinstance(names, dict) and sorted(names) == sorted(str(n) for n in range(len(names))):
             return [str(names[str(number)]) for number in range(len(names))]
         if names is not None:
-            raise DataError(f"{listing.root / file}: names is {names!r}; expected a list, or 0: ..., 1: ...")
+            raise DataError(
+                f"{listing.root / file}: names is {shorten(repr(names))}; expected a list, or 0: ..., 1: ..."
+            )
     for file in listing.files:
         if file.name in _NAME_FILES:
-            return (listing.root / file).read_text(encoding="utf-8-sig").splitlines()
+            return read_text(listing.root / file).splitlines()
     if classes is not None:
         return list(classes.names)
     raise DataError(
@@ -134,7 +137,7 @@ def _outlines(
     listing: Listing, file: PurePosixPath, names: list[str], faults: Faults, counts: Counter[str]
 ) -> list[tuple[str, np.ndarray]]:
     found = []
-    for number, line in enumerate((listing.root / file).read_text(encoding="utf-8-sig").splitlines(), start=1):
+    for number, line in enumerate(read_text(listing.root / file).splitlines(), start=1):
         words, where = line.split(), f"{listing.root / file}: line {number}"
         if not words:
             continue

@@ -4,7 +4,6 @@
                             page made from it needs no weights
 """
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 
 from marsgen.core.errors import DataError
 from marsgen.core.files import write_json
+from marsgen.core.reading import read_json
 from marsgen.pages.html import PNG_PREFIX, fit_width, outline, png_address
 from marsgen.scenes.scene import Scene, SceneSource, scene_key
 from segmenter.evaluation.evaluate import Predict
@@ -235,13 +235,13 @@ def read_gallery(path: Path) -> Gallery | None:
     Raises:
         DataError: damaged, or a picture is not a png data address (the page fetches nothing).
     """
+    if not path.exists():
+        return None
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
         rows = tuple(Row(str(r["title"]), tuple((str(c), str(a)) for c, a in r["pictures"])) for r in content["rows"])
         name = str(content["class"])
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (DataError, ValueError, KeyError, TypeError):
         raise DataError(
             f"{path}: damaged; delete it and the page goes without pictures, or make the gallery again"
         ) from None

@@ -131,7 +131,7 @@ def test_labelme_pictures_without_json_are_counted(labelme: Path):
 def test_all_faults_of_a_labelme_folder_come_in_one_answer(labelme: Path):
     (labelme / "p0.png").unlink()
     (labelme / "p1.json").write_text("{")
-    with pytest.raises(DataError, match=r"p1\.json: not a readable json file"):
+    with pytest.raises(DataError, match=r"p1\.json: not readable json"):
         open_scenes(str(labelme))
     labelme_file(labelme, "p1", [{"label": "crack", "points": [[1, 2]], "shape_type": "polygon"}])
     with pytest.raises(

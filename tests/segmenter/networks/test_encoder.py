@@ -8,10 +8,11 @@ import timm
 import torch
 from safetensors.torch import save_file
 
+from marsgen.core.checkpoints import read_weights
 from marsgen.core.config import load_config
 from marsgen.core.errors import ConfigError, DataError, RunError
 from marsgen.core.files import file_fingerprint
-from marsgen.core.runs import Run, read_weights
+from marsgen.core.runs import Run
 from segmenter.config import EncoderConfig, TrainConfig
 from segmenter.inference.predict import load_segmenter
 from segmenter.networks.encoder import EncoderUNet, load_pretrained
@@ -242,7 +243,7 @@ def test_a_missing_package_is_named(monkeypatch):
     [
         (["network=encoder", "encoder.freeze=true"], "freeze would keep random weights in the encoder"),
         (["encoder.name=resnet18"], "encoder.name is set, but network is unet, which does not read it"),
-        (["network=encoder", "encoder.decoder_channels=[8]"], "encoder.decoder_channels is .* at least 3 items"),
+        (["network=encoder", "encoder.decoder_channels=[8]"], "encoder.decoder_channels is .* a list of at least 3"),
     ],
 )
 def test_settings_that_contradict_are_refused(overrides, message):

@@ -348,7 +348,7 @@ def test_data_to_score_on_are_needed_and_only_once(tmp_path, study_at):
 def test_test_scenes_that_networks_are_trained_on_are_refused_before_anything_is_trained(tmp_path, study_at, tiny_npz):
     study = study_at(tmp_path / "study")
     with pytest.raises(
-        DataError, match=r"tiny\.npz too, which networks are trained on; give --test scenes of their own"
+        DataError, match=r"tiny\.npz too, where networks learn from it; give --test scenes of their own"
     ):
         open_study(Study(study.config, study.folder, study.data, str(tiny_npz), None), SINGLE_PROCESS)
     assert not study.folder.exists()
