@@ -21,7 +21,7 @@ from marsgen.core.process_group import join_process_group
 from marsgen.core.runs import Run, latest_run
 from marsgen.generators import find_training, make_training_config, refuse_other_channels
 from marsgen.quality.judges import refuse_no_judge
-from marsgen.scenes.arrays import ArrayScenes, class_set
+from marsgen.scenes.readers.arrays import ArrayScenes, class_set
 from marsgen.scenes.scene import SceneSource
 from marsgen.scenes.sources import open_scenes, open_test_set
 from marsgen.synthesis.config import BATCH_SIZE, SynthesizeConfig

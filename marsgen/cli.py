@@ -142,8 +142,8 @@ def import_(
     from marsgen.commands.import_data import count_rows, count_scenes, describe, draft, draft_of_ids, import_data
     from marsgen.core.config import load_config
     from marsgen.core.runs import Run
+    from marsgen.scenes.files.layout import Layout
     from marsgen.scenes.formats.reading import ReadingConfig
-    from marsgen.scenes.layout import Layout
     from marsgen.scenes.sources import find_path, needs_classes, open_source
 
     given = [f"format={format_}"] if format_ else []

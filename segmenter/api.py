@@ -16,7 +16,7 @@ from marsgen.cleaning.dataset import Data, Dataset, scenes_of
 from marsgen.core.config import make_config
 from marsgen.core.files import file_fingerprint
 from marsgen.core.runs import Run
-from marsgen.scenes.arrays import ArrayScenes
+from marsgen.scenes.readers.arrays import ArrayScenes
 from marsgen.scenes.scene import SceneSource
 from marsgen.scenes.sources import open_scenes
 from segmenter.evaluation.config import EvaluateConfig

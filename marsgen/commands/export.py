@@ -22,9 +22,10 @@ from marsgen.core.config import Config
 from marsgen.core.errors import ConfigError
 from marsgen.core.files import filling_bytes, write_stream
 from marsgen.core.runs import Run
-from marsgen.scenes.folder import HEAD_FILE, write_classes, write_pair
-from marsgen.scenes.manifest import MANIFEST_FILE
-from marsgen.scenes.pictures import encode_image, encode_label_map
+from marsgen.scenes.files.label_maps import encode_label_map
+from marsgen.scenes.files.manifest import MANIFEST_FILE
+from marsgen.scenes.files.pictures import encode_image
+from marsgen.scenes.readers.folder import HEAD_FILE, write_classes, write_pair
 from marsgen.scenes.scene import SceneSource
 from marsgen.scenes.sources import open_scenes
 

@@ -11,7 +11,7 @@ from marsgen.core.errors import ConfigError, DataError
 from marsgen.masks.config import PasteConfig
 from marsgen.masks.plan import NoPlaceError, edit_sample
 from marsgen.masks.regions import cut_regions
-from marsgen.scenes.arrays import ArrayScenes
+from marsgen.scenes.readers.arrays import ArrayScenes
 
 __all__ = ["CopyPaste"]
 

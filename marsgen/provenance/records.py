@@ -11,7 +11,7 @@ from marsgen.core.errors import DataError, RunError
 from marsgen.core.files import write_json
 from marsgen.core.reading import read_json, shorten
 from marsgen.core.runs import Run
-from marsgen.scenes.folder import HEAD_FILE
+from marsgen.scenes.readers.folder import HEAD_FILE
 from marsgen.scenes.scene import SceneSource, scene_key
 
 SPLIT_FILE = "split.json"

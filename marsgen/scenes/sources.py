@@ -16,17 +16,17 @@ import numpy as np
 
 from marsgen.core.config import configs_folder
 from marsgen.core.errors import DataError, nearest
-from marsgen.scenes.ai4mars import Ai4MarsScenes, find_navcam
-from marsgen.scenes.arrays import IN_MEMORY
 from marsgen.scenes.classes import ClassSet, read_classes
-from marsgen.scenes.folder import CLASSES_FILE, open_folder
+from marsgen.scenes.files.layout import IGNORED, Folders
+from marsgen.scenes.files.pictures import is_picture
 from marsgen.scenes.formats.reading import ReadingConfig
 from marsgen.scenes.formats.recognise import list_source, open_recognised, recognise
-from marsgen.scenes.layout import IGNORED, Folders
-from marsgen.scenes.npz import NpzScenes
-from marsgen.scenes.pictures import is_picture
+from marsgen.scenes.readers.ai4mars import Ai4MarsScenes, find_navcam
+from marsgen.scenes.readers.arrays import IN_MEMORY
+from marsgen.scenes.readers.folder import CLASSES_FILE, open_folder
+from marsgen.scenes.readers.npz import NpzScenes
+from marsgen.scenes.readers.shards import SHARDS_FOLDER, ShardScenes
 from marsgen.scenes.scene import SceneSource
-from marsgen.scenes.shards import SHARDS_FOLDER, ShardScenes
 
 SIMULATED = "sim:"
 _SIMULATED_EXAMPLE = "sim:400,seed=3,size=64x128,channels=3,rocks=0.1,outliers=0,noise=1"

@@ -13,8 +13,8 @@ from marsgen.generators import Generator, load_generator
 from marsgen.masks.config import PasteConfig
 from marsgen.quality.judges import Judge
 from marsgen.quality.select import open_fitting_judge
+from marsgen.scenes.readers.shards import refuse_mixed_sizes
 from marsgen.scenes.scene import SceneSource
-from marsgen.scenes.shards import refuse_mixed_sizes
 from marsgen.scenes.sources import open_scenes
 from marsgen.synthesis.config import SynthesizeConfig
 

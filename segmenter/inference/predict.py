@@ -16,8 +16,8 @@ from marsgen.core.errors import DataError, InputError, RunError
 from marsgen.core.files import filling_text, write_bytes
 from marsgen.core.runs import Run
 from marsgen.scenes.classes import ClassSet
-from marsgen.scenes.folder import write_classes
-from marsgen.scenes.pictures import encode_label_map
+from marsgen.scenes.files.label_maps import encode_label_map
+from marsgen.scenes.readers.folder import write_classes
 from marsgen.scenes.scene import SceneSource
 from marsgen.scenes.sources import has_test_set
 from marsgen.scenes.tensors import image_tensor

@@ -28,7 +28,7 @@ from marsgen.core.files import file_fingerprint, write_npy
 from marsgen.core.runs import Run
 from marsgen.provenance import read_split_keys, set_trained_on, write_set_head
 from marsgen.scenes.classes import IGNORED_INDEX, ClassSet
-from marsgen.scenes.folder import write_classes, write_pair
+from marsgen.scenes.readers.folder import write_classes, write_pair
 from marsgen.scenes.scene import SceneSource
 from segmenter.inference.config import InferenceConfig, PseudoLabelConfig
 from segmenter.inference.predict import load_segmenter, predict_probs
