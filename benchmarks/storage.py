@@ -27,8 +27,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from marsgen.scenes.folder import MadeScenes, write_classes, write_pair
-from marsgen.scenes.shards import SHARD_LENGTH, allocate_shards, write_slot
+from marsgen.scenes.readers.folder import MadeScenes, write_classes, write_pair
+from marsgen.scenes.readers.shards import SHARD_LENGTH, allocate_shards, write_slot
 from marsgen.scenes.sources import mars_classes, open_scenes
 
 Pair = tuple[np.ndarray, np.ndarray]

@@ -18,12 +18,9 @@ from marsgen.console import (
     read_class_set,
     run_app,
     say,
-    say_data,
-    say_note,
     say_settings,
     show_version,
 )
-from marsgen.core.errors import ConfigError
 
 # stages are imported inside the commands: torch takes seconds, --help should not
 app = typer.Typer(
@@ -37,8 +34,8 @@ app = typer.Typer(
 
 SETTINGS = {
     "inspect": "marsgen.commands.inspect:InspectConfig",
-    "train-generator": "marsgen.generators.train_pix2pix:TrainPix2PixConfig",
-    "diffusion": "marsgen.generators.train_diffusion:TrainDiffusionConfig",
+    "train-generator": "marsgen.generators.config:TrainPix2PixConfig",
+    "diffusion": "marsgen.generators.config:TrainDiffusionConfig",
     "synthesize": "marsgen.synthesis.config:SynthesizeConfig",
     "preview": "marsgen.commands.preview:PreviewConfig",
     "export": "marsgen.commands.export:ExportConfig",
@@ -145,8 +142,8 @@ def import_(
     from marsgen.commands.import_data import count_rows, count_scenes, describe, draft, draft_of_ids, import_data
     from marsgen.core.config import load_config
     from marsgen.core.runs import Run
+    from marsgen.scenes.files.layout import Layout
     from marsgen.scenes.formats.reading import ReadingConfig
-    from marsgen.scenes.layout import Layout
     from marsgen.scenes.sources import find_path, needs_classes, open_source
 
     given = [f"format={format_}"] if format_ else []
@@ -192,42 +189,16 @@ def train_generator(
     dry_run: DryRun = False,
 ) -> None:
     """Train a network that draws pictures from label maps; a repeated command resumes."""
-    from marsgen.cleaning.dataset import open_dataset
-    from marsgen.core.process_group import join_process_group
-    from marsgen.core.runs import Run
-    from marsgen.generators import load_training
-    from marsgen.scenes.sources import open_scenes, open_test_set
+    from marsgen.generators import load_training_config
 
-    settings, train = load_training(config, [*(overrides or ()), *([f"kind={kind.value}"] if kind else [])])
+    settings = load_training_config(config, [*(overrides or ()), *([f"kind={kind.value}"] if kind else [])])
     if dry_run:
         return say_settings(settings)
-    dataset = open_dataset(data, settings.data, read_class_set(classes))
-    inputs, more = _inputs(data, classes, dataset), {}
-    if settings.kind == "diffusion":
-        from marsgen.generators.train_diffusion import refuse_other_channels
+    from marsgen import api
+    from marsgen.scenes.sources import open_scenes
 
-        known = dataset.scenes.classes
-        pictures = [open_scenes(where, classes=known, labelled=False) for where in unlabelled or ()]
-        own = open_test_set(data, known)
-        more["unlabelled"] = [*([own] if own else []), *pictures]
-        refuse_other_channels(more["unlabelled"], dataset)
-        inputs["unlabelled"] = [{"location": s.location, "fingerprint": s.fingerprint()} for s in more["unlabelled"]]
-    elif unlabelled:
-        raise ConfigError(f"--unlabelled: {settings.kind} needs labelled pictures; use --kind diffusion")
-    process_group = join_process_group()
-    with process_group.main_process_first():
-        run = Run.start(
-            out or OUTPUTS / "generator",
-            "marsgen train-generator",
-            settings,
-            inputs,
-            writes=process_group.is_main_process,
-        )
-    say_data(dataset)
-    if not run.finished:
-        train(settings, run, dataset, **more)
-    process_group.wait_for_everyone()
-    _say_finished(run)
+    scenes = open_scenes(data, classes=classes)
+    _say_finished(api.train_generator(scenes, unlabelled=unlabelled or (), out=out, config=settings))
 
 
 # options of `marsgen synthesize`
@@ -345,38 +316,20 @@ def synthesize(
     dry_run: DryRun = False,
 ) -> None:
     """Paste regions of a rare class into real scenes and draw the pictures that belong to the new label maps."""
-    from marsgen.cleaning.dataset import open_dataset
     from marsgen.core.config import load_config
-    from marsgen.core.process_group import join_process_group
-    from marsgen.core.runs import Run, latest_run
-    from marsgen.synthesis.config import BATCH_SIZE, SynthesizeConfig
-    from marsgen.synthesis.inputs import find_sources, open_inputs
-    from marsgen.synthesis.synthesize import prepare_maker
-    from marsgen.synthesis.synthesize import synthesize as make
+    from marsgen.synthesis.config import SynthesizeConfig
 
     given = given_settings(context.params, SYNTHESIZE_SETTINGS) + (["paste.placement=focus"] if focus else [])
     settings = load_config(SynthesizeConfig, config, [*(overrides or ()), *given])
     if dry_run:
         return say_settings(settings)
-    sources = find_sources(settings, generator or str(latest_run(OUTPUTS, "marsgen train-generator")), data, classes)
-    settings = settings.model_copy(update={"data": sources.split})
-    dataset = open_dataset(sources.data, sources.split, read_class_set(sources.classes))
-    inputs = open_inputs(settings, dataset, sources.generator, focus)
-    if inputs.judge is not None and inputs.judge.saw_synthetic:
-        say_note(f"{settings.select.judge} was trained on synthetic scenes too; it prefers samples like them")
-    folder = out or OUTPUTS / "synth"
-    process_group = join_process_group()
-    maker = None if (folder / "DONE").exists() else prepare_maker(inputs, process_group)
-    record = _inputs(sources.data, sources.classes, dataset) | inputs.record()
-    writes = process_group.is_main_process
-    with process_group.main_process_first():
-        run = Run.start(folder, "marsgen synthesize", settings, record, without_effect=(BATCH_SIZE,), writes=writes)
-    say(f"{inputs.generator.name}: {sources.generator}" if sources.trained else f"copy-paste of {sources.data}")
-    say_data(dataset)
-    if maker is not None and not run.finished:
-        make(run, maker, process_group)
-    process_group.wait_for_everyone()
-    _say_finished(run)
+    from marsgen import api
+    from marsgen.core.runs import Run
+    from marsgen.scenes.sources import open_scenes
+
+    scenes = None if data is None else open_scenes(data, classes=classes)
+    made = api.synthesize(scenes, generator, focus=focus, out=out, config=settings)
+    _say_finished(Run.load(Path(made.location)))
 
 
 @app.command()
@@ -394,29 +347,14 @@ def preview(
     out: Out = None,
 ) -> None:
     """Show what a trained generator draws on validation scenes: sheets of strengths, guidance and noise."""
-    from marsgen.cleaning.dataset import open_dataset
-    from marsgen.commands.preview import PreviewConfig
-    from marsgen.commands.preview import preview as show
-    from marsgen.core.config import DataConfig, load_config
-    from marsgen.core.runs import Run, latest_run
-    from marsgen.generators import load_generator
+    from marsgen.commands.preview import PreviewConfig, preview_generator
+    from marsgen.core.config import load_config
+    from marsgen.core.runs import latest_run
 
     settings = load_config(PreviewConfig, config, overrides or ())
     where = generator or str(latest_run(OUTPUTS, "marsgen train-generator"))
-    trained = Run.load(Path(where), "marsgen train-generator")
-    data, classes = trained.inputs["data"]["location"], _path(trained.inputs["data"]["classes"])
-    split = settings.data or DataConfig.model_validate(trained.config["data"])
-    dataset = open_dataset(data, split, read_class_set(classes))
-    drawn_by = load_generator(where, dataset.scenes.classes, dataset.scenes.channels)
-    inputs = _inputs(data, classes, dataset) | {
-        "generator": {"name": drawn_by.name, "fingerprint": drawn_by.fingerprint}
-    }
-    run = Run.start(
-        out or OUTPUTS / f"preview-{Path(where).name}", "marsgen preview", settings, inputs, replace=out is None
-    )
-    if not run.finished:
-        show(settings, run, dataset, where)
-    _say_finished(run)
+    folder = out or OUTPUTS / f"preview-{Path(where).name}"
+    _say_finished(preview_generator(where, settings, folder, replace=out is None))
 
 
 @app.command()
@@ -437,21 +375,12 @@ def export(
     out: Out = None,
 ) -> None:
     """Write a data set in another format: PNG folder, WebDataset tars, Parquet, COCO or YOLO."""
-    from marsgen.commands.export import ExportConfig, check_writable
-    from marsgen.commands.export import export as write
+    from marsgen.commands.export import ExportConfig, export_data
     from marsgen.core.config import load_config
-    from marsgen.core.runs import Run
-    from marsgen.scenes.sources import open_scenes
 
     settings = load_config(ExportConfig, config, [*(overrides or ()), *([f"to={to.value}"] if to else [])])
-    check_writable(settings)
-    scenes = open_scenes(data, classes=read_class_set(classes))
     name = Path(data).name.removesuffix(".npz").replace(":", "-")
-    inputs = {"data": {"location": data, "fingerprint": scenes.fingerprint(), "classes": classes and str(classes)}}
-    run = Run.start(out or OUTPUTS / f"{name}-{settings.to}", "marsgen export", settings, inputs)
-    if not run.finished:
-        write(settings, run, scenes)
-    _say_finished(run)
+    _say_finished(export_data(data, settings, out or OUTPUTS / f"{name}-{settings.to}", classes=classes))
 
 
 @app.command()
@@ -522,16 +451,6 @@ def settings(
     from marsgen.core.settings import find_settings, list_settings
 
     say(list_settings(find_settings(command, SETTINGS)))
-
-
-def _inputs(data: str, classes: Path | None, dataset: Any) -> dict[str, Any]:
-    return {
-        "data": {"location": data, "fingerprint": dataset.scenes.fingerprint(), "classes": classes and str(classes)}
-    }
-
-
-def _path(text: str | None) -> Path | None:
-    return None if text is None else Path(text)
 
 
 def _say_finished(run: Any) -> None:

@@ -17,7 +17,6 @@ from marsgen.core.process_group import first_to_say
 from marsgen.core.stop import Stopped, catching_signals
 
 if TYPE_CHECKING:
-    from marsgen.cleaning.dataset import Dataset
     from marsgen.core.config import Config
     from marsgen.scenes.classes import ClassSet
 
@@ -107,13 +106,6 @@ def say_settings(settings: "Config") -> None:
     say(yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True).rstrip())
 
 
-def say_data(dataset: "Dataset") -> None:
-    """Print what of a data set is used for what, and what the split could not do."""
-    say(dataset.describe())
-    for warning in dataset.split.warnings:
-        say(f"note: {warning}")
-
-
 def run_app(app: typer.Typer, program: str) -> None:
     """Run a command line. A user's mistake is one line on standard error and exit code 2; a bug is a traceback."""
     if not is_first_process():
@@ -149,24 +141,29 @@ def run_app(app: typer.Typer, program: str) -> None:
 
 
 class _NoteHandler(logging.Handler):
-    """Prints each warning of the package once, as a note."""
+    """Prints what the packages log: information as a result line, each warning once as a note."""
 
     def __init__(self) -> None:
-        super().__init__(logging.WARNING)
+        super().__init__(logging.INFO)
         self._said: set[str] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
-        note = record.getMessage()
-        if note not in self._said:
-            self._said.add(note)
-            say_note(note)
+        text = record.getMessage()
+        if record.levelno < logging.WARNING:
+            say(text)
+        elif text not in self._said:
+            self._said.add(text)
+            say_note(text)
 
 
 def _show_notes() -> None:
-    """Let notes of readers through, and let no console fail over a letter that its encoding lacks."""
-    logger = logging.getLogger("marsgen")
-    logger.handlers = [_NoteHandler()]
-    logger.propagate = False
+    """Let what the packages log through, and let no console fail over a letter that its encoding lacks."""
+    handler = _NoteHandler()
+    for package in ("marsgen", "segmenter"):
+        logger = logging.getLogger(package)
+        logger.handlers = [handler]
+        logger.propagate = False
+        logger.setLevel(logging.INFO)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

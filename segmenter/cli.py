@@ -1,6 +1,5 @@
 """The `segmenter` command: parse, open the run, call one stage, print the summary."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -14,10 +13,8 @@ from marsgen.console import (
     DryRun,
     Out,
     Overrides,
-    read_class_set,
     run_app,
     say,
-    say_data,
     say_settings,
     show_version,
 )
@@ -82,24 +79,14 @@ def train(
     settings = load_config(TrainConfig, config, overrides or ())
     if dry_run:
         return say_settings(settings)
-    from segmenter.training.start import open_training
-    from segmenter.training.train import train as fit
+    from marsgen.scenes.sources import open_scenes
+    from segmenter import api
 
-    folder = out or OUTPUTS / _run_name(extra or (), settings.seed)
-    training = open_training(settings, data, extra or (), classes, folder)
-    say_data(training.dataset)
-    for source in training.extras:
-        say(f"extra: {len(source)} scenes of {source.location}")
-    fit(settings, training.run, training.dataset, training.extras)
-    summary = training.run.summary
+    run = api.train(open_scenes(data, classes=classes), extra=extra or (), out=out, config=settings)
+    summary = run.summary
     score = f"{settings.best_metric} {summary['best_score']:.3f} on val"
     say(f"best step {summary['best_step']} of {summary['steps']}   {score}")
-    say(f"wrote {folder}")
-
-
-def _run_name(extra: Sequence[str], seed: int) -> str:
-    material = "+".join(Path(location).name for location in extra) or "real"
-    return f"segmenter-{material}-seed{seed}"
+    say(f"wrote {run.folder}")
 
 
 @app.command()
@@ -121,17 +108,20 @@ def evaluate(
     """Score runs on labelled test scenes: IoU, precision and recall per class, and the regions found."""
     from marsgen.core.config import load_config
     from marsgen.core.errors import RunError
+    from marsgen.core.runs import Run
     from marsgen.scenes.sources import open_scenes
+    from segmenter import api
     from segmenter.evaluation.config import EvaluateConfig
-    from segmenter.evaluation.evaluate import evaluate_run
     from segmenter.evaluation.summary import evaluation_lines
 
     settings = load_config(EvaluateConfig, config, overrides or ())
     if out is not None and len(runs) > 1:
         raise RunError("--out names one folder, and several runs were given; leave it out and each run keeps its own")
-    source = open_scenes(data, classes=read_class_set(classes))
     for folder in runs:
-        evaluation = evaluate_run(folder, source, settings, out)
+        Run.load(folder, "segmenter train")
+    source = open_scenes(data, classes=classes)
+    for folder in runs:
+        evaluation = api.evaluate(folder, source, out=out, config=settings)
         say(f"{folder} on {data}")
         for line in evaluation_lines(evaluation):
             say(line)
@@ -257,14 +247,17 @@ def predict(
 ) -> None:
     """Label images: the course's CSV for its npz, PNG label maps for everything else."""
     from marsgen.core.config import load_config
+    from marsgen.core.runs import Run
+    from marsgen.scenes.sources import open_scenes
+    from segmenter import api
     from segmenter.inference.config import PredictConfig
-    from segmenter.inference.predict import predict_data
 
     settings = load_config(PredictConfig, config, overrides or ())
-    folder = out or OUTPUTS / f"predictions-{run.name}-{Path(data).stem.replace(':', '-')}"
-    images, result = predict_data(settings, run, data, classes, folder)
-    say(f"{images} images labelled")
-    say(f"wrote {result}")
+    Run.load(run, "segmenter train")
+    images = open_scenes(data, classes=classes, labelled=False)
+    done = api.predict_data(run, images, out=out, config=settings)
+    say(f"{done.summary['images']} images labelled")
+    say(f"wrote {done.folder / done.summary['wrote']}")
 
 
 @app.command("pseudo-label")
@@ -286,13 +279,14 @@ def pseudo_label(
     settings = load_config(PseudoLabelConfig, config, overrides or ())
     if dry_run:
         return say_settings(settings)
-    from segmenter.inference.pseudo_labels import pseudo_label_data, summary_lines
+    from segmenter import api
 
-    more = f"-and-{len(runs) - 1}-more" if len(runs) > 1 else ""
-    folder = out or OUTPUTS / f"pseudo-{runs[0].name}{more}-{Path(data).stem.replace(':', '-')}"
-    for line in summary_lines(pseudo_label_data(settings, runs, data, folder)):
+    done = api.pseudo_label(runs, data, out=out, config=settings)
+    from segmenter.inference.pseudo_labels import summary_lines
+
+    for line in summary_lines(done.summary):
         say(line)
-    say(f"wrote {folder}")
+    say(f"wrote {done.folder}")
 
 
 @app.command()

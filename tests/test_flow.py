@@ -21,8 +21,9 @@ TINY = {
     "preview": ["--set", "rows=2", "--set", "variants=2"],
     "score": ["--features", "judge", "--set", "resamples=50", "--set", "splits=2"],
     "synthesize": ["--set", "n=24"],
-    "train": ["--config", str(ROOT / "configs/tiny/segmenter.yaml"), "--set", "steps=20"],
+    "train": ["--config", str(ROOT / "configs/tiny/segmenter.yaml"), "--set", "steps=6"],
     "compare": ["--set", "resamples=200"],
+    "report": ["--set", "resamples=200"],
 }
 """what makes each command quick; everything else is the README's own words"""
 
@@ -83,7 +84,7 @@ def workplace(tmp_path_factory, tiny_npz, tiny_test_npz) -> Path:
 
 
 def shortened(command: str) -> list[str]:
-    words = shlex.split(command)
+    words = [re.sub(r"^sim:\d\d\d", "sim:48,rocks=0.4", word) for word in shlex.split(command)]
     if words[1] == "synthesize":
         words = [w for i, w in enumerate(words) if w != "--n" and words[i - 1] != "--n"]
     extra = TINY.get(words[1], [])

@@ -12,8 +12,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 COMMANDS = {
-    "marsgen train-generator": ["steps=40", "checkpoint_every=4", "sample_every=20", "log_every=2"],
-    "segmenter train": ["steps=60", "validate_every=6", "log_every=2"],
+    "marsgen train-generator": ["steps=16", "checkpoint_every=4", "sample_every=8", "log_every=2"],
+    "segmenter train": ["steps=24", "validate_every=6", "log_every=2"],
 }
 
 

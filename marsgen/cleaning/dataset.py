@@ -1,9 +1,11 @@
 """Dataset: scenes that have been surveyed, with suspects named and the rest split into parts."""
 
+import logging
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import ceil
+from pathlib import Path
 
 from marsgen.cleaning.near_duplicates import (
     DuplicateGroups,
@@ -16,7 +18,7 @@ from marsgen.cleaning.outliers import RepeatedMap, choose_left_out, explain_repe
 from marsgen.cleaning.splits import Split, split_scenes
 from marsgen.cleaning.survey import Survey, survey_scenes
 from marsgen.core.config import DataConfig
-from marsgen.core.errors import DataError
+from marsgen.core.errors import ConfigError, DataError
 from marsgen.scenes.classes import ClassSet
 from marsgen.scenes.scene import SceneSource
 from marsgen.scenes.sources import open_scenes
@@ -31,6 +33,8 @@ class Dataset:
     suspects: dict[int, str]
     """index of a scene -> why it may be a mistake, in words; see `left_out`"""
     split: Split
+    config: DataConfig = field(default_factory=DataConfig)
+    """settings of the cleaning and the split"""
     copies: tuple[tuple[int, ...], ...] = ()
     """groups of near copies that the split keeps together; () where the data set names groups itself"""
 
@@ -67,21 +71,61 @@ class Dataset:
             parts.append(f"{len(self.split.beyond_limit)} left out (beyond the limit on rare scenes)")
         return f"{len(self.scenes)} scenes: {', '.join([*parts, counts])}"
 
+    def log(self, log: logging.Logger) -> None:
+        """Log what is used for what, and as warnings what the split could not do."""
+        log.info(self.describe())
+        for warning in self.split.warnings:
+            log.warning(warning)
+
     def _repetitions(self, suspects: Sequence[int]) -> str:
         maps = Counter(self.survey.label_keys[scene] for scene in suspects)
         return _name_maps(sorted(maps.values(), reverse=True))
 
 
-def open_dataset(location: str, config: DataConfig, classes: ClassSet | None = None) -> Dataset:
+def open_dataset(location: str, config: DataConfig, classes: ClassSet | Path | None = None) -> Dataset:
     """Open a data set, find suspects and near copies, and split what is left.
 
     Args:
         location: see `open_scenes`.
-        classes: what the ids mean, where the data set does not say it.
+        classes: what the ids mean, or the file that says it, where the data set does not.
     Raises:
         DataError: the data set cannot be used, or nothing is left to train on.
     """
     return clean_scenes(open_scenes(location, classes=classes), config)
+
+
+Data = Dataset | SceneSource | str | Path
+"""what may be given as data: ready to train on, opened, or where they are"""
+
+
+def scenes_of(data: Data) -> SceneSource:
+    """The scenes of data, opened where only their place is given (see `open_scenes`), not yet cleaned."""
+    if isinstance(data, Dataset):
+        return data.scenes
+    return data if isinstance(data, SceneSource) else open_scenes(str(data))
+
+
+def split_of(data: Data, config: DataConfig | None) -> DataConfig:
+    """The settings of cleaning and split: those with which `data` were split already, else those of a command.
+
+    Args:
+        config: of the command; None = it says nothing.
+    Raises:
+        ConfigError: the data are split already, and the command asks for another split.
+    """
+    if not isinstance(data, Dataset):
+        return config or DataConfig()
+    if config not in (None, DataConfig(), data.config):
+        raise ConfigError(
+            "the settings under data differ from those of the data given; these are split already: give val_fraction, "
+            "folds and so on where the data are opened (from_folder, from_arrays), or give scenes that are not split"
+        )
+    return data.config
+
+
+def dataset_of(data: Data, scenes: SceneSource, config: DataConfig) -> Dataset:
+    """`data` as they are where they are split already, else their scenes, cleaned and split."""
+    return data if isinstance(data, Dataset) else clean_scenes(scenes, config)
 
 
 def clean_scenes(scenes: SceneSource, config: DataConfig) -> Dataset:
@@ -97,7 +141,7 @@ def clean_scenes(scenes: SceneSource, config: DataConfig) -> Dataset:
     repeated = find_repeated_maps(scenes, survey, cluster_pairs(len(scenes), pairs))
     copies = group_copies(scenes, survey, config, pairs)
     split = divide(scenes, survey, config, copies, repeated)
-    return Dataset(scenes, survey, name_suspects(repeated), split, copies.groups)
+    return Dataset(scenes, survey, name_suspects(repeated), split, config, copies.groups)
 
 
 def name_suspects(repeated: Sequence[RepeatedMap]) -> dict[int, str]:

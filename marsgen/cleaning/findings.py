@@ -102,7 +102,7 @@ def collect_findings(
         split = divide(scenes, survey, data, copies, repeated)
     except DataError as problem:  # a training command would stop here; an inspection has more to say
         no_split = str(problem)
-    dataset = Dataset(scenes, survey, suspects, split, copies.groups)
+    dataset = Dataset(scenes, survey, suspects, split, data, copies.groups)
     left_out = set(dataset.left_out)
     good = [scene for scene in range(len(scenes)) if scene not in left_out]
     autoencoding = None

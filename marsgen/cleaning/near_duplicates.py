@@ -16,8 +16,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from marsgen.cleaning.survey import Survey, all_of, block_means
 from marsgen.scenes.scene import SceneSource
@@ -162,6 +160,10 @@ def join_linked(count: int, links: Iterable[Sequence[int]]) -> list[tuple[int, .
     edges = [(linked[0], other) for linked in links for other in linked[1:]]
     if not edges:
         return []
+    # here: slow to import, and not needed before the data are opened
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
     ends = np.array(edges).T
     graph = coo_array((np.ones(len(edges), bool), (ends[0], ends[1])), shape=(count, count))
     _, component = connected_components(graph, directed=False)

@@ -29,8 +29,6 @@ from math import lgamma, log
 from typing import Literal
 
 import numpy as np
-from scipy import ndimage
-from skimage.morphology import convex_hull_image
 
 from marsgen.cleaning.near_duplicates import compare_details, read_details
 from marsgen.cleaning.survey import Survey, all_of
@@ -165,6 +163,10 @@ def _on_field_of_view(labels: np.ndarray, ignored: int) -> np.ndarray:
 
     A field of view is a convex area with everything outside it unlabelled.
     """
+    # here: slow to import, and not needed before the data are opened
+    from scipy import ndimage
+    from skimage.morphology import convex_hull_image
+
     areas, _ = ndimage.label(labels == ignored, np.ones((3, 3)))
     at_border = np.unique(np.concatenate([areas[0], areas[-1], areas[:, 0], areas[:, -1]]))
     outside = np.isin(areas, at_border[at_border > 0])

@@ -9,6 +9,7 @@ import json
 import tarfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -21,10 +22,12 @@ from marsgen.core.config import Config
 from marsgen.core.errors import ConfigError
 from marsgen.core.files import filling_bytes, write_stream
 from marsgen.core.runs import Run
-from marsgen.scenes.folder import HEAD_FILE, write_classes, write_pair
-from marsgen.scenes.manifest import MANIFEST_FILE
-from marsgen.scenes.pictures import encode_image, encode_label_map
+from marsgen.scenes.files.label_maps import encode_label_map
+from marsgen.scenes.files.manifest import MANIFEST_FILE
+from marsgen.scenes.files.pictures import encode_image
+from marsgen.scenes.readers.folder import HEAD_FILE, write_classes, write_pair
 from marsgen.scenes.scene import SceneSource
+from marsgen.scenes.sources import open_scenes
 
 ROW_GROUP = 1_000
 """rows of a Parquet file that are read together"""
@@ -50,6 +53,26 @@ def check_writable(config: ExportConfig) -> None:
     """Raise ConfigError where a package for this format is not installed."""
     if config.to == "parquet" and find_spec("pyarrow") is None:
         raise ConfigError("--to parquet needs pyarrow, which is not installed: pip install 'marsgen[parquet]'")
+
+
+def export_data(data: str, config: ExportConfig, out: Path, *, classes: Path | None = None) -> Run:
+    """Open a data set, then `export`.
+
+    Args:
+        data: its location, see `open_scenes`.
+        out: folder to write into.
+        classes: file that says what the ids mean, where the data set does not.
+    Returns:
+        the finished run.
+    Raises:
+        ConfigError, DataError, RunError: a package is missing, the data cannot be used, or `out` holds something else.
+    """
+    check_writable(config)
+    scenes = open_scenes(data, classes=classes)
+    with closing(Run.start(out, "marsgen export", config, {"data": scenes.identity()})) as run:
+        if not run.finished:
+            export(config, run, scenes)
+    return run
 
 
 def export(config: ExportConfig, run: Run, scenes: SceneSource) -> None:

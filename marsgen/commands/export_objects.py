@@ -15,7 +15,7 @@ import yaml
 
 from marsgen.core.files import filling_text, write_bytes, write_text
 from marsgen.scenes.classes import ClassSet
-from marsgen.scenes.pictures import encode_image
+from marsgen.scenes.files.pictures import encode_image
 from marsgen.scenes.scene import Scene, SceneSource
 
 

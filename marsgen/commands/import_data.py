@@ -13,10 +13,11 @@ from marsgen.core.errors import DataError
 from marsgen.core.files import write_json, write_text
 from marsgen.core.runs import Run
 from marsgen.scenes.classes import ClassSet, default_colours
-from marsgen.scenes.folder import CLASSES_FILE, write_pair
+from marsgen.scenes.files.label_maps import read_values
+from marsgen.scenes.files.layout import PARTS, Layout
+from marsgen.scenes.files.pictures import list_pictures
 from marsgen.scenes.formats.reading import ReadingConfig
-from marsgen.scenes.layout import PARTS, Layout
-from marsgen.scenes.pictures import list_pictures, read_values
+from marsgen.scenes.readers.folder import CLASSES_FILE, write_pair
 from marsgen.scenes.scene import SceneSource
 
 _BLOCK = 256  # scenes read ahead of what is written

@@ -2,29 +2,27 @@
 
 import io
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from PIL import Image, ImageDraw
 from pydantic import Field
 
-from marsgen.cleaning.dataset import Dataset
+from marsgen.cleaning.dataset import Dataset, clean_scenes
 from marsgen.core.config import Config, DataConfig, Seed
 from marsgen.core.errors import DataError
 from marsgen.core.files import write_bytes
 from marsgen.core.runs import Run
 from marsgen.generators import DEFAULT_SAMPLING, DrawConfig, load_generator
-from marsgen.generators.style import measure_style, normalise
-from marsgen.masks.regions import cut_regions
-from marsgen.scenes.tensors import image_tensor
 from marsgen.synthesis.config import SynthesizeConfig
-from marsgen.synthesis.inputs import class_names
-from marsgen.synthesis.scene_maker import SceneMaker
+from marsgen.synthesis.inputs import class_names, find_sources
+
+if TYPE_CHECKING:
+    import torch
 
 CELL_PX = 64
 """side of the part of a scene that is shown around a pasted region"""
@@ -52,6 +50,31 @@ class PreviewConfig(Config):
     """cleaning and split of the data; null = as the generator was trained"""
 
 
+def preview_generator(where: str, config: PreviewConfig, out: Path, *, replace: bool = False) -> Run:
+    """Open a generator and the data that it was trained on, then `preview`.
+
+    Args:
+        where: folder of a `marsgen train-generator` run.
+        out: folder to write into.
+        replace: see `Run.start`.
+    Returns:
+        the finished run.
+    Raises:
+        RunError, DataError: no such generator, or its data are no longer there.
+    """
+    sources = find_sources(SynthesizeConfig(data=config.data), where, None)
+    dataset = clean_scenes(sources.scenes, sources.split)
+    generator = load_generator(where, dataset.scenes.classes, dataset.scenes.channels)
+    inputs = {
+        "data": dataset.scenes.identity(),
+        "generator": {"name": generator.name, "fingerprint": generator.fingerprint},
+    }
+    with closing(Run.start(out, "marsgen preview", config, inputs, replace=replace)) as run:
+        if not run.finished:
+            preview(config, run, dataset, where)
+    return run
+
+
 def preview(config: PreviewConfig, run: Run, dataset: Dataset, where: str) -> dict[str, Any]:
     """Write strength.png, guidance.png (diffusion) and scenes.png, and finish the run.
 
@@ -63,6 +86,10 @@ def preview(config: PreviewConfig, run: Run, dataset: Dataset, where: str) -> di
     Raises:
         DataError: no validation scene, or nothing to paste.
     """
+    # here: torch and scipy take seconds to import
+    from marsgen.masks.regions import cut_regions
+    from marsgen.synthesis.scene_maker import SceneMaker
+
     if not dataset.split.val:
         raise DataError(f"{dataset.scenes.location}: no validation scene to draw into; raise data.val_fraction")
     plain = SynthesizeConfig(seed=config.seed)
@@ -148,7 +175,13 @@ def _distances(variants: Sequence[Sequence[np.ndarray]], real: Sequence[np.ndarr
     return found | ({"real scenes": round(mean_distance(scenes), 3)} if scenes else {})
 
 
-def _blocks(image: np.ndarray) -> torch.Tensor:
+def _blocks(image: np.ndarray) -> "torch.Tensor":
+    import torch
+    import torch.nn.functional as F
+
+    from marsgen.generators.style import measure_style, normalise
+    from marsgen.scenes.tensors import image_tensor
+
     picture = image_tensor(image[None])
     return F.avg_pool2d(normalise(picture, measure_style(picture, torch.ones_like(picture[:, :1]))), BLOCK_PX)
 

@@ -4,10 +4,11 @@ The model of a command stands beside the command; `SETTINGS` in each package's c
 `settings` prints every key with its meaning and default.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from marsgen.core.errors import ConfigError, nearest
@@ -46,19 +47,61 @@ def load_config(model: type[ConfigT], path: Path | None = None, overrides: Seque
     Raises:
         ConfigError: unreadable file, unknown key (the nearest real one is offered), value of the wrong type or range.
     """
-    content: dict[str, Any] = {}
-    if path is not None:
-        if not path.exists():
-            known = sorted(p.stem for p in configs_folder().glob("*.yaml") if not p.stem.startswith("classes"))
-            raise ConfigError(
-                f"--config {path}: no such file; shipped ones are {', '.join(known)} in {configs_folder().name}/"
-            )
-        content = read_yaml(path, ConfigError)
-        if not isinstance(content, dict):
-            raise ConfigError(f"--config {path}: expected 'key: value' lines, found a list or nothing")
+    content = {} if path is None else _read_settings(path)
     for override in overrides:
         content = _merge(content, _parse_override(override))
     return build_config(model, content, f"--config {path}" if path is not None and not overrides else "config")
+
+
+def make_config(
+    model: type[ConfigT], base: ConfigT | str | Path | None = None, settings: Mapping[str, Any] | None = None
+) -> ConfigT:
+    """`load_config` for settings that are Python values.
+
+    Args:
+        base: a config, or the yaml file of one; None = the defaults.
+        settings: what differs from it; keys are dotted ("draw.strength"), or name a block ({"draw": {"strength": 1}}).
+    Raises:
+        ConfigError: see `load_config`; or a key is no text.
+    """
+    if isinstance(base, model) and not settings:
+        return base
+    content: dict[str, Any] = {}
+    if isinstance(base, (str, Path)):
+        content = _read_settings(Path(base))
+    elif base is not None:
+        content = base.model_dump()
+    for key, value in (settings or {}).items():
+        content = _merge(content, _nest(key, value))
+    return build_config(model, content, "settings")
+
+
+def _nest(key: Any, value: Any) -> dict[str, Any]:
+    """("a.b", 1) -> {"a": {"b": 1}}, in the value too; numbers of numpy become Python's."""
+    if not isinstance(key, str):
+        raise ConfigError(f"settings: the key {key!r} is no text; keys are words such as 'steps' or 'draw.strength'")
+    if isinstance(value, Mapping):
+        block: dict[str, Any] = {}
+        for inner, content in value.items():
+            block = _merge(block, _nest(inner, content))
+        value = block
+    elif isinstance(value, np.generic):
+        value = value.item()
+    first, _, rest = key.partition(".")
+    return {first: _nest(rest, value) if rest else value}
+
+
+def _read_settings(path: Path) -> dict[str, Any]:
+    """The content of a file of --config."""
+    if not path.exists():
+        known = sorted(p.stem for p in configs_folder().glob("*.yaml") if not p.stem.startswith("classes"))
+        raise ConfigError(
+            f"--config {path}: no such file; shipped ones are {', '.join(known)} in {configs_folder().name}/"
+        )
+    content = read_yaml(path, ConfigError)
+    if not isinstance(content, dict):
+        raise ConfigError(f"--config {path}: expected 'key: value' lines, found a list or nothing")
+    return content
 
 
 def _parse_override(override: str) -> dict[str, Any]:

@@ -1,11 +1,11 @@
 """Generators: label map -> picture. Their protocol, the table of all of them, and how a trained one is opened.
 
 A new generator is one file with a class that has the members of `Generator`, and a line in `GENERATORS`. If it is
-trained, it needs another file with a config and `train`, and a line in `TRAININGS`.
+trained, it needs another file with `train`, a config in config.py, and lines in `TRAININGS` and `TRAINING_CONFIGS`.
 """
 
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,10 +13,11 @@ from typing import Any, Protocol
 import numpy as np
 from pydantic import ConfigDict, Field
 
-from marsgen.core.config import Config, load_config
-from marsgen.core.errors import ConfigError, RunError, nearest
+from marsgen.core.config import Config, load_config, make_config
+from marsgen.core.errors import ConfigError, DataError, RunError, nearest
 from marsgen.core.reading import read_json
 from marsgen.scenes.classes import ClassSet
+from marsgen.scenes.scene import SceneSource
 
 __all__ = [
     "DEFAULT_SAMPLING",
@@ -26,8 +27,11 @@ __all__ = [
     "DrawRequest",
     "Generator",
     "find_generator",
+    "find_training",
     "load_generator",
-    "load_training",
+    "load_training_config",
+    "make_training_config",
+    "refuse_other_channels",
 ]
 
 RECORD = "generator.json"
@@ -110,9 +114,13 @@ GENERATORS = {
     "diffusion": "marsgen.generators.diffusion:Diffusion",
 }
 
+TRAINING_CONFIGS = {
+    "pix2pix": "marsgen.generators.config:TrainPix2PixConfig",
+    "diffusion": "marsgen.generators.config:TrainDiffusionConfig",
+}
 TRAININGS = {
-    "pix2pix": "marsgen.generators.train_pix2pix:TrainPix2PixConfig",
-    "diffusion": "marsgen.generators.train_diffusion:TrainDiffusionConfig",
+    "pix2pix": "marsgen.generators.train_pix2pix:train",
+    "diffusion": "marsgen.generators.train_diffusion:train",
 }
 
 
@@ -123,18 +131,48 @@ class _Kind(Config):
     kind: str = "pix2pix"
 
 
-def load_training(path: Path | None, overrides: Sequence[str]) -> tuple[Any, Callable[..., dict[str, Any]]]:
-    """The config of a training, of the kind that it names itself, and the function that trains with it.
+def load_training_config(path: Path | None, overrides: Sequence[str]) -> Any:
+    """The config of a training, of the kind that it names itself.
 
     Raises:
         ConfigError: see `load_config`; or no such kind.
     """
-    kind = load_config(_Kind, path, overrides).kind
+    return load_config(_training_model(load_config(_Kind, path, overrides).kind), path, overrides)
+
+
+def make_training_config(base: Config | str | Path | None, settings: Mapping[str, Any]) -> Any:
+    """`load_training_config` for settings that are Python values; see `make_config`."""
+    given = {"kind": base.model_dump()["kind"], **settings} if isinstance(base, Config) else settings
+    file = None if isinstance(base, Config) else base
+    model = _training_model(make_config(_Kind, file, given).kind)  # type: ignore[arg-type]
+    return make_config(model, base, settings)  # type: ignore[arg-type]
+
+
+def _training_model(kind: str) -> type[Config]:
     if kind not in TRAININGS:
         raise ConfigError(f"kind is '{kind}'{nearest(kind, TRAININGS)}; there are {', '.join(TRAININGS)}")
-    module, _, model = TRAININGS[kind].partition(":")
-    training = importlib.import_module(module)
-    return load_config(getattr(training, model), path, overrides), training.train
+    return _find(TRAINING_CONFIGS[kind])
+
+
+def find_training(kind: str) -> Callable[..., dict[str, Any]]:
+    """The function that trains a generator of a kind: (config, run, dataset) -> summary."""
+    return _find(TRAININGS[kind])
+
+
+def _find(place: str) -> Any:
+    """The object that "module:name" stands for."""
+    module, _, name = place.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def refuse_other_channels(unlabelled: Sequence[SceneSource], scenes: SceneSource) -> None:
+    """Raise DataError where pictures without labels are RGB beside grey data, or the reverse."""
+    for source in unlabelled:
+        if source.channels != scenes.channels:
+            there, here = ({1: "grey", 3: "RGB"}[s.channels] for s in (source, scenes))
+            raise DataError(
+                f"--unlabelled {source.location}: {there} pictures beside {here} data; convert them, or leave them out"
+            )
 
 
 def find_generator(name: str) -> type:
@@ -145,8 +183,7 @@ def find_generator(name: str) -> type:
     """
     if name not in GENERATORS:
         raise RunError(f"no generator '{name}'{nearest(name, GENERATORS)}; there are {', '.join(GENERATORS)}")
-    module, _, attribute = GENERATORS[name].partition(":")
-    return getattr(importlib.import_module(module), attribute)
+    return _find(GENERATORS[name])
 
 
 def load_generator(

@@ -3,23 +3,21 @@
 import copy
 import functools
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from accelerate import Accelerator
-from pydantic import Field, model_validator
 from tqdm import tqdm
 
 from marsgen.cleaning.dataset import Dataset
-from marsgen.core.config import MOST_SIDE_PX, MOST_STEPS, BatchSize, Config, DataConfig, Seed, Steps
-from marsgen.core.errors import DataError
 from marsgen.core.files import write_json
 from marsgen.core.runs import Run
 from marsgen.core.stop import stoppable
 from marsgen.core.training import arithmetic, linear_lr, refuse_nan, set_lr, share_batch, update_ema, warm_up_ema
-from marsgen.generators import RECORD
+from marsgen.generators import RECORD, refuse_other_channels
 from marsgen.generators.batches import InpaintingSampler
+from marsgen.generators.config import TrainDiffusionConfig
 from marsgen.generators.denoiser import Denoiser
 from marsgen.generators.diffusion import STYLES, Diffusion, draw_noise, pad_inputs, save_denoiser
 from marsgen.generators.style import normalise, visible_style
@@ -35,69 +33,6 @@ from marsgen.generators.training import (
 from marsgen.provenance import keys_of_pictures
 from marsgen.scenes.scene import SceneSource
 from marsgen.scenes.tensors import image_tensor, label_tensor
-
-
-class TrainDiffusionConfig(Config):
-    """`marsgen train-generator --kind diffusion`; configs/diffusion.yaml has the same keys."""
-
-    kind: Literal["diffusion"] = "diffusion"
-    """which generator to train"""
-    seed: Seed = 0
-    """of initial weights, order of scenes, inpainting masks, noise and noise levels"""
-    data: DataConfig = DataConfig()
-    steps: Steps = 6000
-    """optimizer steps"""
-    batch_size: BatchSize = 32
-    """windows per step, over all processes"""
-    crop_px: int = Field(64, ge=32, le=MOST_SIDE_PX)
-    """longer sides of a scene are cropped to this, at a random position"""
-    rare_fraction: float = Field(0.3, ge=0, le=1)
-    """fraction of the labelled windows taken from scenes that show a rare class; the rest from all scenes"""
-    scene_fraction: float = Field(0.5, ge=0, le=1)
-    """fraction of the windows generated whole, from the label map alone; the others have an inpainting mask with a soft
-    edge"""
-    unlabelled_fraction: float = Field(0.2, ge=0, lt=1)
-    """fraction of the windows from unlabelled images, where there are any (an npz's test_set, --unlabelled)"""
-    label_dropout: float = Field(0.1, ge=0, lt=1)
-    """fraction of the labelled windows whose label map is hidden: the null condition of classifier-free guidance"""
-    widths: tuple[int, ...] = Field((32, 64, 128), min_length=1)
-    """channels of each scale, finest first; each further scale halves height and width"""
-    blocks: int = Field(2, ge=1)
-    """residual blocks per scale, in encoder and decoder each"""
-    fold: Literal[1, 2, 4, 8] = 2
-    """side of the pixel squares that the finest scale folds into channels; 4 or 8 for scenes of 256 px and more"""
-    lr: float = Field(1e-3, gt=0)
-    """peak learning rate of AdamW"""
-    warmup_steps: int = Field(200, ge=0, le=MOST_STEPS)
-    """steps of linear warm-up"""
-    decay_fraction: float = Field(0.5, ge=0, le=1)
-    """linear decay to 0 over this last fraction of the steps"""
-    noise_mean: float = 0.0
-    """mean of the normal distribution whose sigmoid gives the noise levels (logit-normal, Esser et al. 2024,
-    arXiv:2403.03206); above 0 favours composition, below 0 fine texture"""
-    noise_spread: float = Field(1.0, gt=0)
-    """standard deviation of that normal distribution"""
-    ema_decay: float = Field(0.999, ge=0, lt=1)
-    """an exponential moving average of the weights with this decay per step is kept"""
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """auto = bf16 where the GPU or CPU has instructions for it, else fp32"""
-    log_every: int = Field(50, ge=1)
-    """steps between lines in metrics.jsonl"""
-    sample_every: int = Field(1000, ge=1)
-    """steps between image grids under samples/"""
-    checkpoint_every: int = Field(250, ge=1)
-    """steps between checkpoints; a killed run repeats at most this many steps"""
-
-    @model_validator(mode="after")
-    def _check_widths(self) -> "TrainDiffusionConfig":
-        if min(self.widths) < 4:
-            raise ValueError(f"widths {list(self.widths)}: at least 4 channels in every scale")
-        if self.fold * 2 ** (len(self.widths) - 1) > 32:
-            raise ValueError(
-                f"fold {self.fold} and {len(self.widths)} widths shrink a picture "
-                f"{self.fold * 2 ** (len(self.widths) - 1)} times; at most 32, the smallest side of a scene"
-            )
-        return self
 
 
 def train(
@@ -240,7 +175,7 @@ def sampler_of(
     Raises:
         DataError: pictures of other channels than the data's.
     """
-    refuse_other_channels(unlabelled, dataset)
+    refuse_other_channels(unlabelled, dataset.scenes)
     used = tuple(source for source in unlabelled if len(source)) if config.unlabelled_fraction else ()
     return InpaintingSampler(
         dataset.scenes,
@@ -254,13 +189,3 @@ def sampler_of(
         unlabelled=used,
         unlabelled_fraction=config.unlabelled_fraction if used else 0.0,
     )
-
-
-def refuse_other_channels(unlabelled: Sequence[SceneSource], dataset: Dataset) -> None:
-    """Raise DataError where pictures without labels are RGB beside grey data, or the reverse."""
-    for source in unlabelled:
-        if source.channels != dataset.scenes.channels:
-            there, here = ({1: "grey", 3: "RGB"}[s.channels] for s in (source, dataset.scenes))
-            raise DataError(
-                f"--unlabelled {source.location}: {there} pictures beside {here} data; convert them, or leave them out"
-            )

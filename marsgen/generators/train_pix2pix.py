@@ -2,17 +2,15 @@
 
 import copy
 import functools
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from accelerate import Accelerator
-from pydantic import Field
 from tqdm import tqdm
 
 from marsgen.cleaning.dataset import Dataset
 from marsgen.core.checkpoints import prefixed
-from marsgen.core.config import MOST_SIDE_PX, BatchSize, Config, DataConfig, Seed, Steps
 from marsgen.core.files import write_json
 from marsgen.core.runs import Run
 from marsgen.core.stop import stoppable
@@ -20,6 +18,7 @@ from marsgen.core.training import arithmetic, linear_lr, refuse_nan, set_lr, sha
 from marsgen.generators import RECORD
 from marsgen.generators.augment import draw_augmentation
 from marsgen.generators.batches import InpaintingSampler
+from marsgen.generators.config import TrainPix2PixConfig
 from marsgen.generators.oasis import SegmentationDiscriminator, SegmentationLoss, balance_classes
 from marsgen.generators.pix2pix import (
     WEIGHTS,
@@ -43,61 +42,6 @@ from marsgen.generators.training import (
     write_grid,
 )
 from marsgen.scenes.tensors import image_tensor, label_tensor, one_hot
-
-
-class TrainPix2PixConfig(Config):
-    """`marsgen train-generator`; configs/train-generator.yaml has the same keys."""
-
-    kind: Literal["pix2pix"] = "pix2pix"
-    """which generator to train; copy-paste needs no training"""
-    seed: Seed = 0
-    """of initial weights, order of scenes, inpainting masks and noise"""
-    data: DataConfig = DataConfig()
-    steps: Steps = 1200
-    """optimizer steps of each network"""
-    batch_size: BatchSize = 16
-    """windows per step, over all processes"""
-    crop_px: int = Field(128, ge=32, le=MOST_SIDE_PX)
-    """longer sides of a scene are cropped to this, at a random position"""
-    rare_fraction: float = Field(0.3, ge=0, le=1)
-    """fraction of the windows taken from scenes that show a rare class; the rest from all scenes"""
-    scene_fraction: float = Field(0.5, ge=0, le=1)
-    """fraction of the windows generated whole, from the label map alone; the others have an inpainting mask with a soft
-    edge"""
-    discriminator: Literal["segmentation", "patch"] = "segmentation"
-    """segmentation: it predicts the class of each real pixel, or "fake" (OASIS); patch: real or fake, patch by patch
-    (PatchGAN)"""
-    generator_width: int = Field(32, ge=4)
-    """channels of the generator at its finest scale"""
-    discriminator_width: int = Field(20, ge=4)
-    """channels of the discriminator at its finest scale"""
-    generator_lr: float = Field(3e-4, gt=0)
-    """Adam step size of the generator"""
-    discriminator_lr: float = Field(4e-4, gt=0)
-    """Adam step size of the discriminator; larger than the generator's (two time-scale rule, Heusel et al. 2017,
-    arXiv:1706.08500)"""
-    beta2: float = Field(0.99, gt=0, lt=1)
-    """Adam's second moment decay; the first is 0, as usual for GANs"""
-    decay_fraction: float = Field(0.4, ge=0, le=1)
-    """the step sizes decay linearly to 0 over this last fraction of the steps"""
-    adversarial_weight: float = Field(1.0, ge=0)
-    """weight of the adversarial loss"""
-    feature_weight: float = Field(2.0, ge=0)
-    """weight of the feature matching loss"""
-    l1_weight: float = Field(1.0, ge=0)
-    """weight of the L1 loss on labelled pixels; larger values blur textures"""
-    augmentation: float = Field(1.0, ge=0, le=1)
-    """strength of the differentiable augmentation in front of the discriminator; 0 = none"""
-    ema_decay: float = Field(0.999, ge=0, lt=1)
-    """an exponential moving average of the weights with this decay per step is kept"""
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """auto = bf16 where the GPU or CPU has instructions for it, else fp32"""
-    log_every: int = Field(50, ge=1)
-    """steps between lines in metrics.jsonl"""
-    sample_every: int = Field(500, ge=1)
-    """steps between image grids under samples/"""
-    checkpoint_every: int = Field(250, ge=1)
-    """steps between checkpoints; a killed run repeats at most this many steps"""
 
 
 def train(config: TrainPix2PixConfig, run: Run, dataset: Dataset) -> dict[str, Any]:

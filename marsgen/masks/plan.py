@@ -83,6 +83,10 @@ class PlannedSample:
         }
 
 
+class NoPlaceError(DataError):
+    """No region fits into any scene that was tried."""
+
+
 def repeat_sample(
     index: int,
     seed: int,
@@ -152,7 +156,8 @@ def edit_sample(
         placement: weights of `parents`, in their order, and of places in them; None = all alike.
         attempt: 0, or the number of earlier plans of this sample that were rejected.
     Raises:
-        DataError: no parents, a scene whose channels differ from the regions', or no place found in many parents.
+        DataError: no parents, or a scene whose channels differ from the regions'.
+        NoPlaceError: no place found in many parents.
     """
     if not len(parents):
         raise DataError("no scene to paste into; the train part is empty")
@@ -174,7 +179,7 @@ def edit_sample(
             key = scene_key(scene.image)
             edited = replace(edited, boxes=tuple(place.box for place in places))
             return PlannedSample(index, seed, parent_index, scene.name, key, tuple(places), edited)
-    raise DataError(
+    raise NoPlaceError(
         f"sample {index}: no place for {fewest} regions of {', '.join(library.class_names)} in "
         f"{config.max_parents} scenes with {config.tries} tries each; raise paste.tries, paste.max_parents or "
         "paste.max_ignored_fraction, or name other paste.ground_classes"

@@ -5,8 +5,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from scipy import ndimage
-from skimage.measure import regionprops
 
 from marsgen.core.errors import DataError
 from marsgen.masks.config import PasteConfig
@@ -104,6 +102,8 @@ def cut_regions(
     Raises:
         DataError: an unknown class, no class at all, or a class without a single fit region.
     """
+    from skimage.measure import regionprops  # here: slow to import, and not needed before the data are opened
+
     if not class_names:
         raise DataError(f"no class to paste was named; the classes are {', '.join(scenes.classes.names)}")
     ids = {name: scenes.classes.ids[scenes.classes.index(name)] for name in class_names}
@@ -163,6 +163,8 @@ def signed_depth(image: np.ndarray, cut: tuple[str, ...], margin: int) -> np.nda
 
     A region is assumed to continue across a cut side, so that its outline does not run along the border.
     """
+    from scipy import ndimage
+
     padded = np.pad(np.pad(image, _margins(cut, margin)), margin, mode="edge")
     # between the last pixel inside and the first outside lies the outline, half a pixel from either
     inner, outer = ndimage.distance_transform_edt(padded), ndimage.distance_transform_edt(~padded)
@@ -184,6 +186,8 @@ def _cut_one(
     key: str,
     config: PasteConfig,
 ) -> Region:
+    from scipy import ndimage
+
     height = scene.labels.shape[0]
     box = Box(*(int(side) for side in found.bbox))
     margin = config.margin_px

@@ -13,7 +13,7 @@ import numpy as np
 from marsgen.core.errors import RunError
 from marsgen.scenes.classes import ClassSet
 
-__all__ = ["GROUP", "Judge", "open_judge"]
+__all__ = ["GROUP", "Judge", "open_judge", "refuse_no_judge"]
 
 GROUP = "marsgen.judges"
 
@@ -48,6 +48,16 @@ class Judge(Protocol):
         """(B, H, W, channels) uint8 -> (B, F) float32: what its deepest layers see, averaged over the picture."""
 
 
+def refuse_no_judge(folder: Path) -> None:
+    """Raise where no segmenter can be, before anything heavy is imported to open it.
+
+    Raises:
+        RunError: no such folder.
+    """
+    if not folder.is_dir():
+        raise RunError(f"{folder}: no segmenter here; expected a finished run of `segmenter train`")
+
+
 def open_judge(folder: Path, classes: ClassSet | None = None, channels: int | None = None) -> Judge:
     """Open a trained segmenter.
 
@@ -57,6 +67,7 @@ def open_judge(folder: Path, classes: ClassSet | None = None, channels: int | No
     Raises:
         RunError: no trained segmenter, not finished, or trained on other classes or channels.
     """
+    refuse_no_judge(folder)
     found = (entry.load()(folder) for entry in entry_points(group=GROUP))
     judge: Judge | None = next((judge for judge in found if judge is not None), None)
     if judge is None:

@@ -26,9 +26,9 @@ from marsgen.quality.distances import (
     principal_components,
     recentred_interval,
 )
-from marsgen.quality.duplicates import Nearest, copy_bound, find_nearest
 from marsgen.quality.features import FeatureNetwork, extract_features, shrink
 from marsgen.quality.judges import Judge
+from marsgen.quality.near_copies import Nearest, copy_bound, find_nearest
 from marsgen.quality.scored_set import Sample, ScoredSet, spaced
 from marsgen.scenes.confusion import iou_per_class
 from marsgen.scenes.scene import SceneSource, batches_of_one_shape

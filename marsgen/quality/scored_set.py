@@ -15,7 +15,7 @@ from marsgen.core.runs import Run
 from marsgen.provenance import read_set_head, unseen_scenes
 from marsgen.quality.crops import RareRegion
 from marsgen.scenes.classes import ClassSet, read_classes
-from marsgen.scenes.folder import HEAD_FILE
+from marsgen.scenes.readers.folder import HEAD_FILE
 from marsgen.scenes.scene import SceneSource
 from marsgen.scenes.sources import open_scenes
 

@@ -11,8 +11,8 @@ import numpy as np
 
 from marsgen.core.errors import DataError, nearest
 from marsgen.core.reading import is_printable_name, read_yaml, shorten
-from marsgen.scenes.layout import IGNORED, Layout, read_layout, value_table
-from marsgen.scenes.layout import KEYS as LAYOUT_KEYS
+from marsgen.scenes.files.layout import IGNORED, Layout, read_layout, value_table
+from marsgen.scenes.files.layout import KEYS as LAYOUT_KEYS
 
 IGNORED_INDEX = 255
 """Class index of pixels without a label, in every tensor and table; at most 255 classes can therefore exist."""

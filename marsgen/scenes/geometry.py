@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
-from scipy import ndimage
 
 __all__ = ["Box", "connected_regions", "label_regions"]
 
@@ -81,6 +80,8 @@ def label_regions(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         (H, W) int32 numbers from 1, in reading order of each region's first pixel, 0 outside; and (R + 1,) int64 pixels
         of each number, 0 for number 0.
     """
+    from scipy import ndimage  # here: slow to import, and not needed before the data are opened
+
     numbered, count = ndimage.label(mask, _EIGHT_NEIGHBOURS)
     sizes = np.bincount(numbered.ravel(), minlength=count + 1)
     sizes[0] = 0
@@ -93,6 +94,8 @@ def connected_regions(mask: np.ndarray) -> Iterator[tuple[np.ndarray, Box]]:
     Yields:
         (h, w) bool pixels of the region within its box, and the smallest box around it.
     """
+    from scipy import ndimage
+
     numbered, _ = ndimage.label(mask, _EIGHT_NEIGHBOURS)
     for number, (rows, columns) in enumerate(ndimage.find_objects(numbered), start=1):
         yield numbered[rows, columns] == number, Box.of_slices(rows, columns)

@@ -4,6 +4,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -54,6 +55,10 @@ class Scene:
             )
         self.classes.check_labels(self.labels, self.name)
 
+    def __iter__(self) -> Iterator[np.ndarray]:
+        """So that `image, labels = scene` reads as in any other data set of pairs."""
+        return iter((self.image, self.labels))
+
     @property
     def indices(self) -> np.ndarray:
         """(H, W) uint8 class indices 0..C-1; 255 where ignored."""
@@ -69,6 +74,8 @@ class SceneSource(ABC):
     location: str
     """what the user typed to name the data"""
     classes: ClassSet
+    classes_file: Path | None = None
+    """file of the classes, where it was named beside the data and is not their own"""
     channels: int
     """1 = grey, 3 = RGB; the same for all scenes"""
     shape: tuple[int, int] | None
@@ -99,6 +106,11 @@ class SceneSource(ABC):
     @abstractmethod
     def fingerprint(self) -> str:
         """16 hex digits that change when any image or label map does; the same on every machine."""
+
+    def identity(self) -> dict[str, Any]:
+        """What a run records of its data: where they are, their fingerprint, the file of their classes."""
+        classes = None if self.classes_file is None else str(self.classes_file)
+        return {"location": self.location, "fingerprint": self.fingerprint(), "classes": classes}
 
     def origin(self, index: int) -> Origin:
         return Origin()

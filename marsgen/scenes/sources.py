@@ -16,16 +16,17 @@ import numpy as np
 
 from marsgen.core.config import configs_folder
 from marsgen.core.errors import DataError, nearest
-from marsgen.scenes.ai4mars import Ai4MarsScenes, find_navcam
 from marsgen.scenes.classes import ClassSet, read_classes
-from marsgen.scenes.folder import CLASSES_FILE, open_folder
+from marsgen.scenes.files.layout import IGNORED, Folders
+from marsgen.scenes.files.pictures import is_picture
 from marsgen.scenes.formats.reading import ReadingConfig
 from marsgen.scenes.formats.recognise import list_source, open_recognised, recognise
-from marsgen.scenes.layout import IGNORED, Folders
-from marsgen.scenes.npz import NpzScenes
-from marsgen.scenes.pictures import is_picture
+from marsgen.scenes.readers.ai4mars import Ai4MarsScenes, find_navcam
+from marsgen.scenes.readers.arrays import IN_MEMORY
+from marsgen.scenes.readers.folder import CLASSES_FILE, open_folder
+from marsgen.scenes.readers.npz import NpzScenes
+from marsgen.scenes.readers.shards import SHARDS_FOLDER, ShardScenes
 from marsgen.scenes.scene import SceneSource
-from marsgen.scenes.shards import SHARDS_FOLDER, ShardScenes
 
 SIMULATED = "sim:"
 _SIMULATED_EXAMPLE = "sim:400,seed=3,size=64x128,channels=3,rocks=0.1,outliers=0,noise=1"
@@ -38,14 +39,15 @@ _CACHE_BYTES = 64 * 2**20
 _log = logging.getLogger(__name__)
 
 
-def open_scenes(location: str, *, classes: ClassSet | None = None, labelled: bool = True) -> SceneSource:
+def open_scenes(location: str, *, classes: ClassSet | Path | None = None, labelled: bool = True) -> SceneSource:
     """Open a data set, whatever it is. What was decided or left out on opening is logged, and in `notes` of the result.
 
     Args:
         location: an .npz file, a folder (AI4Mars release, images/ and labels/ with classes.yaml, what `marsgen
             synthesize` made, or a format of scenes/formats/), a Parquet file, or sim:N with options such as
             sim:400,seed=3,size=64x128,channels=3,rocks=0.1,outliers=0,noise=1. ~ is the home folder.
-        classes: what the ids mean; default: the folder's classes.yaml, else the terrains of configs/classes_mars.yaml.
+        classes: what the ids mean, or the file that says it; default: the folder's classes.yaml, else the terrains of
+            configs/classes_mars.yaml.
         labelled: False gives the images to predict (npz: test_set if it is there; folders need no labels); all their
             pixels are ignored.
     Returns:
@@ -54,7 +56,10 @@ def open_scenes(location: str, *, classes: ClassSet | None = None, labelled: boo
     Raises:
         DataError: the data set cannot be used; the message names the file and what is wrong with it.
     """
-    scenes = _open(location, classes, labelled)
+    known = read_classes(classes) if isinstance(classes, Path) else classes
+    scenes = _open(location, known, labelled)
+    if isinstance(classes, Path):
+        scenes.classes_file = classes
     for note in scenes.notes:
         _log.warning("%s: %s", location, note)
     return scenes
@@ -63,6 +68,11 @@ def open_scenes(location: str, *, classes: ClassSet | None = None, labelled: boo
 def _open(location: str, classes: ClassSet | None, labelled: bool) -> SceneSource:
     if location.startswith(SIMULATED):
         return SimulatedScenes(location, classes or mars_classes(), labelled=labelled)
+    if location == IN_MEMORY:
+        raise DataError(
+            f"{IN_MEMORY}: these data were given from Python and lie in no file, so they cannot be opened again; name "
+            "the same scenes with --data, or call the function of marsgen or segmenter with them"
+        )
     path = find_path(location)
     if path.is_dir():
         return _open_folder(path, location, classes, labelled)

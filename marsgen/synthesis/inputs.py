@@ -3,34 +3,37 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from marsgen.cleaning.dataset import Dataset
+from marsgen.cleaning.dataset import Data, Dataset, scenes_of, split_of
 from marsgen.core.config import DataConfig
 from marsgen.core.errors import ConfigError, DataError, RunError, nearest
 from marsgen.core.runs import Run
 from marsgen.generators import Generator, load_generator
 from marsgen.masks.config import PasteConfig
-from marsgen.masks.plan import edit_sample
-from marsgen.masks.regions import RegionLibrary, cut_regions
 from marsgen.quality.judges import Judge
 from marsgen.quality.select import open_fitting_judge
+from marsgen.scenes.readers.shards import refuse_mixed_sizes
 from marsgen.scenes.scene import SceneSource
-from marsgen.scenes.shards import refuse_mixed_sizes
+from marsgen.scenes.sources import open_scenes
 from marsgen.synthesis.config import SynthesizeConfig
-from marsgen.synthesis.focus import open_focus
+
+if TYPE_CHECKING:
+    from marsgen.masks.regions import RegionLibrary
 
 COPY_PASTE = "copy-paste"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Sources:
-    """Where the generator and the real scenes are, and how the scenes are split."""
+    """The generator's place, the real scenes, and how they are split."""
 
     generator: str
     """folder of a `marsgen train-generator` run, or copy-paste"""
-    data: str
-    classes: Path | None
+    data: Data
+    """the real scenes, split already or not"""
+    scenes: SceneSource
+    """the same, opened"""
     split: DataConfig
 
     @property
@@ -46,7 +49,7 @@ class SynthesisInputs:
     config: SynthesizeConfig
     dataset: Dataset
     generator: Generator
-    library: RegionLibrary | None
+    library: "RegionLibrary | None"
     """None in mode variation, where nothing is pasted"""
     focus: Judge | None
     """segmenter whose loss says where to paste"""
@@ -64,24 +67,29 @@ class SynthesisInputs:
         return record
 
 
-def find_sources(config: SynthesizeConfig, generator: str, data: str | None, classes: Path | None) -> Sources:
-    """Fill in what was not given with what the generator was trained on.
+def find_sources(config: SynthesizeConfig, generator: str, data: Data | None) -> Sources:
+    """Find the generator, and open the real scenes; without `data`, those that the generator was trained on.
 
     Raises:
         RunError: no such generator run, or copy-paste without data.
+        ConfigError, DataError: see `scenes_of` and `split_of`.
     """
     if generator == COPY_PASTE:
         if data is None:
             raise RunError("--generator copy-paste knows no data of its own; name them with --data")
-        return Sources(generator, data, classes, config.data or DataConfig())
+        return Sources(generator, data, scenes_of(data), split_of(data, config.data))
     if not Path(generator).exists() and (hint := nearest(generator, [COPY_PASTE])):
         raise RunError(f"--generator {generator}: no such folder{hint}")
     trained = Run.load(Path(generator), "marsgen train-generator")
-    split = config.data or DataConfig.model_validate(trained.config["data"])
     if data is None:
         stored = trained.inputs["data"]
-        data, classes = stored["location"], Path(stored["classes"]) if stored["classes"] else None
-    return Sources(generator, data, classes, split)
+        classes = Path(stored["classes"]) if stored["classes"] else None
+        data = open_scenes(stored["location"], classes=classes)
+    if isinstance(data, Dataset):
+        split = split_of(data, config.data)
+    else:
+        split = config.data or DataConfig.model_validate(trained.config["data"])
+    return Sources(generator, data, scenes_of(data), split)
 
 
 def open_inputs(config: SynthesizeConfig, dataset: Dataset, generator: str, focus: str | None) -> SynthesisInputs:
@@ -93,6 +101,11 @@ def open_inputs(config: SynthesizeConfig, dataset: Dataset, generator: str, focu
     Raises:
         InputError: something is missing, does not fit the data, or has seen scenes outside the train part.
     """
+    # here: they import scipy, and a generator or data that are not there are to be refused before
+    from marsgen.masks.plan import edit_sample
+    from marsgen.masks.regions import cut_regions
+    from marsgen.synthesis.focus import open_focus
+
     scenes = dataset.scenes
     opened = load_generator(generator, scenes.classes, scenes.channels, config.draw)
     names = class_names(config, scenes)

@@ -9,9 +9,10 @@ from PIL import Image
 from marsgen.core.errors import RunError
 from marsgen.core.files import write_bytes
 from marsgen.core.reading import read_json_lines
-from marsgen.scenes.pictures import read_image, read_label_map
+from marsgen.scenes.files.label_maps import read_label_map
+from marsgen.scenes.files.pictures import read_image
+from marsgen.scenes.readers.shards import SHARDS_FOLDER, read_slot
 from marsgen.scenes.scene import SceneSource
-from marsgen.scenes.shards import SHARDS_FOLDER, read_slot
 from marsgen.synthesis.journal import MANIFEST, REMEDY
 
 MIN_WIDTH_PX = 1000

@@ -5,8 +5,8 @@ import json
 
 from marsgen.core.runs import Run
 from marsgen.provenance import fingerprints_of_part, keys_of_part, write_set_head
-from marsgen.scenes.folder import write_classes
-from marsgen.scenes.shards import allocate_shards, refuse_mixed_sizes
+from marsgen.scenes.readers.folder import write_classes
+from marsgen.scenes.readers.shards import allocate_shards, refuse_mixed_sizes
 from marsgen.synthesis.config import BATCH_SIZE
 from marsgen.synthesis.scene_maker import SceneMaker
 

@@ -16,9 +16,9 @@ from marsgen.masks.placement import PlacementPrior
 from marsgen.masks.plan import PlannedSample, edit_sample, repeat_sample
 from marsgen.masks.regions import RegionLibrary
 from marsgen.quality.select import PILOT_SIZE, Selector
-from marsgen.scenes.folder import write_pair
 from marsgen.scenes.geometry import Box
-from marsgen.scenes.shards import write_slot
+from marsgen.scenes.readers.folder import write_pair
+from marsgen.scenes.readers.shards import write_slot
 from marsgen.synthesis.config import CHUNK, SynthesizeConfig
 from marsgen.synthesis.inputs import class_names, scenes_showing
 from marsgen.synthesis.windows import soft_inpainting_mask, windows_around

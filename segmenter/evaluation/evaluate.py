@@ -98,10 +98,10 @@ def evaluation_folder(run: Run, source: SceneSource, part: str, inference: Infer
 
 def evaluate_run(folder: Path, source: SceneSource, config: EvaluateConfig, out: Path | None = None) -> Evaluation:
     """Score the network of a finished `segmenter train` run on labelled scenes; see `choose_scenes` and `evaluate`."""
-    # torch takes seconds to import, and who reads evaluations needs none
+    run = Run.load(folder, "segmenter train")
+    # here: torch takes seconds to import, and who reads evaluations does not need it
     from segmenter.inference.predict import load_segmenter, predict_indices
 
-    run = Run.load(folder, "segmenter train")
     network, classes, record = load_segmenter(folder)
     chosen = choose_scenes(run, source, config.part)
     predict = partial(predict_indices, network, inference=config)

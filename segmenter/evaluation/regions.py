@@ -1,7 +1,6 @@
 """Regions found and false alarms: connected regions of a class in truth and prediction, as rows of a table."""
 
 import numpy as np
-from scipy import ndimage
 
 from marsgen.scenes.classes import IGNORED_INDEX, ClassSet
 from marsgen.scenes.geometry import label_regions
@@ -69,6 +68,8 @@ def _rows(
     rows = np.zeros(len(numbers), REGION)
     if not len(numbers):
         return rows
+    from scipy import ndimage  # here: slow to import, and who reads evaluations does not need it
+
     extents = ndimage.find_objects(regions)
     rows["image"], rows["class_index"] = image, class_index
     rows["area_px"], rows["hit_px"] = sizes[numbers], hits[numbers]

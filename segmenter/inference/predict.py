@@ -13,13 +13,13 @@ from tqdm import tqdm
 
 from marsgen.core.checkpoints import read_weights
 from marsgen.core.errors import DataError, InputError, RunError
-from marsgen.core.files import file_fingerprint, filling_text, write_bytes
+from marsgen.core.files import filling_text, write_bytes
 from marsgen.core.runs import Run
-from marsgen.scenes.classes import ClassSet, read_classes
-from marsgen.scenes.folder import write_classes
-from marsgen.scenes.pictures import encode_label_map
+from marsgen.scenes.classes import ClassSet
+from marsgen.scenes.files.label_maps import encode_label_map
+from marsgen.scenes.readers.folder import write_classes
 from marsgen.scenes.scene import SceneSource
-from marsgen.scenes.sources import has_test_set, open_scenes
+from marsgen.scenes.sources import has_test_set
 from marsgen.scenes.tensors import image_tensor
 from segmenter.inference.config import InferenceConfig, PredictConfig
 from segmenter.inference.sliding_window import predict_in_windows, resize_images
@@ -108,30 +108,6 @@ def _probs(network: nn.Module, images: np.ndarray, inference: InferenceConfig) -
     return torch.stack(found).mean(0) if len(found) > 1 else found[0]
 
 
-def predict_data(
-    config: PredictConfig, segmenter: Path, data: str, classes: Path | None, folder: Path
-) -> tuple[int, Path]:
-    """Open images and run folder, then `predict`; what cannot be predicted is refused before a folder is made.
-
-    Args:
-        segmenter: folder of a finished `segmenter train` run.
-        data: location of the images.
-        classes: file of --classes, or None.
-        folder: to write into.
-    Returns:
-        the number of images, and what was written.
-    """
-    Run.load(segmenter, "segmenter train")
-    scenes = open_scenes(data, classes=None if classes is None else read_classes(classes), labelled=False)
-    check_images(config, segmenter, scenes)
-    inputs = {
-        "run": str(segmenter),
-        "weights_fingerprint": file_fingerprint(segmenter / "best.safetensors"),
-        "data": {"location": data, "fingerprint": scenes.fingerprint(), "classes": classes and str(classes)},
-    }
-    return len(scenes), predict(config, Run.start(folder, "segmenter predict", config, inputs), segmenter, scenes)
-
-
 def predict(config: PredictConfig, run: Run, segmenter: Path, scenes: SceneSource) -> Path:
     """Write the label map of every image; memory does not grow with their number.
 
@@ -161,13 +137,23 @@ def predict(config: PredictConfig, run: Run, segmenter: Path, scenes: SceneSourc
 def check_images(config: PredictConfig, segmenter: Path, scenes: SceneSource) -> None:
     """Raise what `predict` would raise, before a folder is made for its result."""
     _, _, record = load_segmenter(segmenter)
-    if scenes.channels != record["channels"]:
-        raise DataError(
-            f"{scenes.location}: images of {scenes.channels} channels; {segmenter} was trained on {record['channels']}"
-        )
+    refuse_other_channels(scenes, segmenter, record)
     if _wants_csv(config, scenes) and scenes.shape is None:
         raise DataError(
             f"{scenes.location}: images differ in size, and a csv needs the same columns for all; set format=png"
+        )
+
+
+def refuse_other_channels(scenes: SceneSource, segmenter: Path, record: dict[str, Any]) -> None:
+    """Raise DataError for images of other channels than a network was trained on.
+
+    Args:
+        segmenter: folder of its run, for the message.
+        record: of its weights, from `load_segmenter`.
+    """
+    if scenes.channels != record["channels"]:
+        raise DataError(
+            f"{scenes.location}: images of {scenes.channels} channels; {segmenter} was trained on {record['channels']}"
         )
 
 

@@ -7,7 +7,7 @@ threshold, since one that suits frequent classes would remove a rare one. Pixels
 Source: class-balanced self-training, Zou et al. 2018, arXiv:1810.07911.
 
     images/ labels/    the pictures and their pseudo-labels, as PNG; classes.yaml
-    synth.json         the teachers and every scene that they have seen (see marsgen/provenance.py)
+    synth.json         the teachers and every scene that they have seen (see marsgen/provenance/)
     predictions/       while it runs: a file per batch
 """
 
@@ -28,9 +28,8 @@ from marsgen.core.files import file_fingerprint, write_npy
 from marsgen.core.runs import Run
 from marsgen.provenance import read_split_keys, set_trained_on, write_set_head
 from marsgen.scenes.classes import IGNORED_INDEX, ClassSet
-from marsgen.scenes.folder import write_classes, write_pair
+from marsgen.scenes.readers.folder import write_classes, write_pair
 from marsgen.scenes.scene import SceneSource
-from marsgen.scenes.sources import open_scenes
 from segmenter.inference.config import InferenceConfig, PseudoLabelConfig
 from segmenter.inference.predict import load_segmenter, predict_probs
 
@@ -120,24 +119,6 @@ def open_teachers(folders: Sequence[Path], scenes: SceneSource) -> Teachers:
             f"{scenes.location}: images of {scenes.channels} channels; {folders[0]} was trained on {channels}"
         )
     return Teachers(tuple(networks), classes, tuple(runs), tuple(sorted(seen)))
-
-
-def pseudo_label_data(config: PseudoLabelConfig, runs: Sequence[Path], data: str, folder: Path) -> dict[str, Any]:
-    """Open teachers, images and run folder, then `pseudo_label`; return the summary of the run.
-
-    Args:
-        runs: folders of finished `segmenter train` runs.
-        data: location of the images; their labels are not read.
-        folder: to write into.
-    """
-    for teacher in runs:
-        Run.load(teacher, "segmenter train")
-    scenes = open_scenes(data, labelled=False)
-    teachers = open_teachers(runs, scenes)
-    inputs = {"teachers": teachers.runs, "data": {"location": data, "fingerprint": scenes.fingerprint()}}
-    run = Run.start(folder, "segmenter pseudo-label", config, inputs)
-    pseudo_label(config, run, teachers, scenes)
-    return run.summary
 
 
 def pseudo_label(config: PseudoLabelConfig, run: Run, teachers: Teachers, scenes: SceneSource) -> None:

@@ -79,7 +79,7 @@ def _identify(location: str, scenes: SceneSource) -> dict[str, Any]:
 def _refuse_untrainable(study: Study, dataset: Dataset, data: DataConfig) -> None:
     """Refuse what `segmenter train` would refuse; only for arms that use the same part of the data as the study."""
     from segmenter.training.batches import TrainingBatches
-    from segmenter.training.train import check_best_metric
+    from segmenter.training.start import check_best_metric
 
     for arm in study.config.arms:
         _, settings = recipe_of_run(study, arm, study.config.seeds_of(arm)[0], study.folds[0])

@@ -1,61 +1,133 @@
-"""Augmentation: random transforms of training windows, the same for image and label map, fixed by a seed."""
+"""Augmentation: random transforms of training windows, the same for image and label map, fixed by a seed.
+
+Random numbers and pixels are those of torchvision.transforms.v2 (RandomHorizontalFlip, RandomAffine, ColorJitter); a
+test compares the bits. They are written out here because importing torchvision takes 3 s of CPU time at every start.
+"""
+
+from dataclasses import dataclass
 
 import torch
-from torchvision import tv_tensors
-from torchvision.transforms import v2
+from torch.nn.functional import grid_sample
 
 from marsgen.scenes.classes import IGNORED_INDEX
 from segmenter.training.config import AugmentConfig
 
+_GREY_OF_RGB = (0.2989, 0.587, 0.114)
 
-def build_augmentation(config: AugmentConfig) -> v2.Transform:
-    """The chain of transforms that `config` turns on; pixels from outside the window are black and ignored."""
-    steps: list[v2.Transform] = []
-    if config.flip:
-        steps.append(v2.RandomHorizontalFlip(config.flip))
+
+@dataclass(frozen=True)
+class _Draw:
+    """The random numbers of one transform; those of a transform that is turned off change nothing."""
+
+    flip: bool
+    scale: float
+    shift: tuple[int, int]
+    """columns to the right, rows down"""
+    brightness: float
+    contrast: float
+    brightness_first: bool
+
+
+def _draw(config: AugmentConfig, height: int, width: int) -> _Draw:
+    """Draw from torch's global generator, in the order in which torchvision does."""
+    flip = bool(torch.rand(1) < config.flip) if config.flip else False
+    scale, columns, rows = 1.0, 0, 0
     if config.scale or config.translate:
-        steps.append(
-            v2.RandomAffine(
-                degrees=0,
-                translate=(config.translate, config.translate) if config.translate else None,
-                scale=(1 - config.scale, 1 + config.scale) if config.scale else None,
-                interpolation=v2.InterpolationMode.BILINEAR,  # masks are always nearest: between ids 1 and 3 lies no 2
-                fill={tv_tensors.Image: 0, tv_tensors.Mask: IGNORED_INDEX},
-            )
-        )
+        _uniform(0, 0)  # the angle
+        if config.translate:
+            columns, rows = (round(_uniform(-config.translate * s, config.translate * s)) for s in (width, height))
+        if config.scale:
+            scale = _uniform(1 - config.scale, 1 + config.scale)
+    order, brightness, contrast = [0, 1], 1.0, 1.0
     if config.brightness or config.contrast:
-        steps.append(v2.ColorJitter(brightness=config.brightness, contrast=config.contrast))
-    return v2.Compose(steps or [v2.Identity()])
+        order = [k for k in torch.randperm(4).tolist() if k < 2]
+        if config.brightness:
+            brightness = _uniform(1 - config.brightness, 1 + config.brightness)
+        if config.contrast:
+            contrast = _uniform(1 - config.contrast, 1 + config.contrast)
+    return _Draw(flip, scale, (columns, rows), brightness, contrast, order[0] == 0)
+
+
+def _uniform(low: float, high: float) -> float:
+    return float(torch.empty(1).uniform_(low, high).item())
+
+
+def _apply(
+    images: torch.Tensor, labels: torch.Tensor, draw: _Draw, config: AugmentConfig
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """(b, channels, H, W) uint8 and (b, H, W) uint8 -> the same, changed."""
+    if draw.flip:
+        images, labels = images.flip(-1), labels.flip(-1)
+    if (config.scale or config.translate) and len(images):
+        grid = _grid(draw, *images.shape[-2:])
+        images = _resample(images, grid, "bilinear", 0)
+        # nearest: between class indices 1 and 3 lies no 2
+        labels = _resample(labels[None], grid, "nearest", IGNORED_INDEX)[0]
+    for is_brightness in (draw.brightness_first, not draw.brightness_first):
+        if is_brightness and config.brightness:
+            images = images.mul(draw.brightness).clamp_(0, 255).to(torch.uint8)
+        if not is_brightness and config.contrast and len(images):
+            images = _change_contrast(images, draw.contrast)
+    return images, labels
+
+
+def _grid(draw: _Draw, height: int, width: int) -> torch.Tensor:
+    """(1, H, W, 2) float32: where each pixel comes from, in [-1, 1] of the window."""
+    columns, rows = draw.shift
+    inverse = [1 / draw.scale, 0.0, -columns / draw.scale, 0.0, 1 / draw.scale, -rows / draw.scale]
+    theta = torch.tensor(inverse).reshape(1, 2, 3)
+    places = torch.ones(1, height, width, 3)
+    places[..., 0] = torch.linspace((1.0 - width) * 0.5, (width - 1.0) * 0.5, steps=width)
+    places[..., 1] = torch.linspace((1.0 - height) * 0.5, (height - 1.0) * 0.5, steps=height)[:, None]
+    theta = theta.transpose(1, 2).div_(torch.tensor([0.5 * width, 0.5 * height]))
+    return places.view(1, height * width, 3).bmm(theta).view(1, height, width, 2)
+
+
+def _resample(layers: torch.Tensor, grid: torch.Tensor, mode: str, fill: int) -> torch.Tensor:
+    """(b, L, H, W) uint8 read at the places of `grid`; `fill` where a place lies outside."""
+    inside = torch.ones(len(layers), 1, *layers.shape[-2:])
+    read = torch.cat([layers.to(torch.float32), inside], dim=1)
+    read = grid_sample(read, grid.expand(len(layers), -1, -1, -1), mode=mode, padding_mode="zeros", align_corners=False)
+    values, weight = read[:, :-1], read[:, -1:]
+    if mode == "nearest":
+        values = torch.where(weight < 0.5, torch.tensor(float(fill)), values)
+    else:
+        values = (values - fill) * weight + fill
+    return values.round_().to(torch.uint8)
+
+
+def _change_contrast(images: torch.Tensor, factor: float) -> torch.Tensor:
+    """Distances from the mean grey value of each image times `factor`."""
+    if images.shape[1] == 3:
+        red, green, blue = images.unbind(dim=1)
+        grey = red.mul(_GREY_OF_RGB[0]).add_(green, alpha=_GREY_OF_RGB[1]).add_(blue, alpha=_GREY_OF_RGB[2])
+        grey = grey[:, None].floor_()
+    else:
+        grey = images.to(torch.float32)
+    mean = grey.mean(dim=(1, 2, 3), keepdim=True)
+    return images.mul(factor).add_(mean, alpha=1.0 - factor).clamp_(0, 255).to(torch.uint8)
 
 
 def augment(
-    images: torch.Tensor,
-    labels: torch.Tensor,
-    augmentation: v2.Transform,
-    windows_per_transform: int,
-    seed: int,
-    first: int = 0,
+    images: torch.Tensor, labels: torch.Tensor, config: AugmentConfig, seed: int, first: int = 0
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Transform a batch at random; torch's global random state is restored afterwards.
 
     Args:
         images: (B, channels, H, W) uint8.
         labels: (B, H, W) uint8 class indices, 255 = ignored.
-        windows_per_transform: neighbouring windows that share one random transform; 1 is ten times slower.
+        config: the amounts, and how many neighbouring windows share one random transform.
         seed: of all random numbers.
         first: position of the first window in the whole batch, the rest of which other processes have.
     Returns:
-        the transformed images and labels, same shapes and types.
+        the transformed images and labels, same shapes and types; what lies outside a window is black and ignored.
     """
     changed = []
-    # v2 draws from torch's global generator and takes no other
+    # torch's global generator, which torchvision's transforms draw from too
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        for start in range(-first, len(images), windows_per_transform):
+        for start in range(-first, len(images), config.windows_per_transform):
             # empty for windows of other processes: their random numbers have to be drawn all the same
-            part = slice(max(start, 0), max(start + windows_per_transform, 0))
-            changed.append(augmentation(tv_tensors.Image(images[part]), tv_tensors.Mask(labels[part])))
-    return (
-        torch.cat([image.as_subclass(torch.Tensor) for image, _ in changed]),
-        torch.cat([mask.as_subclass(torch.Tensor) for _, mask in changed]),
-    )
+            part = slice(max(start, 0), max(start + config.windows_per_transform, 0))
+            changed.append(_apply(images[part], labels[part], _draw(config, *images.shape[-2:]), config))
+    return torch.cat([image for image, _ in changed]), torch.cat([mask for _, mask in changed])

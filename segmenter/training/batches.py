@@ -18,7 +18,7 @@ from marsgen.scenes.classes import IGNORED_INDEX
 from marsgen.scenes.scene import SceneSource
 from marsgen.scenes.tensors import image_tensor, label_tensor, one_thread
 from segmenter.inference.sliding_window import resize_images, resize_labels
-from segmenter.training.augment import augment, build_augmentation
+from segmenter.training.augment import augment
 from segmenter.training.config import TrainConfig
 
 CROP_OF_MIXED_SIZES = (128, 128)
@@ -89,7 +89,6 @@ class TrainingBatches(TorchDataset[tuple[torch.Tensor, torch.Tensor]]):
         self.window = config.crop
         if self.window is None and dataset.scenes.shape is None:
             self.window = CROP_OF_MIXED_SIZES
-        self.augmentation = build_augmentation(config.augment)
         self.rare = self._rare_scenes(dataset)
         self.extra = self._extra_scenes(extras)
         self.real = self._of_source("real", 0, dataset.split.train, 1.0)
@@ -144,8 +143,7 @@ class TrainingBatches(TorchDataset[tuple[torch.Tensor, torch.Tensor]]):
         with one_thread():
             images = torch.from_numpy(np.stack([image for image, _ in pairs])).movedim(-1, 1).contiguous()
             labels = torch.from_numpy(np.stack([indices for _, indices in pairs]))
-            per_transform = self.config.augment.windows_per_transform
-            images, labels = augment(images, labels, self.augmentation, per_transform, seed, self.mine.start)
+            images, labels = augment(images, labels, self.config.augment, seed, self.mine.start)
             # its own random generator, so that the windows do not depend on the scales
             scale = float(np.random.default_rng([self.config.seed, step, 2]).choice(self.config.scales))
             pictures = resize_images(image_tensor(images.movedim(1, -1).numpy()), scale)

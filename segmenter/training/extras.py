@@ -3,28 +3,41 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from marsgen.cleaning.dataset import Dataset
+from marsgen.cleaning.dataset import Data, Dataset, scenes_of
 from marsgen.console import say_note
 from marsgen.core.errors import DataError
 from marsgen.core.runs import Run
 from marsgen.provenance import read_set_head, refuse_leaking_extra
+from marsgen.scenes.classes import ClassSet
 from marsgen.scenes.scene import SceneSource
 from marsgen.scenes.sources import open_scenes
 
 
-def open_extras(locations: Sequence[str], dataset: Dataset) -> list[SceneSource]:
-    """Open the --extra folders and refuse what must not join training on `dataset`.
+def open_extras(given: Sequence[Data], dataset: Dataset) -> list[SceneSource]:
+    """Open extra scenes and refuse what must not join training on `dataset`.
 
     Raises:
-        DataError: other classes, channels or size than the real scenes; no scene; or a leak, see
-            `marsgen.provenance.refuse_leaking_extra`.
+        DataError, RunError: see `open_extra` and `check_extra`.
+    """
+    extras = [open_extra(one, dataset.scenes.classes) for one in given]
+    for extra in extras:
+        check_extra(extra, dataset)
+    return extras
+
+
+def open_extra(given: Data, classes: ClassSet) -> SceneSource:
+    """Open the scenes of one --extra; scenes that are open already stay as they are.
+
+    Args:
+        given: scenes, or the folder of a command that writes such.
+        classes: what the ids of a folder without classes.yaml mean.
+    Raises:
+        DataError: no such folder, or one that cannot be used.
         RunError: a folder that `marsgen synthesize` or `segmenter pseudo-label` has not finished.
     """
-    return [_open_extra(location, dataset) for location in locations]
-
-
-def _open_extra(location: str, dataset: Dataset) -> SceneSource:
-    folder = Path(location)
+    if not isinstance(given, (str, Path)):
+        return scenes_of(given)
+    location, folder = str(given), Path(given)
     if not folder.exists() and not location.startswith("sim:"):
         raise DataError(
             f"--extra {location}: no such folder; name one that `marsgen synthesize` or `segmenter pseudo-label` wrote"
@@ -32,13 +45,16 @@ def _open_extra(location: str, dataset: Dataset) -> SceneSource:
     if (folder / "config.yaml").is_file():
         Run.load(folder, "marsgen synthesize", "marsgen export", "segmenter pseudo-label")
     own_classes = (folder / "classes.yaml").is_file() or not folder.is_dir()
-    extra = open_scenes(location, classes=None if own_classes else dataset.scenes.classes)
-    check_extra(extra, dataset)
-    return extra
+    return open_scenes(location, classes=None if own_classes else classes)
 
 
 def check_extra(extra: SceneSource, dataset: Dataset) -> None:
-    """Raise DataError unless every scene of `extra` may join training on `dataset`; see `open_extras`."""
+    """Refuse scenes that must not join training on `dataset`.
+
+    Raises:
+        DataError: other classes, channels or size than the real scenes; no scene; or a leak, see
+            `marsgen.provenance.refuse_leaking_extra`.
+    """
     real, where = dataset.scenes, f"--extra {extra.location}"
     if not len(extra):
         raise DataError(f"{where}: no scene in it; name a folder that `marsgen synthesize` has filled")

@@ -1,50 +1,58 @@
-"""Everything that `segmenter train` opens and checks before its folder exists."""
+"""Everything that `segmenter train` opens and checks before its folder exists; nothing heavy is imported for it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from marsgen.cleaning.dataset import Dataset, open_dataset
+from marsgen.cleaning.dataset import Data, Dataset, dataset_of, scenes_of, split_of
+from marsgen.core.errors import ConfigError, DataError, nearest
 from marsgen.core.process_group import join_process_group
 from marsgen.core.runs import Run
-from marsgen.scenes.classes import read_classes
 from marsgen.scenes.scene import SceneSource
-from segmenter.training.batches import TrainingBatches
 from segmenter.training.config import TrainConfig
-from segmenter.training.extras import describe_extra, open_extras
-from segmenter.training.model import init_network
-from segmenter.training.train import check_best_metric
+from segmenter.training.extras import check_extra, describe_extra, open_extra
 
 
 @dataclass(frozen=True, eq=False)
 class Training:
-    """The arguments of `train` beside the settings."""
+    """The arguments of `train`."""
 
+    config: TrainConfig
     run: Run
     dataset: Dataset
     extras: list[SceneSource]
 
 
-def open_training(config: TrainConfig, data: str, extra: Sequence[str], classes: Path | None, folder: Path) -> Training:
+def open_training(config: TrainConfig, data: Data, extra: Sequence[Data], folder: Path) -> Training:
     """Open data and run folder; what cannot be trained on is refused before a folder is made.
 
     Args:
-        data, extra: locations of the real scenes and of the --extra folders.
-        classes: file of --classes, or None.
+        data: the real scenes.
+        extra: synthetic or pseudo-labelled scenes, or their folders.
         folder: of the run.
     Raises:
-        ConfigError, DataError, RunError: see `open_dataset`, `open_extras`, `check_best_metric`, `TrainingBatches`,
+        ConfigError, DataError, RunError: see `dataset_of`, `open_extra`, `check_best_metric`, `TrainingBatches`,
             `load_pretrained` and `Run.start`.
     """
-    dataset = open_dataset(data, config.data, None if classes is None else read_classes(classes))
-    extras = open_extras(extra, dataset)
+    scenes = scenes_of(data)
+    config = config.model_copy(update={"data": split_of(data, config.data)})
+    refuse_unknown_metric(config, scenes)
+    extras = [open_extra(source, scenes.classes) for source in extra]
+    dataset = dataset_of(data, scenes, config.data)
+    for source in extras:
+        check_extra(source, dataset)
     check_best_metric(config, dataset)
+
+    # here: torch takes seconds to import
+    from segmenter.training.batches import TrainingBatches
+    from segmenter.training.model import init_network
+
     process_group = join_process_group()
     TrainingBatches(config, dataset, extras, process_group)
-    _, pretrained = init_network(config, dataset.scenes.channels, len(dataset.scenes.classes))
+    _, pretrained = init_network(config, scenes.channels, len(scenes.classes))
     inputs: dict[str, Any] = {
-        "data": {"location": data, "fingerprint": dataset.scenes.fingerprint(), "classes": classes and str(classes)},
+        "data": scenes.identity(),
         "extra": [describe_extra(source) for source in extras],
     }
     if pretrained:  # other weights under the same name are another run
@@ -58,4 +66,32 @@ def open_training(config: TrainConfig, data: str, extra: Sequence[str], classes:
             without_effect=("workers", "cuda_graph"),
             writes=process_group.is_main_process,
         )
-    return Training(run, dataset, extras)
+    return Training(config, run, dataset, extras)
+
+
+def refuse_unknown_metric(config: TrainConfig, scenes: SceneSource) -> None:
+    """Raise ConfigError where `config.best_metric` is no score of these classes, or there is nothing to calibrate."""
+    classes = scenes.classes
+    known = ["mean_iou", "loss", *(f"iou_{name}" for name in classes.names)]
+    if config.best_metric not in known:
+        hint = nearest(config.best_metric, known)
+        raise ConfigError(f"best_metric is '{config.best_metric}'{hint}; measured are {', '.join(known)}")
+    if config.calibrate and not classes.rare:
+        raise ConfigError(
+            f"calibrate is {config.calibrate:g}, but {scenes.location} names no rare class; name one under "
+            "`rare` in its classes file, or leave calibrate null"
+        )
+
+
+def check_best_metric(config: TrainConfig, dataset: Dataset) -> None:
+    """Raise before training where `config.best_metric` is no score, or cannot be measured on the validation scenes."""
+    refuse_unknown_metric(config, dataset.scenes)
+    classes = dataset.scenes.classes
+    labelled = dataset.survey.pixels[list(dataset.split.val), : len(classes)].sum(0)
+    if config.best_metric.startswith("iou_"):
+        labelled = labelled[[classes.index(config.best_metric.removeprefix("iou_"))]]
+    if not labelled.sum():
+        raise DataError(
+            f"{dataset.scenes.location}: no validation scene has a pixel to measure {config.best_metric} on; "
+            "raise data.val_fraction or choose another best_metric"
+        )

@@ -16,7 +16,6 @@ from tqdm import tqdm
 
 from marsgen.cleaning.dataset import Dataset
 from marsgen.core.checkpoints import load_optimizer_tensors, optimizer_tensors, prefixed, read_weights, without_prefix
-from marsgen.core.errors import ConfigError, DataError, nearest
 from marsgen.core.runs import Run
 from marsgen.core.stop import stoppable
 from marsgen.core.training import cosine_lr, refuse_nan, set_lr, update_ema, warm_up_ema
@@ -32,6 +31,7 @@ from segmenter.training.device import can_be_captured, capture, open_accelerator
 from segmenter.training.distributed import convert_batch_norm, sum_arrays, sum_over_processes
 from segmenter.training.losses import SegmentationLoss
 from segmenter.training.model import build_loss, group_parameters, init_network
+from segmenter.training.start import check_best_metric
 
 WEIGHTS = "best.safetensors"
 VALIDATION_BATCH = 32
@@ -181,28 +181,6 @@ def train(config: TrainConfig, run: Run, dataset: Dataset, extras: Sequence[Scen
 
 
 # validation
-
-
-def check_best_metric(config: TrainConfig, dataset: Dataset) -> None:
-    """Raise before training where `config.best_metric` is no score, or cannot be measured on the validation scenes."""
-    classes = dataset.scenes.classes
-    known = ["mean_iou", "loss", *(f"iou_{name}" for name in classes.names)]
-    if config.best_metric not in known:
-        hint = nearest(config.best_metric, known)
-        raise ConfigError(f"best_metric is '{config.best_metric}'{hint}; measured are {', '.join(known)}")
-    if config.calibrate and not classes.rare:
-        raise ConfigError(
-            f"calibrate is {config.calibrate:g}, but {dataset.scenes.location} names no rare class; name one under "
-            "`rare` in its classes file, or leave calibrate null"
-        )
-    labelled = dataset.survey.pixels[list(dataset.split.val), : len(classes)].sum(0)
-    if config.best_metric.startswith("iou_"):
-        labelled = labelled[[classes.index(config.best_metric.removeprefix("iou_"))]]
-    if not labelled.sum():
-        raise DataError(
-            f"{dataset.scenes.location}: no validation scene has a pixel to measure {config.best_metric} on; "
-            "raise data.val_fraction or choose another best_metric"
-        )
 
 
 def read_scenes(dataset: Dataset, indices: Sequence[int]) -> Iterator[Scene]:

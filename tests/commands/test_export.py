@@ -13,7 +13,7 @@ from PIL import Image
 from refusals import refused
 from test_flow import call
 
-from marsgen.scenes.folder import MadeFolder, SceneFolder, write_classes, write_pair
+from marsgen.scenes.readers.folder import MadeFolder, SceneFolder, write_classes, write_pair
 from marsgen.scenes.sources import mars_classes, open_scenes
 
 

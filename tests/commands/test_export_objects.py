@@ -11,8 +11,8 @@ from test_flow import call
 
 from marsgen.commands.export_objects import outline, run_lengths
 from marsgen.scenes.classes import ClassSet
-from marsgen.scenes.folder import write_classes, write_pair
 from marsgen.scenes.formats.objects import RunLengths, polygon_mask
+from marsgen.scenes.readers.folder import write_classes, write_pair
 from marsgen.scenes.sources import open_scenes
 
 CLASSES = ClassSet(("background", "crack", "hole"), (0, 1, 2), ((9, 9, 9), (200, 0, 0), (0, 0, 200)), 255, ("hole",))

@@ -20,7 +20,7 @@ from marsgen.masks.regions import cut_regions
 from marsgen.quality.score_text import number
 from marsgen.quality.scored_set import spaced
 from marsgen.scenes.confusion import confusion_matrix
-from marsgen.scenes.folder import SceneFolder
+from marsgen.scenes.readers.folder import SceneFolder
 from marsgen.synthesis.config import SynthesizeConfig
 from marsgen.synthesis.scene_maker import SceneMaker
 from marsgen.synthesis.synthesize import synthesize

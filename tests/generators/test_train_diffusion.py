@@ -11,7 +11,7 @@ from painted import CLASSES, Killed, Painted, painted_dataset
 from marsgen.core.checkpoints import read_weights
 from marsgen.core.errors import ConfigError, DataError, RunError
 from marsgen.core.runs import Run
-from marsgen.generators import DrawConfig, DrawRequest, load_generator, load_training
+from marsgen.generators import DrawConfig, DrawRequest, load_generator, load_training_config
 from marsgen.generators.diffusion import DENOISER, DENOISER_WEIGHTS
 from marsgen.generators.train_diffusion import TrainDiffusionConfig, draw_levels, sampler_of, train
 from marsgen.scenes.classes import ClassSet
@@ -182,4 +182,4 @@ def test_the_mean_of_the_weights_is_kept_and_not_the_last_ones(tmp_path):
 )
 def test_impossible_settings_are_refused(setting, message):
     with pytest.raises(ConfigError, match=message):
-        load_training(None, ["kind=diffusion", *setting.split()])
+        load_training_config(None, ["kind=diffusion", *setting.split()])

@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from marsgen.core.errors import DataError
-from marsgen.scenes.ai4mars import Ai4MarsScenes, find_navcam
 from marsgen.scenes.classes import ClassSet
+from marsgen.scenes.readers.ai4mars import Ai4MarsScenes, find_navcam
 from marsgen.scenes.sources import mars_classes, open_scenes
 
 TRAIN = (

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from marsgen.core.errors import DataError
-from marsgen.scenes.arrays import ArrayScenes, class_set
+from marsgen.scenes.readers.arrays import ArrayScenes, class_set
 
 CLASSES = class_set(["ok", "crack"], rare=["crack"])
 

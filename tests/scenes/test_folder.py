@@ -13,7 +13,7 @@ from PIL import Image
 
 from marsgen.core.errors import DataError
 from marsgen.scenes.classes import ClassSet
-from marsgen.scenes.folder import SceneFolder, write_classes, write_pair
+from marsgen.scenes.readers.folder import SceneFolder, write_classes, write_pair
 from marsgen.scenes.scene import scene_key
 
 MARS = ClassSet(

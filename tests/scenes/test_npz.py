@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from marsgen.core.errors import DataError
-from marsgen.scenes.npz import NpzScenes
+from marsgen.scenes.readers.npz import NpzScenes
 from marsgen.scenes.sources import mars_classes
 
 RNG = np.random.default_rng(0)

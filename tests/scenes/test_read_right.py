@@ -16,7 +16,7 @@ from test_flow import call
 from marsgen.core.config import DataConfig
 from marsgen.core.errors import ConfigError, DataError
 from marsgen.scenes.classes import ClassSet, default_colours, read_classes
-from marsgen.scenes.folder import SceneFolder, write_classes
+from marsgen.scenes.readers.folder import SceneFolder, write_classes
 from marsgen.scenes.sources import open_scenes
 
 SIZE = (40, 56)

@@ -13,11 +13,11 @@ import pytest
 from test_flow import call
 
 from marsgen.core.errors import DataError
-from marsgen.scenes import shards
-from marsgen.scenes.folder import MadeFolder, SceneFolder, write_classes, write_pair
-from marsgen.scenes.manifest import Manifest, Names
+from marsgen.scenes.files.manifest import Manifest, Names
+from marsgen.scenes.readers import shards
+from marsgen.scenes.readers.folder import MadeFolder, SceneFolder, write_classes, write_pair
+from marsgen.scenes.readers.shards import ShardScenes, allocate_shards, read_slot, write_slot
 from marsgen.scenes.scene import Origin
-from marsgen.scenes.shards import ShardScenes, allocate_shards, read_slot, write_slot
 from marsgen.scenes.sources import mars_classes, open_scenes
 
 

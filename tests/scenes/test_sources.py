@@ -13,8 +13,8 @@ import pytest
 
 from marsgen.core.errors import DataError
 from marsgen.scenes.classes import ClassSet
-from marsgen.scenes.folder import SceneFolder, write_classes, write_pair
-from marsgen.scenes.npz import NpzScenes
+from marsgen.scenes.readers.folder import SceneFolder, write_classes, write_pair
+from marsgen.scenes.readers.npz import NpzScenes
 from marsgen.scenes.simulate import SimulationConfig, simulate_scene, simulate_stop
 from marsgen.scenes.sources import mars_classes, open_scenes
 

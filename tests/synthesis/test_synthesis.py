@@ -20,8 +20,8 @@ from marsgen.core.runs import Run
 from marsgen.generators import DrawRequest
 from marsgen.generators.copy_paste import CopyPaste
 from marsgen.masks.regions import cut_regions
-from marsgen.scenes.folder import SceneFolder
 from marsgen.scenes.geometry import Box
+from marsgen.scenes.readers.folder import SceneFolder
 from marsgen.synthesis.config import CHUNK, SynthesizeConfig
 from marsgen.synthesis.inputs import class_names
 from marsgen.synthesis.scene_maker import SceneMaker

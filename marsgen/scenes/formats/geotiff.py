@@ -14,11 +14,11 @@ import numpy as np
 
 from marsgen.core.errors import DataError
 from marsgen.scenes.classes import ClassSet
+from marsgen.scenes.files.layout import Layout
+from marsgen.scenes.files.pairs import find_pairs
+from marsgen.scenes.files.pictures import tiff_tags
 from marsgen.scenes.formats.listing import Listing
 from marsgen.scenes.formats.reading import Labelling, Reading, ReadingConfig, Sample
-from marsgen.scenes.layout import Layout
-from marsgen.scenes.pairs import find_pairs
-from marsgen.scenes.pictures import tiff_tags
 
 NAME = "GeoTIFF"
 _GEO_TAGS = (33550, 33922, 34264, 34735, 42113)

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from marsgen.core.errors import DataError
-from marsgen.scenes.pictures import IMAGE_SUFFIXES, is_clutter, leaves
+from marsgen.scenes.files.pictures import IMAGE_SUFFIXES, is_clutter, leaves
 
 _DEPTH = 6
 PART_WORDS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}

@@ -22,11 +22,12 @@ from marsgen.core.errors import DataError
 from marsgen.core.reading import read_text
 from marsgen.scenes.classes import ClassSet, default_colours
 from marsgen.scenes.faults import Faults
+from marsgen.scenes.files.label_maps import ids_of_colours, read_colours, read_values
+from marsgen.scenes.files.layout import read_names
+from marsgen.scenes.files.pairs import plain_name
+from marsgen.scenes.files.pictures import IMAGE_SUFFIXES
 from marsgen.scenes.formats.listing import Listing, composed, few, part_of
 from marsgen.scenes.formats.reading import Labelling, Reading, ReadingConfig, Sample, id_of, number_classes
-from marsgen.scenes.layout import read_names
-from marsgen.scenes.pairs import plain_name
-from marsgen.scenes.pictures import IMAGE_SUFFIXES, ids_of_colours, read_colours, read_values
 
 Colour = tuple[int, int, int]
 

@@ -8,16 +8,17 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import matplotlib
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from segmenter.results.gains import DosePoint, Gain
 from segmenter.results.subgroups import Subgroup
 from segmenter.results.verdict import Verdict
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 ARM_COLOURS = ("#3b82f6", "#f59e0b", "#10b981", "#ec4899", "#8b5cf6", "#94a3b8")
 """One per arm, in order; distinct on white and on near-black, and for colour-blind readers. They repeat after six."""
@@ -209,19 +210,24 @@ def _colour(arm: int) -> str:
     return ARM_COLOURS[arm % len(ARM_COLOURS)]
 
 
-def _legend(axes: Axes, size: float) -> None:
+def _legend(axes: "Axes", size: float) -> None:
     if axes.get_legend_handles_labels()[1]:
         axes.legend(frameon=False, fontsize=9 * size, loc="best")
 
 
 @contextmanager
-def _figure(width: float, height: float) -> Iterator[Figure]:
+def _figure(width: float, height: float) -> Iterator["Figure"]:
+    import matplotlib  # here: slow to import, and runs or counts that are not there are to be refused before
+    from matplotlib.figure import Figure
+
     with matplotlib.rc_context(_STYLE):
         yield Figure((width, height), layout="constrained")
 
 
-def _svg(figure: Figure, label: str) -> str:
+def _svg(figure: "Figure", label: str) -> str:
     """The <svg> element alone, without addresses of any kind, described by `label` for screen readers."""
+    import matplotlib
+
     with matplotlib.rc_context(_STYLE):
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})

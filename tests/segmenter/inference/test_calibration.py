@@ -13,7 +13,8 @@ from segmenter.config import TrainConfig, UNetConfig
 from segmenter.inference.calibration import SHIFTS, MarginCounts, find_shifts
 from segmenter.inference.predict import load_segmenter
 from segmenter.networks.wrappers import Calibrated
-from segmenter.training.train import check_best_metric, train
+from segmenter.training.start import check_best_metric
+from segmenter.training.train import train
 
 
 def draw(seed: int = 0, lead: float = 2.0) -> tuple[np.ndarray, np.ndarray]:

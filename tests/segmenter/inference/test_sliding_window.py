@@ -135,8 +135,8 @@ def test_how_a_network_was_asked_is_read_from_older_settings_too():
     [
         ("window=[8,64]", r"window \[8, 64\]: each side needs at least 32 pixels"),
         ("overlap=0.25", "overlap is set, but window is null"),
-        ("scales=[]", "at least 1 item"),
-        ("scales=[9]", "less than or equal to 4"),
+        ("scales=[]", "expected a list of at least 1"),
+        ("scales=[9]", "scales.0 is 9; expected at most 4"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(override, message):

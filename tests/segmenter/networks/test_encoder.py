@@ -243,7 +243,7 @@ def test_a_missing_package_is_named(monkeypatch):
     [
         (["network=encoder", "encoder.freeze=true"], "freeze would keep random weights in the encoder"),
         (["encoder.name=resnet18"], "encoder.name is set, but network is unet, which does not read it"),
-        (["network=encoder", "encoder.decoder_channels=[8]"], "encoder.decoder_channels is .* at least 3 items"),
+        (["network=encoder", "encoder.decoder_channels=[8]"], "encoder.decoder_channels is .* a list of at least 3"),
     ],
 )
 def test_settings_that_contradict_are_refused(overrides, message):

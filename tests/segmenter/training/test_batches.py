@@ -8,7 +8,6 @@ import torch
 
 from marsgen.core.errors import DataError
 from segmenter.config import AugmentConfig, TrainConfig
-from segmenter.training.augment import augment, build_augmentation
 from segmenter.training.batches import TrainingBatches, iterate_batches
 
 STILL = AugmentConfig(flip=0, brightness=0, contrast=0, scale=0, translate=0)
@@ -161,27 +160,3 @@ def test_scenes_of_several_sizes_are_trained_in_windows(array_scenes, make_datas
     ignored = (labels == 255).float().mean((1, 2))
     # only the scene of 32 rows is smaller than its window: 96 of 128 rows are rim, and nothing else is
     assert sorted(set(ignored.tolist())) == [0, 0.75]
-
-
-# augmentation
-
-
-def test_augmentation_moves_image_and_labels_together_and_marks_the_outside():
-    labels = torch.from_numpy(np.kron(np.random.default_rng(7).integers(0, 4, (4, 8, 8)), np.ones((1, 8, 8)))).byte()
-    images = (labels[:, None] + 1) * 50
-    config = AugmentConfig(brightness=0, contrast=0, scale=0.3, translate=0.2)
-    moved, mask = augment(images, labels, build_augmentation(config), windows_per_transform=1, seed=0)
-    outside = mask == 255
-    assert 0 < outside.float().mean() < 0.5
-    # blocks of one class stay one class; only their rims blur in the image
-    agrees = ((moved[:, 0].float() / 50 - 1 - mask.float()).abs() < 0.5)[~outside]
-    assert agrees.float().mean() > 0.85
-    assert not torch.equal(mask, labels)
-
-
-def test_brightness_leaves_labels_alone():
-    images, labels = torch.full((2, 3, 32, 32), 100, dtype=torch.uint8), torch.ones(2, 32, 32, dtype=torch.uint8)
-    config = AugmentConfig(flip=0, scale=0, translate=0, brightness=0.5)
-    changed, same = augment(images, labels, build_augmentation(config), windows_per_transform=1, seed=1)
-    assert torch.equal(same, labels)
-    assert not torch.equal(changed[0], changed[1])

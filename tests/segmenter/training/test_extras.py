@@ -10,7 +10,7 @@ from marsgen.core.config import Config
 from marsgen.core.errors import DataError, RunError
 from marsgen.core.runs import Run
 from marsgen.scenes.classes import ClassSet
-from marsgen.scenes.folder import write_classes, write_pair
+from marsgen.scenes.readers.folder import write_classes, write_pair
 from marsgen.scenes.sources import mars_classes
 from segmenter.training.extras import check_extra, open_extras
 

@@ -3,7 +3,7 @@
 images/NAME.png     grey or RGB, 8-bit (also JPEG, TIFF, BMP)
 labels/NAME.png     indexed PNG: pixel value = class id, palette = class colours (also grey ids, or RGB colours)
 classes.yaml        names, ids, colours, ignored id, rare classes (see configs/classes_mars.yaml); other folders, splits
-                    and more (see scenes/layout.py)
+                    and more (see scenes/files/layout.py)
 manifest.jsonl      synthetic scenes only, one json per scene: name, parent {name, key}, donors [{name, key}, ...]
 """
 
@@ -22,20 +22,12 @@ from marsgen.core.files import write_bytes, write_text
 from marsgen.core.reading import read_json
 from marsgen.scenes.classes import ClassSet, read_classes
 from marsgen.scenes.faults import Faults
-from marsgen.scenes.layout import Layout
-from marsgen.scenes.manifest import MANIFEST_FILE, Manifest
+from marsgen.scenes.files.label_maps import encode_label_map, read_label_map, read_label_map_and_way
+from marsgen.scenes.files.layout import Layout
+from marsgen.scenes.files.manifest import MANIFEST_FILE, Manifest
+from marsgen.scenes.files.pairs import Pair, find_images, find_pairs
+from marsgen.scenes.files.pictures import check_all, encode_image, follows_rotation, probe_image, read_image
 from marsgen.scenes.names import is_plain, plain_names
-from marsgen.scenes.pairs import Pair, find_images, find_pairs
-from marsgen.scenes.pictures import (
-    check_all,
-    encode_image,
-    encode_label_map,
-    follows_rotation,
-    probe_image,
-    read_image,
-    read_label_map,
-    read_label_map_and_way,
-)
 from marsgen.scenes.scene import MIN_SIDE_PX, Origin, Scene, SceneSource
 
 CLASSES_FILE = "classes.yaml"

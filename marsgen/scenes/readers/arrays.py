@@ -10,6 +10,8 @@ from marsgen.core.errors import DataError
 from marsgen.scenes.classes import ClassSet
 from marsgen.scenes.scene import Scene, SceneSource
 
+IN_MEMORY = "arrays in memory"
+"""location of data that no file holds"""
 # distinct hues for classes that come without colours: Okabe and Ito 2008, readable with colour vision deficiency
 _PALETTE = (
     (230, 159, 0),
@@ -60,7 +62,7 @@ class ArrayScenes(SceneSource):
         names: Sequence[str] | None = None,
         groups: Sequence[str] | None = None,
         parts: Sequence[str] | None = None,
-        location: str = "arrays in memory",
+        location: str = IN_MEMORY,
     ) -> None:
         """Hold arrays; they are not copied.
 

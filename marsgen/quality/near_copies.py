@@ -14,7 +14,6 @@ from functools import lru_cache
 from statistics import NormalDist
 
 import numpy as np
-from scipy import ndimage
 
 from marsgen.masks.regions import luminance
 from marsgen.quality.crops import RareRegion
@@ -156,4 +155,6 @@ def _flatten(cells: np.ndarray) -> np.ndarray:
 @lru_cache(maxsize=1)
 def _blur() -> np.ndarray:
     """(16, 16) float32 matrix of a Gaussian blur along one axis."""
+    from scipy import ndimage  # here: slow to import, and not needed before the data are opened
+
     return ndimage.gaussian_filter1d(np.eye(_GRID, dtype=np.float32), _SHADING, axis=0, mode="nearest")

@@ -1,209 +1,25 @@
-"""Provenance: who has seen which scene, and every rule against leaks that follows from it.
+"""The refusals: what must not be trained on, judged by, scored or labelled, as a scene behind it is held out."""
 
-A scene is known by its content key (`scene_key`), so a copy under another name is the same scene. Two files say who has
-seen what, and this module alone writes and reads what they say about it:
-
-    split.json   in a run of `segmenter train`: the keys of its train, val and test part, and "extra": of every real
-                 scene behind its extra scenes; "pictures": key -> fingerprint of those that it has learned from
-    synth.json   in a set of made scenes (`marsgen synthesize`, `segmenter pseudo-label`): what made them, and
-                 "trained_on": the keys of every scene that the generator, judge or teachers have learned from;
-                 "pictures": key -> fingerprint of those that were at hand
-
-A picture that was saved again has another key. Where keys are unknown, fingerprints (marsgen/cleaning/copies.py) tell
-whether pictures are copies; single ones may agree by chance, so only more than that is refused.
-
-The rules:
-
-    extra scenes     none may be made from, or by something trained on, a held-out scene  (refuse_leaking_extra)
-    judges           have seen the train part only                                        (refuse_leaking_judge)
-    evaluation       scores no scene that the run was trained on or selected by           (refuse_seen_scene)
-    score            compares with real pictures that the set's data do not hold          (unseen_scenes)
-    study            tests and labels scenes that no arm learns from                      (refuse_seen_test_scenes,
-                     refuse_held_out_pictures); what makes an arm's extra scenes uses the arm's own split
-                     (refuse_other_split)
-    void_weight      needs label maps drawn by people                                     (labelled_by_people)
-"""
-
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from marsgen.cleaning.copies import FINGERPRINT_BYTES, find_copies, fingerprint_picture, more_than_chance
+from marsgen.cleaning.copies import find_copies, more_than_chance
 from marsgen.cleaning.dataset import Dataset
 from marsgen.core.config import DataConfig
 from marsgen.core.errors import ConfigError, DataError, RunError
-from marsgen.core.files import write_json
-from marsgen.core.reading import read_json, shorten
-from marsgen.core.runs import Run
-from marsgen.scenes.folder import HEAD_FILE
+from marsgen.provenance.records import (
+    SplitKeys,
+    fingerprints_of_part,
+    keys_of_part,
+    keys_of_pictures,
+    pictures_of,
+    read_set_head,
+    real_keys,
+)
 from marsgen.scenes.scene import SceneSource, scene_key
 
-__all__ = [
-    "SplitKeys",
-    "fingerprints_of_part",
-    "keys_of_part",
-    "keys_of_pictures",
-    "labelled_by_people",
-    "read_set_head",
-    "read_split_keys",
-    "refuse_held_out_pictures",
-    "refuse_leaking_extra",
-    "refuse_leaking_judge",
-    "refuse_other_split",
-    "refuse_seen_copies",
-    "refuse_seen_scene",
-    "refuse_seen_test_scenes",
-    "set_trained_on",
-    "unseen_scenes",
-    "write_set_head",
-    "write_split_keys",
-]
-
-SPLIT_FILE = "split.json"
 _SAME_SPLIT = "the same data settings (val_fraction, folds, split_seed and so on)"
-
-
-# keys
-
-
-def keys_of_part(dataset: Dataset, indices: Iterable[int]) -> list[str]:
-    """Content keys of some scenes of a data set, in their order."""
-    return [dataset.survey.keys[index] for index in indices]
-
-
-def keys_of_pictures(source: SceneSource) -> Iterator[str]:
-    """Content keys of all pictures of a source, in their order; reads one picture at a time."""
-    return (scene_key(source.read(index)[0]) for index in range(len(source)))
-
-
-def fingerprints_of_part(dataset: Dataset, indices: Iterable[int]) -> dict[str, str]:
-    """Content key -> fingerprint in hex digits of some scenes of a data set; reads each picture."""
-    return {dataset.survey.keys[index]: fingerprint_picture(dataset.scenes.read(index)[0]).hex() for index in indices}
-
-
-def _real_keys(source: SceneSource, index: int) -> tuple[str, ...]:
-    """Keys of the real scenes in a scene: its parents and donors if it is synthetic, else its own."""
-    origin = source.origin(index)
-    return origin.ancestors if origin.kind == "synthetic" else (scene_key(source.read(index)[0]),)
-
-
-# synth.json
-
-
-def read_set_head(folder: Path) -> dict[str, Any]:
-    """What `marsgen synthesize` or `segmenter pseudo-label` wrote about a set; {} for a folder without synth.json.
-
-    Raises:
-        DataError: damaged, or without a list of keys `trained_on`.
-    """
-    path = folder / HEAD_FILE
-    if not path.is_file():
-        return {}
-    head = read_json(path, remedy="make the folder again")
-    if not _are_keys(head.get("trained_on")):
-        found = shorten(repr(head.get("trained_on")), 60)
-        raise DataError(f"{path}: 'trained_on' is {found}; expected a list of scene keys, make the folder again")
-    return head
-
-
-def write_set_head(
-    folder: Path, head: Mapping[str, Any], *trained_on: Iterable[str], pictures: Mapping[str, str] | None = None
-) -> None:
-    """Write synth.json.
-
-    Args:
-        head: what made the set.
-        trained_on: keys of the scenes that its makers have seen; one iterable for each maker.
-        pictures: fingerprints of those scenes, see `fingerprints_of_part`; as far as they are known.
-    """
-    seen = sorted({key for keys in trained_on for key in keys})
-    write_json(folder / HEAD_FILE, {**head, "trained_on": seen} | ({"pictures": dict(pictures)} if pictures else {}))
-
-
-def _pictures(content: Mapping[str, Any]) -> dict[str, bytes] | None:
-    """Content key -> fingerprint in the json of split.json or synth.json; {} if none were written, None if damaged."""
-    try:
-        found = {str(key): bytes.fromhex(text) for key, text in content.get("pictures", {}).items()}
-    except (AttributeError, TypeError, ValueError):
-        return None
-    return found if all(len(fingerprint) == FINGERPRINT_BYTES for fingerprint in found.values()) else None
-
-
-def set_trained_on(folder: Path) -> list[str]:
-    """Keys of the scenes that the makers of a set have seen; [] for a folder without synth.json."""
-    return list(read_set_head(folder).get("trained_on", []))
-
-
-def labelled_by_people(dataset: Dataset) -> bool:
-    """Whether the label maps of the train part were drawn by people: neither synthetic nor pseudo-labels."""
-    synthetic = any(dataset.scenes.origin(index).kind == "synthetic" for index in dataset.split.train)
-    return not synthetic and "teachers" not in read_set_head(Path(dataset.scenes.location))
-
-
-# split.json
-
-
-@dataclass(frozen=True)
-class SplitKeys:
-    """Content keys of the scenes that a training run has seen."""
-
-    train: frozenset[str]
-    val: frozenset[str]
-    test: frozenset[str]
-    extra: frozenset[str]
-    """of the real scenes behind its extra scenes, and of what their makers were trained on"""
-    pictures: Mapping[str, bytes] = field(default_factory=dict)
-    """key -> fingerprint of the scenes above but the test part, as far as they are known"""
-
-    def part(self, name: str) -> frozenset[str]:
-        """Keys of the part "train", "val" or "test"."""
-        return {"train": self.train, "val": self.val, "test": self.test}[name]
-
-    @property
-    def trained_on(self) -> tuple[str, ...]:
-        """Everything that influenced the weights, sorted."""
-        return tuple(sorted(self.train | self.extra))
-
-
-def write_split_keys(run: Run, dataset: Dataset, extras: Sequence[SceneSource]) -> None:
-    """Write split.json of a training run: real scenes of each part, and all that is behind synthetic or labelled ones.
-
-    Args:
-        extras: they join training beside the train part of `dataset`, which may itself be synthetic.
-    """
-    if not run.writes:
-        return
-    behind = {key for extra in extras for index in range(len(extra)) for key in _real_keys(extra, index)}
-    behind |= {key for index in dataset.split.train for key in dataset.scenes.origin(index).ancestors}
-    behind |= {key for source in (dataset.scenes, *extras) for key in set_trained_on(Path(source.location))}
-    parts = {"train": dataset.split.train, "val": dataset.split.val, "test": dataset.split.test}
-    keys = {part: keys_of_part(dataset, indices) for part, indices in parts.items()}
-    pictures = fingerprints_of_part(dataset, (*dataset.split.train, *dataset.split.val))
-    for source in (dataset.scenes, *extras):
-        pictures |= read_set_head(Path(source.location)).get("pictures", {})
-    write_json(run.folder / SPLIT_FILE, keys | {"extra": sorted(behind), "pictures": pictures})
-
-
-def read_split_keys(folder: Path) -> SplitKeys:
-    """Read split.json of a training run.
-
-    Raises:
-        RunError: missing or damaged.
-    """
-    path = folder / SPLIT_FILE
-    remedy = "without it nobody knows which scenes this run has seen; train it again"
-    content = read_json(path, fault=RunError, remedy=remedy)
-    parts: list[Any] = [content.get(part) for part in ("train", "val", "test", "extra")]
-    pictures = _pictures(content) if all(map(_are_keys, parts)) else None
-    if pictures is None:
-        raise RunError(f"{path}: expected lists of scene keys for train, val, test and extra; {remedy}")
-    train, val, test, extra = map(frozenset, parts)
-    return SplitKeys(train, val, test, extra, pictures)
-
-
-def _are_keys(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(key, str) for key in value)
 
 
 # extra scenes
@@ -229,7 +45,7 @@ def refuse_leaking_extra(extra: SceneSource, dataset: Dataset) -> str:
     for index, name in enumerate(extra.names):
         synthetic = extra.origin(index).kind == "synthetic"
         unknown += not synthetic
-        for key in _real_keys(extra, index):
+        for key in real_keys(extra, index):
             if key in held_out:
                 relation = "was made from" if synthetic else "is the same picture as"
                 raise DataError(f"{where}: scene {name} {relation} {held_out[key]}; {remedy}")
@@ -252,7 +68,7 @@ def _check_foreign_pictures(
     own = set(dataset.survey.keys)
     origins = [extra.origin(index) for index in range(len(extra))]
     behind = {key for origin in origins for key in origin.ancestors} - own
-    pictures = _pictures(head)
+    pictures = pictures_of(head)
     if pictures is None:
         raise DataError(f"{where}: the 'pictures' of its synth.json are damaged; make the folder again")
     foreign = {key: fingerprint for key, fingerprint in pictures.items() if key not in own}
@@ -455,3 +271,12 @@ def refuse_other_split(arm: str, data: DataConfig, makers: Mapping[str, DataConf
                 f"{arm} and {where} use other parts of the data ({data.model_dump()} and {theirs.model_dump()}); "
                 "give both the same `data`, or the arm learns from scenes that it should not know"
             )
+
+
+# void_weight
+
+
+def labelled_by_people(dataset: Dataset) -> bool:
+    """Whether the label maps of the train part were drawn by people: neither synthetic nor pseudo-labels."""
+    synthetic = any(dataset.scenes.origin(index).kind == "synthetic" for index in dataset.split.train)
+    return not synthetic and "teachers" not in read_set_head(Path(dataset.scenes.location))

@@ -2,7 +2,7 @@
 
 shards/images-00000.npy     (4096, H, W, channels) uint8; the last shard is as long as needed
 shards/labels-00000.npy     (4096, H, W) uint8 ids
-classes.yaml, synth.json, manifest.jsonl    as beside PNG pictures, see scenes/folder.py
+classes.yaml, synth.json, manifest.jsonl    as beside PNG pictures, see scenes/readers/folder.py
 
 Scene i, line i of the manifest, is in slot i % 4096 of shard i // 4096.
 A file is made at its full length first, and a scene always goes to the slot of its index: any number of processes fill
@@ -20,8 +20,8 @@ import numpy as np
 from marsgen.core.errors import DataError
 from marsgen.core.files import filling_npy
 from marsgen.scenes.classes import ClassSet
-from marsgen.scenes.folder import CLASSES_FILE, MadeScenes, fingerprint_files
-from marsgen.scenes.manifest import MANIFEST_FILE
+from marsgen.scenes.files.manifest import MANIFEST_FILE
+from marsgen.scenes.readers.folder import CLASSES_FILE, MadeScenes, fingerprint_files
 from marsgen.scenes.scene import Scene, SceneSource
 
 SHARDS_FOLDER = "shards"

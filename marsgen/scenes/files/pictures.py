@@ -20,14 +20,10 @@ from PIL.TiffImagePlugin import ImageFileDirectory_v2
 from tqdm import tqdm
 
 from marsgen.core.errors import DataError
-from marsgen.scenes.classes import ClassSet
 from marsgen.scenes.faults import Faults
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 LABEL_SUFFIXES = (".png", ".tif", ".tiff", ".bmp")
-IGNORED_COLOURS = ((32, 32, 32), (0, 0, 0))
-"""colours of "no label" in label maps saved as RGB, unless a class has that colour; the first one is written"""
-
 FOLLOW_LINKS = "MARSGEN_FOLLOW_LINKS"
 """environment variable; 1 = links in data folders may lead anywhere"""
 _FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
@@ -186,8 +182,8 @@ def probe_image(path: Path) -> Header:
     Raises:
         DataError: see `read_image`.
     """
-    with _opened(path) as picture:
-        return Header(picture.height, picture.width, _channels(picture, path), _orientation(picture))
+    with open_picture(path) as picture:
+        return Header(picture.height, picture.width, _channels(picture, path), orientation_of(picture))
 
 
 def follows_rotation(path: Path, header: Header, fits: tuple[int, int] | None, wanted: str = "") -> bool:
@@ -222,21 +218,21 @@ def read_image(path: Path, *, turned: bool = False) -> np.ndarray:
     Raises:
         DataError: unreadable or cut short, not 8 bits a channel, neither grey nor RGB, or partly transparent.
     """
-    with _opened(path) as picture:
+    with open_picture(path) as picture:
         return pixels_of(picture, path, turned=turned)
 
 
 def decode_image(content: bytes, where: Path) -> np.ndarray:
     """`read_image` of a file's content, the rotation tag followed; `where` stands in messages."""
-    with _opened(where, BytesIO(content)) as picture:
+    with open_picture(where, BytesIO(content)) as picture:
         return pixels_of(picture, where, turned=True)
 
 
 def pixels_of(picture: Image.Image, path: Path, *, turned: bool = False) -> np.ndarray:
     """(H, W, 1 or 3) uint8 pixels of an opened picture; see `read_image`."""
     channels = _channels(picture, path)
-    flat = _without_alpha(picture, path)
-    if turned and (how := _TURNS.get(_orientation(picture))) is not None:
+    flat = without_alpha(picture, path)
+    if turned and (how := _TURNS.get(orientation_of(picture))) is not None:
         flat = flat.transpose(how)
     pixels = np.array(flat.convert("L" if channels == 1 else "RGB"))
     return pixels.reshape(*pixels.shape[:2], channels)
@@ -254,7 +250,7 @@ _TURNS = {
 """orientation -> what makes the picture upright"""
 
 
-def _orientation(picture: Image.Image) -> int:
+def orientation_of(picture: Image.Image) -> int:
     # Pillow turns a TIFF by itself; of a PNG it would decode all pixels to look for a late tag
     if picture.format == "TIFF" or "exif" not in picture.info:
         return 1
@@ -269,19 +265,19 @@ def _orientation(picture: Image.Image) -> int:
 
 def read_grey(path: Path) -> np.ndarray:
     """(H, W, 1) uint8 of a picture taken by a grey camera, also where its file repeats the grey in three channels."""
-    with _opened(path) as picture:
+    with open_picture(path) as picture:
         _channels(picture, path)
-        return np.array(_without_alpha(picture, path).convert("L"))[..., None]
+        return np.array(without_alpha(picture, path).convert("L"))[..., None]
 
 
 def read_mask(path: Path) -> np.ndarray:
     """(H, W) bool: True where a mask file is not 0."""
-    with _opened(path) as picture:
+    with open_picture(path) as picture:
         return np.array(picture.convert("L")) != 0
 
 
 @contextmanager
-def _opened(path: Path, content: BytesIO | None = None) -> Iterator[Image.Image]:
+def open_picture(path: Path, content: BytesIO | None = None) -> Iterator[Image.Image]:
     try:
         with Image.open(content or path, formats=_FORMATS) as picture:
             if picture.format == "TIFF":
@@ -344,7 +340,7 @@ def _other_bands(bands: int, bits: int) -> str:
     )
 
 
-def _rawmode(picture: Image.Image) -> str:
+def rawmode(picture: Image.Image) -> str:
     """How the file stores a pixel, which the mode hides: 16-bit RGB and 4-bit grey come out as plain RGB and L."""
     tiles = getattr(picture, "tile", [])
     arguments = tiles[0][3] if tiles else ""
@@ -353,7 +349,7 @@ def _rawmode(picture: Image.Image) -> str:
 
 def _channels(picture: Image.Image, path: Path) -> int:
     mode = picture.mode
-    if mode[0] in "IF" or ";16" in _rawmode(picture):
+    if mode[0] in "IF" or ";16" in rawmode(picture):
         kind = "float" if mode == "F" else "more than 8-bit"
         raise DataError(
             f"{path}: {kind} pixels without a stated range; scale them to 0..255 and save as 8-bit, or for a TIFF say "
@@ -369,7 +365,7 @@ def _channels(picture: Image.Image, path: Path) -> int:
     raise DataError(f"{path}: {mode} pixels; expected grey or RGB, save it again as one of those")
 
 
-def _without_alpha(picture: Image.Image, path: Path) -> Image.Image:
+def without_alpha(picture: Image.Image, path: Path) -> Image.Image:
     if "A" not in picture.mode and "transparency" not in picture.info:
         return picture
     rgba = picture.convert("RGBA")
@@ -389,198 +385,15 @@ def _without_alpha(picture: Image.Image, path: Path) -> Image.Image:
     return rgba.convert("RGB")
 
 
-# reading label maps
-
-
-def read_label_map(path: Path, classes: ClassSet) -> np.ndarray:
-    """(H, W) uint8 ids of a label map file, each a class or the ignored id.
-
-    Grey and indexed files hold ids, or what `classes.layout` maps to ids; RGB files hold class colours. An indexed file
-    whose palette is made of the class colours, but numbers them otherwise, is read by its colours.
-
-    Raises:
-        DataError: unreadable, or a pixel (named) is no known id or colour.
-    """
-    return read_label_map_and_way(path, classes)[0]
-
-
-def read_label_map_and_way(path: Path, classes: ClassSet, content: bytes | None = None) -> tuple[np.ndarray, str]:
-    """`read_label_map`, and "palette" where the colours of a palette were followed against its numbers, else "".
-
-    Args:
-        content: of the file, where it lies in a table; `path` then stands in messages only.
-    """
-    with _opened(path, None if content is None else BytesIO(content)) as picture:
-        _refuse_unfit(picture, path)
-        by_palette = _ids_by_palette(picture, path, classes)
-        if by_palette is not None:
-            return by_palette, "palette"
-        mode = picture.mode
-        if mode in ("RGB", "RGBA"):
-            return ids_of_colours(np.array(_without_alpha(picture, path).convert("RGB")), classes, path), ""
-        values = _grey_values(picture, path)
-    layout = classes.layout
-    cut = values if layout.threshold is None else np.where(values >= layout.threshold, 255, 0).astype(np.uint8)
-    ids = classes.id_of_value[cut] if layout.map else cut
-    if not classes.knows(ids):
-        _refuse_soft_mask(values, classes, path)
-        classes.check_labels(ids, str(path))
-    return ids, ""
-
-
-def read_values(path: Path) -> np.ndarray:
-    """(H, W) uint8 of a grey or indexed file as its pixels are numbered, whatever they mean.
-
-    Raises:
-        DataError: unreadable, in colours, or of more than 8 bits.
-    """
-    with _opened(path) as picture:
-        _refuse_unfit(picture, path)
-        if picture.mode in ("RGB", "RGBA"):
-            raise DataError(f"{path}: {picture.mode} label map; expected grey or indexed pixels")
-        return _grey_values(picture, path)
-
-
-def read_colours(path: Path) -> np.ndarray:
-    """(H, W, 3) uint8 of a label map in colours, indexed or RGB.
-
-    Raises:
-        DataError: unreadable, or partly transparent.
-    """
-    with _opened(path) as picture:
-        _refuse_unfit(picture, path)
-        return np.array(_without_alpha(picture, path).convert("RGB"))
-
-
-def _refuse_unfit(picture: Image.Image, path: Path) -> None:
-    if picture.format == "JPEG":
-        raise DataError(
-            f"{path}: JPEG data in a file named {path.suffix}; JPEG changes the ids of a label map, save it as PNG"
-        )
-    if _orientation(picture) != 1:
-        raise DataError(f"{path}: a label map with a rotation tag; save it upright and without the tag")
-    if picture.mode == "F" or (";16" in _rawmode(picture) and picture.mode[0] != "I"):
-        raise DataError(f"{path}: {picture.mode} label map of more than 8 bits; expected 8-bit ids or class colours")
-
-
-def _grey_values(picture: Image.Image, path: Path) -> np.ndarray:
-    mode, raw = picture.mode, _rawmode(picture)
-    if raw.startswith(("L;", "1;I")):
-        raise DataError(f"{path}: ids stored as {raw} grey levels, which readers rescale; save it as 8-bit PNG")
-    if mode[0] == "I":
-        return _narrow(np.array(picture), path)
-    if mode in ("1", "L", "P"):
-        return np.array(picture).astype(np.uint8)
-    if mode == "LA":
-        return np.array(_without_alpha(picture, path).convert("RGB"))[..., 0].copy()
-    raise DataError(f"{path}: {mode} label map; expected ids (grey or indexed) or class colours (RGB)")
-
-
-def _ids_by_palette(picture: Image.Image, path: Path, classes: ClassSet) -> np.ndarray | None:
-    """Ids by the colours of an indexed file that numbers the class colours in its own way; None = go by its numbers."""
-    layout = classes.layout
-    if picture.mode != "P" or not classes.own_colours or layout.map or layout.threshold is not None:
-        return None
-    numbers = np.array(picture)
-    palette = np.array(picture.getpalette("RGB"), np.uint8).reshape(-1, 3)
-    used = np.unique(numbers)
-    if used[-1] >= len(palette):
-        return None
-    shown = [(int(number), tuple(palette[number].tolist())) for number in used]
-    id_of = dict(zip(classes.colours, classes.ids, strict=True))
-    if len(id_of) < len(classes):
-        return None
-    contradicting = [(number, colour) for number, colour in shown if id_of.get(colour, number) != number]
-    if not contradicting:
-        return None
-    number, colour = contradicting[0]
-    names = dict(zip(classes.ids, classes.names, strict=True))
-    unknown = [c for _, c in shown if c not in id_of and c not in IGNORED_COLOURS]
-    if unknown:
-        raise DataError(
-            f"{path}: number {number} of its palette has the colour of {names[id_of[colour]]} {colour}, whose id is "
-            f"{id_of[colour]}, and {unknown[0]} is no class's colour; correct the colours in classes.yaml, or leave "
-            "them out to go by the numbers"
-        )
-    return ids_of_colours(palette[numbers], classes, path)
-
-
-_SOFT_LEVELS = 8
-"""that many pixel values of no class are no slip of a labelling tool"""
-
-
-def _refuse_soft_mask(values: np.ndarray, classes: ClassSet, path: Path) -> None:
-    """Words for masks that are no label maps of ids: grey levels between 0 and 255, or 0 and 255 only."""
-    levels = np.unique(values)
-    known = {*classes.ids, classes.ignored, *classes.layout.map}
-    unknown = [int(level) for level in levels if int(level) not in known]
-    example = f"map: {{0: {classes.names[0]}, 255: {classes.names[-1]}}}"
-    if len(unknown) >= _SOFT_LEVELS and levels[-1] > 127:
-        raise DataError(
-            f"{path}: {len(levels)} grey levels in {levels[0]}..{levels[-1]}, this looks like a soft mask; say in "
-            f"classes.yaml where to cut and what the two sides are, as in `threshold: 128` and `{example}`"
-        )
-    if unknown == [255]:
-        row, column = np.argwhere(values == 255)[0]
-        raise DataError(
-            f"{path}: pixel value 255 at row {row}, column {column} is no class; this looks like a mask of 0 and 255, "
-            f"say in classes.yaml what they mean, as in `{example}`"
-        )
-
-
-def _narrow(ids: np.ndarray, path: Path) -> np.ndarray:
-    wrong = (ids < 0) | (ids > 255)
-    if wrong.any():
-        row, column = np.argwhere(wrong)[0]
-        raise DataError(f"{path}: label {ids[row, column]} at row {row}, column {column}; ids lie in 0..255")
-    return ids.astype(np.uint8)
-
-
-def ids_of_colours(colours: np.ndarray, classes: ClassSet, path: Path) -> np.ndarray:
-    """(H, W, 3) uint8 class colours -> (H, W) uint8 ids; `IGNORED_COLOURS` that are no class's become the ignored id.
-
-    Raises:
-        DataError: a colour of no class, or two classes of one colour.
-    """
-    if len(set(classes.colours)) != len(classes):
-        raise DataError(f"{path}: label map in colours, but two classes have the same colour; give each its own")
-    id_of = dict.fromkeys(IGNORED_COLOURS, classes.ignored) | dict(zip(classes.colours, classes.ids, strict=True))
-    codes = _codes(colours)
-    known = _codes(np.array(list(id_of), np.uint8))
-    order = np.argsort(known)
-    place = order[np.searchsorted(known, codes, sorter=order).clip(max=len(known) - 1)]
-    unknown = known[place] != codes
-    if unknown.any():
-        row, column = np.argwhere(unknown)[0]
-        palette = ", ".join(f"{name} {colour}" for name, colour in zip(classes.names, classes.colours, strict=True))
-        raise DataError(
-            f"{path}: colour {tuple(colours[row, column].tolist())} at row {row}, column {column} is no class's; "
-            f"expected {palette}, or {IGNORED_COLOURS[0]} for no label; paint the pixel anew or add a class"
-        )
-    return np.array(list(id_of.values()), np.uint8)[place]
-
-
-def _codes(colours: np.ndarray) -> np.ndarray:
-    return colours.astype(np.int32) @ np.array([65536, 256, 1], np.int32)
-
-
 # writing
 
 
 def encode_image(image: np.ndarray) -> bytes:
     """(H, W, 1 or 3) uint8 -> the bytes of a PNG file; the same pixels give the same bytes."""
-    return _encode(Image.fromarray(image[..., 0] if image.shape[2] == 1 else image))
+    return encode_png(Image.fromarray(image[..., 0] if image.shape[2] == 1 else image))
 
 
-def encode_label_map(labels: np.ndarray, classes: ClassSet) -> bytes:
-    """(H, W) uint8 ids -> the bytes of an indexed PNG: pixel value = id, palette = class colours."""
-    picture = Image.fromarray(labels)
-    shown = np.arange(max(*classes.ids, classes.ignored) + 1)
-    picture.putpalette(classes.paint(shown).tobytes())
-    return _encode(picture)
-
-
-def _encode(picture: Image.Image) -> bytes:
+def encode_png(picture: Image.Image) -> bytes:
     buffer = BytesIO()
     picture.save(buffer, "PNG", compress_level=_PNG_LEVEL)
     return buffer.getvalue()

@@ -1,0 +1,82 @@
+"""CPU seconds until a command answers: --help, a wrong path, a wrong key, and a training of one step.
+
+    python benchmarks/startup.py [--repeats 3]
+
+Each command runs in a process of its own, as a user's would; what counts is user plus system time of the process, least
+of the repeats, so that other work on the machine adds little. A training of one step includes imports, the survey of 24
+scenes, the step, validation and writing.
+"""
+
+import argparse
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+OUT = "a folder of its own"
+TRAINING = ["--data", "data.npz", "--set", "steps=1", "--set", "batch_size=2"]
+COMMANDS = {
+    "marsgen --help": ["marsgen", "--help"],
+    "segmenter --help": ["segmenter", "--help"],
+    "train, wrong path": ["segmenter", "train", "--data", "absent"],
+    "train, wrong key": ["segmenter", "train", "--data", "absent", "--set", "stepz=3"],
+    "evaluate, wrong run": ["segmenter", "evaluate", "absent", "--data", "data.npz"],
+    "train-generator, wrong path": ["marsgen", "train-generator", "--data", "absent"],
+    "synthesize, wrong path": ["marsgen", "synthesize", "--generator", "copy-paste", "--data", "absent"],
+    "synthesize, wrong class": ["marsgen", "synthesize", "--generator", "copy-paste", "--data", "data.npz"]
+    + ["--class", "unicorn"],
+    "inspect, wrong path": ["marsgen", "inspect", "--data", "absent"],
+    "import torch alone": ["-c", "import torch"],
+    "train, one step": ["segmenter", "train", *TRAINING, "--out", OUT],
+    "train-generator, one step": ["marsgen", "train-generator", *TRAINING, "--set", "crop_px=32", "--out", OUT],
+    "diffusion, one step": ["marsgen", "train-generator", "--kind", "diffusion", *TRAINING, "--set", "crop_px=32"]
+    + ["--set", "widths=[8,8]", "--out", OUT],
+}
+"""what is measured -> words of the command, or of python itself"""
+
+
+def measure(words: list[str], folder: Path) -> float:
+    """CPU seconds of one process from its start to its end."""
+    start = [sys.executable] if words[0] == "-c" else [sys.executable, "-m", f"{words[0]}.cli"]
+    child = subprocess.Popen(
+        [*start, *(words if words[0] == "-c" else words[1:])],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        cwd=folder,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    _, status, usage = os.wait4(child.pid, 0)
+    child.returncode = os.waitstatus_to_exitcode(status)
+    return usage.ru_utime + usage.ru_stime
+
+
+def main() -> None:
+    """Print a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=3)
+    options = parser.parse_args()
+    rng = np.random.default_rng(0)
+    print(f"{platform.machine()}, {os.cpu_count()} cores, {'with' if has_bf16() else 'without'} bf16 instructions")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        labels = np.kron(rng.integers(1, 5, (24, 8, 8)), np.ones((1, 8, 8))).astype(np.uint8)
+        images = (labels * 40 + rng.integers(0, 30, labels.shape)).astype(np.uint8)
+        np.savez(folder / "data.npz", images=images, labels=labels)
+        for what, words in COMMANDS.items():
+            outs = [what.replace(" ", "-").replace(",", "") + f"-{number}" for number in range(options.repeats)]
+            runs = [[out if word == OUT else word for word in words] for out in outs]
+            print(f"{what:<28} {min(measure(run, folder) for run in runs):6.2f} s", flush=True)
+
+
+def has_bf16() -> bool:
+    """Whether this CPU computes in bf16 itself."""
+    cpuinfo = Path("/proc/cpuinfo")
+    return cpuinfo.is_file() and any(flag in cpuinfo.read_text() for flag in ("avx512_bf16", "amx_bf16"))
+
+
+if __name__ == "__main__":
+    main()

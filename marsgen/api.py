@@ -1,0 +1,218 @@
+"""marsgen from Python: `import marsgen as mg`. The command line calls these functions too.
+
+Each takes the settings of its command as keywords (`steps=3000`), as a mapping of dotted keys
+(`settings={"draw.strength": 0.6}`), or as a config or yaml file (`config=`). Mistakes are raised as
+`marsgen.core.errors.InputError`. A call that is repeated with the same arguments resumes where it was interrupted. What
+the command line prints is logged by the logger "marsgen".
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from marsgen.cleaning.dataset import Data, Dataset, clean_scenes, dataset_of, scenes_of, split_of
+from marsgen.core.config import Config, DataConfig, make_config
+from marsgen.core.errors import ConfigError
+from marsgen.core.process_group import join_process_group
+from marsgen.core.runs import Run, latest_run
+from marsgen.generators import find_training, make_training_config, refuse_other_channels
+from marsgen.quality.judges import refuse_no_judge
+from marsgen.scenes.readers.arrays import ArrayScenes, class_set
+from marsgen.scenes.scene import SceneSource
+from marsgen.scenes.sources import open_scenes, open_test_set
+from marsgen.synthesis.config import BATCH_SIZE, SynthesizeConfig
+from marsgen.synthesis.inputs import class_names, find_sources, open_inputs
+
+__all__ = ["from_arrays", "from_folder", "synthesize", "train_generator"]
+
+OUTPUTS = Path("outputs")
+
+_log = logging.getLogger(__name__)
+
+
+def from_arrays(
+    images: Sequence[np.ndarray],
+    labels: Sequence[np.ndarray],
+    names: Sequence[str],
+    rare: Sequence[str] = (),
+    *,
+    ids: Sequence[int] | None = None,
+    scene_names: Sequence[str] | None = None,
+    groups: Sequence[str] | None = None,
+    parts: Sequence[str] | None = None,
+    **split: Any,
+) -> Dataset:
+    """A data set of arrays: checked, cleaned and split.
+
+    Args:
+        images: N arrays (H, W), (H, W, 1) or (H, W, 3) uint8, or one array of them; sizes may differ.
+        labels: N arrays (H, W) uint8 of ids; 255 = no label.
+        names: of the classes, in the order of their ids.
+        rare: names of the classes that are rare.
+        ids: value of each class in the label maps; default 0, 1, 2, ...
+        scene_names: unique name of each scene.
+        groups: scenes of one group stay in one part of the split.
+        parts: "train", "val" or "test" for each scene, where that is fixed.
+        split: settings of `DataConfig`, such as val_fraction=0.2 or folds=5.
+    Raises:
+        ConfigError, DataError: an unknown setting; arrays that do not fit; nothing left to train on.
+    """
+    config = make_config(DataConfig, None, split)
+    classes = class_set(names, rare, ids)
+    return clean_scenes(ArrayScenes(images, labels, classes, names=scene_names, groups=groups, parts=parts), config)
+
+
+def from_folder(where: str | Path, *, classes: str | Path | None = None, **split: Any) -> Dataset:
+    """A data set of files, as `--data` takes it: checked, cleaned and split.
+
+    Args:
+        where: an .npz, a folder, a Parquet file, or sim:N; see `open_scenes`.
+        classes: yaml of class names, ids and colours; default: the data's own, else Mars.
+        split: settings of `DataConfig`, such as val_fraction=0.2 or folds=5.
+    Raises:
+        ConfigError, DataError: an unknown setting; data that cannot be used.
+    """
+    config = make_config(DataConfig, None, split)
+    return clean_scenes(open_scenes(str(where), classes=None if classes is None else Path(classes)), config)
+
+
+def train_generator(
+    data: Data,
+    *,
+    kind: str | None = None,
+    unlabelled: Sequence[SceneSource | str | Path] = (),
+    out: str | Path | None = None,
+    config: Config | str | Path | None = None,
+    settings: Mapping[str, Any] | None = None,
+    **more: Any,
+) -> Run:
+    """Train a generator (`marsgen train-generator`) on the train part of the data.
+
+    Args:
+        data: from `from_arrays` or `from_folder`; or scenes, or their place.
+        kind: pix2pix (the default) or diffusion.
+        unlabelled: pictures without labels to train on too (diffusion). An .npz has its own test_set.
+        out: folder of the run; default outputs/generator.
+        config, settings, more: settings of the command, see the head of this file.
+    Returns:
+        the finished run: pass it on to `synthesize`.
+    Raises:
+        InputError: see `marsgen.core.errors`.
+    """
+    given = {**(settings or {}), **more, **({"kind": kind} if kind else {})}
+    training: Any = make_training_config(config, given)
+
+    # everything that is given is opened before the data are surveyed
+    scenes = scenes_of(data)
+    training = training.model_copy(update={"data": split_of(data, training.data)})
+    inputs: dict[str, Any] = {"data": scenes.identity()}
+    pictures: dict[str, list[SceneSource]] = {}
+    if training.kind == "diffusion":
+        pictures["unlabelled"] = open_unlabelled(unlabelled, scenes)
+        inputs["unlabelled"] = [
+            {"location": s.location, "fingerprint": s.fingerprint()} for s in pictures["unlabelled"]
+        ]
+    elif unlabelled:
+        raise ConfigError(f"--unlabelled: {training.kind} needs labelled pictures; use --kind diffusion")
+    dataset = dataset_of(data, scenes, training.data)
+
+    process_group = join_process_group()
+    writes = process_group.is_main_process
+    with process_group.main_process_first():
+        run = Run.start(Path(out or OUTPUTS / "generator"), "marsgen train-generator", training, inputs, writes=writes)
+    with closing(run):
+        dataset.log(_log)
+        if not run.finished:
+            find_training(training.kind)(training, run, dataset, **pictures)
+        process_group.wait_for_everyone()
+    return run
+
+
+def open_unlabelled(given: Sequence[SceneSource | str | Path], scenes: SceneSource) -> list[SceneSource]:
+    """The pictures without labels that come with the data, and those that are given.
+
+    Raises:
+        DataError: they cannot be opened, or have other channels than `scenes`.
+    """
+    classes, own = scenes.classes, open_test_set(scenes.location, scenes.classes)
+    opened = [
+        source if isinstance(source, SceneSource) else open_scenes(str(source), classes=classes, labelled=False)
+        for source in given
+    ]
+    pictures = [*([own] if own else []), *opened]
+    refuse_other_channels(pictures, scenes)
+    return pictures
+
+
+def synthesize(
+    data: Data | None = None,
+    generator: Run | str | Path | None = None,
+    *,
+    classes: Sequence[str] = (),
+    n: int | None = None,
+    focus: Run | str | Path | None = None,
+    out: str | Path | None = None,
+    config: SynthesizeConfig | str | Path | None = None,
+    settings: Mapping[str, Any] | None = None,
+    **more: Any,
+) -> SceneSource:
+    """Paste regions of a class into real scenes and draw the pictures of the new label maps (`marsgen synthesize`).
+
+    Args:
+        data: the real scenes; default: what the generator was trained on.
+        generator: from `train_generator`, or its folder, or "copy-paste"; default: the run that finished last.
+        classes: the classes to paste; default: the rare ones of the data.
+        n: pairs to make; default 1000.
+        focus: run of `segmenter train`: paste where its loss is high.
+        out: folder of the set; default outputs/synth.
+        config, settings, more: settings of the command, see the head of this file.
+    Returns:
+        the synthetic scenes, read one at a time: `image, labels = scenes[0]`.
+    Raises:
+        InputError: see `marsgen.core.errors`.
+    """
+    given = {**(settings or {}), **more, **({"n": n} if n is not None else {})}
+    given |= {"classes": tuple(classes)} if classes else {}
+    given |= {"paste.placement": "focus"} if focus else {}
+    config = make_config(SynthesizeConfig, config, given)
+
+    # everything that is named is looked for before the data are surveyed
+    place = place_of(generator or latest_run(OUTPUTS, "marsgen train-generator"))
+    sources = find_sources(config, place, data)
+    config = config.model_copy(update={"data": sources.split})
+    class_names(config, sources.scenes)
+    focus = None if focus is None else place_of(focus)
+    for judge in filter(None, (focus, config.select.judge)):
+        refuse_no_judge(Path(judge))
+    dataset = dataset_of(sources.data, sources.scenes, sources.split)
+    inputs = open_inputs(config, dataset, sources.generator, focus)
+    if inputs.judge is not None and inputs.judge.saw_synthetic:
+        _log.warning("%s was trained on synthetic scenes too; it prefers samples like them", config.select.judge)
+
+    # here: torch takes seconds to import
+    from marsgen.synthesis.synthesize import prepare_maker
+    from marsgen.synthesis.synthesize import synthesize as fill
+
+    folder, process_group = Path(out or OUTPUTS / "synth"), join_process_group()
+    maker = None if (folder / "DONE").exists() else prepare_maker(inputs, process_group)
+    record = {"data": dataset.scenes.identity(), **inputs.record()}
+    writes = process_group.is_main_process
+    with process_group.main_process_first():
+        run = Run.start(folder, "marsgen synthesize", config, record, without_effect=(BATCH_SIZE,), writes=writes)
+    with closing(run):
+        where = sources.generator if sources.trained else dataset.scenes.location
+        _log.info("%s: %s" if sources.trained else "%s of %s", inputs.generator.name, where)
+        dataset.log(_log)
+        if maker is not None and not run.finished:
+            fill(run, maker, process_group)
+        process_group.wait_for_everyone()
+    return open_scenes(str(folder))
+
+
+def place_of(run: Run | str | Path) -> str:
+    """The folder of a run that is given itself or by its folder."""
+    return str(run.folder if isinstance(run, Run) else run)

@@ -1,0 +1,225 @@
+"""segmenter from Python: `import segmenter as sg`. The command line calls these functions too.
+
+Settings, errors, resuming and logging are as in marsgen/api.py; the logger is "segmenter".
+"""
+
+import copy
+import logging
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from marsgen.cleaning.dataset import Data, Dataset, scenes_of
+from marsgen.core.config import make_config
+from marsgen.core.files import file_fingerprint
+from marsgen.core.runs import Run
+from marsgen.scenes.readers.arrays import ArrayScenes
+from marsgen.scenes.scene import SceneSource
+from marsgen.scenes.sources import open_scenes
+from segmenter.evaluation.config import EvaluateConfig
+from segmenter.evaluation.evaluate import evaluate_run
+from segmenter.evaluation.reader import Evaluation
+from segmenter.inference.config import InferenceConfig, PredictConfig, PseudoLabelConfig
+from segmenter.training.config import TrainConfig
+from segmenter.training.start import open_training
+
+__all__ = ["evaluate", "predict", "predict_data", "pseudo_label", "train"]
+
+OUTPUTS = Path("outputs")
+
+_log = logging.getLogger(__name__)
+
+
+def train(
+    data: Data,
+    *,
+    extra: Sequence[Data] = (),
+    out: str | Path | None = None,
+    config: TrainConfig | str | Path | None = None,
+    settings: Mapping[str, Any] | None = None,
+    **more: Any,
+) -> Run:
+    """Train a segmenter (`segmenter train`) on the train part of the data and on extra scenes.
+
+    Args:
+        data: from `marsgen.from_arrays` or `marsgen.from_folder`; or scenes, or their place.
+        extra: from `marsgen.synthesize`, or folders of `marsgen synthesize` or `segmenter pseudo-label`.
+        out: folder of the run; default: one under outputs/, named after the extra scenes and the seed.
+        config, settings, more: settings of the command, see marsgen/api.py.
+    Returns:
+        the finished run; `run.summary` has the validation scores.
+    Raises:
+        InputError: see `marsgen.core.errors`.
+    """
+    config = make_config(TrainConfig, config, {**(settings or {}), **more})
+    training = open_training(config, data, extra, Path(out or OUTPUTS / _run_name(extra, config.seed)))
+    with closing(training.run):
+        training.dataset.log(_log)
+        for source in training.extras:
+            _log.info("extra: %d scenes of %s", len(source), source.location)
+        # here: torch takes seconds to import
+        from segmenter.training.train import train as fit
+
+        fit(training.config, training.run, training.dataset, training.extras)
+    return training.run
+
+
+def _run_name(extra: Sequence[Data], seed: int) -> str:
+    places = [given if isinstance(given, (str, Path)) else scenes_of(given).location for given in extra]
+    return f"segmenter-{'+'.join(Path(place).name for place in places) or 'real'}-seed{seed}"
+
+
+def evaluate(
+    run: Run | str | Path,
+    data: Data,
+    *,
+    out: str | Path | None = None,
+    config: EvaluateConfig | str | Path | None = None,
+    settings: Mapping[str, Any] | None = None,
+    **more: Any,
+) -> Evaluation:
+    """Score a trained segmenter (`segmenter evaluate`) on labelled scenes that it has not seen.
+
+    Args:
+        run: from `train`, or its folder.
+        data: the scenes; where they are those that the run was trained on, their test part is scored.
+        out: folder of the evaluation; default: in the run.
+        config, settings, more: settings of the command, see marsgen/api.py.
+    Returns:
+        the counts of every image; `record` has the scores, such as record["mean_iou"].
+    Raises:
+        InputError: see `marsgen.core.errors`.
+    """
+    config = make_config(EvaluateConfig, config, {**(settings or {}), **more})
+    folder = Run.load(_folder(run), "segmenter train").folder
+    # a copy: its classes may be put into the order of the network's
+    return evaluate_run(folder, copy.copy(scenes_of(data)), config, None if out is None else Path(out))
+
+
+def predict(
+    run: Run | str | Path,
+    images: np.ndarray | Sequence[np.ndarray],
+    *,
+    config: InferenceConfig | str | Path | None = None,
+    settings: Mapping[str, Any] | None = None,
+    **more: Any,
+) -> np.ndarray | list[np.ndarray]:
+    """Label images in memory. The weights are read at every call, so give many images at once.
+
+    Args:
+        run: from `train`, or its folder.
+        images: one image (H, W), (H, W, 1) or (H, W, 3) uint8, or several of any sizes.
+        config, settings, more: of `InferenceConfig`, such as flip=True; see marsgen/api.py.
+    Returns:
+        (H, W) uint8 label ids of the image, or a list of such for several images.
+    Raises:
+        ConfigError, DataError, RunError: an unknown setting; images of another kind; no finished run.
+    """
+    config = make_config(InferenceConfig, config, {**(settings or {}), **more})
+    folder = Run.load(_folder(run), "segmenter train").folder
+    # here: torch takes seconds to import
+    from segmenter.inference.predict import load_segmenter, predict_indices, refuse_other_channels
+
+    network, classes, record = load_segmenter(folder)
+    is_one = isinstance(images, np.ndarray) and (images.ndim == 2 or (images.ndim == 3 and images.shape[2] in (1, 3)))
+    scenes = ArrayScenes([images] if is_one else images, None, classes)  # type: ignore[arg-type, list-item]
+    refuse_other_channels(scenes, folder, record)
+    found = [
+        classes.to_ids(predict_indices(network, scenes.read(index)[0][None], config))[0] for index in range(len(scenes))
+    ]
+    return found[0] if is_one else found
+
+
+def predict_data(
+    run: Run | str | Path,
+    data: Data,
+    *,
+    out: str | Path | None = None,
+    config: PredictConfig | str | Path | None = None,
+    settings: Mapping[str, Any] | None = None,
+    **more: Any,
+) -> Run:
+    """Label a data set and write the label maps (`segmenter predict`).
+
+    Args:
+        run: from `train`, or its folder.
+        data: images; labels that they have are not read.
+        out: folder to write into; default: one under outputs/, named after run and data.
+        config, settings, more: settings of the command, see marsgen/api.py.
+    Returns:
+        the finished run; summary["wrote"] is what was written in its folder.
+    Raises:
+        InputError: see `marsgen.core.errors`.
+    """
+    config = make_config(PredictConfig, config, {**(settings or {}), **more})
+    segmenter = Run.load(_folder(run), "segmenter train").folder
+    scenes = open_images(data)
+    # here: torch takes seconds to import
+    from segmenter.inference.predict import check_images
+    from segmenter.inference.predict import predict as label
+
+    check_images(config, segmenter, scenes)
+    inputs = {
+        "run": str(segmenter),
+        "weights_fingerprint": file_fingerprint(segmenter / "best.safetensors"),
+        "data": scenes.identity(),
+    }
+    folder = Path(out or OUTPUTS / f"predictions-{segmenter.name}-{_stem(scenes)}")
+    with closing(Run.start(folder, "segmenter predict", config, inputs)) as labelling:
+        label(config, labelling, segmenter, scenes)
+    return labelling
+
+
+def pseudo_label(
+    runs: Sequence[Run | str | Path],
+    data: Data,
+    *,
+    out: str | Path | None = None,
+    config: PseudoLabelConfig | str | Path | None = None,
+    settings: Mapping[str, Any] | None = None,
+    **more: Any,
+) -> Run:
+    """Label images with trained runs and keep the most confident labels (`segmenter pseudo-label`).
+
+    Args:
+        runs: from `train`, or their folders; their probabilities are averaged.
+        data: images; labels that they have are not read.
+        out: folder of the set; default: one under outputs/, named after runs and data.
+        config, settings, more: settings of the command, see marsgen/api.py.
+    Returns:
+        the finished run; its folder is for `train(extra=[...])`.
+    Raises:
+        InputError: see `marsgen.core.errors`.
+    """
+    config = make_config(PseudoLabelConfig, config, {**(settings or {}), **more})
+    teachers = [Run.load(_folder(run), "segmenter train").folder for run in runs]
+    scenes = open_images(data)
+    # here: torch takes seconds to import
+    from segmenter.inference.pseudo_labels import open_teachers
+    from segmenter.inference.pseudo_labels import pseudo_label as label
+
+    opened = open_teachers(teachers, scenes)
+    others = f"-and-{len(teachers) - 1}-more" if len(teachers) > 1 else ""
+    folder = Path(out or OUTPUTS / f"pseudo-{teachers[0].name}{others}-{_stem(scenes)}")
+    inputs = {"teachers": opened.runs, "data": {"location": scenes.location, "fingerprint": scenes.fingerprint()}}
+    with closing(Run.start(folder, "segmenter pseudo-label", config, inputs)) as labelling:
+        label(config, labelling, opened, scenes)
+    return labelling
+
+
+def open_images(data: Data) -> SceneSource:
+    """Images to label: of a place, those without labels where it has such (npz: test_set); else all of them."""
+    if isinstance(data, Dataset | SceneSource):
+        return scenes_of(data)
+    return open_scenes(str(data), labelled=False)
+
+
+def _folder(run: Run | str | Path) -> Path:
+    return run.folder if isinstance(run, Run) else Path(run)
+
+
+def _stem(scenes: SceneSource) -> str:
+    return Path(scenes.location).stem.replace(":", "-")
