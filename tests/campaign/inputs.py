@@ -501,7 +501,7 @@ def unfinished_runs(rng: random.Random, materials: Path, folder: Path) -> Case:
 def sets(rng: random.Random, materials: Path, folder: Path) -> Case:
     """manifest.jsonl, synth.json, classes.yaml or a shard of a synthetic set that was edited or damaged."""
     name = rng.choice(["png", "shards"])
-    copy(materials, name, "train.npz", into=folder)
+    copy(materials, name, "run", "train.npz", into=folder)
     root = folder / name
     files = [root / "manifest.jsonl", root / "manifest.jsonl", root / "synth.json", root / "classes.yaml"]
     files += sorted((root / "shards").glob("*.npy")) if name == "shards" else []
@@ -511,7 +511,7 @@ def sets(rng: random.Random, materials: Path, folder: Path) -> Case:
         [
             (*TRAIN, "--data", "train.npz", "--extra", name),
             ("marsgen", "export", name, "--out", "out"),
-            ("marsgen", "score", name, "--features", "judge", "--out", "out"),
+            ("marsgen", "score", name, "--judge", "run", "--out", "out"),
         ]
     )
     return Case(words, note)
