@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from marsgen.core.errors import DataError
 from marsgen.core.reading import parse_json, shorten
-from marsgen.scenes.names import is_plain
+from marsgen.scenes.files.names import is_plain
 
 MANIFEST_FILE = "manifest.jsonl"
 

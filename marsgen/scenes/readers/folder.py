@@ -25,9 +25,9 @@ from marsgen.scenes.faults import Faults
 from marsgen.scenes.files.label_maps import encode_label_map, read_label_map, read_label_map_and_way
 from marsgen.scenes.files.layout import Layout
 from marsgen.scenes.files.manifest import MANIFEST_FILE, Manifest
+from marsgen.scenes.files.names import is_plain, plain_names
 from marsgen.scenes.files.pairs import Pair, find_images, find_pairs
 from marsgen.scenes.files.pictures import check_all, encode_image, follows_rotation, probe_image, read_image
-from marsgen.scenes.names import is_plain, plain_names
 from marsgen.scenes.scene import MIN_SIDE_PX, Origin, Scene, SceneSource
 
 CLASSES_FILE = "classes.yaml"
