@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from marsgen.scenes.pictures import FOLLOW_LINKS
 from refusals import refused
 from safetensors.torch import load_file, save_file
 from test_flow import call
@@ -19,7 +20,6 @@ from marsgen.core.errors import DataError, RunError
 from marsgen.core.files import write_bytes
 from marsgen.pages.html import TEMPLATES
 from marsgen.scenes.names import is_plain, plain_names
-from marsgen.scenes.pictures import FOLLOW_LINKS
 from marsgen.scenes.sources import open_scenes
 
 TINY = ("--set", "unet={width: 4, depth: 1}", "--set", "batch_size=4", "--set", "precision=fp32")
