@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from marsgen.scenes.pictures import FOLLOW_LINKS
 from refusals import refused
 from safetensors.torch import load_file, save_file
 from test_flow import call
