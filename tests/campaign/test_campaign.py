@@ -1,4 +1,4 @@
-"""A part of the campaign, in a process of its own that imports torch once; all of it: `make campaign`."""
+"""A part of the campaign, in a process of its own that imports torch once: `pytest -m campaign`; all of it: `make campaign`."""
 
 import json
 import os
@@ -11,6 +11,7 @@ import pytest
 RUN = Path(__file__).parent / "run.py"
 
 
+@pytest.mark.campaign
 @pytest.mark.timeout(600)
 def test_bad_inputs_are_answered_and_killed_commands_go_on(tmp_path):
     words = [sys.executable, str(RUN), "--inputs", "30", "--kills", "4", "--part", "--json"]
