@@ -1,4 +1,4 @@
-"""A part of the campaign, in a process of its own that imports torch once: `pytest -m campaign`; all of it: `make campaign`."""
+"""A part of the campaign, in one process that imports torch once: `pytest -m campaign`; all of it: `make campaign`."""
 
 import json
 import os
