@@ -163,8 +163,8 @@ def test_what_is_missing_is_said_in_words(paint):
     [
         ({"regions_per_scene": (3, 2)}, "1 <= fewest <= most"),
         ({"regions_per_scene": (0, 2)}, "1 <= fewest <= most"),
-        ({"scale": (0.0, 1.0)}, "0 < smallest <= largest"),
-        ({"scale": (1.0, 0.5)}, "0 < smallest <= largest"),
+        ({"scale": (0.0, 1.0)}, "0.01 <= smallest <= largest"),
+        ({"scale": (1.0, 0.5)}, "0.01 <= smallest <= largest"),
         ({"feather_px": 0}, "greater than 0"),
         ({"fether_px": 1}, "Extra inputs"),
     ],
