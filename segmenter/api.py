@@ -16,9 +16,11 @@ from marsgen.cleaning.dataset import Data, Dataset, scenes_of
 from marsgen.core.config import make_config
 from marsgen.core.files import file_fingerprint
 from marsgen.core.runs import Run
+from marsgen.scenes.classes import ClassSet
+from marsgen.scenes.formats.reading import ReadingConfig
 from marsgen.scenes.readers.arrays import ArrayScenes
-from marsgen.scenes.scene import SceneSource
-from marsgen.scenes.sources import open_scenes
+from marsgen.scenes.scene import MIN_SIDE_PX, SceneSource
+from marsgen.scenes.sources import open_pictures, open_scenes, refuse_missing
 from segmenter.evaluation.config import EvaluateConfig
 from segmenter.evaluation.evaluate import evaluate_run
 from segmenter.evaluation.reader import Evaluation
@@ -99,54 +101,80 @@ def evaluate(
     return evaluate_run(folder, copy.copy(scenes_of(data)), config, None if out is None else Path(out))
 
 
+Picture = np.ndarray | str | Path
+"""pixels, or a file"""
+
+
 def predict(
     run: Run | str | Path,
-    images: np.ndarray | Sequence[np.ndarray],
+    images: Picture | Sequence[Picture],
     *,
+    probs: bool = False,
     config: InferenceConfig | str | Path | None = None,
     settings: Mapping[str, Any] | None = None,
     **more: Any,
 ) -> np.ndarray | list[np.ndarray]:
-    """Label images in memory. The weights are read at every call, so give many images at once.
+    """Label images and write nothing. The weights are read at every call, so give many images at once.
 
     Args:
         run: from `train`, or its folder.
-        images: one image (H, W), (H, W, 1) or (H, W, 3) uint8, or several of any sizes.
+        images: one image, (H, W) or (H, W, channels) uint8 or a picture file; or several of any sizes; or a folder.
+        probs: give probabilities instead of labels.
         config, settings, more: of `InferenceConfig`, such as flip=True; see marsgen/api.py.
     Returns:
-        (H, W) uint8 label ids of the image, or a list of such for several images.
+        (H, W) uint8 label ids of the image; with `probs`, (C, H, W) float32 in [0, 1] in the order of the run's
+        classes. A list of such for several images.
     Raises:
         ConfigError, DataError, RunError: an unknown setting; images of another kind; no finished run.
     """
     config = make_config(InferenceConfig, config, {**(settings or {}), **more})
     folder = Run.load(_folder(run), "segmenter train").folder
     # here: torch takes seconds to import
-    from segmenter.inference.predict import load_segmenter, predict_indices, refuse_other_channels
+    from segmenter.inference.predict import load_segmenter, predict_indices, predict_probs, refuse_other_channels
 
     network, classes, record = load_segmenter(folder)
-    is_one = isinstance(images, np.ndarray) and (images.ndim == 2 or (images.ndim == 3 and images.shape[2] in (1, 3)))
-    scenes = ArrayScenes([images] if is_one else images, None, classes)  # type: ignore[arg-type, list-item]
+    is_one, scenes = _open_given(images, classes, record["channels"])
     refuse_other_channels(scenes, folder, record)
-    found = [
-        classes.to_ids(predict_indices(network, scenes.read(index)[0][None], config))[0] for index in range(len(scenes))
-    ]
+    found = []
+    for index in range(len(scenes)):
+        image = scenes.read(index)[0][None]
+        found.append(
+            predict_probs(network, image, config)[0]
+            if probs
+            else classes.to_ids(predict_indices(network, image, config))[0]
+        )
     return found[0] if is_one else found
+
+
+def _open_given(images: Picture | Sequence[Picture], classes: ClassSet, channels: int) -> tuple[bool, SceneSource]:
+    """Whether one image was given, and the images as scenes."""
+    if isinstance(images, (str, Path)):
+        return Path(images).is_file(), open_pictures([images], classes, channels=channels)
+    if len(images) and all(isinstance(image, (str, Path)) for image in images):
+        return False, open_pictures(images, classes, channels=channels)  # type: ignore[arg-type]
+    # (H, W, channels) and (N, H, W) are told apart by the last side: no picture has so many channels
+    is_one = isinstance(images, np.ndarray) and (images.ndim == 2 or (images.ndim == 3 and _is_picture(images)))
+    return is_one, ArrayScenes([images] if is_one else images, None, classes)  # type: ignore[arg-type, list-item]
+
+
+def _is_picture(images: np.ndarray) -> bool:
+    return images.shape[2] < MIN_SIDE_PX
 
 
 def predict_data(
     run: Run | str | Path,
-    data: Data,
+    data: Data | Sequence[str | Path],
     *,
     out: str | Path | None = None,
     config: PredictConfig | str | Path | None = None,
     settings: Mapping[str, Any] | None = None,
     **more: Any,
 ) -> Run:
-    """Label a data set and write the label maps (`segmenter predict`).
+    """Label pictures and write the label maps (`segmenter predict`).
 
     Args:
         run: from `train`, or its folder.
-        data: images; labels that they have are not read.
+        data: a data set, whose labels are not read; or a picture file, a folder of pictures, or a list of those.
         out: folder to write into; default: one under outputs/, named after run and data.
         config, settings, more: settings of the command, see marsgen/api.py.
     Returns:
@@ -156,11 +184,19 @@ def predict_data(
     """
     config = make_config(PredictConfig, config, {**(settings or {}), **more})
     segmenter = Run.load(_folder(run), "segmenter train").folder
-    scenes = open_images(data)
+    if not isinstance(data, Dataset | SceneSource):
+        refuse_missing([data] if isinstance(data, (str, Path)) else data)
     # here: torch takes seconds to import
-    from segmenter.inference.predict import check_images
+    from segmenter.inference.predict import check_images, load_segmenter
     from segmenter.inference.predict import predict as label
 
+    if isinstance(data, Dataset | SceneSource):
+        scenes = scenes_of(data)
+    else:
+        places = [data] if isinstance(data, (str, Path)) else data
+        _, classes, record = load_segmenter(segmenter)
+        reading = ReadingConfig(bands=config.bands, range=config.range)
+        scenes = open_pictures(places, classes, channels=record["channels"], reading=reading)
     check_images(config, segmenter, scenes)
     inputs = {
         "run": str(segmenter),

@@ -13,6 +13,7 @@ from marsgen.console import (
     DryRun,
     Out,
     Overrides,
+    given_settings,
     run_app,
     say,
     say_settings,
@@ -236,26 +237,48 @@ def study(
 
 @app.command()
 def predict(
+    context: typer.Context,
     run: Annotated[
         Path, typer.Argument(help="Folder that `segmenter train` wrote.", metavar="RUN", show_default=False)
     ],
-    data: Data,
+    pictures: Annotated[
+        list[str] | None,
+        typer.Argument(help="Picture files, and folders of pictures.", metavar="[PICTURE...]", show_default=False),
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option("--data", help="A data set, whose labels are not read; instead of PICTURE.", metavar="WHERE"),
+    ] = None,
+    probs: Annotated[
+        bool | None,
+        typer.Option("--probs", help="Also write the probability of each class at each pixel.", show_default=False),
+    ] = None,
+    overlay: Annotated[
+        bool | None,
+        typer.Option("--overlay", help="Also write the pictures under the class colours.", show_default=False),
+    ] = None,
     classes: Classes = None,
     config: ConfigFile = None,
     overrides: Overrides = None,
     out: Out = None,
 ) -> None:
-    """Label images: the course's CSV for its npz, PNG label maps for everything else."""
+    """Label pictures: files, folders or a data set; PNG label maps, GeoTIFF for GeoTIFF, CSV for the course's npz."""
     from marsgen.core.config import load_config
     from marsgen.core.runs import Run
-    from marsgen.scenes.sources import open_scenes
     from segmenter import api
     from segmenter.inference.config import PredictConfig
 
-    settings = load_config(PredictConfig, config, overrides or ())
+    given = given_settings(context.params, {"probs": "probs", "overlay": "overlay"})
+    settings = load_config(PredictConfig, config, [*(overrides or ()), *given])
     Run.load(run, "segmenter train")
-    images = open_scenes(data, classes=classes, labelled=False)
-    done = api.predict_data(run, images, out=out, config=settings)
+    if bool(pictures) == bool(data):
+        raise ConfigError("what is to be labelled? Name pictures or folders after RUN, or one data set with --data")
+    if data and classes is not None:
+        from marsgen.scenes.sources import open_scenes
+
+        done = api.predict_data(run, open_scenes(data, classes=classes, labelled=False), out=out, config=settings)
+    else:
+        done = api.predict_data(run, data or pictures or (), out=out, config=settings)
     say(f"{done.summary['images']} images labelled")
     say(f"wrote {done.folder / done.summary['wrote']}")
 

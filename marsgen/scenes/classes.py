@@ -35,6 +35,8 @@ class ClassSet:
     """where the files lie, as the classes.yaml says it; no part of what the classes are"""
     own_colours: bool = field(default=True, compare=False)
     """whether somebody chose the colours; False = they are the default ones and say nothing about a label map"""
+    bands: tuple[int, ...] = field(default=(), compare=False)
+    """channels that stand for red, green and blue on pages and in overlays, counted from 1; () = the first three"""
 
     def __post_init__(self) -> None:
         if not 2 <= len(self.names) <= 255:
@@ -53,6 +55,8 @@ class ClassSet:
             raise DataError("every class colour needs three values in 0..255")
         if any(not name.strip() or name == IGNORED for name in self.names):
             raise DataError(f"a class is named {next(n for n in self.names if not n.strip() or n == IGNORED)!r}")
+        if self.bands and (len(self.bands) != 3 or min(self.bands) < 1):
+            raise DataError(f"bands is {list(self.bands)}; expected the three channels to show, counted from 1")
         for name in self.rare:
             self.index(name)
 
@@ -141,11 +145,28 @@ class ClassSet:
         table[list(self.ids)] = self.colours
         return table[labels]
 
+    def show(self, image: np.ndarray) -> np.ndarray:
+        """(..., H, W, channels) -> (..., H, W, 3) to look at: grey as it is, else the channels that `bands` names.
+
+        Raises:
+            DataError: a channel that is not there.
+        """
+        channels = image.shape[-1]
+        if channels == 1:
+            return image.repeat(3, axis=-1)
+        if channels == 3:
+            return image
+        bands = self.bands or (1, 2, 3)
+        if max(bands) > channels:
+            raise DataError(f"bands is {list(bands)} in classes.yaml; the pictures have {channels} channels")
+        return image[..., [band - 1 for band in bands]]
+
     def to_dict(self) -> dict:
         """The same content as a classes yaml file."""
         return {
             "ignored": self.ignored,
             "rare": list(self.rare),
+            **({"bands": list(self.bands)} if self.bands else {}),
             "classes": [
                 {"name": n, "id": i, "colour": list(c)}
                 for n, i, c in zip(self.names, self.ids, self.colours, strict=True)
@@ -164,7 +185,7 @@ class ClassSet:
         try:
             if not isinstance(content, dict):
                 raise DataError("a mapping with keys ignored, rare and classes was expected")
-            _refuse_unknown(content, ("ignored", "rare", "classes", *LAYOUT_KEYS), "")
+            _refuse_unknown(content, ("ignored", "rare", "classes", "bands", *LAYOUT_KEYS), "")
             if "classes" not in content:
                 raise DataError("key 'classes' is missing; see configs/classes_mars.yaml for an example")
             entries = content["classes"]
@@ -187,6 +208,7 @@ class ClassSet:
                 rare=_rare(content.get("rare")),
                 layout=read_layout(content),
                 own_colours=all(_colour_of(e) is not None for e in entries),
+                bands=tuple(_byte(band, "a number in bands") for band in _list(content.get("bands"), "bands")),
             )
         except (DataError, TypeError, ValueError) as problem:
             raise DataError(f"{where}: {problem}") from None
@@ -199,6 +221,12 @@ def _refuse_unknown(content: dict, known: Sequence[str], where: str) -> None:
                 f"unknown key '{shorten(str(key), 60)}'{where}{nearest(str(key), known)}; the keys there are "
                 f"{', '.join(known)}"
             )
+
+
+def _list(value: Any, what: str) -> list:
+    if not isinstance(value or [], (list, tuple)):
+        raise DataError(f"{what} is {shorten(repr(value))}; expected a list")
+    return list(value or ())
 
 
 def _name(value: object) -> str:

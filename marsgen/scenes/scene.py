@@ -13,6 +13,12 @@ from marsgen.core.errors import DataError
 from marsgen.scenes.classes import ClassSet
 
 MIN_SIDE_PX = 32
+MOST_CHANNELS = 16
+
+
+def is_channels(count: int) -> bool:
+    """Whether a picture may have that many channels: grey, RGB, or 4 to 16 bands of a multispectral camera."""
+    return count in (1, 3) or 4 <= count <= MOST_CHANNELS
 
 
 @dataclass(frozen=True)
@@ -32,18 +38,14 @@ class Scene:
 
     name: str
     image: np.ndarray
-    """(H, W, channels) uint8; 1 channel = grey, 3 = RGB"""
+    """(H, W, channels) uint8; 1 channel = grey, 3 = RGB, 4 to 16 = bands of a multispectral camera"""
     labels: np.ndarray
     """(H, W) uint8 ids of `classes`, or classes.ignored"""
     classes: ClassSet
     origin: Origin = field(default_factory=Origin)
 
     def __post_init__(self) -> None:
-        if self.image.dtype != np.uint8 or self.image.ndim != 3 or self.image.shape[2] not in (1, 3):
-            raise DataError(
-                f"{self.name}: image is {self.image.dtype} of shape {self.image.shape}; "
-                "expected uint8 (height, width, 1 or 3 channels)"
-            )
+        check_image(self.image, self.name)
         if self.labels.dtype != np.uint8 or self.labels.shape != self.image.shape[:2]:
             raise DataError(
                 f"{self.name}: label map is {self.labels.dtype} of shape {self.labels.shape} beside an image of "
@@ -65,6 +67,15 @@ class Scene:
         return self.classes.to_indices(self.labels)
 
 
+def check_image(image: np.ndarray, name: str) -> None:
+    """Raise DataError for an array that is no picture: (H, W, channels) uint8, grey, RGB or 4 to 16 bands."""
+    if image.dtype != np.uint8 or image.ndim != 3 or not is_channels(image.shape[2]):
+        raise DataError(
+            f"{name}: image is {image.dtype} of shape {image.shape}; expected uint8 (height, width, channels), with 1 "
+            f"channel, 3, or 4 to {MOST_CHANNELS}"
+        )
+
+
 class SceneSource(ABC):
     """Scenes of one data set, read one at a time; what every data format becomes.
 
@@ -77,7 +88,7 @@ class SceneSource(ABC):
     classes_file: Path | None = None
     """file of the classes, where it was named beside the data and is not their own"""
     channels: int
-    """1 = grey, 3 = RGB; the same for all scenes"""
+    """1 = grey, 3 = RGB, 4 to 16 = bands; the same for all scenes"""
     shape: tuple[int, int] | None
     """(height, width) in pixels of every scene; None where they differ"""
     names: Sequence[str]
@@ -114,6 +125,10 @@ class SceneSource(ABC):
 
     def origin(self, index: int) -> Origin:
         return Origin()
+
+    def raster(self, index: int) -> Path | None:
+        """The file of picture i where it is a raster that says where on the ground it lies."""
+        return None
 
     def record(self, index: int) -> dict[str, Any]:
         """What is known about scene i in json's types: its manifest line, else name and origin."""

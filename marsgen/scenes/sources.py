@@ -6,7 +6,7 @@ import logging
 import os
 import shlex
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
@@ -25,6 +25,7 @@ from marsgen.scenes.readers.ai4mars import Ai4MarsScenes, find_navcam
 from marsgen.scenes.readers.arrays import IN_MEMORY
 from marsgen.scenes.readers.folder import CLASSES_FILE, open_folder
 from marsgen.scenes.readers.npz import NpzScenes
+from marsgen.scenes.readers.picture_files import PictureFiles
 from marsgen.scenes.readers.shards import SHARDS_FOLDER, ShardScenes
 from marsgen.scenes.scene import SceneSource
 
@@ -36,10 +37,18 @@ MOST_SIMULATED_PX = 4096
 _CACHE_BYTES = 64 * 2**20
 
 
+DEFAULT_READING = ReadingConfig()
+
 _log = logging.getLogger(__name__)
 
 
-def open_scenes(location: str, *, classes: ClassSet | Path | None = None, labelled: bool = True) -> SceneSource:
+def open_scenes(
+    location: str,
+    *,
+    classes: ClassSet | Path | None = None,
+    labelled: bool = True,
+    reading: ReadingConfig = DEFAULT_READING,
+) -> SceneSource:
     """Open a data set, whatever it is. What was decided or left out on opening is logged, and in `notes` of the result.
 
     Args:
@@ -50,6 +59,7 @@ def open_scenes(location: str, *, classes: ClassSet | Path | None = None, labell
             configs/classes_mars.yaml.
         labelled: False gives the images to predict (npz: test_set if it is there; folders need no labels); all their
             pixels are ignored.
+        reading: how a data set in one of scenes/formats/ is read.
     Returns:
         Scenes read one at a time; label maps have been checked, so that a wrong id shows here and not hours later.
         Those of a finished synthesis have not: there may be millions, and whoever wrote them checked them.
@@ -57,7 +67,7 @@ def open_scenes(location: str, *, classes: ClassSet | Path | None = None, labell
         DataError: the data set cannot be used; the message names the file and what is wrong with it.
     """
     known = read_classes(classes) if isinstance(classes, Path) else classes
-    scenes = _open(location, known, labelled)
+    scenes = _open(location, known, labelled, reading)
     if isinstance(classes, Path):
         scenes.classes_file = classes
     for note in scenes.notes:
@@ -65,7 +75,7 @@ def open_scenes(location: str, *, classes: ClassSet | Path | None = None, labell
     return scenes
 
 
-def _open(location: str, classes: ClassSet | None, labelled: bool) -> SceneSource:
+def _open(location: str, classes: ClassSet | None, labelled: bool, reading: ReadingConfig) -> SceneSource:
     if location.startswith(SIMULATED):
         return SimulatedScenes(location, classes or mars_classes(), labelled=labelled)
     if location == IN_MEMORY:
@@ -75,18 +85,64 @@ def _open(location: str, classes: ClassSet | None, labelled: bool) -> SceneSourc
         )
     path = find_path(location)
     if path.is_dir():
-        return _open_folder(path, location, classes, labelled)
+        return _open_folder(path, location, classes, labelled, reading)
     if path.suffix.lower() == ".npz" and path.is_file():
         return NpzScenes(path, classes or mars_classes(), labelled=labelled, location=location)
     if not path.is_file():
         raise DataError(f"{location}: a pipe or a device; --data takes an .npz, a folder of pictures or sim:N")
     known = classes or classes_of(path.parent)
-    found = open_recognised(location, path, fit_config(ReadingConfig(), known), known, labelled=labelled)
+    found = open_recognised(location, path, fit_config(reading, known), known, labelled=labelled)
     if found is None:
         raise DataError(
             f"{location}: a file but no .npz or Parquet; --data takes an .npz, a folder of pictures or sim:N"
         )
     return found
+
+
+def open_pictures(
+    places: Sequence[str | Path],
+    classes: ClassSet,
+    *,
+    channels: int | None = None,
+    reading: ReadingConfig = DEFAULT_READING,
+) -> SceneSource:
+    """Pictures to label: files and folders of pictures, or one data set, whose labels are not read.
+
+    Args:
+        places: picture files, folders with pictures in them; or one place that `open_scenes` opens.
+        classes: of the labels to come.
+        channels: that are wanted, see `PictureFiles`.
+        reading: bands and range of rasters.
+    Raises:
+        DataError: pictures that cannot be used; the message names them.
+    """
+    paths = refuse_missing(places)
+    if len(places) == 1 and not _holds_pictures(paths[0]):
+        return open_scenes(str(places[0]), labelled=False, reading=reading)
+    if data := [str(path) for path in paths if not is_picture(path) and not _holds_pictures(path)]:
+        raise DataError(f"{data[0]}: neither a picture nor a folder of pictures; label a data set in a call of its own")
+    scenes = PictureFiles(paths, classes, channels=channels, bands=reading.bands, value_range=reading.range)
+    for note in scenes.notes:
+        _log.warning("%s: %s", scenes.location, note)
+    return scenes
+
+
+def refuse_missing(places: Sequence[str | Path]) -> list[Path]:
+    """The files and folders that were named; sim:N as it stands.
+
+    Raises:
+        DataError: one is not there.
+    """
+    return [Path(place) if str(place).startswith(SIMULATED) else find_path(str(place)) for place in places]
+
+
+def _holds_pictures(path: Path) -> bool:
+    """Whether a path is a picture, or a folder with pictures directly in it that is no data set of any format."""
+    if not path.is_dir():
+        return is_picture(path)
+    if (path / CLASSES_FILE).exists() or not any(is_picture(entry) for entry in path.iterdir() if entry.is_file()):
+        return False
+    return find_navcam(path) is None and not recognise(list_source(path))
 
 
 def find_path(location: str) -> Path:
@@ -129,7 +185,9 @@ def mars_classes() -> ClassSet:
     return read_classes(configs_folder() / "classes_mars.yaml")
 
 
-def _open_folder(folder: Path, location: str, classes: ClassSet | None, labelled: bool) -> SceneSource:
+def _open_folder(
+    folder: Path, location: str, classes: ClassSet | None, labelled: bool, reading: ReadingConfig
+) -> SceneSource:
     if find_navcam(folder) is not None:
         return Ai4MarsScenes(folder, classes or mars_classes(), labelled=labelled, location=location)
     if (folder / "config.yaml").exists() and (folder / "environment.json").exists() and not (folder / "DONE").exists():
@@ -139,7 +197,7 @@ def _open_folder(folder: Path, location: str, classes: ClassSet | None, labelled
         return ShardScenes(folder, classes, labelled=labelled, location=location)
     known = classes or classes_of(folder)
     if not is_laid_out(folder, known):
-        found = open_recognised(location, folder, fit_config(ReadingConfig(), known), known, labelled=labelled)
+        found = open_recognised(location, folder, fit_config(reading, known), known, labelled=labelled)
         if found is not None:
             return found
     if known is None and labelled and needs_classes(folder):

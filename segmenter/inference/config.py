@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from marsgen.core.config import BatchSize, Config, Side
-from marsgen.scenes.scene import MIN_SIDE_PX
+from marsgen.scenes.scene import MIN_SIDE_PX, MOST_CHANNELS
 
 
 class InferenceConfig(Config):
@@ -43,8 +43,22 @@ class PredictConfig(InferenceConfig):
     format: Literal["auto", "csv", "png"] = "auto"
     """png = indexed label maps; csv = one row per image: id, then the label id of every pixel; auto = csv for the
     course's npz (it has a test_set), else png"""
+    probs: bool = False
+    """also write the probability of each class at each pixel: probs/NAME.npz, for a GeoTIFF probs/NAME.tif"""
+    overlay: bool = False
+    """also write overlay/NAME.png: the picture under the colours of the classes"""
+    bands: list[int] | None = Field(None, min_length=1, max_length=MOST_CHANNELS)
+    """bands of a raster to read, counted from 1, as in `marsgen import`; null = all"""
+    range: list[float] | None = Field(None, min_length=2, max_length=2)
+    """values of a raster that become 0 and 255, as in `marsgen import`. Needed for more than 8 bits"""
     batch_size: BatchSize = 32
     """images per forward pass"""
+
+    @model_validator(mode="after")
+    def _pictures(self) -> "PredictConfig":
+        if self.format == "csv" and (self.probs or self.overlay):
+            raise ValueError("format is csv, which holds label ids only; set format=png for probs and overlay")
+        return self
 
 
 class PseudoLabelConfig(InferenceConfig):

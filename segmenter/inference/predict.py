@@ -1,6 +1,7 @@
 """`segmenter predict`: the network of a finished run, images -> label maps, as indexed PNG or as the course's CSV."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +14,16 @@ from tqdm import tqdm
 
 from marsgen.core.checkpoints import read_weights
 from marsgen.core.errors import DataError, InputError, RunError
-from marsgen.core.files import filling_text, write_bytes
+from marsgen.core.files import filling_text
 from marsgen.core.runs import Run
 from marsgen.scenes.classes import ClassSet
-from marsgen.scenes.files.label_maps import encode_label_map
+from marsgen.scenes.files.rasters import refuse_no_rasterio
 from marsgen.scenes.readers.folder import write_classes
-from marsgen.scenes.scene import SceneSource
+from marsgen.scenes.scene import MIN_SIDE_PX, SceneSource
 from marsgen.scenes.sources import has_test_set
 from marsgen.scenes.tensors import image_tensor
 from segmenter.inference.config import InferenceConfig, PredictConfig
+from segmenter.inference.predicted_files import write_labels, write_overlay, write_probs
 from segmenter.inference.sliding_window import predict_in_windows, resize_images
 from segmenter.networks.build import build_network
 from segmenter.networks.config import NetworkConfig
@@ -95,6 +97,9 @@ def _probs(network: nn.Module, images: np.ndarray, inference: InferenceConfig) -
         return probs
 
     inputs = image_tensor(images).to(next(network.parameters()).device)
+    height, width = inputs.shape[2:]
+    # networks halve a picture several times; a small one is extended as pad_to_multiple does it
+    inputs = F.pad(inputs, (0, max(0, MIN_SIDE_PX - width), 0, max(0, MIN_SIDE_PX - height)), mode="replicate")
     found = []
     for scale in inference.scales:
         scaled = resize_images(inputs, scale)
@@ -105,7 +110,8 @@ def _probs(network: nn.Module, images: np.ndarray, inference: InferenceConfig) -
         if scale != 1:
             probs = F.interpolate(probs, inputs.shape[2:], mode="bilinear", antialias=scale > 1)
         found.append(probs)
-    return torch.stack(found).mean(0) if len(found) > 1 else found[0]
+    probs = torch.stack(found).mean(0) if len(found) > 1 else found[0]
+    return probs[..., :height, :width]
 
 
 def predict(config: PredictConfig, run: Run, segmenter: Path, scenes: SceneSource) -> Path:
@@ -118,7 +124,7 @@ def predict(config: PredictConfig, run: Run, segmenter: Path, scenes: SceneSourc
     Returns:
         predictions.csv: columns id, 0..H*W-1; a row per image in the order of the data, its label ids row by row
         (the AN2DL 2024 challenge's form), or
-        labels/: an indexed PNG per image, pixel value = label id, palette = class colours, and classes.yaml beside it.
+        labels/: a label map per image, see segmenter/inference/predicted_files.py, and classes.yaml beside it.
     Raises:
         DataError: grey images for a network of RGB or the reverse, or a csv of images that differ in size.
         RunError: see `load_segmenter`.
@@ -138,6 +144,8 @@ def check_images(config: PredictConfig, segmenter: Path, scenes: SceneSource) ->
     """Raise what `predict` would raise, before a folder is made for its result."""
     _, _, record = load_segmenter(segmenter)
     refuse_other_channels(scenes, segmenter, record)
+    if any(scenes.raster(index) for index in range(len(scenes))):
+        refuse_no_rasterio(f"{scenes.location}: writing label maps with the georeference")
     if _wants_csv(config, scenes) and scenes.shape is None:
         raise DataError(
             f"{scenes.location}: images differ in size, and a csv needs the same columns for all; set format=png"
@@ -158,6 +166,8 @@ def refuse_other_channels(scenes: SceneSource, segmenter: Path, record: dict[str
 
 
 def _wants_csv(config: PredictConfig, scenes: SceneSource) -> bool:
+    if config.probs or config.overlay:
+        return False
     return config.format == "csv" or (config.format == "auto" and has_test_set(scenes.location))
 
 
@@ -166,7 +176,7 @@ def _write_csv(path: Path, scenes: SceneSource, network: nn.Module, classes: Cla
     words = [str(number) for number in range(256)]
     with filling_text(path) as file:
         file.write(",".join(["id", *map(str, range(scenes.shape[0] * scenes.shape[1]))]) + "\n")
-        for first, indices in _predicted_batches(scenes, network, config):
+        for first, _, indices, _ in _predicted_batches(scenes, network, config):
             for number, row in enumerate(classes.to_ids(indices).reshape(len(indices), -1), start=first):
                 file.write(f"{number}," + ",".join([words[label] for label in row.tolist()]) + "\n")
 
@@ -174,20 +184,37 @@ def _write_csv(path: Path, scenes: SceneSource, network: nn.Module, classes: Cla
 def _write_pngs(
     folder: Path, scenes: SceneSource, network: nn.Module, classes: ClassSet, config: PredictConfig
 ) -> None:
-    write_classes(folder.parent, classes)
-    for first, indices in _predicted_batches(scenes, network, config):
-        for name, labels in zip(scenes.names[first : first + len(indices)], classes.to_ids(indices), strict=True):
-            write_bytes(folder / f"{name}.png", encode_label_map(labels, classes))
+    write_classes(folder.parent, replace(classes, bands=scenes.classes.bands))
+    for first, images, indices, probs in _predicted_batches(scenes, network, config):
+        for number, image in enumerate(images):
+            name, raster = scenes.names[first + number], scenes.raster(first + number)
+            ids = write_labels(folder, name, classes.to_ids(indices[number]), classes, raster)
+            if probs is not None:
+                write_probs(folder.parent / "probs", name, probs[number], classes, raster)
+            if config.overlay:
+                write_overlay(folder.parent / "overlay", name, image, ids, classes)
 
 
 def _predicted_batches(
     scenes: SceneSource, network: nn.Module, config: PredictConfig
-) -> Iterator[tuple[int, np.ndarray]]:
-    """(number of the first image, (B, H, W) uint8 indices), batch after batch; one by one where sizes differ."""
+) -> Iterator[tuple[int, np.ndarray, np.ndarray, np.ndarray | None]]:
+    """Batch after batch, one by one where sizes differ: number of the first image, images, (B, H, W) uint8 indices,
+    and, where they are wanted, (B, C, H, W) float32 probabilities."""
     size = config.batch_size if scenes.shape is not None else 1
     bar = tqdm(desc="predict", unit=" images", total=len(scenes))
     for first in range(0, len(scenes), size):
         batch = range(first, min(first + size, len(scenes)))
-        yield first, predict_indices(network, np.stack([scenes.read(i)[0] for i in batch]), config)
+        images = np.stack([scenes.read(i)[0] for i in batch])
+        indices, probs = _indices_and_probs(network, images, config)
+        yield first, images, indices, probs
         bar.update(len(batch))
     bar.close()
+
+
+@torch.inference_mode()
+def _indices_and_probs(
+    network: nn.Module, images: np.ndarray, config: PredictConfig
+) -> tuple[np.ndarray, np.ndarray | None]:
+    probs = _probs(network, images, config)
+    indices = probs.argmax(1).to("cpu", torch.uint8).numpy()
+    return indices, probs.cpu().numpy() if config.probs else None

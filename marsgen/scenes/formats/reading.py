@@ -20,7 +20,7 @@ from marsgen.scenes.files.pictures import Header, check_all, follows_rotation, p
 from marsgen.scenes.formats.objects import Overlap
 from marsgen.scenes.formats.proposals import propose_groups, propose_rare, rare_rule
 from marsgen.scenes.readers.folder import check_side, fingerprint_sorted
-from marsgen.scenes.scene import SceneSource, scene_key
+from marsgen.scenes.scene import MOST_CHANNELS, SceneSource, scene_key
 
 
 class ReadingConfig(Config):
@@ -42,8 +42,8 @@ class ReadingConfig(Config):
     """regular expression with one group: scenes whose names agree in it stay in one part of a split"""
     rare: list[str] | None = None
     """rare classes; null = proposed by their pixels and scenes, and said"""
-    bands: list[int] | None = Field(None, min_length=1, max_length=3)
-    """bands of a raster to read as grey (one) or red, green, blue (three), counted from 1"""
+    bands: list[int] | None = Field(None, min_length=1, max_length=MOST_CHANNELS)
+    """bands of a raster to read, counted from 1: one as grey, three as red, green, blue, or 4 to 16; null = all"""
     range: list[float] | None = Field(None, min_length=2, max_length=2)
     """values of a raster that become 0 and 255; others are clipped. Needed for more than 8 bits"""
     image_column: str = ""
@@ -76,6 +76,8 @@ class Sample:
     """(height, width) that the annotation states; tells whether a rotation tag was followed"""
     files: tuple[tuple[str, Path], ...] = ()
     """(relative name, path) of the files that it is made of, for the fingerprint"""
+    raster: Path | None = None
+    """the picture's file where it has a georeference"""
 
 
 @dataclass
@@ -152,6 +154,10 @@ class ReadScenes(SceneSource):
             self._fingerprint = scene_key(np.frombuffer("".join(keys).encode(), np.uint8))
         return self._fingerprint
 
+    def raster(self, index: int) -> Path | None:
+        """See `SceneSource.raster`."""
+        return self._samples[index].raster
+
     def _propose(self, config: ReadingConfig) -> list[str]:
         """Rare classes where nobody has named any, and a hint at groups."""
         notes = []
@@ -171,7 +177,7 @@ class ReadScenes(SceneSource):
 
     def _image(self, sample: Sample, turned: bool) -> np.ndarray:
         image = read_image(sample.image, turned=turned) if isinstance(sample.image, Path) else sample.image()
-        return image.repeat(3, axis=2) if image.shape[2] < self.channels else image
+        return image.repeat(3, axis=2) if image.shape[2] == 1 and self.channels == 3 else image
 
     def _check(self, index: int) -> "_Checked":
         sample = self._samples[index]

@@ -21,6 +21,8 @@ class Format:
     recognise: Callable[[Listing], str | None]
     """evidence in words, or None"""
     read: Callable[[Listing, ReadingConfig, ClassSet | None], Reading]
+    names_classes: bool = True
+    """whether the data say what their classes are called"""
 
 
 FORMATS = (
@@ -31,9 +33,9 @@ FORMATS = (
     Format("cityscapes", masks.recognise_cityscapes, masks.read_cityscapes),
     Format("camvid", masks.recognise_camvid, masks.read_camvid),
     Format("class-folders", class_folders.recognise, class_folders.read),
-    Format("huggingface", tables.recognise_huggingface, tables.read_huggingface),
-    Format("parquet", tables.recognise_parquet, tables.read_parquet),
-    Format("geotiff", geotiff.recognise, geotiff.read),
+    Format("huggingface", tables.recognise_huggingface, tables.read_huggingface, names_classes=False),
+    Format("parquet", tables.recognise_parquet, tables.read_parquet, names_classes=False),
+    Format("geotiff", geotiff.recognise, geotiff.read, names_classes=False),
 )
 KEYS = tuple(each.key for each in FORMATS)
 
@@ -87,10 +89,16 @@ def open_recognised(
             f"{location}: this may be {_listed(found)}; say which: "
             f"marsgen import {shlex.quote(location)} --out my_data --format {found[0].format.key}"
         )
+    if not labelled and classes is None and not found[0].format.names_classes:
+        classes = _NO_CLASSES
     reading = found[0].format.read(listing, config, classes)
     reading.classes_are_given = classes is not None
     reading.notes.insert(0, f"read as {found[0].format.key}: {found[0].evidence}")
     return ReadScenes(location, reading, config, labelled=labelled)
+
+
+_NO_CLASSES = ClassSet(("a", "b"), (0, 1), ((0, 0, 0), (1, 1, 1)), 255)
+"""for pictures whose labels are not read"""
 
 
 def _but(found: Sequence[Recognised]) -> str:

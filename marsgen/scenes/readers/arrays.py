@@ -8,7 +8,7 @@ import numpy as np
 
 from marsgen.core.errors import DataError
 from marsgen.scenes.classes import ClassSet
-from marsgen.scenes.scene import Scene, SceneSource
+from marsgen.scenes.scene import Scene, SceneSource, check_image
 
 IN_MEMORY = "arrays in memory"
 """location of data that no file holds"""
@@ -67,7 +67,7 @@ class ArrayScenes(SceneSource):
         """Hold arrays; they are not copied.
 
         Args:
-            images: N arrays (H, W), (H, W, 1) or (H, W, 3) uint8, or one array of them; sizes may differ.
+            images: N arrays (H, W) or (H, W, channels) uint8, or one array of them; sizes may differ.
             labels: N arrays (H, W) uint8 ids of `classes`; None = no labels, all pixels are ignored.
             names: unique name of each scene; default scene-0, scene-1, ...
             groups: scenes of one group stay in one part of a split.
@@ -94,7 +94,10 @@ class ArrayScenes(SceneSource):
         self.shape = next(iter(shapes)) if len(shapes) == 1 else None
         for index in range(count):
             image, ids = self.read(index)
-            Scene(self.names[index], image, ids, classes)
+            if labels is None:
+                check_image(image, self.names[index])
+            else:
+                Scene(self.names[index], image, ids, classes)
             if image.shape[2] != self.channels:
                 raise DataError(
                     f"{location}: {self.names[index]} has {image.shape[2]} channels and {self.names[0]} "

@@ -28,6 +28,7 @@ from marsgen.scenes.files.manifest import MANIFEST_FILE, Manifest
 from marsgen.scenes.files.names import is_plain, plain_names
 from marsgen.scenes.files.pairs import Pair, find_images, find_pairs
 from marsgen.scenes.files.pictures import check_all, encode_image, follows_rotation, probe_image, read_image
+from marsgen.scenes.files.rasters import is_georeferenced
 from marsgen.scenes.scene import MIN_SIDE_PX, Origin, Scene, SceneSource
 
 CLASSES_FILE = "classes.yaml"
@@ -123,6 +124,11 @@ class SceneFolder(SceneSource):
         if self._manifest is None:
             return super().record(index)
         return self._manifest.record(self._rows[self.names[index]])
+
+    def raster(self, index: int) -> Path | None:
+        """See `SceneSource.raster`."""
+        path = self._pairs[index].image
+        return path if is_georeferenced(path) else None
 
     def _find_images(self, folder: Path) -> list[Pair]:
         return find_images(folder, self.classes.layout, (CLASSES_FILE, MANIFEST_FILE))

@@ -541,18 +541,20 @@ def test_rasters_by_choice_of_bands_and_range(tmp_path: Path):
     raster(tmp_path / "labels" / "a.tif", expected()[None], compress="lzw")
     with pytest.raises(DataError, match=r"5 bands of 16 bits; expected 8-bit grey or RGB; say which bands"):
         open_source(str(tmp_path), ReadingConfig(), CLASSES)
-    with pytest.raises(DataError, match=r"5 bands; say which one to read as grey, or which three"):
-        open_source(str(tmp_path), ReadingConfig(range=[0, 4000]), CLASSES)
-    with pytest.raises(DataError, match=r"uint16 pixels .*say what becomes 0 and 255: .*--set range=\[0,9999\]"):
+    assert open_source(str(tmp_path), ReadingConfig(range=[0, 4000]), CLASSES)[0].image.shape == (*SIZE, 5)
+    with pytest.raises(DataError, match=r"bands \[6, 1, 2\] of 5; they are counted from 1"):
+        open_source(str(tmp_path), ReadingConfig(bands=[6, 1, 2], range=[0, 4000]), CLASSES)
+    with pytest.raises(DataError, match=r"uint16 pixels .*say what becomes 0 and 255: .*--set range=\[0,4000\]"):
         open_source(str(tmp_path), ReadingConfig(bands=[4, 3, 2]), CLASSES)
     scenes = open_source(str(tmp_path), ReadingConfig(bands=[4, 3, 2], range=[0, 4000]), CLASSES)
     scaled = np.rint(np.clip(bands[[3, 2, 1]] / 4000, 0, 1) * 255).astype(np.uint8).transpose(1, 2, 0)
+    scaled[39] = 0  # no data
     np.testing.assert_array_equal(scenes[0].image, scaled)
     wanted = expected()
     wanted[39] = 255
     np.testing.assert_array_equal(scenes[0].labels, wanted)
     assert "60 pixels without data carry no label" in said(scenes)
-    assert "the georeference is not kept" in said(scenes)
+    assert "a copy does not keep the georeference" in said(scenes)
 
 
 # which format it is
