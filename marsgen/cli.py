@@ -67,8 +67,10 @@ class Target(StrEnum):
     png = "png"
     webdataset = "webdataset"
     parquet = "parquet"
+    hf = "hf"
     coco = "coco"
     yolo = "yolo"
+    nnunet = "nnunet"
 
 
 class Kind(StrEnum):
@@ -367,18 +369,25 @@ def export(
     ],
     to: Annotated[
         Target | None,
-        typer.Option("--to", help="What to write: PNG pairs, tars, tables or objects.", show_default="png"),
+        typer.Option(
+            "--to", help="What to write: PNG pairs, tars, tables, objects, or nnU-Net's raw data.", show_default="png"
+        ),
     ] = None,
     classes: Classes = None,
+    gain: Annotated[
+        str | None,
+        typer.Option("--gain", help="What training on the set gained, in words, for its data card.", metavar="TEXT"),
+    ] = None,
     config: ConfigFile = None,
     overrides: Overrides = None,
     out: Out = None,
 ) -> None:
-    """Write a data set in another format: PNG folder, WebDataset tars, Parquet, COCO or YOLO."""
+    """Write a data set in another format: PNG folder, WebDataset, Parquet, Hugging Face, COCO, YOLO or nnU-Net."""
     from marsgen.commands.export import ExportConfig, export_data
     from marsgen.core.config import load_config
 
-    settings = load_config(ExportConfig, config, [*(overrides or ()), *([f"to={to.value}"] if to else [])])
+    given = given_settings({"to": to and to.value, "gain": gain}, {"to": "to", "gain": "gain"})
+    settings = load_config(ExportConfig, config, [*(overrides or ()), *given])
     name = Path(data).name.removesuffix(".npz").replace(":", "-")
     _say_finished(export_data(data, settings, out or OUTPUTS / f"{name}-{settings.to}", classes=classes))
 

@@ -1,7 +1,8 @@
-"""`marsgen export`: a data set in another format: PNG pairs, WebDataset tars, Parquet files, or objects.
+"""`marsgen export`: a data set in another format: PNG pairs, tars, tables, objects, or what nnU-Net reads.
 
 Scenes are read, encoded and written one after the other; memory does not grow with their number. classes.yaml is
-written too, and for synthetic scenes synth.json, which says what their generator was trained on.
+written too, a data card (README.md), and for synthetic scenes synth.json, which says what their generator was trained
+on.
 """
 
 import io
@@ -17,15 +18,20 @@ from typing import Any, Literal, TypeVar
 from pydantic import Field
 from tqdm import tqdm
 
+from marsgen.commands.export_huggingface import front_matter, plan_files, row_of, schema
+from marsgen.commands.export_nnunet import refuse_reserved_names, write_nnunet
 from marsgen.commands.export_objects import write_coco, write_yolo
+from marsgen.commands.import_data import count_scenes
 from marsgen.core.config import Config
-from marsgen.core.errors import ConfigError
+from marsgen.core.errors import ConfigError, DataError
 from marsgen.core.files import filling_bytes, write_stream
 from marsgen.core.runs import Run
+from marsgen.provenance import read_set_head
+from marsgen.provenance.data_card import CARD_FILE, card_of, write_data_card
 from marsgen.scenes.files.label_maps import encode_label_map
 from marsgen.scenes.files.manifest import MANIFEST_FILE
 from marsgen.scenes.files.pictures import encode_image
-from marsgen.scenes.readers.folder import HEAD_FILE, write_classes, write_pair
+from marsgen.scenes.readers.folder import HEAD_FILE, image_path, write_classes, write_pair
 from marsgen.scenes.scene import SceneSource
 from marsgen.scenes.sources import open_scenes
 
@@ -40,19 +46,32 @@ Made = TypeVar("Made")
 class ExportConfig(Config):
     """Settings of `marsgen export`."""
 
-    to: Literal["png", "webdataset", "parquet", "coco", "yolo"] = "png"
+    to: Literal["png", "webdataset", "parquet", "hf", "coco", "yolo", "nnunet"] = "png"
     """png: images/ and labels/; webdataset: tars of NAME.image.png, NAME.label.png, NAME.json; parquet: columns name,
-    image, labels (PNG bytes), manifest (json); coco: annotations.json with run-length masks; yolo: outlines"""
+    image, labels (PNG bytes), manifest (json); hf: a folder for `datasets.load_dataset`; coco: annotations.json with
+    run-length masks; yolo: outlines; nnunet: raw data of nnU-Net v2"""
     background: str = "background"
-    """coco and yolo: the class that is what no object covers; "" = all classes become objects"""
+    """coco and yolo: the class that is what no object covers; "" = all classes become objects. nnunet: id 0"""
     scenes_per_file: int = Field(10_000, ge=1)
-    """webdataset and parquet: pairs in every file but the last"""
+    """webdataset, parquet and hf: pairs in every file but the last"""
+    gain: str = ""
+    """what training on the set gained, in words, for its data card; "" = none was measured"""
 
 
 def check_writable(config: ExportConfig) -> None:
     """Raise ConfigError where a package for this format is not installed."""
-    if config.to == "parquet" and find_spec("pyarrow") is None:
-        raise ConfigError("--to parquet needs pyarrow, which is not installed: pip install 'marsgen[parquet]'")
+    if config.to in ("parquet", "hf") and find_spec("pyarrow") is None:
+        raise ConfigError(f"--to {config.to} needs pyarrow, which is not installed: pip install 'marsgen[parquet]'")
+
+
+def check_fits(config: ExportConfig, scenes: SceneSource) -> None:
+    """Raise DataError where a format has no place for these scenes."""
+    if scenes.channels not in (1, 3) and config.to not in ("png", "nnunet"):
+        raise DataError(
+            f"--to {config.to}: pictures of {scenes.channels} bands; it takes grey and RGB, use png or nnunet"
+        )
+    if config.to == "nnunet":
+        refuse_reserved_names(scenes.classes)
 
 
 def export_data(data: str, config: ExportConfig, out: Path, *, classes: Path | None = None) -> Run:
@@ -69,6 +88,7 @@ def export_data(data: str, config: ExportConfig, out: Path, *, classes: Path | N
     """
     check_writable(config)
     scenes = open_scenes(data, classes=classes)
+    check_fits(config, scenes)
     with closing(Run.start(out, "marsgen export", config, {"data": scenes.identity()})) as run:
         if not run.finished:
             export(config, run, scenes)
@@ -85,20 +105,39 @@ def export(config: ExportConfig, run: Run, scenes: SceneSource) -> None:
     with bar, ThreadPoolExecutor(2) as pool:  # PNG coding releases the interpreter's lock
         if config.to == "png":
             _write_folder(run.folder, scenes, pool, bar)
-            run.finish({"pairs": len(scenes)})
-        elif config.to in ("coco", "yolo"):
-            write = write_coco if config.to == "coco" else write_yolo
-            run.finish(write(run.folder, scenes, config.background, bar.update))
+            summary = {"pairs": len(scenes)}
+        elif config.to in ("coco", "yolo", "nnunet"):
+            write = {"coco": write_coco, "yolo": write_yolo, "nnunet": write_nnunet}[config.to]
+            summary = write(run.folder, scenes, config.background, bar.update)
         else:
-            files = _write_files(config, run.folder, scenes, pool, bar)
-            run.finish({"pairs": len(scenes), "files": files})
+            summary = {"pairs": len(scenes), "files": _write_files(config, run.folder, scenes, pool, bar)}
+    _write_card(config, run, scenes)
+    run.finish(summary)
+
+
+def _write_card(config: ExportConfig, run: Run, scenes: SceneSource) -> None:
+    """Write README.md; that of a set which is stored otherwise stays as it is."""
+    place = Path(scenes.location)
+    if config.to == "png" and not config.gain and (place / HEAD_FILE).is_file() and (place / CARD_FILE).is_file():
+        write_stream(run.folder / CARD_FILE, _pieces(place / CARD_FILE))
+        return
+    pairs_of_class = (count_scenes(scenes) > 0).sum(0).tolist()
+    card = card_of(
+        scenes,
+        f"{Path(scenes.location).name} as {config.to}",
+        head=read_set_head(place),
+        shown=dict(zip(scenes.classes.names, pairs_of_class, strict=True)),
+        gain=config.gain,
+        front=front_matter(scenes) if config.to == "hf" else {},
+    )
+    write_data_card(run.folder, card)
 
 
 def _write_folder(folder: Path, scenes: SceneSource, pool: ThreadPoolExecutor, bar: tqdm) -> None:
     def write(index: int) -> None:
         name = scenes.names[index]
         # its label map was written before: an image that is there belongs to a whole pair
-        if not (folder / "images" / f"{name}.png").exists():
+        if not image_path(folder, name, scenes.channels).exists():
             write_pair(folder, name, *scenes.read(index), scenes.classes)
 
     for _ in _in_order(write, range(len(scenes)), pool):
@@ -108,7 +147,7 @@ def _write_folder(folder: Path, scenes: SceneSource, pool: ThreadPoolExecutor, b
 def _write_files(config: ExportConfig, folder: Path, scenes: SceneSource, pool: ThreadPoolExecutor, bar: tqdm) -> int:
     """Write scenes-00000.tar or .parquet and so on; return how many there are."""
     dotted = config.to == "webdataset" and any("." in name for name in scenes.names)
-    suffix, write = ("tar", _write_tar) if config.to == "webdataset" else ("parquet", _write_parquet)
+    write = {"webdataset": _write_tar, "parquet": _write_table, "hf": _write_hub_table}[config.to]
 
     def encode(index: int) -> dict[str, Any]:
         scene = scenes[index]
@@ -120,15 +159,23 @@ def _write_files(config: ExportConfig, folder: Path, scenes: SceneSource, pool: 
             "manifest": json.dumps(scenes.record(index)),
         }
 
-    starts = range(0, len(scenes), config.scenes_per_file)
-    for number, start in enumerate(starts):
-        indices = range(start, min(start + config.scenes_per_file, len(scenes)))
-        path = folder / f"scenes-{number:05d}.{suffix}"
-        if path.exists():
+    files = list(_plan_files(config, scenes))
+    for name, indices in files:
+        if (folder / name).exists():
             bar.update(len(indices))
         else:
-            write(path, _counted(_in_order(encode, indices, pool), bar))
-    return len(starts)
+            write(folder / name, _counted(_in_order(encode, indices, pool), bar))
+    return len(files)
+
+
+def _plan_files(config: ExportConfig, scenes: SceneSource) -> Iterator[tuple[str, Sequence[int]]]:
+    """(file name, indices of its scenes)."""
+    if config.to == "hf":
+        yield from plan_files(scenes, config.scenes_per_file)
+        return
+    suffix = "tar" if config.to == "webdataset" else "parquet"
+    for number, start in enumerate(range(0, len(scenes), config.scenes_per_file)):
+        yield f"scenes-{number:05d}.{suffix}", range(start, min(start + config.scenes_per_file, len(scenes)))
 
 
 def _write_tar(path: Path, samples: Iterator[dict[str, Any]]) -> None:
@@ -145,14 +192,23 @@ def _write_tar(path: Path, samples: Iterator[dict[str, Any]]) -> None:
                 tar.addfile(info, io.BytesIO(content))
 
 
-def _write_parquet(path: Path, samples: Iterator[dict[str, Any]]) -> None:
+def _write_table(path: Path, samples: Iterator[dict[str, Any]]) -> None:
+    import pyarrow as pa
+
+    binary = ("image", "labels")
+    columns = pa.schema([(key, pa.binary() if key in binary else pa.string()) for key in ("name", *binary, "manifest")])
+    # PNG bytes are packed already
+    _write_parquet(path, samples, columns, {key: "NONE" if key in binary else "ZSTD" for key in columns.names})
+
+
+def _write_hub_table(path: Path, samples: Iterator[dict[str, Any]]) -> None:
+    _write_parquet(path, map(row_of, samples), schema(), "NONE")
+
+
+def _write_parquet(path: Path, samples: Iterator[dict[str, Any]], schema: Any, compression: Any) -> None:
     import pyarrow as pa
     from pyarrow import parquet
 
-    binary = ("image", "labels")
-    schema = pa.schema([(key, pa.binary() if key in binary else pa.string()) for key in ("name", *binary, "manifest")])
-    # PNG bytes are packed already
-    compression = {key: "NONE" if key in binary else "ZSTD" for key in schema.names}
     with (
         filling_bytes(path) as file,
         parquet.ParquetWriter(file, schema, compression=compression, use_dictionary=False) as writer,

@@ -12,13 +12,14 @@ from tqdm import tqdm
 from marsgen.core.errors import DataError
 from marsgen.core.files import write_json, write_text
 from marsgen.core.runs import Run
+from marsgen.provenance.data_card import card_of, write_data_card
 from marsgen.scenes.classes import ClassSet, default_colours
 from marsgen.scenes.files.label_maps import read_values
 from marsgen.scenes.files.layout import PARTS, Layout
 from marsgen.scenes.files.pictures import list_pictures
 from marsgen.scenes.formats.reading import ReadingConfig
-from marsgen.scenes.readers.folder import CLASSES_FILE, write_pair
-from marsgen.scenes.scene import SceneSource
+from marsgen.scenes.readers.folder import CLASSES_FILE, image_path, write_pair
+from marsgen.scenes.scene import SceneSource, name_channels
 
 _BLOCK = 256  # scenes read ahead of what is written
 Counts = np.ndarray
@@ -53,6 +54,8 @@ def import_data(config: ReadingConfig, run: Run, scenes: SceneSource) -> list[st
         run.folder / "import.json",
         {"scenes": len(scenes), "notes": list(scenes.notes), "classes": [vars(row) for row in rows]},
     )
+    shown = {row.name: row.scenes for row in rows}
+    write_data_card(run.folder, card_of(scenes, Path(scenes.location).name, shown=shown))
     run.finish({"scenes": len(scenes), "classes": len(scenes.classes), "notes": len(scenes.notes)})
     return describe(scenes, rows)
 
@@ -64,7 +67,7 @@ def _write_pairs(folder: Path, scenes: SceneSource) -> Counts:
         name = scenes.names[index]
         image, labels = scenes.read(index)
         # its label map was written before: an image that is there belongs to a whole pair
-        if not (folder / "images" / f"{name}.png").exists():
+        if not image_path(folder, name, scenes.channels).exists():
             write_pair(folder, name, image, labels, scenes.classes)
         return np.bincount(labels.ravel(), minlength=256)[list(scenes.classes.ids)]
 
@@ -99,7 +102,7 @@ def describe(scenes: SceneSource, rows: list[ClassRow]) -> list[str]:
     """What is in a data set, in lines; what was decided stands in `scenes.notes`."""
     size = "sizes differ" if scenes.shape is None else f"{scenes.shape[0]} x {scenes.shape[1]} pixels"
     width = max(len(row.name) for row in rows)
-    lines = [f"{scenes.location}: {len(scenes)} scenes, {size}, {'grey' if scenes.channels == 1 else 'RGB'}"]
+    lines = [f"{scenes.location}: {len(scenes)} scenes, {size}, {name_channels(scenes.channels)}"]
     lines += [f"{'class':{width}}  {'pixels':>9}  {'scenes':>7}"]
     for row in rows:
         rare = "  rare" if row.name in scenes.classes.rare else ""

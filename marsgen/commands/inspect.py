@@ -18,7 +18,7 @@ from marsgen.masks.infer_settings import infer_paste_settings
 from marsgen.masks.profile import ClassProfile
 from marsgen.pages.inspect_page import draw_page
 from marsgen.scenes.classes import ClassSet
-from marsgen.scenes.scene import SceneSource
+from marsgen.scenes.scene import SceneSource, name_channels
 from marsgen.scenes.sources import open_scenes
 
 
@@ -130,7 +130,7 @@ def _lines(findings: Findings, profiles: dict[str, ClassProfile]) -> list[str]:
     scenes = dataset.scenes
     size = "sizes differ" if scenes.shape is None else f"{scenes.shape[0]} x {scenes.shape[1]} pixels"
     groups = f", {len(set(scenes.groups))} groups" if scenes.groups is not None else ""
-    lines = [f"{scenes.location}: {len(scenes)} scenes, {size}, {'grey' if scenes.channels == 1 else 'RGB'}{groups}"]
+    lines = [f"{scenes.location}: {len(scenes)} scenes, {size}, {name_channels(scenes.channels)}{groups}"]
     lines += [*_table(findings), *_profile_lines(profiles)]
     lines += [f"suspects: {_suspects_text(findings)}"]
     if findings.autoencoding is not None:

@@ -108,21 +108,26 @@ def preview(config: PreviewConfig, run: Run, dataset: Dataset, where: str) -> di
 
     drafts = pictures(DrawConfig(strength=0.0))
     boxes = [_cell(draft.plan.edited.boxes[0], draft.indices.shape) for draft in drafts]
+    real, show = [dataset.scenes[d.plan.parent_index].image for d in drafts], dataset.scenes.classes.show
+
+    def shown(drafts: Sequence[Any]) -> list[np.ndarray]:
+        return [show(draft.image) for draft in drafts]
+
     given = [
-        ("real", [dataset.scenes[d.plan.parent_index].image for d in drafts]),
+        ("real", [show(image) for image in real]),
         (LABEL_MAP, [dataset.scenes.classes.paint(d.plan.edited.labels) for d in drafts]),
     ]
-    columns = [(f"strength {s:g}", _images(pictures(DrawConfig(strength=s)))) for s in config.strengths]
+    columns = [(f"strength {s:g}", shown(pictures(DrawConfig(strength=s)))) for s in config.strengths]
     write_sheet(run.folder / "strength.png", [*given, *columns], boxes)
     usual = load_generator(where, dataset.scenes.classes, dataset.scenes.channels)
     if usual.drawing.get("guidance", 1) != 1:
-        columns = [(f"guidance {g:g}", _images(pictures(DrawConfig(guidance=g)))) for g in config.guidances]
+        columns = [(f"guidance {g:g}", shown(pictures(DrawConfig(guidance=g)))) for g in config.guidances]
         write_sheet(run.folder / "guidance.png", [*given, *columns], boxes)
     variants = [_images(pictures(DrawConfig(strength=1.0), "scene", attempt)) for attempt in range(config.variants)]
-    columns = [(f"noise {number}", images) for number, images in enumerate(variants)]
+    columns = [(f"noise {number}", [show(image) for image in images]) for number, images in enumerate(variants)]
     write_sheet(run.folder / "scenes.png", [*given, *columns])
 
-    summary = {"generator": usual.name, "distance": _distances(variants, given[0][1])}
+    summary = {"generator": usual.name, "distance": _distances(variants, real)}
     run.finish(summary)
     return summary
 

@@ -17,7 +17,7 @@ from marsgen.core.config import Config, load_config, make_config
 from marsgen.core.errors import ConfigError, DataError, RunError, nearest
 from marsgen.core.reading import read_json
 from marsgen.scenes.classes import ClassSet
-from marsgen.scenes.scene import SceneSource
+from marsgen.scenes.scene import SceneSource, name_channels
 
 __all__ = [
     "DEFAULT_SAMPLING",
@@ -169,7 +169,7 @@ def refuse_other_channels(unlabelled: Sequence[SceneSource], scenes: SceneSource
     """Raise DataError where pictures without labels are RGB beside grey data, or the reverse."""
     for source in unlabelled:
         if source.channels != scenes.channels:
-            there, here = ({1: "grey", 3: "RGB"}[s.channels] for s in (source, scenes))
+            there, here = (name_channels(s.channels) for s in (source, scenes))
             raise DataError(
                 f"--unlabelled {source.location}: {there} pictures beside {here} data; convert them, or leave them out"
             )
@@ -224,7 +224,5 @@ def _check_fits(generator: Generator, folder: Path, classes: ClassSet | None, ch
         )
     if channels is not None and generator.channels != channels:
         kinds = {1: "grey (1 channel)", 3: "RGB (3 channels)"}
-        raise RunError(
-            f"{folder} draws {kinds[generator.channels]} images; the data are {kinds[channels]}; "
-            "train a generator on these data"
-        )
+        draws, given = (kinds.get(count, f"{count}-band") for count in (generator.channels, channels))
+        raise RunError(f"{folder} draws {draws} images; the data are {given}; train a generator on these data")

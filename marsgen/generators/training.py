@@ -128,5 +128,5 @@ def _grid_row(index: int, generator: Generator, dataset: Dataset, crop_px: int, 
     ]
     # the mask is dark where the last picture is real
     mask = (classes.paint(classes.to_ids(indices)) * (0.4 + 0.6 * window[..., None])).astype(np.uint8)
-    pictures = [mask, *(np.broadcast_to(picture, (height, width, 3)) for picture in (image, *drawn))]
+    pictures = [mask, *(np.broadcast_to(picture, (height, width, 3)) for picture in map(classes.show, (image, *drawn)))]
     return [np.pad(picture, ((0, 0), (0, 4), (0, 0))) for picture in pictures]

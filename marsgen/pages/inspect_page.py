@@ -218,7 +218,7 @@ def _size_bars(findings: Findings, class_index: int) -> list[Bar]:
 
 
 def _picture(scene: Scene) -> np.ndarray:
-    return fit_width(stretch_contrast(scene.image), _SHOWN_WIDTH_PX)
+    return fit_width(stretch_contrast(scene.classes.show(scene.image)), _SHOWN_WIDTH_PX)
 
 
 def _label_map(scene: Scene) -> str:

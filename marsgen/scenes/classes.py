@@ -37,6 +37,8 @@ class ClassSet:
     """whether somebody chose the colours; False = they are the default ones and say nothing about a label map"""
     bands: tuple[int, ...] = field(default=(), compare=False)
     """channels that stand for red, green and blue on pages and in overlays, counted from 1; () = the first three"""
+    license: str = field(default="", compare=False)
+    """of the data, for data cards: an identifier of the hub, such as cc-by-4.0; "" = unknown"""
 
     def __post_init__(self) -> None:
         if not 2 <= len(self.names) <= 255:
@@ -146,15 +148,13 @@ class ClassSet:
         return table[labels]
 
     def show(self, image: np.ndarray) -> np.ndarray:
-        """(..., H, W, channels) -> (..., H, W, 3) to look at: grey as it is, else the channels that `bands` names.
+        """(..., channels) -> (..., 1 or 3) to look at: grey and RGB as they are, else the channels that `bands` names.
 
         Raises:
             DataError: a channel that is not there.
         """
         channels = image.shape[-1]
-        if channels == 1:
-            return image.repeat(3, axis=-1)
-        if channels == 3:
+        if channels in (1, 3):
             return image
         bands = self.bands or (1, 2, 3)
         if max(bands) > channels:
@@ -167,6 +167,7 @@ class ClassSet:
             "ignored": self.ignored,
             "rare": list(self.rare),
             **({"bands": list(self.bands)} if self.bands else {}),
+            **({"license": self.license} if self.license else {}),
             "classes": [
                 {"name": n, "id": i, "colour": list(c)}
                 for n, i, c in zip(self.names, self.ids, self.colours, strict=True)
@@ -185,7 +186,7 @@ class ClassSet:
         try:
             if not isinstance(content, dict):
                 raise DataError("a mapping with keys ignored, rare and classes was expected")
-            _refuse_unknown(content, ("ignored", "rare", "classes", "bands", *LAYOUT_KEYS), "")
+            _refuse_unknown(content, ("ignored", "rare", "classes", "bands", "license", *LAYOUT_KEYS), "")
             if "classes" not in content:
                 raise DataError("key 'classes' is missing; see configs/classes_mars.yaml for an example")
             entries = content["classes"]
@@ -208,6 +209,7 @@ class ClassSet:
                 rare=_rare(content.get("rare")),
                 layout=read_layout(content),
                 own_colours=all(_colour_of(e) is not None for e in entries),
+                license="" if content.get("license") in (None, "", *_NOTHING) else _name(content["license"], "license"),
                 bands=tuple(_byte(band, "a number in bands") for band in _list(content.get("bands"), "bands")),
             )
         except (DataError, TypeError, ValueError) as problem:
@@ -229,10 +231,10 @@ def _list(value: Any, what: str) -> list:
     return list(value or ())
 
 
-def _name(value: object) -> str:
+def _name(value: object, what: str = "a class") -> str:
     if not is_printable_name(value):
         raise DataError(
-            f"a class is named {shorten(repr(value), 60)}; expected one line of text, without blanks around it"
+            f"{what} is named {shorten(repr(value), 60)}; expected one line of text, without blanks around it"
         )
     return str(value)
 

@@ -21,6 +21,11 @@ def is_channels(count: int) -> bool:
     return count in (1, 3) or 4 <= count <= MOST_CHANNELS
 
 
+def name_channels(count: int) -> str:
+    """How messages call pictures of that many channels."""
+    return {1: "grey", 3: "RGB"}.get(count, f"{count} bands")
+
+
 @dataclass(frozen=True)
 class Origin:
     """Where a scene comes from. `ancestors`: keys (`scene_key`) of every real scene it grew from."""

@@ -9,8 +9,10 @@ from PIL import Image
 from marsgen.core.errors import RunError
 from marsgen.core.files import write_bytes
 from marsgen.core.reading import read_json_lines
+from marsgen.scenes.classes import ClassSet
 from marsgen.scenes.files.label_maps import read_label_map
 from marsgen.scenes.files.pictures import read_image
+from marsgen.scenes.readers.folder import image_path
 from marsgen.scenes.readers.shards import SHARDS_FOLDER, read_slot
 from marsgen.scenes.scene import SceneSource
 from marsgen.synthesis.journal import MANIFEST, REMEDY
@@ -29,7 +31,7 @@ def write_preview(folder: Path, scenes: SceneSource, n: int, rows: int = 12, zoo
         if index in chosen:
             image, labels = _read_pair(folder, record["name"], index, scenes)
             parent = scenes[position[record["parent"]["name"]]].image
-            panels = [_rgb(parent), scenes.classes.paint(labels), _rgb(image)]
+            panels = [_rgb(parent, scenes.classes), scenes.classes.paint(labels), _rgb(image, scenes.classes)]
             strips.append(np.concatenate([_padded(panel, FRAME_PX, FRAME_PX) for panel in panels], axis=1))
     width = max(strip.shape[1] for strip in strips)
     sheet = np.concatenate([_padded(strip, 0, 0, right=width - strip.shape[1]) for strip in strips])
@@ -45,12 +47,12 @@ def _read_pair(folder: Path, name: str, index: int, scenes: SceneSource) -> tupl
     if (folder / SHARDS_FOLDER).is_dir():
         return read_slot(folder, index)
     labels = read_label_map(folder / "labels" / f"{name}.png", scenes.classes)
-    return read_image(folder / "images" / f"{name}.png"), labels
+    return read_image(image_path(folder, name, scenes.channels)), labels
 
 
 def _padded(panel: np.ndarray, rows: int, columns: int, right: int = 0) -> np.ndarray:
     return np.pad(panel, ((rows, rows), (columns, columns + right), (0, 0)), constant_values=255)
 
 
-def _rgb(image: np.ndarray) -> np.ndarray:
-    return np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image
+def _rgb(image: np.ndarray, classes: ClassSet) -> np.ndarray:
+    return np.broadcast_to(classes.show(image), (*image.shape[:2], 3))

@@ -1,13 +1,19 @@
-"""What a synthetic set says about itself: classes.yaml and synth.json."""
+"""What a synthetic set says about itself: classes.yaml, synth.json and README.md."""
 
 import hashlib
 import json
+from collections import Counter
+from pathlib import Path
 
+from marsgen.core.errors import RunError
+from marsgen.core.reading import read_json_lines
 from marsgen.core.runs import Run
-from marsgen.provenance import fingerprints_of_part, keys_of_part, write_set_head
+from marsgen.provenance import fingerprints_of_part, keys_of_part, read_set_head, write_set_head
+from marsgen.provenance.data_card import card_of, write_data_card
 from marsgen.scenes.readers.folder import write_classes
 from marsgen.scenes.readers.shards import allocate_shards, refuse_mixed_sizes
 from marsgen.synthesis.config import BATCH_SIZE
+from marsgen.synthesis.journal import MANIFEST, REMEDY
 from marsgen.synthesis.scene_maker import SceneMaker
 
 
@@ -39,6 +45,22 @@ def write_record(run: Run, maker: SceneMaker) -> None:
     }
     pictures = fingerprints_of_part(dataset, dataset.split.train)
     write_set_head(run.folder, record, *trained_on, pictures=pictures)
+
+
+def write_card(folder: Path, maker: SceneMaker) -> None:
+    """Write README.md from the finished manifest."""
+    scenes, pasted = maker.dataset.scenes, Counter[str]()
+    for _, record in read_json_lines(folder / MANIFEST, RunError, REMEDY):
+        pasted.update({donor["class"] for donor in record["donors"]})
+    card = card_of(
+        scenes,
+        f"Synthetic scenes with more {' and '.join(maker.names)}",
+        pairs=maker.config.n,
+        head=read_set_head(folder),
+        shown=pasted,
+        shown_words="pairs into which it was pasted",
+    )
+    write_data_card(folder, card)
 
 
 def _fingerprint_recipe(maker: SceneMaker) -> str:

@@ -30,7 +30,7 @@ from marsgen.synthesis.journal import (
     truncate_journals,
 )
 from marsgen.synthesis.preview import write_preview
-from marsgen.synthesis.record import write_record
+from marsgen.synthesis.record import write_card, write_record
 from marsgen.synthesis.scene_maker import SceneMaker, pilot
 
 SMALL_PICTURE_PX = 256 * 256
@@ -75,6 +75,7 @@ def synthesize(run: Run, maker: SceneMaker, process_group: ProcessGroup = SINGLE
             merge_journals(folder)
         remove_journals(folder)
         write_preview(folder, maker.dataset.scenes, n)
+        write_card(folder, maker)
         run.finish(_summarise(folder, maker.selector))
 
 

@@ -26,7 +26,8 @@ from tqdm import tqdm
 from marsgen.core.errors import DataError, RunError
 from marsgen.core.files import file_fingerprint, write_npy
 from marsgen.core.runs import Run
-from marsgen.provenance import read_split_keys, set_trained_on, write_set_head
+from marsgen.provenance import read_set_head, read_split_keys, set_trained_on, write_set_head
+from marsgen.provenance.data_card import DataCard, write_data_card
 from marsgen.scenes.classes import IGNORED_INDEX, ClassSet
 from marsgen.scenes.readers.folder import write_classes, write_pair
 from marsgen.scenes.scene import SceneSource
@@ -151,6 +152,7 @@ def pseudo_label(config: PseudoLabelConfig, run: Run, teachers: Teachers, scenes
             for name, pixels, threshold in zip(teachers.classes.names, predicted, thresholds.tolist(), strict=True)
         }
         counts = {"images": len(scenes), "pairs": pairs, "left_out": len(scenes) - pairs}
+        write_data_card(run.folder, _card(run.folder, teachers, scenes, pairs))
         run.finish(counts | {"no_label_px": int(no_label.sum()), "classes": per_class})
     shutil.rmtree(predictions, ignore_errors=True)  # after DONE: a kill between the two repeats no prediction
 
@@ -206,6 +208,18 @@ def choose_thresholds(counts: np.ndarray, keep: float) -> np.ndarray:
 
 
 # the folder
+
+
+def _card(folder: Path, teachers: Teachers, scenes: SceneSource, pairs: int) -> DataCard:
+    return DataCard(
+        "Pictures with predicted labels",
+        teachers.classes,
+        pairs,
+        scenes.shape,
+        scenes.channels,
+        source=scenes.identity(),
+        head=read_set_head(folder),
+    )
 
 
 def _write_head(config: PseudoLabelConfig, run: Run, teachers: Teachers, scenes: SceneSource) -> None:

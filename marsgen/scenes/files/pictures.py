@@ -21,8 +21,9 @@ from tqdm import tqdm
 
 from marsgen.core.errors import DataError
 from marsgen.scenes.faults import Faults
+from marsgen.scenes.files import band_files
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", band_files.SUFFIX)
 LABEL_SUFFIXES = (".png", ".tif", ".tiff", ".bmp")
 FOLLOW_LINKS = "MARSGEN_FOLLOW_LINKS"
 """environment variable; 1 = links in data folders may lead anywhere"""
@@ -119,7 +120,7 @@ def is_clutter(name: str) -> bool:
 def _misplaced(path: Path, suffixes: Sequence[str]) -> str:
     if path.is_dir():
         return "a folder among the pictures"
-    if path.suffix.lower() in IMAGE_SUFFIXES:
+    if path.suffix.lower() in (".jpg", ".jpeg"):
         return "JPEG changes the ids of a label map; save label maps as PNG or TIFF"
     return f"not a picture; only {', '.join(suffixes)} files may lie here"
 
@@ -182,6 +183,9 @@ def probe_image(path: Path) -> Header:
     Raises:
         DataError: see `read_image`.
     """
+    if path.suffix.lower() == band_files.SUFFIX:
+        height, width, channels = band_files.read_bands(path).shape
+        return Header(height, width, channels, 1)
     with open_picture(path) as picture:
         return Header(picture.height, picture.width, _channels(picture, path), orientation_of(picture))
 
@@ -211,13 +215,15 @@ def follows_rotation(path: Path, header: Header, fits: tuple[int, int] | None, w
 
 
 def read_image(path: Path, *, turned: bool = False) -> np.ndarray:
-    """(H, W, 1 or 3) uint8 pixels of a PNG, JPEG, TIFF or BMP file as stored.
+    """(H, W, 1 or 3) uint8 pixels of a PNG, JPEG, TIFF or BMP file as stored; (H, W, bands) of a .npy file.
 
     Args:
         turned: follow the rotation tag.
     Raises:
         DataError: unreadable or cut short, not 8 bits a channel, neither grey nor RGB, or partly transparent.
     """
+    if path.suffix.lower() == band_files.SUFFIX:
+        return np.array(band_files.read_bands(path))
     with open_picture(path) as picture:
         return pixels_of(picture, path, turned=turned)
 
@@ -389,7 +395,9 @@ def without_alpha(picture: Image.Image, path: Path) -> Image.Image:
 
 
 def encode_image(image: np.ndarray) -> bytes:
-    """(H, W, 1 or 3) uint8 -> the bytes of a PNG file; the same pixels give the same bytes."""
+    """(H, W, 1 or 3) uint8 -> the bytes of a PNG file; the same pixels give the same bytes. More bands: of .npy."""
+    if image.shape[2] not in (1, 3):
+        return band_files.encode_bands(image)
     return encode_png(Image.fromarray(image[..., 0] if image.shape[2] == 1 else image))
 
 

@@ -1,6 +1,6 @@
 """SceneFolder: pairs of image and label map on disk, read and written in one place.
 
-images/NAME.png     grey or RGB, 8-bit (also JPEG, TIFF, BMP)
+images/NAME.png     grey or RGB, 8-bit (also JPEG, TIFF, BMP); images/NAME.npy for 4 to 16 bands
 labels/NAME.png     indexed PNG: pixel value = class id, palette = class colours (also grey ids, or RGB colours)
 classes.yaml        names, ids, colours, ignored id, rare classes (see configs/classes_mars.yaml); other folders, splits
                     and more (see scenes/files/layout.py)
@@ -22,14 +22,22 @@ from marsgen.core.files import write_bytes, write_text
 from marsgen.core.reading import read_json
 from marsgen.scenes.classes import ClassSet, read_classes
 from marsgen.scenes.faults import Faults
+from marsgen.scenes.files.band_files import suffix_of
 from marsgen.scenes.files.label_maps import encode_label_map, read_label_map, read_label_map_and_way
 from marsgen.scenes.files.layout import Layout
 from marsgen.scenes.files.manifest import MANIFEST_FILE, Manifest
 from marsgen.scenes.files.names import is_plain, plain_names
 from marsgen.scenes.files.pairs import Pair, find_images, find_pairs
-from marsgen.scenes.files.pictures import check_all, encode_image, follows_rotation, probe_image, read_image
+from marsgen.scenes.files.pictures import (
+    check_all,
+    encode_image,
+    follows_rotation,
+    list_pictures,
+    probe_image,
+    read_image,
+)
 from marsgen.scenes.files.rasters import is_georeferenced
-from marsgen.scenes.scene import MIN_SIDE_PX, Origin, Scene, SceneSource
+from marsgen.scenes.scene import MIN_SIDE_PX, Origin, Scene, SceneSource, name_channels
 
 CLASSES_FILE = "classes.yaml"
 HEAD_FILE = "synth.json"
@@ -37,11 +45,11 @@ _PIECE_BYTES = 4 * 2**20
 
 
 def write_pair(folder: Path, name: str, image: np.ndarray, labels: np.ndarray, classes: ClassSet) -> None:
-    """Write images/NAME.png and labels/NAME.png, each whole or not at all.
+    """Write labels/NAME.png and images/NAME.png (.npy for more than three bands), each whole or not at all.
 
     Args:
         name: file name without suffix.
-        image: (H, W, 1 or 3) uint8.
+        image: (H, W, channels) uint8.
         labels: (H, W) uint8 ids.
     Raises:
         DataError: the arrays are no possible scene of `classes`.
@@ -51,7 +59,12 @@ def write_pair(folder: Path, name: str, image: np.ndarray, labels: np.ndarray, c
         raise ValueError(f"{name!r} is no plain file name")
     scene = Scene(name, image, labels, classes)
     write_bytes(folder / "labels" / f"{name}.png", encode_label_map(scene.labels, classes), sync=False)
-    write_bytes(folder / "images" / f"{name}.png", encode_image(scene.image), sync=False)
+    write_bytes(image_path(folder, name, image.shape[2]), encode_image(scene.image), sync=False)
+
+
+def image_path(folder: Path, name: str, channels: int) -> Path:
+    """The file in images/ that `write_pair` writes last: where it is, the pair is whole."""
+    return folder / "images" / f"{name}{suffix_of(channels)}"
 
 
 def write_classes(folder: Path, classes: ClassSet) -> None:
@@ -137,10 +150,12 @@ class SceneFolder(SceneSource):
         found = check_all(self._check_pair, self._pairs, "label maps", self._folder)
         shapes, channels = {f.size for f in found}, [f.channels for f in found]
         if len(set(channels)) > 1:
-            grey, colour = (self._pairs[channels.index(number)].image.name for number in (1, 3))
+            few, many = min(channels), max(channels)
+            first, second = (self._pairs[channels.index(number)].image.name for number in (few, many))
             raise DataError(
-                f"{self._folder}: {grey} is grey and {colour} is RGB ({channels.count(1)} and {channels.count(3)} "
-                "pictures); convert all images of the folder to one of the two"
+                f"{self._folder}: {first} is {name_channels(few)} and {second} is {name_channels(many)} "
+                f"({channels.count(few)} and {channels.count(many)} pictures); convert all images of the folder to one "
+                "of the two"
             )
         self._turned = {index for index, f in enumerate(found) if f.turned}
         notes += _reading_notes(found)
@@ -273,12 +288,13 @@ class MadeFolder(MadeScenes):
             DataError: see `MadeScenes`; more or fewer pictures than lines in the manifest, or lines out of order.
         """
         super().__init__(folder, classes, labelled=labelled, location=location)
-        for part in ("images", "labels") if labelled else ("images",):
-            if (there := _count_png(folder / part)) != len(self):
-                raise DataError(f"{folder}/{part}: {there} pictures for {len(self)} lines in {MANIFEST_FILE}")
         if not len(self) or not self._manifest.in_order:
             raise DataError(f"{folder}/{MANIFEST_FILE}: no lines, or lines that are not in the order of their names")
         self.shape, self.channels = _read_format(folder, self.names)
+        for part in ("images", "labels") if labelled else ("images",):
+            suffix = suffix_of(self.channels) if part == "images" else ".png"
+            if (there := _count_files(folder / part, suffix)) != len(self):
+                raise DataError(f"{folder}/{part}: {there} pictures for {len(self)} lines in {MANIFEST_FILE}")
 
     def read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """See `SceneSource.read`.
@@ -287,7 +303,7 @@ class MadeFolder(MadeScenes):
             DataError: a picture that is gone or damaged, or that is not of the size and kind that synth.json states.
         """
         name = self.names[index]
-        path = self._folder / "images" / f"{name}.png"
+        path = image_path(self._folder, name, self.channels)
         image = read_image(path)
         stated = (*(self.shape or image.shape[:2]), self.channels)
         if image.shape != stated:
@@ -309,8 +325,9 @@ class MadeFolder(MadeScenes):
         """Relative to the folder, sorted."""
         if self._own_classes:
             yield CLASSES_FILE
-        for part in ("images", "labels") if self._labelled else ("images",):
-            yield from (f"{part}/{name}.png" for name in self.names)
+        yield from (f"images/{name}{suffix_of(self.channels)}" for name in self.names)
+        if self._labelled:
+            yield from (f"labels/{name}.png" for name in self.names)
         yield MANIFEST_FILE
 
 
@@ -365,12 +382,12 @@ def fingerprint_sorted(files: Iterable[tuple[str, Path]]) -> str:
     return digest.hexdigest()
 
 
-def _count_png(folder: Path) -> int:
-    """How many .png files lie in a folder, leftovers of a killed writer not counted; 0 for no folder."""
+def _count_files(folder: Path, suffix: str) -> int:
+    """How many files of that ending lie in a folder, leftovers of a killed writer not counted; 0 for no folder."""
     if not folder.is_dir():
         return 0
     with os.scandir(folder) as entries:
-        return sum(entry.name.endswith(".png") and not entry.name.startswith(".") for entry in entries)
+        return sum(entry.name.endswith(suffix) and not entry.name.startswith(".") for entry in entries)
 
 
 def _read_format(folder: Path, names: Sequence[str]) -> tuple[tuple[int, int] | None, int]:
@@ -380,12 +397,13 @@ def _read_format(folder: Path, names: Sequence[str]) -> tuple[tuple[int, int] | 
         shape, channels = head["shape"], int(head["channels"])
         return (None if shape is None else (int(shape[0]), int(shape[1]))), channels
     except (DataError, ValueError, KeyError, TypeError, IndexError):
-        sizes = {probe_image(folder / "images" / f"{name}.png") for name in names}
+        files = list_pictures(folder / "images")
+        sizes = {probe_image(files[name]) for name in names}
     shapes, kinds = {size[:2] for size in sizes}, {size[2] for size in sizes}
     if len(kinds) > 1:
-        raise DataError(f"{folder}: grey and RGB images")
+        raise DataError(f"{folder}: images of different channels")
     return (shapes.pop() if len(shapes) == 1 else None), kinds.pop()
 
 
 def _size(shape: tuple[int, ...]) -> str:
-    return f"{shape[0]} x {shape[1]} pixels in {'grey' if shape[2] == 1 else 'RGB'}"
+    return f"{shape[0]} x {shape[1]} pixels in {name_channels(shape[2])}"

@@ -22,7 +22,7 @@ from marsgen.core.files import filling_npy
 from marsgen.scenes.classes import ClassSet
 from marsgen.scenes.files.manifest import MANIFEST_FILE
 from marsgen.scenes.readers.folder import CLASSES_FILE, MadeScenes, fingerprint_files
-from marsgen.scenes.scene import Scene, SceneSource
+from marsgen.scenes.scene import Scene, SceneSource, is_channels
 
 SHARDS_FOLDER = "shards"
 SHARD_LENGTH = 4096
@@ -188,10 +188,10 @@ def _open_shard(path: Path) -> _Shard:
     except (ValueError, KeyError, TypeError, SyntaxError, tokenize.TokenError):
         raise DataError(f"{path}: no .npy file; copy the whole folder again") from None
     dimensions = 4 if path.name.startswith("images") else 3
-    if dtype != np.uint8 or column_major or len(shape) != dimensions or shape[3:] not in ((), (1,), (3,)):
+    if dtype != np.uint8 or column_major or len(shape) != dimensions or not all(map(is_channels, shape[3:])):
         raise DataError(
             f"{path}: {dtype} of shape {shape}; expected rows of uint8 (scenes, height, width"
-            f"{', 1 or 3 channels' if dimensions == 4 else ''}), make the set again"
+            f"{', channels' if dimensions == 4 else ''}), make the set again"
         )
     if size != start + prod(shape):
         raise DataError(

@@ -182,7 +182,7 @@ def draw_rows(
         scene = scenes[choice.image]
         region = scene.indices == class_index
         pictures = [
-            ("image", picture_address(scene.image, region, line=(255, 60, 60))),
+            ("image", picture_address(scene.classes.show(scene.image), region, line=(255, 60, 60))),
             ("label", picture_address(scene.classes.paint(scene.labels), region)),
         ]
         for label, predict in predictors:

@@ -1,0 +1,44 @@
+"""Pictures of 4 to 16 bands as .npy files, (H, W, bands) uint8: PNG has no more than RGB."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+
+from marsgen.core.errors import DataError
+from marsgen.scenes.scene import MOST_CHANNELS, is_channels
+
+SUFFIX = ".npy"
+
+
+def suffix_of(channels: int) -> str:
+    """The ending of the file of a picture: .png for grey and RGB, .npy for more bands."""
+    return ".png" if channels in (1, 3) else SUFFIX
+
+
+def read_bands(path: Path) -> np.ndarray:
+    """(H, W, bands) uint8, mapped from the file and not read before it is used.
+
+    Raises:
+        DataError: no array of such a picture, or a damaged one.
+    """
+    try:
+        # of this kind whatever the file is called: np.load would open an archive of arrays too
+        image = np.lib.format.open_memmap(path, mode="r")
+    except FileNotFoundError:
+        raise DataError(f"{path}: the file is gone; was the data set moved while it was read?") from None
+    except (OSError, ValueError, EOFError) as problem:
+        raise DataError(f"{path}: damaged or no .npy array ({str(problem).splitlines()[0]}); save it again") from None
+    if image.dtype != np.uint8 or image.ndim != 3 or not is_channels(image.shape[2]):
+        raise DataError(
+            f"{path}: {image.dtype} of shape {image.shape}; expected uint8 (height, width, bands), with 1, 3 or 4 to "
+            f"{MOST_CHANNELS} bands"
+        )
+    return image
+
+
+def encode_bands(image: np.ndarray) -> bytes:
+    """(H, W, bands) uint8 -> the bytes of a .npy file."""
+    buffer = io.BytesIO()
+    np.save(buffer, np.ascontiguousarray(image), allow_pickle=False)
+    return buffer.getvalue()

@@ -1,0 +1,133 @@
+"""The whole path on pictures of five bands of 16 bits: imported from GeoTIFF, and never reduced to RGB."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from test_flow import call
+
+import marsgen as mg
+import segmenter as sg
+from marsgen.core.errors import DataError
+from marsgen.scenes.sources import open_scenes
+
+rasterio = pytest.importorskip("rasterio")
+SIZE = (40, 48)
+CLASSES = """
+rare: water
+bands: [4, 3, 2]
+classes: [{name: land, id: 0, colour: [120, 90, 40]}, {name: water, id: 1, colour: [0, 60, 200]}]
+"""
+SMALL = {"steps": 2, "batch_size": 2, "validate_every": 2, "unet": {"width": 4}}
+
+
+def write(path: Path, bands: np.ndarray, **more) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    count, height, width = bands.shape
+    shape = {"count": count, "height": height, "width": width, "dtype": bands.dtype.name}
+    place = {"crs": "EPSG:32633", "transform": rasterio.Affine(10, 0, 4e5, 0, -10, 5e6)}
+    with rasterio.open(path, "w", driver="GTiff", **shape, **place, **more) as file:
+        file.write(bands)
+
+
+@pytest.fixture(scope="module")
+def satellite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """24 scenes; water is dark in the fifth band only; two rows of each hold no data."""
+    folder = tmp_path_factory.mktemp("satellite")
+    rng = np.random.default_rng(0)
+    for index in range(12):
+        labels = np.zeros(SIZE, np.uint8)
+        bands = rng.integers(1000, 3000, (5, *SIZE)).astype(np.uint16)
+        if index % 2:
+            row, column = rng.integers(6, 24, 2)
+            labels[row : row + 10, column : column + 12] = 1
+            bands[4][labels == 1] //= 8
+        bands[:, :2] = 65535
+        write(folder / "images" / f"s{index:02d}.tif", bands, nodata=65535)
+        write(folder / "labels" / f"s{index:02d}.tif", labels[None])
+    (folder / "classes.yaml").write_text(CLASSES)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def imported(satellite: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("imported") / "my_data"
+    words = ("marsgen", "import", str(satellite), "--format", "geotiff", "--out", str(out))
+    assert call(*words) == 2  # 16 bits without a range
+    assert not out.exists()
+    assert call(*words, "--set", "range=[0,4000]") == 0
+    return out
+
+
+def test_an_import_keeps_every_band(imported: Path, satellite: Path):
+    scenes = open_scenes(str(imported))
+    assert (scenes.channels, scenes.classes.bands, len(scenes)) == (5, (4, 3, 2), 12)
+    with rasterio.open(satellite / "images" / "s01.tif") as file:
+        values = file.read().astype(float)
+    wanted = np.rint(values / 4000 * 255)
+    wanted[:, :2] = 0
+    np.testing.assert_array_equal(scenes[1].image, wanted.transpose(1, 2, 0).astype(np.uint8))
+    assert (scenes[1].labels[:2] == 255).all()
+    assert (scenes[1].labels[2:] != 255).all()
+
+
+def test_the_whole_path(imported: Path, satellite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert call("marsgen", "inspect", "--data", str(imported), "--set", "autoencoder_steps=0", "--out", "seen") == 0
+    assert "12 scenes, 40 x 48 pixels, 5 bands" in capsys.readouterr().out
+    data = mg.from_folder(imported, val_fraction=0.25)
+    made = mg.synthesize(data, "copy-paste", n=4, out="synth")
+    assert (len(made), made.channels, made.classes.bands) == (4, 5, (4, 3, 2))
+    pasted = made[0].labels == 1
+    assert made[0].image[pasted][:, 4].mean() < 100 < made[0].image[pasted][:, 3].mean()
+    for kind, small in (
+        ("pix2pix", {"crop_px": 32, "generator_width": 8, "discriminator": "patch", "discriminator_width": 8}),
+        ("diffusion", {"crop_px": 32, "widths": (8, 8), "blocks": 1}),
+    ):
+        generator = mg.train_generator(data, kind=kind, steps=2, batch_size=2, out=kind, **small)
+        drawn = mg.synthesize(data, generator, n=2, out=f"drawn-{kind}")
+        assert drawn[1].image.shape == (*SIZE, 5)
+    assert call("marsgen", "preview", "diffusion", "--set", "rows=2", "--set", "variants=2", "--out", "sheets") == 0
+    assert np.asarray(Image.open("sheets/scenes.png")).shape[2] == 3
+
+    run = sg.train(data, extra=[made], out="run", **SMALL)
+    assert sg.evaluate(run, data, part="val").record["images"] == 3
+    picture = str(satellite / "images" / "s01.tif")
+    words = ("segmenter", "predict", "run", picture, "--set", "range=[0,4000]", "--overlay", "--out", "labelled")
+    assert call(*words) == 0
+    with rasterio.open("labelled/labels/s01.tif") as file:
+        labels = file.read(1)
+        assert file.crs.to_epsg() == 32633
+    wanted = sg.predict(run, data.scenes[1].image)
+    np.testing.assert_array_equal(labels[2:], wanted[2:])
+    assert (labels[:2] == 255).all()
+    overlay = np.asarray(Image.open("labelled/overlay/s01.png"))
+    np.testing.assert_array_equal(overlay[0], data.scenes[1].image[0][:, [3, 2, 1]])  # no label: the picture itself
+
+
+def test_what_has_no_place_for_bands_is_refused(imported: Path, tmp_path: Path, capsys):
+    for target in ("coco", "yolo", "parquet", "hf"):
+        assert call("marsgen", "export", str(imported), "--to", target, "--out", str(tmp_path / target)) == 2
+        assert f"--to {target}: pictures of 5 bands; it takes grey and RGB" in capsys.readouterr().err
+        assert not (tmp_path / target).exists()
+    assert call("marsgen", "export", str(imported), "--to", "png", "--out", str(tmp_path / "png")) == 0
+    np.testing.assert_array_equal(open_scenes(str(tmp_path / "png"))[1].image, open_scenes(str(imported))[1].image)
+
+
+def test_a_band_file_that_is_none_is_refused(imported: Path, tmp_path: Path):
+    for folder in ("images", "labels"):
+        (tmp_path / folder).mkdir()
+    Image.fromarray(np.zeros(SIZE, np.uint8)).save(tmp_path / "labels" / "a.png")
+    (tmp_path / "classes.yaml").write_text(CLASSES)
+    path = tmp_path / "images" / "a.npy"
+    for content, words in (
+        (np.zeros((*SIZE, 5), np.uint16), r"uint16 of shape \(40, 48, 5\); expected uint8"),
+        (np.zeros((*SIZE, 2), np.uint8), r"uint8 of shape \(40, 48, 2\)"),
+    ):
+        np.save(path, content)
+        with pytest.raises(DataError, match=words):
+            open_scenes(str(tmp_path))
+    path.write_bytes(b"no array")
+    with pytest.raises(DataError, match=r"a\.npy: damaged or no \.npy array"):
+        open_scenes(str(tmp_path))
