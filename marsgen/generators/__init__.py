@@ -6,7 +6,7 @@ trained, it needs another file with `train`, a config in config.py, and lines in
 
 import importlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,7 +16,7 @@ from pydantic import ConfigDict, Field
 from marsgen.core.config import Config, load_config, make_config
 from marsgen.core.errors import ConfigError, DataError, RunError, nearest
 from marsgen.core.reading import read_json
-from marsgen.scenes.classes import ClassSet
+from marsgen.scenes.classes import IGNORED_INDEX, ClassSet
 from marsgen.scenes.scene import SceneSource, name_channels
 
 __all__ = [
@@ -193,11 +193,11 @@ def load_generator(
 
     Args:
         classes, channels: of the data to draw for. copy-paste needs both; for a trained generator, None = those it
-            was trained on.
+            was trained on. Classes may come in another order and with other ids.
         draw: sampling settings.
     Raises:
         RunError: no run there, an unfinished one, one of another command, a generator that this version does not know,
-            or one that was trained on other classes or channels, or that does not support `draw`.
+            or one that was trained on classes of other names or other channels, or that does not support `draw`.
     """
     if where == "copy-paste":
         return find_generator(where)(classes, channels, draw)
@@ -212,17 +212,35 @@ def load_generator(
     if not isinstance(kind, str):
         raise RunError(f"{folder / RECORD}: no text under 'generator'; {remedy}")
     generator: Generator = find_generator(kind).load(folder, draw)  # type: ignore[attr-defined]
-    _check_fits(generator, folder, classes, channels)
-    return generator
+    return _fit(generator, folder, classes, channels)
 
 
-def _check_fits(generator: Generator, folder: Path, classes: ClassSet | None, channels: int | None) -> None:
-    if classes is not None and generator.classes.names != classes.names:
-        raise RunError(
-            f"{folder} was trained on the classes {', '.join(generator.classes.names)}; the data have "
-            f"{', '.join(classes.names)}; train a generator on these data"
-        )
+class ReorderedGenerator:
+    """A generator that takes the indices of the same classes in another order."""
+
+    def __init__(self, generator: Generator, classes: ClassSet, order: list[int]) -> None:
+        self._generator, self.classes = generator, classes
+        self.name, self.fingerprint, self.channels = generator.name, generator.fingerprint, generator.channels
+        self.trained_on, self.drawing = generator.trained_on, generator.drawing
+        self._table = np.full(256, IGNORED_INDEX, np.uint8)
+        self._table[: len(order)] = order
+
+    def draw(self, request: DrawRequest) -> np.ndarray:
+        """See `Generator.draw`."""
+        return self._generator.draw(replace(request, indices=self._table[request.indices]))
+
+
+def _fit(generator: Generator, folder: Path, classes: ClassSet | None, channels: int | None) -> Generator:
     if channels is not None and generator.channels != channels:
         kinds = {1: "grey (1 channel)", 3: "RGB (3 channels)"}
         draws, given = (kinds.get(count, f"{count}-band") for count in (generator.channels, channels))
         raise RunError(f"{folder} draws {draws} images; the data are {given}; train a generator on these data")
+    if classes is None or generator.classes.names == classes.names:
+        return generator
+    order = generator.classes.order_of(classes)
+    if order is None:
+        raise RunError(
+            f"{folder} was trained on the classes {', '.join(generator.classes.names)}; the data have "
+            f"{', '.join(classes.names)}; train a generator on these data"
+        )
+    return ReorderedGenerator(generator, classes, order)

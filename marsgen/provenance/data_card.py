@@ -90,7 +90,9 @@ class DataCard:
             facts.append(("Labels", f"predicted by {len(head['teachers'])} trained segmenters"))
         else:
             facts.append(("Generator", "none: real scenes"))
-        data = head.get("data") or self.source
+        data = head.get("data")
+        if not isinstance(data, Mapping) or not {"location", "fingerprint"} <= data.keys():
+            data = self.source
         # the name alone: where it lay on somebody's disk is nobody else's business
         facts.append(("Source data", f"{Path(str(data['location'])).name} (fingerprint {data['fingerprint']})"))
         if head:

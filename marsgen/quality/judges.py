@@ -48,6 +48,24 @@ class Judge(Protocol):
         """(B, H, W, channels) uint8 -> (B, F) float32: what its deepest layers see, averaged over the picture."""
 
 
+class ReorderedJudge:
+    """A judge of the same classes in another order."""
+
+    def __init__(self, judge: Judge, classes: ClassSet, order: list[int]) -> None:
+        self._judge, self._order = judge, order
+        self.classes, self.channels = classes, judge.channels
+        self.fingerprint, self.trained_on = judge.fingerprint, judge.trained_on
+        self.saw_synthetic = judge.saw_synthetic
+
+    def probs(self, images: np.ndarray) -> np.ndarray:
+        """See `Judge.probs`."""
+        return self._judge.probs(images)[:, self._order]
+
+    def features(self, images: np.ndarray) -> np.ndarray:
+        """See `Judge.features`."""
+        return self._judge.features(images)
+
+
 def refuse_no_judge(folder: Path) -> None:
     """Raise where no segmenter can be, before anything heavy is imported to open it.
 
@@ -63,9 +81,10 @@ def open_judge(folder: Path, classes: ClassSet | None = None, channels: int | No
 
     Args:
         folder: a finished run of a command that a judge is made by, such as `segmenter train`.
-        classes, channels: of the pictures it will label; None = those it was trained on.
+        classes, channels: of the pictures it will label; None = those it was trained on. Classes may come in another
+            order and with other ids.
     Raises:
-        RunError: no trained segmenter, not finished, or trained on other classes or channels.
+        RunError: no trained segmenter, not finished, or trained on classes of other names or other channels.
     """
     refuse_no_judge(folder)
     found = (entry.load()(folder) for entry in entry_points(group=GROUP))
@@ -73,10 +92,13 @@ def open_judge(folder: Path, classes: ClassSet | None = None, channels: int | No
     if judge is None:
         raise RunError(f"{folder}: no segmenter here; expected a finished run of `segmenter train`")
     if classes is not None and judge.classes.names != classes.names:
-        raise RunError(
-            f"{folder} was trained on the classes {', '.join(judge.classes.names)}; the data have "
-            f"{', '.join(classes.names)}; train a segmenter on these data"
-        )
+        order = judge.classes.order_of(classes)
+        if order is None:
+            raise RunError(
+                f"{folder} was trained on the classes {', '.join(judge.classes.names)}; the data have "
+                f"{', '.join(classes.names)}; train a segmenter on these data"
+            )
+        judge = ReorderedJudge(judge, classes, order)
     if channels is not None and judge.channels != channels:
         raise RunError(
             f"{folder} was trained on images of {judge.channels} channel(s); the data have {channels}; train a "

@@ -141,6 +141,7 @@ def _own_classes(head: dict[str, Any], data: str | None) -> ClassSet | None:
 
 def _check_reference(others: SceneSource, dataset: Dataset) -> None:
     scenes = dataset.scenes
+    others.classes = others.classes.ordered_like(scenes.classes)
     if (others.classes.names, others.channels) != (scenes.classes.names, scenes.channels):
         raise DataError(
             f"--reference {others.location}: classes {', '.join(others.classes.names)} on {others.channels} "

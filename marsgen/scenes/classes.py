@@ -77,9 +77,17 @@ class ClassSet:
 
     def ordered_like(self, other: "ClassSet") -> "ClassSet":
         """The same classes, listed as `other` lists them; self where the two do not have the same names."""
+        order = self.order_of(other)
+        return self if order is None else self._reordered(order)
+
+    def order_of(self, other: "ClassSet") -> list[int] | None:
+        """Index here of each class of `other`, in the order of `other`; None where the two do not have the same names.
+
+        So `probs[:, here.order_of(there)]` has the channels of `there`. Ids play no part: indices stand in all tensors.
+        """
         if set(self.names) != set(other.names):
-            return self
-        return self._reordered([self.names.index(name) for name in other.names])
+            return None
+        return [self.names.index(name) for name in other.names]
 
     def _reordered(self, order: Sequence[int]) -> "ClassSet":
         return replace(

@@ -33,6 +33,7 @@ from marsgen.scenes.readers.folder import write_classes, write_pair
 from marsgen.scenes.scene import SceneSource
 from segmenter.inference.config import InferenceConfig, PseudoLabelConfig
 from segmenter.inference.predict import load_segmenter, predict_probs
+from segmenter.networks.wrappers import Reordered
 
 BATCH = 16
 """pictures per forward pass. Not a setting, and the same batches after a kill: convolutions may round differently for
@@ -88,7 +89,7 @@ def open_teachers(folders: Sequence[Path], scenes: SceneSource) -> Teachers:
 
     Raises:
         RunError: no such run, not finished, damaged, or named twice.
-        DataError: runs of other classes or channels than the first, or pictures of other channels.
+        DataError: runs of classes of other names or of other channels than the first, or pictures of other channels.
     """
     networks: list[nn.Module] = []
     runs: list[dict[str, str]] = []
@@ -99,8 +100,9 @@ def open_teachers(folders: Sequence[Path], scenes: SceneSource) -> Teachers:
             raise RunError(f"{folder} is named twice; name each run once")
         network, known, record = load_segmenter(folder, keep_void=True)
         classes, channels = classes or known, channels or record["channels"]
+        order = known.order_of(classes)
         for what, there, here in (
-            ("classes", known.describe(), classes.describe()),
+            ("classes", ", ".join(known.names), ", ".join(classes.names if order is None else known.names)),
             ("channels", record["channels"], channels),
         ):
             if there != here:
@@ -108,7 +110,8 @@ def open_teachers(folders: Sequence[Path], scenes: SceneSource) -> Teachers:
                     f"{folder}: its {what} are {there}, those of {folders[0]} are {here}; "
                     "only runs of the same kind of data can label together"
                 )
-        networks.append(network)
+        assert order is not None
+        networks.append(network if known.names == classes.names else Reordered(network, order))
         weights = file_fingerprint(folder / "best.safetensors")
         if twin := next((run["name"] for run in runs if run["weights_fingerprint"] == weights), None):
             raise RunError(f"{folder} has the weights of {twin}; a copy of a run would count twice, leave it out")

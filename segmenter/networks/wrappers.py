@@ -58,3 +58,17 @@ class Calibrated(nn.Module):
     def features(self, images: torch.Tensor) -> torch.Tensor:
         """The network's own features."""
         return self.network.features(images)  # type: ignore[operator]
+
+
+class Reordered(nn.Module):
+    """A network whose classes are listed in another order; outputs beyond them (`void_weight`) stay last."""
+
+    def __init__(self, network: nn.Module, order: Sequence[int]) -> None:
+        """Wrap `network`; output i of the result is output order[i] of the network."""
+        super().__init__()
+        self.network, self.order = network, list(order)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """(B, channels, H, W) in [-1, 1] -> (B, C or more, H, W) logits."""
+        logits = self.network(images)
+        return logits[:, [*self.order, *range(len(self.order), logits.shape[1])]]

@@ -1,5 +1,6 @@
 """The --extra folders of `segmenter train`: opened, checked and described."""
 
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -30,13 +31,13 @@ def open_extra(given: Data, classes: ClassSet) -> SceneSource:
 
     Args:
         given: scenes, or the folder of a command that writes such.
-        classes: what the ids of a folder without classes.yaml mean.
+        classes: of the real scenes: their order, and what the ids of a folder without classes.yaml mean.
     Raises:
         DataError: no such folder, or one that cannot be used.
         RunError: a folder that `marsgen synthesize` or `segmenter pseudo-label` has not finished.
     """
     if not isinstance(given, (str, Path)):
-        return scenes_of(given)
+        return _in_order(copy.copy(scenes_of(given)), classes)
     location, folder = str(given), Path(given)
     if not folder.exists() and not location.startswith("sim:"):
         raise DataError(
@@ -45,21 +46,27 @@ def open_extra(given: Data, classes: ClassSet) -> SceneSource:
     if (folder / "config.yaml").is_file():
         Run.load(folder, "marsgen synthesize", "marsgen export", "segmenter pseudo-label")
     own_classes = (folder / "classes.yaml").is_file() or not folder.is_dir()
-    return open_scenes(location, classes=None if own_classes else classes)
+    return _in_order(open_scenes(location, classes=None if own_classes else classes), classes)
+
+
+def _in_order(extra: SceneSource, classes: ClassSet) -> SceneSource:
+    """`extra` with its classes listed as `classes` lists them, so that their indices agree; ids stay its own."""
+    extra.classes = extra.classes.ordered_like(classes)
+    return extra
 
 
 def check_extra(extra: SceneSource, dataset: Dataset) -> None:
     """Refuse scenes that must not join training on `dataset`.
 
     Raises:
-        DataError: other classes, channels or size than the real scenes; no scene; or a leak, see
+        DataError: classes of other names, other channels or size than the real scenes; no scene; or a leak, see
             `marsgen.provenance.refuse_leaking_extra`.
     """
     real, where = dataset.scenes, f"--extra {extra.location}"
     if not len(extra):
         raise DataError(f"{where}: no scene in it; name a folder that `marsgen synthesize` has filled")
     for what, there, here in (
-        ("classes", extra.classes.describe(), real.classes.describe()),
+        ("classes", ", ".join(extra.classes.names), ", ".join(real.classes.names)),
         ("channels", extra.channels, real.channels),
         ("height and width", extra.shape, real.shape),
     ):
