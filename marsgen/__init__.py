@@ -26,7 +26,16 @@ from importlib import import_module
 from typing import Any
 
 __version__ = "0.1.0"
-__all__ = ["CopyPaste", "from_arrays", "from_folder", "synthesize", "train_generator"]
+__all__ = [
+    "CopyPaste",
+    "from_arrays",
+    "from_coco",
+    "from_folder",
+    "from_huggingface",
+    "from_labelme",
+    "synthesize",
+    "train_generator",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -16,18 +16,28 @@ import numpy as np
 
 from marsgen.cleaning.dataset import Data, Dataset, clean_scenes, dataset_of, scenes_of, split_of
 from marsgen.core.config import Config, DataConfig, make_config
-from marsgen.core.errors import ConfigError
+from marsgen.core.errors import ConfigError, nearest
 from marsgen.core.process_group import join_process_group
 from marsgen.core.runs import Run, latest_run
 from marsgen.generators import find_training, make_training_config, refuse_other_channels
 from marsgen.quality.judges import refuse_no_judge
+from marsgen.scenes.classes import ClassSet, read_classes
+from marsgen.scenes.formats.reading import ReadingConfig
 from marsgen.scenes.readers.arrays import ArrayScenes, class_set
 from marsgen.scenes.scene import SceneSource
-from marsgen.scenes.sources import open_scenes, open_test_set
+from marsgen.scenes.sources import open_loaded, open_scenes, open_source, open_test_set
 from marsgen.synthesis.config import BATCH_SIZE, SynthesizeConfig
 from marsgen.synthesis.inputs import class_names, find_sources, open_inputs
 
-__all__ = ["from_arrays", "from_folder", "synthesize", "train_generator"]
+__all__ = [
+    "from_arrays",
+    "from_coco",
+    "from_folder",
+    "from_huggingface",
+    "from_labelme",
+    "synthesize",
+    "train_generator",
+]
 
 OUTPUTS = Path("outputs")
 
@@ -78,6 +88,70 @@ def from_folder(where: str | Path, *, classes: str | Path | None = None, **split
     """
     config = make_config(DataConfig, None, split)
     return clean_scenes(open_scenes(str(where), classes=None if classes is None else Path(classes)), config)
+
+
+def from_coco(where: str | Path, *, classes: str | Path | None = None, **more: Any) -> Dataset:
+    """A data set of COCO json files beside their pictures, as `marsgen import --format coco` reads it.
+
+    Args:
+        where: the folder, or a json file in it.
+        classes: yaml of class names, ids and colours; default: the categories of the data.
+        more: settings of `marsgen import` (rename={"pit": "hole"}, overlap="last") and of `DataConfig`
+            (val_fraction=0.2).
+    Raises:
+        ConfigError, DataError: an unknown setting; data that cannot be used.
+    """
+    return _from_format("coco", where, classes, more)
+
+
+def from_labelme(where: str | Path, *, classes: str | Path | None = None, **more: Any) -> Dataset:
+    """A data set of LabelMe json files beside their pictures; the arguments are those of `from_coco`."""
+    return _from_format("labelme", where, classes, more)
+
+
+def from_huggingface(
+    dataset: Any,
+    names: Sequence[str] = (),
+    rare: Sequence[str] = (),
+    *,
+    ids: Sequence[int] | None = None,
+    classes: str | Path | None = None,
+    **more: Any,
+) -> Dataset:
+    """A data set of the library `datasets`: a column of pictures and one of label maps.
+
+    Args:
+        dataset: what `load_dataset` gave (a Dataset, or a DatasetDict, whose splits are kept), or the folder that
+            `save_to_disk` wrote.
+        names, rare, ids: the classes, as in `from_arrays`; or
+        classes: yaml of class names, ids and colours.
+        more: as in `from_coco`; image_column and label_column where there are several.
+    Raises:
+        ConfigError, DataError: an unknown setting; no classes; data that cannot be used.
+    """
+    if bool(names) == (classes is not None):
+        raise ConfigError("from_huggingface needs the classes: give names=[...], or classes='classes.yaml'")
+    known = class_set(names, rare, ids) if classes is None else read_classes(Path(classes))
+    if isinstance(dataset, (str, Path)):
+        return _from_format("huggingface", dataset, known, more)
+    reading, split = _sort_settings(more)
+    return clean_scenes(open_loaded(dataset, reading, known), split)
+
+
+def _from_format(key: str, where: str | Path, classes: str | Path | ClassSet | None, more: dict[str, Any]) -> Dataset:
+    reading, split = _sort_settings({**more, "format": key})
+    known = classes if classes is None or isinstance(classes, ClassSet) else read_classes(Path(classes))
+    return clean_scenes(open_source(str(where), reading, known), split)
+
+
+def _sort_settings(given: dict[str, Any]) -> tuple[ReadingConfig, DataConfig]:
+    """Settings of reading and of the split, which have no name in common."""
+    known = [*ReadingConfig.model_fields, *DataConfig.model_fields]
+    if strange := next((key for key in given if key not in known), None):
+        raise ConfigError(f"unknown setting '{strange}'{nearest(strange, known)}; there are {', '.join(known)}")
+    reading = {key: value for key, value in given.items() if key in ReadingConfig.model_fields}
+    split = {key: value for key, value in given.items() if key not in reading}
+    return make_config(ReadingConfig, None, reading), make_config(DataConfig, None, split)
 
 
 def train_generator(

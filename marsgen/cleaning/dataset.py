@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from math import ceil
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from marsgen.cleaning.near_duplicates import (
     DuplicateGroups,
@@ -20,8 +21,12 @@ from marsgen.cleaning.survey import Survey, survey_scenes
 from marsgen.core.config import DataConfig
 from marsgen.core.errors import ConfigError, DataError
 from marsgen.scenes.classes import ClassSet
+from marsgen.scenes.files.layout import PARTS
 from marsgen.scenes.scene import SceneSource
 from marsgen.scenes.sources import open_scenes
+
+if TYPE_CHECKING:
+    from marsgen.scenes.handover import TorchPairs
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +58,30 @@ class Dataset:
         """The suspects that are in no part of the split."""
         used = {*self.split.train, *self.split.val, *self.split.test}
         return tuple(scene for scene in self.suspects if scene not in used)
+
+    def to_torch(self, part: str = "train") -> "TorchPairs":
+        """The scenes of a part ("train", "val" or "test") as a torch Dataset, see `TorchPairs`.
+
+        Raises:
+            DataError: no such part, or nothing in it.
+        """
+        from marsgen.scenes.handover import TorchPairs  # here: it imports torch
+
+        indices = getattr(self.split, part) if part in PARTS else ()
+        if not len(indices):
+            there = ", ".join(name for name in PARTS if getattr(self.split, name))
+            raise DataError(f"{self.scenes.location}: no scene in part {part!r}; there are {there}")
+        return TorchPairs(self.scenes, tuple(indices))
+
+    def to_huggingface(self) -> Any:
+        """A `datasets.DatasetDict` of the parts train, validation and test that hold scenes."""
+        from marsgen.scenes.handover import huggingface_dataset
+
+        parts = {"train": self.split.train, "validation": self.split.val, "test": self.split.test}
+        made = {name: huggingface_dataset(self.scenes, indices) for name, indices in parts.items() if indices}
+        import datasets
+
+        return datasets.DatasetDict(made)
 
     def describe(self) -> str:
         """What is used for what, in one line."""

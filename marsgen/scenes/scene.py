@@ -5,20 +5,18 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from marsgen.core.errors import DataError
 from marsgen.scenes.classes import ClassSet
+from marsgen.scenes.files.band_files import MOST_CHANNELS, is_channels
+
+if TYPE_CHECKING:
+    from marsgen.scenes.handover import TorchPairs
 
 MIN_SIDE_PX = 32
-MOST_CHANNELS = 16
-
-
-def is_channels(count: int) -> bool:
-    """Whether a picture may have that many channels: grey, RGB, or 4 to 16 bands of a multispectral camera."""
-    return count in (1, 3) or 4 <= count <= MOST_CHANNELS
 
 
 def name_channels(count: int) -> str:
@@ -122,6 +120,18 @@ class SceneSource(ABC):
     @abstractmethod
     def fingerprint(self) -> str:
         """16 hex digits that change when any image or label map does; the same on every machine."""
+
+    def to_torch(self) -> "TorchPairs":
+        """All scenes as a torch Dataset of (image, labels) tensors, see `TorchPairs`."""
+        from marsgen.scenes.handover import TorchPairs  # here: it imports torch
+
+        return TorchPairs(self, range(len(self)))
+
+    def to_huggingface(self) -> Any:
+        """All scenes as a `datasets.Dataset`, see `huggingface_dataset`."""
+        from marsgen.scenes.handover import huggingface_dataset
+
+        return huggingface_dataset(self, range(len(self)))
 
     def identity(self) -> dict[str, Any]:
         """What a run records of its data: where they are, their fingerprint, the file of their classes."""

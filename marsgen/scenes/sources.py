@@ -19,8 +19,9 @@ from marsgen.core.errors import DataError, nearest
 from marsgen.scenes.classes import ClassSet, read_classes
 from marsgen.scenes.files.layout import IGNORED, Folders
 from marsgen.scenes.files.pictures import is_picture
-from marsgen.scenes.formats.reading import ReadingConfig
+from marsgen.scenes.formats.reading import ReadingConfig, ReadScenes
 from marsgen.scenes.formats.recognise import list_source, open_recognised, recognise
+from marsgen.scenes.formats.tables import read_loaded
 from marsgen.scenes.readers.ai4mars import Ai4MarsScenes, find_navcam
 from marsgen.scenes.readers.arrays import IN_MEMORY
 from marsgen.scenes.readers.folder import CLASSES_FILE, open_folder
@@ -260,6 +261,18 @@ def open_source(location: str, config: ReadingConfig, classes: ClassSet | None) 
     for note in found.notes:
         _log.warning("%s: %s", location, note)
     return found
+
+
+def open_loaded(dataset: Any, config: ReadingConfig, classes: ClassSet) -> SceneSource:
+    """Scenes of a `datasets.Dataset`, or of a `datasets.DatasetDict`, whose splits are their parts.
+
+    Raises:
+        DataError: not such an object, no columns of pictures and label maps, or data that cannot be used.
+    """
+    scenes = ReadScenes(IN_MEMORY, read_loaded(dataset, config, classes), config)
+    for note in scenes.notes:
+        _log.warning("%s: %s", scenes.location, note)
+    return scenes
 
 
 def needs_classes(folder: Path) -> bool:

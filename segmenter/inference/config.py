@@ -5,7 +5,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from marsgen.core.config import BatchSize, Config, Side
-from marsgen.scenes.scene import MIN_SIDE_PX, MOST_CHANNELS
+from marsgen.scenes.files.band_files import MOST_CHANNELS
+from marsgen.scenes.scene import MIN_SIDE_PX
 
 
 class InferenceConfig(Config):

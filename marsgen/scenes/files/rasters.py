@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from marsgen.core.errors import DataError
+from marsgen.scenes.files.band_files import MOST_CHANNELS, is_channels
 from marsgen.scenes.files.pictures import tiff_tags
-from marsgen.scenes.scene import MOST_CHANNELS, is_channels
 
 GEO_TAGS = (33550, 33922, 34264, 34735)
 """ModelPixelScale, ModelTiepoint, ModelTransformation, GeoKeyDirectory (OGC GeoTIFF 1.1, 7.1)"""

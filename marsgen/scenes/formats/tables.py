@@ -80,6 +80,26 @@ def read_huggingface(listing: Listing, config: ReadingConfig, classes: ClassSet 
     return Reading("Hugging Face", classes, samples, notes)
 
 
+def read_loaded(dataset: Any, config: ReadingConfig, classes: ClassSet) -> Reading:
+    """Read a `datasets.Dataset`, or each split of a `datasets.DatasetDict`.
+
+    Raises:
+        DataError: not such an object, or see `samples_of_dataset`.
+    """
+    _need("datasets", "huggingface")
+    import datasets
+
+    splits = dataset if isinstance(dataset, datasets.DatasetDict) else {"": dataset}
+    samples: list[Sample] = []
+    notes: list[str] = []
+    for name, split in splits.items():
+        if not isinstance(split, datasets.Dataset):
+            raise DataError(f"a {type(split).__name__} was given; expected a datasets.Dataset or DatasetDict")
+        where = PurePosixPath(name or "row")
+        samples += samples_of_dataset(split, config, classes, where, PART_WORDS.get(name.lower(), ""), notes)
+    return Reading("Hugging Face", classes, samples, notes, classes_are_given=True)
+
+
 def samples_of_dataset(
     dataset: Any, config: ReadingConfig, classes: ClassSet | None, where: PurePosixPath, part: str, notes: list[str]
 ) -> list[Sample]:
