@@ -77,8 +77,8 @@ class ShrunkScenes(SceneSource):
             f"{changed} of {len(self)} scenes are made smaller (longest side {self._side} px): images by area "
             "averages, label maps by the nearest pixel"
         )
-        lost = ", ".join(f"{name} in {count}" for name, count in vanished.items())
-        return f"{said}; too small to be left in the label map: {lost} scenes" if lost else said
+        gone = ", ".join(f"{name} in {count}" for name, count in vanished.items())
+        return f"{said}; too small to be left in the label map: {gone} scenes" if gone else said
 
     def _compare(self, index: int) -> tuple[tuple[int, int], list[str]]:
         """(height, width) as it was, and the classes that a scene loses."""
