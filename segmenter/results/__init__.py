@@ -10,6 +10,7 @@ gains.py        scores, gains and dose curves;  subgroups.py  regions found by s
 notes.py        limitations in sentences;  labels.py  names of scores, formats of numbers
 summary.py      all of these together, from counts alone
 tables.py       text, markdown, csv, json
+domains.py      several studies as one table
 page/           the page: page.py, its figures, gallery, what it shows of run folders, templates/
 compare.py      `segmenter compare`;  report.py  `segmenter report` and `segmenter study-report`
 """

@@ -232,10 +232,10 @@ def write_results(results: StudyResults, out: Path) -> None:
 
 def csv_files(results: StudyResults) -> dict[str, str]:
     """File name -> text of every csv file."""
-    return {name: _csv_text(rows) for name, rows in results.tables.items()}
+    return {name: rows_as_csv(rows) for name, rows in results.tables.items()}
 
 
-def _csv_text(rows: Sequence[Any]) -> str:
+def rows_as_csv(rows: Sequence[Any]) -> str:
     """Rows of one dataclass as csv below a line of their fields; None and NaN are left empty."""
     text = io.StringIO()
     records = [plain(asdict(row)) for row in rows]
@@ -265,11 +265,11 @@ def markdown_lines(results: StudyResults) -> list[str]:
 
 def _markdown(table: Table) -> list[str]:
     aligned = ["---" if n < table.names else "---:" for n in range(len(table.head))]
-    rows = [_markdown_row([" ".join(part for part in cell[:3] if part) for cell in row]) for row in table.rows]
-    return [f"**{table.title}**", "", _markdown_row(table.head), _markdown_row(aligned), *rows, ""]
+    rows = [markdown_row([" ".join(part for part in cell[:3] if part) for cell in row]) for row in table.rows]
+    return [f"**{table.title}**", "", markdown_row(table.head), markdown_row(aligned), *rows, ""]
 
 
-def _markdown_row(cells: Sequence[str]) -> str:
+def markdown_row(cells: Sequence[str]) -> str:
     """One line of a markdown table; bars in the cells are text."""
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
