@@ -373,6 +373,11 @@ def synthesize(
         run = Run.start(folder, "marsgen synthesize", settings, record, without_effect=(BATCH_SIZE,), writes=writes)
     say(f"{inputs.generator.name}: {sources.generator}" if sources.trained else f"copy-paste of {sources.data}")
     say_data(dataset)
+    if inputs.library is not None:
+        for note in [f"not pasted: {why}" for why in inputs.library.unfit.values()]:
+            say_note(note)
+        for line in inputs.library.notes:
+            say(line)
     if maker is not None and not run.finished:
         make(run, maker, process_group)
     process_group.wait_for_everyone()

@@ -20,10 +20,9 @@ from marsgen.core.files import write_bytes
 from marsgen.core.runs import Run
 from marsgen.generators import DEFAULT_SAMPLING, DrawConfig, load_generator
 from marsgen.generators.style import measure_style, normalise
-from marsgen.masks.regions import cut_regions
 from marsgen.scenes.tensors import image_tensor
 from marsgen.synthesis.config import SynthesizeConfig
-from marsgen.synthesis.inputs import class_names
+from marsgen.synthesis.inputs import class_names, open_library
 from marsgen.synthesis.scene_maker import SceneMaker
 
 CELL_PX = 64
@@ -67,7 +66,7 @@ def preview(config: PreviewConfig, run: Run, dataset: Dataset, where: str) -> di
         raise DataError(f"{dataset.scenes.location}: no validation scene to draw into; raise data.val_fraction")
     plain = SynthesizeConfig(seed=config.seed)
     names = class_names(plain, dataset.scenes)
-    library = cut_regions(dataset.scenes, dataset.split.train, names, plain.paste, dataset.survey.keys)
+    library = open_library(dataset, names, plain.paste)
     # parents that the generator has never seen
     unseen = replace(dataset, split=replace(dataset.split, train=dataset.split.val, val=()))
 

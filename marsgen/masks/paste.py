@@ -9,7 +9,7 @@ from functools import reduce
 import numpy as np
 from scipy import ndimage
 
-from marsgen.masks.config import PasteConfig
+from marsgen.masks.config import PasteSettings
 from marsgen.masks.regions import Region, luminance
 from marsgen.scenes.geometry import Box
 
@@ -34,7 +34,7 @@ class EditedMask:
     image: np.ndarray
     """(H, W, channels) uint8: the scene with the regions' pixels blended in"""
     changed: np.ndarray
-    """(H, W) bool: exactly the pixels whose label was set"""
+    """(H, W) bool: exactly the pixels that a pasted region covers"""
     alpha: np.ndarray
     """(H, W) float32 in [0, 1]: share of pasted pixels in `image`; where 0, the image is the scene's own"""
     boxes: tuple[Box, ...] = ()
@@ -137,7 +137,7 @@ def match_brightness(
     ground: np.ndarray,
     region: Region,
     edited: EditedMask,
-    config: PasteConfig,
+    config: PasteSettings,
 ) -> tuple[float, np.ndarray]:
     """Factors that make a stamp as bright as the place it is put.
 
@@ -180,7 +180,7 @@ def _gaussian(side: int, sigma: float) -> np.ndarray:
 
 
 def paste(
-    stamp: Stamp, top: int, left: int, class_id: int, gain: float | np.ndarray, edited: EditedMask, config: PasteConfig
+    stamp: Stamp, top: int, left: int, class_id: int, gain: float | np.ndarray, edited: EditedMask, config: PasteSettings
 ) -> Box:
     """Paste a stamp into `edited`, whose arrays are changed in place: only the stamp's window is read or written.
 
@@ -195,7 +195,9 @@ def paste(
     """
     window, inside = clip_window(stamp, top, left, edited.labels.shape)
     depth = stamp.depth[inside]
-    ramp = np.clip(1 + depth / min(config.feather_px, stamp.reach_px), 0, 1)
+    # no wider than half of the region: a soft edge would hide what is thin
+    feather = min(config.feather_px, stamp.reach_px, max(float(depth.max()), 0.5))
+    ramp = np.clip(1 + depth / feather, 0, 1)
     alpha = ramp * ramp * (3 - 2 * ramp)
     mask = depth > 0
     if not mask.any():
@@ -207,6 +209,19 @@ def paste(
     edited.changed[window] |= mask
     edited.alpha[window] += (1 - edited.alpha[window]) * alpha
     return Box.around(alpha > 0).shifted(window[0].start, window[1].start)
+
+
+def clear_seam(edited: EditedMask, box: Box, width_px: int, keep: np.ndarray, ignored: int) -> None:
+    """Take the label from pixels up to `width_px` from the region just pasted, in place; pictures stay as they are.
+
+    Args:
+        box: from `paste`.
+        keep: (256,) bool: ids that keep their label.
+    """
+    window = box.grown(width_px, edited.labels.shape).slices
+    near = ndimage.distance_transform_edt(~edited.changed[window]) <= width_px
+    labels = edited.labels[window]
+    labels[near & ~keep[labels]] = ignored
 
 
 def clip_window(stamp: Stamp, top: int, left: int, shape: tuple[int, ...]) -> tuple[Slices, Slices]:

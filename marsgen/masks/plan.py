@@ -8,14 +8,17 @@ from functools import partial
 import numpy as np
 
 from marsgen.core.errors import DataError
-from marsgen.masks.canvas import Canvas, draw_foot, fits, ground_table, id_table, push_to_border, scale_at
-from marsgen.masks.config import PasteConfig
-from marsgen.masks.paste import EditedMask, match_brightness, paste, shape_stamp
+from marsgen.masks.canvas import Canvas, draw_foot, fits, put_at_border, rows_of_size
+from marsgen.masks.donors import Target, draw_donor, draw_seam_px, draw_target
+from marsgen.masks.paste import EditedMask, clear_seam, clip_window, match_brightness, paste, shape_stamp
 from marsgen.masks.perspective import horizon_row
 from marsgen.masks.placement import PlacementPrior
-from marsgen.masks.regions import Region, RegionLibrary
+from marsgen.masks.regions import RegionLibrary, cut_sides
 from marsgen.scenes.geometry import Box
 from marsgen.scenes.scene import SceneSource, scene_key
+
+PARENTS_PER_DRAW = 10
+"""scenes in which the same sizes are tried before others are drawn"""
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,14 @@ class Place:
     """degrees, counterclockwise"""
     gain: float
     """factor on the donor's brightness"""
+    area_px: int
+    """pixels inside the image"""
+    thickness: float
+    """of the part inside the image, see `PasteConfig.min_thickness`"""
+    cut: tuple[str, ...]
+    """sides on which the border of the parent cuts it off"""
+    seam_px: int
+    """width of the unlabelled seam that was put around it"""
 
     def record(self) -> dict:
         """The same content in json's types, as it stands in a manifest."""
@@ -53,6 +64,10 @@ class Place:
             "flip": self.flip,
             "angle": round(self.angle, 3),
             "gain": round(self.gain, 4),
+            "area_px": self.area_px,
+            "thickness": round(self.thickness, 4),
+            "cut": list(self.cut),
+            "seam_px": self.seam_px,
         }
 
 
@@ -138,13 +153,15 @@ def edit_sample(
     seed: int,
     scenes: SceneSource,
     library: RegionLibrary,
-    config: PasteConfig,
     parents: Sequence[int],
     *,
     placement: PlacementPrior | None = None,
     attempt: int = 0,
 ) -> PlannedSample:
     """Draw a parent scene and paste regions of the library into it.
+
+    How many regions of which classes and of which sizes is drawn first; then scenes are drawn until all of them fit.
+    What fits in no scene of many is drawn again.
 
     Args:
         index: number of the sample; together with `seed`, `attempt` and the other inputs it decides everything.
@@ -157,66 +174,89 @@ def edit_sample(
     if not len(parents):
         raise DataError("no scene to paste into; the train part is empty")
     rng = np.random.default_rng([seed, index, attempt] if attempt else [seed, index])
-    ground, pasted = ground_table(library, config), id_table(library.classes, library.class_names)
-    fewest, most = config.regions_per_scene
-    for _ in range(config.max_parents):
+    tries, most_parents = (
+        max(getattr(s, key) for s in library.settings.values()) for key in ("tries", "max_parents")
+    )
+    wanted: list[tuple[str, Target]] = []
+    for number in range(most_parents):
+        if number % PARENTS_PER_DRAW == 0:
+            wanted = _draw_wanted(library, rng)
         position = placement.draw_parent(rng) if placement else int(rng.integers(len(parents)))
         parent_index = int(parents[position])
         scene = scenes[parent_index]
         if scene.image.shape[2] != library.channels:
             raise DataError(f"{scene.name}: {scene.image.shape[2]} channels, but the regions have {library.channels}")
-        horizon = horizon_row(scene.labels, scene.classes.ignored, config)
-        foot_weights = partial(placement.feet, parent_index) if placement else None
+        if sum(target.area_px for _, target in wanted) > scene.labels.size:
+            continue
+        foot_weights = partial(placement.feet, scene) if placement else None
         edited = EditedMask.of(scene.image, scene.labels)
-        canvas = Canvas(edited, ground, pasted, scene.classes.ignored, horizon, foot_weights)
-        places = _fill(canvas, library, int(rng.integers(fewest, most + 1)), config, rng)
-        if len(places) >= fewest:
+        canvas = Canvas(edited, library, foot_weights)
+        places = _fill(canvas, wanted, tries, rng)
+        if len(places) == len(wanted):
             key = scene_key(scene.image)
             edited = replace(edited, boxes=tuple(place.box for place in places))
             return PlannedSample(index, seed, parent_index, scene.name, key, tuple(places), edited)
+    names = ", ".join(library.class_names)
     raise DataError(
-        f"sample {index}: no place for {fewest} regions of {', '.join(library.class_names)} in "
-        f"{config.max_parents} scenes with {config.tries} tries each; raise paste.tries, paste.max_parents or "
-        "paste.max_ignored_fraction, or name other paste.ground_classes"
+        f"sample {index}: no place for regions of {names} in {most_parents} scenes with {tries} tries each; raise "
+        "paste.tries, paste.max_parents or paste.max_ignored_fraction, or name other paste.ground_classes"
     )
 
 
+def _draw_wanted(library: RegionLibrary, rng: np.random.Generator) -> list[tuple[str, Target]]:
+    """Classes and sizes of the regions of one scene, the largest first: it has the fewest places."""
+    names = library.class_names
+    first = names[int(rng.integers(len(names)))]
+    fewest, most = library.settings[first].regions_per_scene
+    count = int(rng.integers(fewest, most + 1))
+    chosen = [first, *(names[int(rng.integers(len(names)))] for _ in range(count - 1))]
+    return sorted(((name, draw_target(library, name, rng)) for name in chosen), key=lambda item: -item[1].area_px)
+
+
 def _fill(
-    canvas: Canvas, library: RegionLibrary, count: int, config: PasteConfig, rng: np.random.Generator
+    canvas: Canvas, wanted: Sequence[tuple[str, Target]], tries: int, rng: np.random.Generator
 ) -> list[Place]:
-    """Paste up to `count` regions; fewer when the tries run out."""
+    """Paste the wanted regions; fewer when the tries run out."""
     places: list[Place] = []
-    for _ in range(config.tries):
-        name = library.class_names[int(rng.integers(len(library.class_names)))]
-        region = library.regions[name][int(rng.integers(len(library.regions[name])))]
-        place = _try_place(canvas, region, config, rng)
+    for _ in range(tries):
+        place = _try_place(canvas, *wanted[len(places)], rng)
         if place is not None:
             places.append(place)
-        if len(places) == count:
+        if len(places) == len(wanted):
             break
     return places
 
 
-def _try_place(canvas: Canvas, region: Region, config: PasteConfig, rng: np.random.Generator) -> Place | None:
-    """Draw one place for a region and paste it there if it fits."""
-    flip = bool(rng.random() < config.flip)
-    foot = draw_foot(canvas, region, flip, rng)
+def _try_place(canvas: Canvas, name: str, target: Target, rng: np.random.Generator) -> Place | None:
+    """Draw a donor and one place for it, and paste it there if it fits."""
+    library, edited = canvas.library, canvas.edited
+    settings, ignored = library.settings[name], library.classes.ignored
+    donor = draw_donor(library, name, target, rng)
+    region = donor.region
+    horizon = horizon_row(edited.labels, ignored, settings.horizon)
+    foot = draw_foot(canvas, donor, rows_of_size(donor, horizon), rng)
     if foot is None:
         return None
-    row, column = foot
-    scale = scale_at(row, region, canvas, config, rng)
     angle = 0.0
     warp: tuple[float, float, float] = (0.0, 0.0, 0.0)
     if not region.cut:  # a cut side has to stay straight on the border
-        angle = float(rng.uniform(-config.max_angle, config.max_angle))
-        down, across = rng.uniform(-config.warp, config.warp, 2)
+        angle = float(rng.uniform(-settings.max_angle, settings.max_angle))
+        down, across = rng.uniform(-settings.warp, settings.warp, 2)
         warp = (down, across, rng.uniform(0, 2 * math.pi))
-    stamp = shape_stamp(region, scale=scale, flip=flip, angle=angle, warp=warp)
-    top, left = push_to_border(stamp, row - stamp.foot[0], column - stamp.foot[1], canvas.shape, rng)
-    if not fits(stamp, top, left, canvas, config):
+    stamp = shape_stamp(region, scale=donor.scale, flip=donor.flip, angle=angle, warp=warp)
+    top, left = put_at_border(stamp, foot[0] - stamp.foot[0], foot[1] - stamp.foot[1], donor, canvas.shape)
+    if not fits(stamp, top, left, target, canvas, name):
         return None
-    gain, gains = match_brightness(stamp, top, left, canvas.ground, region, canvas.edited, config)
-    box = paste(stamp, top, left, region.class_id, gains, canvas.edited, config)
+    gain, gains = match_brightness(stamp, top, left, library.ground[name], region, edited, settings)
+    box = paste(stamp, top, left, region.class_id, gains, edited, settings)
+    depth = stamp.depth[clip_window(stamp, top, left, canvas.shape)[1]]
+    area = int(np.count_nonzero(depth > 0))
+    seam_px = 0
+    if settings.seam and (profile := library.profiles.get(name)):
+        seam_px = draw_seam_px(profile.seam, profile.size.edges_px, area, rng)
+        if seam_px:
+            clear_seam(edited, box, seam_px, library.pasted, ignored)
+    inside = Box.around(depth > 0).shifted(max(top, 0), max(left, 0))
     return Place(
         donor_name=region.donor_name,
         donor_key=region.donor_key,
@@ -225,8 +265,12 @@ def _try_place(canvas: Canvas, region: Region, config: PasteConfig, rng: np.rand
         box=box,
         row=top + stamp.foot[0],
         column=left + stamp.foot[1],
-        scale=scale,
-        flip=flip,
+        scale=donor.scale,
+        flip=donor.flip,
         angle=angle,
         gain=gain,
+        area_px=area,
+        thickness=float(depth.max()) / math.sqrt(area),
+        cut=cut_sides(inside, canvas.shape),
+        seam_px=seam_px,
     )

@@ -11,6 +11,8 @@ from marsgen.core.errors import ConfigError, DataError, RunError, nearest
 from marsgen.core.runs import Run
 from marsgen.generators import Generator, load_generator
 from marsgen.masks.config import PasteConfig
+from marsgen.masks.infer_settings import resolve_settings
+from marsgen.masks.measure_classes import profile_classes
 from marsgen.masks.plan import edit_sample
 from marsgen.masks.regions import RegionLibrary, cut_regions
 from marsgen.quality.judges import Judge
@@ -102,12 +104,27 @@ def open_inputs(config: SynthesizeConfig, dataset: Dataset, generator: str, focu
     if config.mode == "variation":
         refuse_no_variation(config, dataset, names, opened)
     else:
-        library = cut_regions(scenes, dataset.split.train, names, config.paste, dataset.survey.keys)
+        library = open_library(dataset, names, config.paste)
         # a paste that cannot succeed is refused now, before anything is written
-        edit_sample(0, config.seed, scenes, library, config.paste, dataset.split.train)
+        edit_sample(0, config.seed, scenes, library, dataset.split.train)
     focused_on = open_focus(focus, config.paste, dataset)
     judge = open_fitting_judge(config.select, dataset)
     return SynthesisInputs(config, dataset, opened, library, focused_on, judge, focus)
+
+
+def open_library(dataset: Dataset, names: Sequence[str], config: PasteConfig) -> RegionLibrary:
+    """Measure the classes on the train part, settle how each is pasted, and cut out its regions.
+
+    Raises:
+        DataError: none of the classes has a region that is fit for pasting.
+    """
+    scenes = dataset.scenes
+    showing = scenes_showing(dataset, names)
+    profiles = profile_classes(scenes, showing, names, dataset.groups)
+    resolved = {name: resolve_settings(config, profile) for name, profile in profiles.items()}
+    settings = {name: found for name, (found, _) in resolved.items()}
+    notes = [note for _, note in resolved.values()]
+    return cut_regions(scenes, showing, settings, dataset.survey.keys, profiles, notes)
 
 
 def class_names(config: SynthesizeConfig, scenes: SceneSource) -> tuple[str, ...]:

@@ -63,7 +63,7 @@ class SceneMaker:
     config: SynthesizeConfig
     dataset: Dataset
     library: RegionLibrary | None
-    """what is pasted, from `cut_regions` on the train part; None in mode variation"""
+    """what is pasted, from `open_library`; None in mode variation"""
     generator: Generator
     selector: Selector | None = None
     """from `build_selector` of a `pilot`; None = every sample is kept as it is drawn first"""
@@ -104,7 +104,7 @@ class SceneMaker:
             return repeat_sample(index, config.seed, scenes, self._showing, wanted, config.zoom, attempt)
         assert self.library is not None
         return edit_sample(
-            index, config.seed, scenes, self.library, config.paste, train, placement=self.placement, attempt=attempt
+            index, config.seed, scenes, self.library, train, placement=self.placement, attempt=attempt
         )
 
     def make(self, drafts: Sequence[Draft]) -> Sequence[Draft]:

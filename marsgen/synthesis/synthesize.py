@@ -19,7 +19,7 @@ from marsgen.core.runs import Run
 from marsgen.quality.select import SelectionCounts, Selector, build_selector
 from marsgen.synthesis.config import CHUNK
 from marsgen.synthesis.focus import find_placement
-from marsgen.synthesis.inputs import SynthesisInputs, class_names
+from marsgen.synthesis.inputs import SynthesisInputs
 from marsgen.synthesis.journal import (
     MANIFEST,
     finished_chunks,
@@ -43,8 +43,10 @@ def prepare_maker(inputs: SynthesisInputs, process_group: ProcessGroup = SINGLE_
         RunError: the judge cannot tell the candidates apart.
     """
     config, dataset = inputs.config, inputs.dataset
-    names = class_names(config, dataset.scenes)
-    placement = find_placement(config.paste, dataset, names, inputs.focus, process_group)
+    placement = None
+    if inputs.library is not None:
+        names, standing = inputs.library.class_names, inputs.library.standing
+        placement = find_placement(config.paste, dataset, names, inputs.focus, standing, process_group)
     maker = SceneMaker(config, dataset, inputs.library, inputs.generator, placement=placement)
     if inputs.judge is None:
         return maker
