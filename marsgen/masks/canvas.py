@@ -11,7 +11,7 @@ import numpy as np
 from marsgen.masks.config import PasteSettings
 from marsgen.masks.donors import MAX_PUSH_OUT, TOLERANCE, Donor, Target
 from marsgen.masks.paste import EditedMask, Slices, Stamp, clip_window
-from marsgen.masks.regions import RegionLibrary
+from marsgen.masks.regions import BORDER_PX, RegionLibrary
 
 FOOT_FRACTION = 0.2
 """lowest share of a region's rows in which its outline touches the ground"""
@@ -95,16 +95,21 @@ def draw_foot(
 
 
 def _fixed_foot(donor: Donor, shape: tuple[int, ...]) -> tuple[int | None, int | None]:
-    """Row and column that a cut side fixes; None = free."""
+    """Row and column that a cut side fixes; None = free. Inside of the rim that annotators leave unlabelled."""
     height, width = shape
     row = column = None
+    tall, wide = (side * donor.scale for side in donor.region.box.shape)
     if "bottom" in donor.cut:
-        row = height - 1
-    elif "top" in donor.cut and "top" in donor.region.cut:
-        row = min(int(donor.region.foot * donor.region.donor_height * donor.scale), height - 1)
+        row = height - 2 - BORDER_PX
+    elif "top" in donor.cut:
+        row = round(tall * (1 - donor.overhang[0])) + BORDER_PX
     if "left" in donor.cut or "right" in donor.cut:
-        column = 0 if "left" in donor.cut else width - 1
-    return row, column
+        column = round(wide * (1 - donor.overhang[1]) / 2)
+        column = column if "left" in donor.cut else width - 1 - column
+    return (
+        None if row is None else min(max(row, 0), height - 1),
+        None if column is None else min(max(column, 0), width - 1),
+    )
 
 
 def rows_of_size(donor: Donor, horizon: float | None) -> tuple[int, int] | None:
@@ -119,10 +124,13 @@ def rows_of_size(donor: Donor, horizon: float | None) -> tuple[int, int] | None:
     return math.floor(horizon + below - slack), math.ceil(horizon + below + slack)
 
 
-def put_at_border(stamp: Stamp, top: int, left: int, donor: Donor, shape: tuple[int, ...]) -> tuple[int, int]:
-    """Move a stamp so that its cut sides lie on the same side of the image, or a little beyond it."""
+def move_to_border(stamp: Stamp, top: int, left: int, donor: Donor, shape: tuple[int, ...]) -> tuple[int, int]:
+    """Move a stamp so that its cut sides lie on the same side of the image, or a little beyond it, and no other side."""
     tall, wide = stamp.depth.shape
     cut, own = donor.cut, donor.region.cut
+    box = stamp.box
+    top = min(max(top, 1 - box.top), shape[0] - 1 - box.bottom)
+    left = min(max(left, 1 - box.left), shape[1] - 1 - box.right)
     if not cut:
         return top, left
     # a whole region has surroundings on the side that is to be cut off
@@ -144,13 +152,13 @@ def put_at_border(stamp: Stamp, top: int, left: int, donor: Donor, shape: tuple[
     return top, left
 
 
-def fits(stamp: Stamp, top: int, left: int, target: Target, canvas: Canvas, name: str) -> bool:
+def fits(stamp: Stamp, top: int, left: int, donor: Donor, target: Target, canvas: Canvas) -> bool:
     """Whether a stamp may be pasted at (top, left).
 
     It has to be about as large as its target, to stand on ground, to keep away from classes that the real ones never
     touch and from other regions of the pasted classes, and to cover little that has no label.
     """
-    library = canvas.library
+    library, name = canvas.library, donor.region.class_name
     settings = library.settings[name]
     window, inside = clip_window(stamp, top, left, canvas.shape)
     labels, depth = canvas.edited.labels[window], stamp.depth[inside]
@@ -166,6 +174,8 @@ def fits(stamp: Stamp, top: int, left: int, target: Target, canvas: Canvas, name
         return False
     if np.count_nonzero(labels[mask] == library.classes.ignored) > settings.max_ignored_fraction * visible:
         return False
+    if "bottom" in donor.cut:
+        return True  # its foot is outside
     standing = library.ground[name][labels[_foot_outline(mask)]]
     return bool(standing.mean() >= FOOT_ON_GROUND)
 

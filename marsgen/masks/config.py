@@ -82,9 +82,9 @@ class PasteConfig(Config):
     """fewest pixels of a pasted region inside the image"""
     min_visible_fraction: PositiveShare | None = None
     """smallest share of a pasted region inside the image; the rest is cut off by the border"""
-    tries: Pixels = 30
-    """places tried for the regions of one scene before another scene is drawn"""
-    max_parents: Pixels = 60
+    tries: Pixels = 9
+    """places tried for each region in one scene before another scene is drawn"""
+    max_parents: Pixels = 200
     """scenes drawn for one sample before giving up with an error"""
 
     @model_validator(mode="before")

@@ -85,6 +85,8 @@ def draw_donor(library: RegionLibrary, name: str, target: Target, rng: np.random
         overhang = (float(down), float(across))
     visible = _visible_share(region, flip, cut, overhang)
     scale = math.sqrt(target.area_px / max(visible * region.area_px, 1.0)) * jitter
+    if region.cut and scale > settings.scale[1]:  # all of it is needed
+        scale, overhang = math.sqrt(target.area_px / region.area_px) * jitter, (0.0, 0.0)
     return Donor(region, flip, min(max(scale, settings.scale[0]), settings.scale[1]), jitter, cut, overhang)
 
 
@@ -116,11 +118,7 @@ def _visible_share(region: Region, flip: bool, cut: tuple[str, ...], overhang: t
     """Share of the donor's pixels that lie inside the scene."""
     if not cut or _spans(cut):
         return 1.0
-    mask = region.depth > 0
-    if flip:
-        mask = mask[:, ::-1]
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    mask = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    mask = region.mask[:, ::-1] if flip else region.mask
     down, across = round(overhang[0] * mask.shape[0]), round(overhang[1] * mask.shape[1])
     top, bottom = down if "top" in cut else 0, mask.shape[0] - (down if "bottom" in cut else 0)
     left, right = across if "left" in cut else 0, mask.shape[1] - (across if "right" in cut else 0)

@@ -32,11 +32,13 @@ def infer_paste_settings(profile: ClassProfile) -> dict[str, Inferred]:
         return {}
     found: dict[str, Inferred] = {}
     found |= _cutting(profile)
-    fewest, most = (min(_MOST_PER_SCENE, max(1, round(v))) for v in (profile.per_scene.q10, profile.per_scene.q90))
+    # crumbs are not pasted, so they do not count
+    counts = [(1 - profile.size.small_share) * number for number in (profile.per_scene.q10, profile.per_scene.q90)]
+    fewest, most = (min(_MOST_PER_SCENE, max(1, round(count))) for count in counts)
     found["regions_per_scene"] = Inferred(
         (fewest, most),
-        f"real scenes have {profile.per_scene.q10:.0f} to {profile.per_scene.q90:.0f} (10 % to 90 %)"
-        + (f", at most {_MOST_PER_SCENE} are pasted" if profile.per_scene.q90 > _MOST_PER_SCENE else ""),
+        f"real scenes have {max(counts[0], 1):.0f} to {max(counts[1], 1):.0f} of that size (10 % to 90 %)"
+        + (f", at most {_MOST_PER_SCENE} are pasted" if counts[1] > _MOST_PER_SCENE else ""),
     )
     found |= _size_and_turn(profile)
     found |= _edge(profile)
@@ -76,7 +78,8 @@ def _cutting(profile: ClassProfile) -> dict[str, Inferred]:
     size, shape = profile.size, profile.shape
     found = {
         "min_region_px": Inferred(
-            max(1, math.floor(_smallest_that_matters(profile))), "smaller regions hold under 2 % of the class's pixels"
+            max(1, math.floor(size.small_px)),
+            f"smaller regions are {size.small_share:.0%} of the regions, and at most 3 % of the pixels",
         ),
         "max_region_fraction": Inferred(
             min(1.0, _round_up(size.scene_fraction.most)),
@@ -92,15 +95,6 @@ def _cutting(profile: ClassProfile) -> dict[str, Inferred]:
             f"90 % of the real regions have at least {shape.thickness.q10:.2f}",
         )
     return found
-
-
-def _smallest_that_matters(profile: ClassProfile) -> float:
-    """The largest of the known quantiles of size up to which less than 2 % of the pixels lie, at least 1 px."""
-    size = profile.size.px
-    mean = profile.pixels / profile.regions
-    known = ((0.0, size.least), (0.1, size.q10), (0.25, size.q25), (0.5, size.median))
-    # regions up to a quantile hold at most its share of the regions times its size
-    return max(value for share, value in known if share == 0 or share * value <= 0.02 * mean)
 
 
 def _size_and_turn(profile: ClassProfile) -> dict[str, Inferred]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import reduce
+from functools import cached_property, reduce
 
 import numpy as np
 from scipy import ndimage
@@ -64,11 +64,16 @@ class Stamp:
     reach_px: float
     """distance from the outline to the outermost pixels on the other sides"""
 
-    @property
+    @cached_property
+    def box(self) -> Box:
+        """The smallest box around the region in the stamp; one pixel where sampling left nothing of it."""
+        mask = self.depth > 0
+        return Box.around(mask) if mask.any() else Box(0, 0, 1, 1)
+
+    @cached_property
     def foot(self) -> tuple[int, int]:
         """Where the region stands: row and column in the stamp of the middle of the region's lowest row."""
-        rows = np.flatnonzero((self.depth > 0).any(axis=1))
-        row = int(rows[-1]) if rows.size else 0
+        row = self.box.bottom - 1
         columns = np.flatnonzero(self.depth[row] > 0)
         return row, int(columns[columns.size // 2]) if columns.size else 0
 

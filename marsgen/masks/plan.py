@@ -8,8 +8,8 @@ from functools import partial
 import numpy as np
 
 from marsgen.core.errors import DataError
-from marsgen.masks.canvas import Canvas, draw_foot, fits, put_at_border, rows_of_size
-from marsgen.masks.donors import Target, draw_donor, draw_seam_px, draw_target
+from marsgen.masks.canvas import Canvas, draw_foot, fits, move_to_border, rows_of_size
+from marsgen.masks.donors import TOLERANCE, Donor, Target, draw_donor, draw_seam_px, draw_target
 from marsgen.masks.paste import EditedMask, clear_seam, clip_window, match_brightness, paste, shape_stamp
 from marsgen.masks.perspective import horizon_row
 from marsgen.masks.placement import PlacementPrior
@@ -17,8 +17,9 @@ from marsgen.masks.regions import RegionLibrary, cut_sides
 from marsgen.scenes.geometry import Box
 from marsgen.scenes.scene import SceneSource, scene_key
 
-PARENTS_PER_DRAW = 10
+PARENTS_PER_DRAW = 40
 """scenes in which the same sizes are tried before others are drawn"""
+TRIES_PER_DONOR = 3
 
 
 @dataclass(frozen=True)
@@ -186,7 +187,7 @@ def edit_sample(
         scene = scenes[parent_index]
         if scene.image.shape[2] != library.channels:
             raise DataError(f"{scene.name}: {scene.image.shape[2]} channels, but the regions have {library.channels}")
-        if sum(target.area_px for _, target in wanted) > scene.labels.size:
+        if not _has_room(scene.labels, wanted, library):
             continue
         foot_weights = partial(placement.feet, scene) if placement else None
         edited = EditedMask.of(scene.image, scene.labels)
@@ -213,26 +214,36 @@ def _draw_wanted(library: RegionLibrary, rng: np.random.Generator) -> list[tuple
     return sorted(((name, draw_target(library, name, rng)) for name in chosen), key=lambda item: -item[1].area_px)
 
 
+def _has_room(labels: np.ndarray, wanted: Sequence[tuple[str, Target]], library: RegionLibrary) -> bool:
+    """Whether the scene has enough labelled ground for the largest region; a cheap test before places are tried."""
+    name, largest = wanted[0]
+    labelled = np.count_nonzero(~library.pasted[labels] & (labels != library.classes.ignored))
+    return labelled >= largest.area_px / TOLERANCE * (1 - library.settings[name].max_ignored_fraction)
+
+
 def _fill(
     canvas: Canvas, wanted: Sequence[tuple[str, Target]], tries: int, rng: np.random.Generator
 ) -> list[Place]:
     """Paste the wanted regions; fewer when the tries run out."""
     places: list[Place] = []
-    for _ in range(tries):
-        place = _try_place(canvas, *wanted[len(places)], rng)
-        if place is not None:
-            places.append(place)
-        if len(places) == len(wanted):
+    for name, target in wanted:
+        for number in range(tries):
+            if number % TRIES_PER_DONOR == 0:
+                donor = draw_donor(canvas.library, name, target, rng)
+            place = _try_place(canvas, donor, target, rng)
+            if place is not None:
+                places.append(place)
+                break
+        else:
             break
     return places
 
 
-def _try_place(canvas: Canvas, name: str, target: Target, rng: np.random.Generator) -> Place | None:
-    """Draw a donor and one place for it, and paste it there if it fits."""
-    library, edited = canvas.library, canvas.edited
-    settings, ignored = library.settings[name], library.classes.ignored
-    donor = draw_donor(library, name, target, rng)
-    region = donor.region
+def _try_place(canvas: Canvas, donor: Donor, target: Target, rng: np.random.Generator) -> Place | None:
+    """Draw one place for a donor, and paste it there if it fits."""
+    library, edited, region = canvas.library, canvas.edited, donor.region
+    name, ignored = region.class_name, library.classes.ignored
+    settings = library.settings[name]
     horizon = horizon_row(edited.labels, ignored, settings.horizon)
     foot = draw_foot(canvas, donor, rows_of_size(donor, horizon), rng)
     if foot is None:
@@ -244,8 +255,8 @@ def _try_place(canvas: Canvas, name: str, target: Target, rng: np.random.Generat
         down, across = rng.uniform(-settings.warp, settings.warp, 2)
         warp = (down, across, rng.uniform(0, 2 * math.pi))
     stamp = shape_stamp(region, scale=donor.scale, flip=donor.flip, angle=angle, warp=warp)
-    top, left = put_at_border(stamp, foot[0] - stamp.foot[0], foot[1] - stamp.foot[1], donor, canvas.shape)
-    if not fits(stamp, top, left, target, canvas, name):
+    top, left = move_to_border(stamp, foot[0] - stamp.foot[0], foot[1] - stamp.foot[1], donor, canvas.shape)
+    if not fits(stamp, top, left, donor, target, canvas):
         return None
     gain, gains = match_brightness(stamp, top, left, library.ground[name], region, edited, settings)
     box = paste(stamp, top, left, region.class_id, gains, edited, settings)

@@ -55,6 +55,12 @@ class Region:
     detail: np.ndarray
     """(h, w, channels) float32: pixels minus their blurred selves; added where sampling would blur them"""
 
+    @cached_property
+    def mask(self) -> np.ndarray:
+        """(h, w) bool: its own pixels in `box`."""
+        mask = self.depth > 0
+        return mask[Box.around(mask).slices]
+
     @property
     def pixels(self) -> np.ndarray:
         """(h, w, channels) float32 in [0, 255]."""
