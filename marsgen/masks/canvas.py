@@ -11,10 +11,8 @@ import numpy as np
 from marsgen.masks.config import PasteSettings
 from marsgen.masks.donors import MAX_PUSH_OUT, TOLERANCE, Donor, Target
 from marsgen.masks.paste import EditedMask, Slices, Stamp, clip_window
-from marsgen.masks.regions import BORDER_PX, RegionLibrary
+from marsgen.masks.regions import BORDER_PX, FOOT_FRACTION, RegionLibrary
 
-FOOT_FRACTION = 0.2
-"""lowest share of a region's rows in which its outline touches the ground"""
 FOOT_ON_GROUND = 0.9
 """share of that outline that has to lie on a ground class; label maps have small unlabelled gaps"""
 AVOID_PX = 3

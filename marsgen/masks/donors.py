@@ -5,10 +5,11 @@ whatever is hard to place: a size that finds no place in a scene is tried in ano
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from marsgen.masks.config import PasteSettings
 from marsgen.masks.profile import Quantiles, SeamProfile
 from marsgen.masks.regions import Region, RegionLibrary
 
@@ -88,6 +89,20 @@ def draw_donor(library: RegionLibrary, name: str, target: Target, rng: np.random
     if region.cut and scale > settings.scale[1]:  # all of it is needed
         scale, overhang = math.sqrt(target.area_px / region.area_px) * jitter, (0.0, 0.0)
     return Donor(region, flip, min(max(scale, settings.scale[0]), settings.scale[1]), jitter, cut, overhang)
+
+
+def span_scene(donor: Donor, shape: tuple[int, ...], settings: PasteSettings) -> Donor | None:
+    """The donor, enlarged to reach both borders where borders on opposite sides cut it off.
+
+    None where it would have to be enlarged more than `scale` allows.
+    """
+    needed = 0.0
+    for sides, side, own in zip((("top", "bottom"), ("left", "right")), shape, donor.region.box.shape, strict=True):
+        if set(sides) <= set(donor.cut):
+            needed = max(needed, (side + 1) / own)
+    if donor.scale >= needed:
+        return donor
+    return replace(donor, scale=needed) if needed <= settings.scale[1] else None
 
 
 def draw_seam_px(seam: SeamProfile, edges_px: tuple[float, ...], area_px: float, rng: np.random.Generator) -> int:

@@ -9,6 +9,8 @@ from marsgen.masks.profile import SIGNIFICANT, ClassProfile
 _LEAST_WIDTH_PX = 0.5
 _WIDEST_FEATHER_PX = 2.5  # a wider edge is a blur at any size
 _MOST_PER_SCENE = 4  # more in one scene take time and bring no other scene
+_LEAST_BELOW = 0.05  # of the labelled pixels below the regions
+_MORE_BELOW = 1.5
 _SEAM_SHARE = 0.05  # of the pixels beside the regions: fewer come from other gaps in the labels
 
 
@@ -164,8 +166,15 @@ def _place(profile: ClassProfile) -> dict[str, Inferred]:
     stands = profile.direction.up_down_p < SIGNIFICANT
     met, never = (place.stood_on, place.never_stood_on) if stands else (place.touched, place.never_touched)
     ground = tuple(name for name, share in met.items() if name not in never and share > 0)
+    if stands:
+        # what hides the foot or rises behind the region is met above as often as below
+        carrying = tuple(
+            name for name in ground
+            if place.below.get(name, 0) >= _LEAST_BELOW and place.below[name] > _MORE_BELOW * place.above.get(name, 0)
+        )  # fmt: skip
+        ground = carrying or ground
     if ground:
-        reason = f"real regions {'stand on' if stands else 'lie next to'} these"
+        reason = f"real regions {'have these below them more than above' if stands else 'lie next to these'}"
         found["ground_classes"] = Inferred(ground, f"{reason}; never {', '.join(never)}" if never else reason)
     if place.never_touched:
         found["avoid_classes"] = Inferred(place.never_touched, "in the same scenes, but next to no real region")

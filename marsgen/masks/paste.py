@@ -100,8 +100,8 @@ def shape_stamp(
     tall, wide = max(2, round(height * scale)), max(2, round(width * scale))
     radians = math.radians(angle)
     cosine, sine = math.cos(radians), math.sin(radians)
-    rows_out = math.ceil(tall * cosine + wide * abs(sine))
-    columns_out = math.ceil(wide * cosine + tall * abs(sine))
+    rows_out = math.ceil(tall * abs(cosine) + wide * abs(sine))
+    columns_out = math.ceil(wide * abs(cosine) + tall * abs(sine))
     y = (np.arange(rows_out, dtype=np.float32) - (rows_out - 1) / 2)[:, None]
     x = (np.arange(columns_out, dtype=np.float32) - (columns_out - 1) / 2)[None, :]
     # rotation about the centre, then from target to donor pixels; edges fall on edges when the angle is 0

@@ -9,7 +9,7 @@ import numpy as np
 
 from marsgen.core.errors import DataError
 from marsgen.masks.canvas import Canvas, draw_foot, fits, move_to_border, rows_of_size
-from marsgen.masks.donors import TOLERANCE, Donor, Target, draw_donor, draw_seam_px, draw_target
+from marsgen.masks.donors import TOLERANCE, Donor, Target, draw_donor, draw_seam_px, draw_target, span_scene
 from marsgen.masks.paste import EditedMask, clear_seam, clip_window, match_brightness, paste, shape_stamp
 from marsgen.masks.perspective import horizon_row
 from marsgen.masks.placement import PlacementPrior
@@ -244,6 +244,10 @@ def _try_place(canvas: Canvas, donor: Donor, target: Target, rng: np.random.Gene
     library, edited, region = canvas.library, canvas.edited, donor.region
     name, ignored = region.class_name, library.classes.ignored
     settings = library.settings[name]
+    spanning = span_scene(donor, canvas.shape, settings)
+    if spanning is None:
+        return None
+    donor = spanning
     horizon = horizon_row(edited.labels, ignored, settings.horizon)
     foot = draw_foot(canvas, donor, rows_of_size(donor, horizon), rng)
     if foot is None:

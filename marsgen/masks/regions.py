@@ -21,6 +21,8 @@ BORDER_PX = 3
 """a region this close to the border of its scene is cut off by it: annotators leave a rim unlabelled"""
 DETAIL_PX = 0.8
 """size of the detail that bilinear sampling blurs: measured on rocks, it loses 30 % of their Laplacian at scale 1"""
+FOOT_FRACTION = 0.2
+"""lowest share of a region's rows in which its outline touches the ground"""
 MIN_RING_PX = 24
 """with fewer labelled pixels around a region, unlabelled ones are used too to measure the ground's brightness"""
 
@@ -192,6 +194,7 @@ def cut_regions(
     if not settings:
         raise DataError(f"no class to paste was named; the classes are {', '.join(scenes.classes.names)}")
     ids = {name: scenes.classes.ids[scenes.classes.index(name)] for name in settings}
+    ground = {name: id_table(scenes.classes, found.ground_classes) for name, found in settings.items()}
     kept: dict[str, list[Region]] = {name: [] for name in ids}
     areas: dict[str, list[int]] = {name: [] for name in ids}
     real: dict[str, list[tuple[float, float, tuple[str, ...]]]] = {name: [] for name in ids}
@@ -206,7 +209,11 @@ def cut_regions(
                 cut = cut_sides(Box(*found.bbox), mask.shape)
                 thickness = float(signed_depth(found.image, cut, 1).max() / np.sqrt(found.area))
                 real[name].append((float(found.area), thickness, cut))
-                if thickness >= settings[name].min_thickness and found.solidity >= settings[name].min_solidity:
+                if (
+                    thickness >= settings[name].min_thickness
+                    and found.solidity >= settings[name].min_solidity
+                    and ("bottom" in cut or _stands_on(scene, found, ground[name]))
+                ):
                     key = keys[index] if keys is not None else scene_key(scene.image)
                     kept[name].append(_cut_one(scene, found, cut, name, list(ids.values()), key, settings[name]))
     unfit = {name: _no_region(name, areas[name], len(indices), settings[name]) for name in ids if not kept[name]}
@@ -248,6 +255,19 @@ def _no_region(name: str, areas: Sequence[int], scenes: int, config: PasteSettin
 def cut_sides(box: Box, shape: tuple[int, ...]) -> tuple[str, ...]:
     """Sides on which a region in `box` is cut off by the border of its (height, width) scene."""
     return box.touched_sides(shape, BORDER_PX)
+
+
+def _stands_on(scene: Scene, found: Any, ground: np.ndarray) -> bool:
+    """Whether the foot shows: at least half of what has a label straight below the region is ground."""
+    if not ground.any():
+        return True
+    top, left, bottom, right = found.bbox
+    lowest = found.image.shape[0] - 1 - np.argmax(found.image[::-1], axis=0)  # of each column
+    near = lowest >= found.image.shape[0] * (1 - FOOT_FRACTION) - 1
+    rows = np.minimum(top + lowest[near] + 1, scene.labels.shape[0] - 1)
+    labels = scene.labels[rows, np.arange(left, right)[near]]
+    labels = labels[labels != scene.classes.ignored]
+    return not len(labels) or bool(ground[labels].mean() >= 0.5)
 
 
 def _margins(cut: tuple[str, ...], margin: int) -> list[tuple[int, int]]:
