@@ -349,6 +349,7 @@ def synthesize(
     from marsgen.core.config import load_config
     from marsgen.core.process_group import join_process_group
     from marsgen.core.runs import Run, latest_run
+    from marsgen.synthesis.compare_regions import describe_comparison, read_comparison
     from marsgen.synthesis.config import BATCH_SIZE, SynthesizeConfig
     from marsgen.synthesis.inputs import find_sources, open_inputs
     from marsgen.synthesis.synthesize import prepare_maker
@@ -381,6 +382,8 @@ def synthesize(
     if maker is not None and not run.finished:
         make(run, maker, process_group)
     process_group.wait_for_everyone()
+    for name, found in read_comparison(folder).items():
+        say(describe_comparison(name, found))
     _say_finished(run)
 
 

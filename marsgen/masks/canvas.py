@@ -123,7 +123,7 @@ def rows_of_size(donor: Donor, horizon: float | None) -> tuple[int, int] | None:
 
 
 def move_to_border(stamp: Stamp, top: int, left: int, donor: Donor, shape: tuple[int, ...]) -> tuple[int, int]:
-    """Move a stamp so that its cut sides lie on the same side of the image, or a little beyond it, and no other side."""
+    """Move a stamp so that its cut sides, and no others, lie at the same border of the image or a little beyond it."""
     tall, wide = stamp.depth.shape
     cut, own = donor.cut, donor.region.cut
     box = stamp.box

@@ -185,7 +185,13 @@ def _gaussian(side: int, sigma: float) -> np.ndarray:
 
 
 def paste(
-    stamp: Stamp, top: int, left: int, class_id: int, gain: float | np.ndarray, edited: EditedMask, config: PasteSettings
+    stamp: Stamp,
+    top: int,
+    left: int,
+    class_id: int,
+    gain: float | np.ndarray,
+    edited: EditedMask,
+    config: PasteSettings,
 ) -> Box:
     """Paste a stamp into `edited`, whose arrays are changed in place: only the stamp's window is read or written.
 

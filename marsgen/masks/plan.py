@@ -175,9 +175,7 @@ def edit_sample(
     if not len(parents):
         raise DataError("no scene to paste into; the train part is empty")
     rng = np.random.default_rng([seed, index, attempt] if attempt else [seed, index])
-    tries, most_parents = (
-        max(getattr(s, key) for s in library.settings.values()) for key in ("tries", "max_parents")
-    )
+    tries, most_parents = (max(getattr(s, key) for s in library.settings.values()) for key in ("tries", "max_parents"))
     wanted: list[tuple[str, Target]] = []
     for number in range(most_parents):
         if number % PARENTS_PER_DRAW == 0:
@@ -221,9 +219,7 @@ def _has_room(labels: np.ndarray, wanted: Sequence[tuple[str, Target]], library:
     return labelled >= largest.area_px / TOLERANCE * (1 - library.settings[name].max_ignored_fraction)
 
 
-def _fill(
-    canvas: Canvas, wanted: Sequence[tuple[str, Target]], tries: int, rng: np.random.Generator
-) -> list[Place]:
+def _fill(canvas: Canvas, wanted: Sequence[tuple[str, Target]], tries: int, rng: np.random.Generator) -> list[Place]:
     """Paste the wanted regions; fewer when the tries run out."""
     places: list[Place] = []
     for name, target in wanted:

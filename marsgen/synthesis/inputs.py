@@ -123,6 +123,10 @@ def open_library(dataset: Dataset, names: Sequence[str], config: PasteConfig) ->
     profiles = profile_classes(scenes, showing, names, dataset.groups)
     resolved = {name: resolve_settings(config, profile) for name, profile in profiles.items()}
     settings = {name: found for name, (found, _) in resolved.items()}
+    if config.ground_classes is None:  # pasted classes keep their distance, so none stands on another
+        for name, found in settings.items():
+            ground = tuple(other for other in found.ground_classes if other not in names)
+            settings[name] = found.model_copy(update={"ground_classes": ground})
     notes = [note for _, note in resolved.values()]
     return cut_regions(scenes, showing, settings, dataset.survey.keys, profiles, notes)
 

@@ -103,9 +103,7 @@ class SceneMaker:
             wanted = [self.classes.index(name) for name in self.names]
             return repeat_sample(index, config.seed, scenes, self._showing, wanted, config.zoom, attempt)
         assert self.library is not None
-        return edit_sample(
-            index, config.seed, scenes, self.library, train, placement=self.placement, attempt=attempt
-        )
+        return edit_sample(index, config.seed, scenes, self.library, train, placement=self.placement, attempt=attempt)
 
     def make(self, drafts: Sequence[Draft]) -> Sequence[Draft]:
         """Draw a chunk; with a selector, plan and draw again those of its samples that the selector rejects.

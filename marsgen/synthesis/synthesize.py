@@ -17,6 +17,7 @@ from marsgen.core.files import plain
 from marsgen.core.process_group import SINGLE_PROCESS, ProcessGroup
 from marsgen.core.runs import Run
 from marsgen.quality.select import SelectionCounts, Selector, build_selector
+from marsgen.synthesis.compare_regions import write_comparison
 from marsgen.synthesis.config import CHUNK
 from marsgen.synthesis.focus import find_placement
 from marsgen.synthesis.inputs import SynthesisInputs
@@ -76,6 +77,8 @@ def synthesize(run: Run, maker: SceneMaker, process_group: ProcessGroup = SINGLE
             merge_journals(folder)
         remove_journals(folder)
         write_preview(folder, maker.dataset.scenes, n)
+        if maker.library is not None:
+            write_comparison(folder, MANIFEST, maker.library)
         run.finish(_summarise(folder, maker.selector))
 
 

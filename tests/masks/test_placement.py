@@ -4,15 +4,13 @@ import json
 
 import numpy as np
 import pytest
+from pasting import cut_regions, edit_sample, rock_settings
 
 from marsgen.cleaning.survey import survey_scenes
-from marsgen.masks.config import PasteConfig
 from marsgen.masks.placement import PlacementPrior, draw_from, learn_placement
-from marsgen.masks.plan import edit_sample
-from marsgen.masks.regions import cut_regions
 
 MEADOW, TREE, BOULDER, SKY = 7, 3, 200, 9
-CONFIG = PasteConfig(regions_per_scene=(1, 1))
+CONFIG = rock_settings(regions_per_scene=(1, 1))
 
 
 @pytest.fixture(scope="module")

@@ -8,16 +8,15 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pasting import cut_regions, edit_sample, rock_settings
 from scipy import ndimage
 
 from marsgen.core.errors import DataError
-from marsgen.masks.config import PasteConfig
-from marsgen.masks.plan import edit_sample
-from marsgen.masks.regions import cut_regions
+from marsgen.masks.config import PasteSettings
 from marsgen.scenes.scene import scene_key
 
 MEADOW, TREE, BOULDER, SKY = 7, 3, 200, 9
-CONFIG = PasteConfig()
+CONFIG = rock_settings()
 
 
 @pytest.fixture(scope="module")
@@ -95,12 +94,12 @@ def test_regions_stand_on_ground_in_the_open(fields, boulders, index, seed):
 
 def test_no_ignored_share_means_not_a_pixel(edit, fields):
     for i in range(60):
-        sample = edit(i, config=PasteConfig(max_ignored_fraction=0))
+        sample = edit(i, config=rock_settings(max_ignored_fraction=0))
         assert SKY not in fields.labels[sample.parent_index][sample.edited.changed]
 
 
 def test_the_same_boulder_is_larger_further_down(edit):
-    config = PasteConfig(
+    config = rock_settings(
         scale=(0.1, 4), scale_jitter=0, max_angle=0, warp=0, regions_per_scene=(1, 1), min_visible_px=1
     )
     places = [edit(i, config=config).places[0] for i in range(150)]
@@ -141,12 +140,12 @@ CHANGES = {
 
 def test_every_setting_is_listed_here():
     # placement is not read by the plan: it says which PlacementPrior the plan is given
-    assert set(CHANGES) | {"max_parents", "placement"} == set(PasteConfig.model_fields)
+    assert set(CHANGES) | {"max_parents", "placement"} == set(PasteSettings.model_fields)
 
 
 def test_max_parents_bounds_the_search(fields, boulders):
     def found(max_parents: int) -> int:
-        config, number = PasteConfig(tries=1, max_parents=max_parents), 0
+        config, number = rock_settings(tries=1, max_parents=max_parents), 0
         for i in range(40):
             try:
                 edit_sample(i, 0, fields, boulders, config, range(len(fields)))
@@ -170,15 +169,15 @@ def test_every_setting_has_an_effect(name, paint):
         labels[i + 6, 35:70, 40:90] = TREE
     scenes = paint(labels)
 
-    def samples(config: PasteConfig) -> list[tuple]:
+    def samples(config: PasteSettings) -> list[tuple]:
         library = cut_regions(scenes, range(12), ["boulder"], config)
         return [summary(edit_sample(i, 0, scenes, library, config, range(12))) for i in range(40)]
 
-    assert samples(PasteConfig.model_validate({name: CHANGES[name]})) != samples(CONFIG)
+    assert samples(rock_settings(**{name: CHANGES[name]})) != samples(CONFIG)
 
 
 def test_trees_are_the_only_ground_when_named(fields, boulders):
-    config = PasteConfig(
+    config = rock_settings(
         ground_classes=("tree",), scale=(0.2, 0.3), min_visible_px=1, tries=400, regions_per_scene=(1, 1)
     )
     for i in range(5):
@@ -188,7 +187,7 @@ def test_trees_are_the_only_ground_when_named(fields, boulders):
 
 
 def test_two_classes_of_three_are_pasted(fields):
-    config = PasteConfig(regions_per_scene=(3, 3), scale=(0.5, 0.8))
+    config = rock_settings(regions_per_scene=(3, 3), scale=(0.5, 0.8))
     library = cut_regions(fields, range(len(fields)), ["tree", "boulder"], config)
     assert library.counts == {"tree": 4, "boulder": 7}
     seen = set()
@@ -240,7 +239,7 @@ def test_a_region_cut_off_by_a_border_is_put_at_that_border(paint, rows, columns
     library = cut_regions(scenes, [0], ["boulder"], CONFIG)
     mirrored = {"left": "right", "right": "left"}
     # nine tenths of it in the picture: a region that merely reaches across the border does not pass
-    config = PasteConfig(regions_per_scene=(1, 1), min_visible_fraction=0.9, tries=200)
+    config = rock_settings(regions_per_scene=(1, 1), min_visible_fraction=0.9, tries=200)
     flips = set()
     for i in range(20):
         sample = edit_sample(i, 0, scenes, library, config, [1, 2, 3])
@@ -272,7 +271,9 @@ def test_the_whole_foot_stands_on_ground(paint):
     labels[1, 32:] = np.where(np.arange(96) % 24 < 8, SKY, MEADOW)
     scenes = paint(labels)
     library = cut_regions(scenes, [0], ["boulder"], CONFIG)
-    config = PasteConfig(max_ignored_fraction=1, max_angle=0, warp=0, regions_per_scene=(1, 1), min_visible_fraction=1)
+    config = rock_settings(
+        max_ignored_fraction=1, max_angle=0, warp=0, regions_per_scene=(1, 1), min_visible_fraction=1
+    )
     for i in range(40):
         changed = edit_sample(i, 0, scenes, library, config, [1]).edited.changed
         lowest = [(np.flatnonzero(column)[-1], x) for x, column in enumerate(changed.T) if column.any()]
@@ -286,7 +287,7 @@ def test_large_pictures_and_feet_far_below_them(paint):
     labels[0, 200:212, 30:45] = BOULDER
     scenes = paint(labels)
     library = cut_regions(scenes, [0], ["boulder"], CONFIG)
-    config = PasteConfig(min_visible_fraction=0.2, min_visible_px=20)
+    config = rock_settings(min_visible_fraction=0.2, min_visible_px=20)
     bottoms = [edit_sample(i, 0, scenes, library, config, [1]).edited.box.bottom for i in range(60)]
     assert max(bottoms) == 400
 
@@ -299,13 +300,13 @@ def test_donors_of_another_size_are_scaled_to_this_one(fields, boulders):
             return self.images[index][::2, ::2], self.labels[index][::2, ::2]
 
     half = Mixed(fields.images, fields.labels)
-    config = PasteConfig(min_visible_px=8, scale_jitter=0)
+    config = rock_settings(min_visible_px=8, scale_jitter=0)
     for i in range(20):
         for place in edit_sample(i, 0, half, boulders, config, range(10, 24)).places:
             assert 0.5 * config.scale[0] <= place.scale <= 0.5 * config.scale[1]
 
     # shrunk stamps hold less surroundings than the gap is wide; it is kept all the same
-    config = PasteConfig(min_visible_px=8, gap_px=8, tries=100)
+    config = rock_settings(min_visible_px=8, gap_px=8, tries=100)
     for i in range(60):
         sample = edit_sample(i, 0, half, boulders, config, range(6))
         old = half[sample.parent_index].labels == BOULDER
@@ -318,11 +319,11 @@ def test_what_cannot_be_is_said_in_words(fields, boulders, paint):
     with pytest.raises(DataError, match="the train part is empty"):
         edit(CONFIG, [])
     with pytest.raises(DataError, match=r"sample 5: no place for 1 regions of boulder in 60 scenes with 30 tries each"):
-        edit(PasteConfig(min_visible_px=5000), parents)
+        edit(rock_settings(min_visible_px=5000), parents)
     with pytest.raises(DataError, match="nothing to stand on: boulder are pasted and the ground is tree, boulder"):
-        edit(PasteConfig(ground_classes=("tree", "boulder")), parents)
+        edit(rock_settings(ground_classes=("tree", "boulder")), parents)
     with pytest.raises(DataError, match="no class 'meado'"):
-        edit(PasteConfig(ground_classes=("meado",)), parents)
+        edit(rock_settings(ground_classes=("meado",)), parents)
     grey = paint(fields.labels, channels=1)
     with pytest.raises(DataError, match=r"field-\d+: 1 channels, but the regions have 3"):
         edit_sample(0, 0, grey, boulders, CONFIG, parents)
