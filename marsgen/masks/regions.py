@@ -261,7 +261,7 @@ def _stands_on(scene: Scene, found: Any, ground: np.ndarray) -> bool:
     """Whether the foot shows: at least half of what has a label straight below the region is ground."""
     if not ground.any():
         return True
-    top, left, bottom, right = found.bbox
+    top, left, _, right = found.bbox
     lowest = found.image.shape[0] - 1 - np.argmax(found.image[::-1], axis=0)  # of each column
     near = lowest >= found.image.shape[0] * (1 - FOOT_FRACTION) - 1
     rows = np.minimum(top + lowest[near] + 1, scene.labels.shape[0] - 1)

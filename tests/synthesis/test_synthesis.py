@@ -19,11 +19,10 @@ from marsgen.core.errors import DataError
 from marsgen.core.runs import Run
 from marsgen.generators import DrawRequest
 from marsgen.generators.copy_paste import CopyPaste
-from marsgen.masks.regions import cut_regions
 from marsgen.scenes.folder import SceneFolder
 from marsgen.scenes.geometry import Box
 from marsgen.synthesis.config import CHUNK, SynthesizeConfig
-from marsgen.synthesis.inputs import class_names
+from marsgen.synthesis.inputs import class_names, open_library
 from marsgen.synthesis.scene_maker import SceneMaker
 from marsgen.synthesis.synthesize import _helper_threads, synthesize
 from marsgen.synthesis.windows import soft_inpainting_mask, windows_around
@@ -51,7 +50,7 @@ def dataset(tiny_npz):
 
 def cut(dataset, config):
     names = class_names(config, dataset.scenes)
-    return cut_regions(dataset.scenes, dataset.split.train, names, config.paste, dataset.survey.keys)
+    return open_library(dataset, names, config.paste)
 
 
 def fill(folder: Path, dataset, **settings) -> Path:
