@@ -119,7 +119,8 @@ def rows_of_size(donor: Donor, horizon: float | None) -> tuple[int, int] | None:
         return None
     below = donor.region.distance * donor.region.donor_height * donor.scale / donor.jitter
     slack = max(1.0, 0.05 * below)
-    return math.floor(horizon + below - slack), math.ceil(horizon + below + slack)
+    foot = horizon + below - 1  # the last row of the region, not the first below it
+    return math.floor(foot - slack), math.ceil(foot + slack) + 1
 
 
 def move_to_border(stamp: Stamp, top: int, left: int, donor: Donor, shape: tuple[int, ...]) -> tuple[int, int]:

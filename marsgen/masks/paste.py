@@ -206,13 +206,13 @@ def paste(
     """
     window, inside = clip_window(stamp, top, left, edited.labels.shape)
     depth = stamp.depth[inside]
+    mask = depth > 0
+    if not mask.any():
+        raise ValueError(f"a stamp at row {top}, column {left} has no pixel in an image of {edited.labels.shape}")
     # no wider than half of the region: a soft edge would hide what is thin
     feather = min(config.feather_px, stamp.reach_px, max(float(depth.max()), 0.5))
     ramp = np.clip(1 + depth / feather, 0, 1)
     alpha = ramp * ramp * (3 - 2 * ramp)
-    mask = depth > 0
-    if not mask.any():
-        raise ValueError(f"a stamp at row {top}, column {left} has no pixel in an image of {edited.labels.shape}")
     here = edited.image[window]
     blend = here + alpha[..., None] * (stamp.pixels[inside] * gain - here)
     here[...] = np.clip(blend + 0.5, 0, 255)  # the cast truncates, so this rounds; alpha 0 changes nothing

@@ -68,8 +68,8 @@ def compare_regions(library: RegionLibrary, name: str, pasted: PastedRegions) ->
 
     Returns:
         `size`: shares of the pixels in regions below 64, 256, 1024, 4096, 16384 px and above; distance = total
-        variation, 0 = equal, 1 = no overlap. `thickness`: medians; distance = Kolmogorov-Smirnov. `cut`: shares of the regions;
-        distance = difference. `seam_px`, only where seams are drawn: medians; distance = mean difference of the
+        variation, 0 = equal, 1 = no overlap. `thickness`: medians; distance = Kolmogorov-Smirnov. `cut`: shares of the
+        regions; distance = difference. `seam_px`, where seams are drawn: medians; distance = mean difference of the
         quantiles of pasted regions and of all real ones, in px.
     """
     real = library.real[name]

@@ -10,7 +10,7 @@ from marsgen.cleaning.survey import survey_scenes
 from marsgen.masks.placement import PlacementPrior, draw_from, learn_placement
 
 MEADOW, TREE, BOULDER, SKY = 7, 3, 200, 9
-CONFIG = rock_settings(regions_per_scene=(1, 1))
+CONFIG = rock_settings(regions_per_scene=(1, 1), horizon="none")
 
 
 @pytest.fixture(scope="module")

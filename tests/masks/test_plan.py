@@ -110,8 +110,8 @@ def test_the_same_boulder_is_larger_further_down(edit):
     assert len(seen) > 10
     rows, scales = np.array(seen).T
     # the sky ends at row 18 everywhere: size is proportional to the rows below it
-    np.testing.assert_allclose(scales / (rows + 1 - 18), 1 / (donor[1].bottom - 18))
-    assert max(rows) - min(rows) > 15
+    np.testing.assert_allclose(scales / (rows + 1 - 18), 1 / (donor[1].bottom - 18), rtol=0.15)
+    assert max(rows) - min(rows) > 10
 
 
 CHANGES = {
@@ -120,7 +120,7 @@ CHANGES = {
     "min_solidity": 0.963,
     "min_thickness": 0.42,
     "regions_per_scene": (2, 3),
-    "horizon": -3.0,
+    "horizon": "none",
     "scale": (0.9, 1.0),
     "scale_jitter": 0.5,
     "flip": 1.0,
@@ -130,6 +130,7 @@ CHANGES = {
     "match_brightness": 0.0,
     "match_seam": 0.0,
     "ground_classes": ("tree",),
+    "avoid_classes": ("tree",),
     "gap_px": 12,
     "max_ignored_fraction": 0.9,
     "min_visible_px": 150,
@@ -139,8 +140,8 @@ CHANGES = {
 
 
 def test_every_setting_is_listed_here():
-    # placement is not read by the plan: it says which PlacementPrior the plan is given
-    assert set(CHANGES) | {"max_parents", "placement"} == set(PasteSettings.model_fields)
+    # placement is not read by the plan: it says which PlacementPrior the plan is given; seam needs a profile
+    assert set(CHANGES) | {"max_parents", "placement", "seam"} == set(PasteSettings.model_fields)
 
 
 def test_max_parents_bounds_the_search(fields, boulders):
@@ -282,17 +283,20 @@ def test_the_whole_foot_stands_on_ground(paint):
         assert np.mean(np.array(feet) == MEADOW) >= 0.9
 
 
-def test_large_pictures_and_feet_far_below_them(paint):
+def test_whole_regions_stay_whole_in_large_pictures(paint):
     labels = np.full((2, 400, 90), MEADOW, np.uint8)
     labels[0, 200:212, 30:45] = BOULDER
     scenes = paint(labels)
     library = cut_regions(scenes, [0], ["boulder"], CONFIG)
-    config = rock_settings(min_visible_fraction=0.2, min_visible_px=20)
-    bottoms = [edit_sample(i, 0, scenes, library, config, [1]).edited.box.bottom for i in range(60)]
-    assert max(bottoms) == 400
+    config = rock_settings(min_visible_fraction=0.2, min_visible_px=20, horizon="none")
+    samples = [edit_sample(i, 0, scenes, library, config, [1]) for i in range(60)]
+    for sample in samples:
+        changed = sample.edited.changed
+        assert not any(edge.any() for edge in (changed[0], changed[-1], changed[:, 0], changed[:, -1]))
+    assert np.ptp([sample.places[0].row for sample in samples]) > 300
 
 
-def test_donors_of_another_size_are_scaled_to_this_one(fields, boulders):
+def test_sizes_are_counted_in_pixels_in_scenes_of_another_size_too(fields, boulders):
     class Mixed(type(fields)):
         """The same fields, every second pixel of them."""
 
@@ -300,13 +304,14 @@ def test_donors_of_another_size_are_scaled_to_this_one(fields, boulders):
             return self.images[index][::2, ::2], self.labels[index][::2, ::2]
 
     half = Mixed(fields.images, fields.labels)
-    config = rock_settings(min_visible_px=8, scale_jitter=0)
+    config = rock_settings(min_visible_px=8, horizon="none")
     for i in range(20):
         for place in edit_sample(i, 0, half, boulders, config, range(10, 24)).places:
-            assert 0.5 * config.scale[0] <= place.scale <= 0.5 * config.scale[1]
+            assert place.area_px >= boulders.real["boulder"].areas.min() / 1.6
+            assert config.scale[0] <= place.scale <= config.scale[1]
 
     # shrunk stamps hold less surroundings than the gap is wide; it is kept all the same
-    config = rock_settings(min_visible_px=8, gap_px=8, tries=100)
+    config = rock_settings(min_visible_px=8, gap_px=8, tries=100, horizon="none", regions_per_scene=(1, 1))
     for i in range(60):
         sample = edit_sample(i, 0, half, boulders, config, range(6))
         old = half[sample.parent_index].labels == BOULDER
@@ -318,7 +323,7 @@ def test_what_cannot_be_is_said_in_words(fields, boulders, paint):
     edit = partial(edit_sample, 5, 0, fields, boulders)
     with pytest.raises(DataError, match="the train part is empty"):
         edit(CONFIG, [])
-    with pytest.raises(DataError, match=r"sample 5: no place for 1 regions of boulder in 60 scenes with 30 tries each"):
+    with pytest.raises(DataError, match=r"sample 5: no place for regions of boulder in 200 scenes with 9 tries each"):
         edit(rock_settings(min_visible_px=5000), parents)
     with pytest.raises(DataError, match="nothing to stand on: boulder are pasted and the ground is tree, boulder"):
         edit(rock_settings(ground_classes=("tree", "boulder")), parents)
