@@ -48,6 +48,10 @@ class SizeProfile:
     """area of a region in pixels"""
     scene_fraction: Quantiles
     """area of a region as a share of its scene"""
+    small_px: float
+    """smaller regions hold 3 % of the class's pixels together: crumbs of a rough annotation"""
+    small_share: float
+    """share of the regions that are smaller"""
     edges_px: tuple[float, ...]
     """inner edges of the size bins, increasing; learned so that each bin holds about the same share of the pixels"""
     region_shares: tuple[float, ...]

@@ -4,15 +4,13 @@ import json
 
 import numpy as np
 import pytest
+from pasting import cut_regions, edit_sample, rock_settings
 
 from marsgen.cleaning.survey import survey_scenes
-from marsgen.masks.config import PasteConfig
 from marsgen.masks.placement import PlacementPrior, draw_from, learn_placement
-from marsgen.masks.plan import edit_sample
-from marsgen.masks.regions import cut_regions
 
 MEADOW, TREE, BOULDER, SKY = 7, 3, 200, 9
-CONFIG = PasteConfig(regions_per_scene=(1, 1))
+CONFIG = rock_settings(regions_per_scene=(1, 1), horizon="none")
 
 
 @pytest.fixture(scope="module")
@@ -67,20 +65,20 @@ def test_a_class_goes_where_it_occurs_and_evenly_without(lowland, library, learn
 
 def test_no_scene_and_no_ground_is_out_of_the_question(lowland, learned):
     assert (learned.parents > 0).all()
-    assert (learned.feet(0, "boulder") > 0).all()
-    assert learned.feet(1, "boulder").shape == (64, 96)
+    assert (learned.feet(lowland[0], "boulder") > 0).all()
+    assert learned.feet(lowland[1], "boulder").shape == (64, 96)
 
 
 def test_a_class_without_a_region_is_placed_evenly(lowland):
     empty = [i for i in range(60) if BOULDER not in lowland.labels[i]]
     placement = learn_placement(lowland, empty, survey_scenes(lowland).pixels, ["boulder"])
     np.testing.assert_array_equal(placement.parents, np.ones(len(empty)))
-    np.testing.assert_array_equal(placement.feet(0, "boulder"), np.ones((64, 96)))
+    np.testing.assert_array_equal(placement.feet(lowland[0], "boulder"), np.ones((64, 96)))
 
 
 def test_two_classes_have_odds_of_their_own(fields):
     placement = learn_placement(fields, range(24), survey_scenes(fields).pixels, ["tree", "boulder"])
-    assert (placement.feet(20, "tree") != placement.feet(20, "boulder")).any()
+    assert (placement.feet(fields[20], "tree") != placement.feet(fields[20], "boulder")).any()
     library = cut_regions(fields, range(24), ["tree", "boulder"], CONFIG)
     for i in range(10):
         sample = edit_sample(i, 0, fields, library, CONFIG, range(24), placement=placement)

@@ -13,10 +13,9 @@ from test_flow import call
 from marsgen.cleaning.dataset import open_dataset
 from marsgen.core.config import DataConfig
 from marsgen.core.runs import Run
-from marsgen.masks.regions import cut_regions
 from marsgen.quality.select import SelectConfig, build_selector
 from marsgen.synthesis.config import CHUNK, SynthesizeConfig
-from marsgen.synthesis.inputs import class_names
+from marsgen.synthesis.inputs import class_names, open_library
 from marsgen.synthesis.scene_maker import SceneMaker, pilot
 from marsgen.synthesis.synthesize import synthesize
 
@@ -73,7 +72,7 @@ def dataset(tiny_npz):
 def library(dataset):
     config = SynthesizeConfig(classes=("big_rock",))
     names = class_names(config, dataset.scenes)
-    return cut_regions(dataset.scenes, dataset.split.train, names, config.paste, dataset.survey.keys)
+    return open_library(dataset, names, config.paste)
 
 
 @pytest.fixture(scope="module")
