@@ -32,6 +32,7 @@ import numpy as np
 
 from marsgen.cleaning.near_duplicates import compare_details, read_details
 from marsgen.cleaning.survey import Survey, all_of
+from marsgen.scenes.geometry import label_regions
 from marsgen.scenes.scene import SceneSource
 
 MOST_LEFT_OUT = 0.1
@@ -164,10 +165,9 @@ def _on_field_of_view(labels: np.ndarray, ignored: int) -> np.ndarray:
     A field of view is a convex area with everything outside it unlabelled.
     """
     # here: slow to import, and not needed before the data are opened
-    from scipy import ndimage
     from skimage.morphology import convex_hull_image
 
-    areas, _ = ndimage.label(labels == ignored, np.ones((3, 3)))
+    areas, _ = label_regions(labels == ignored)
     at_border = np.unique(np.concatenate([areas[0], areas[-1], areas[:, 0], areas[:, -1]]))
     outside = np.isin(areas, at_border[at_border > 0])
     if outside.all() or (~outside).sum() < _CONVEX * convex_hull_image(~outside).sum():

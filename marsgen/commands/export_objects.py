@@ -16,6 +16,7 @@ import yaml
 from marsgen.core.files import filling_text, write_bytes, write_text
 from marsgen.scenes.classes import ClassSet
 from marsgen.scenes.files.pictures import encode_image
+from marsgen.scenes.geometry import connected_regions
 from marsgen.scenes.scene import Scene, SceneSource
 
 
@@ -90,14 +91,12 @@ def _write_image(path: Path, scene: Scene) -> None:
 
 def regions_of(scene: Scene, kept: dict[int, str]) -> Iterator[tuple[int, np.ndarray, list[int]]]:
     """(class id, (H, W) bool mask, [left, top, width, height]) of each connected region of the kept classes."""
-    from skimage.measure import label, regionprops
-
     for class_id in kept:
-        for region in regionprops(label(scene.labels == class_id, connectivity=2)):
+        for region, box in connected_regions(scene.labels == class_id):
             mask = np.zeros(scene.labels.shape, bool)
-            top, left, bottom, right = region.bbox
-            mask[top:bottom, left:right] = region.image
-            yield class_id, mask, [int(left), int(top), int(right - left), int(bottom - top)]
+            mask[box.slices] = region
+            height, width = box.shape
+            yield class_id, mask, [box.left, box.top, width, height]
 
 
 def run_lengths(mask: np.ndarray) -> list[int]:

@@ -9,7 +9,7 @@ from collections.abc import Hashable, Mapping, Sequence
 
 import numpy as np
 from scipy import ndimage, stats
-from skimage.measure import label, regionprops_table
+from skimage.measure import regionprops_table
 from tqdm import tqdm
 
 from marsgen.masks.profile import (
@@ -33,6 +33,7 @@ from marsgen.masks.profile_statistics import (
     sides_p,
 )
 from marsgen.scenes.classes import IGNORED_INDEX
+from marsgen.scenes.geometry import label_regions
 from marsgen.scenes.scene import SceneSource
 
 _BORDER_PX = 3  # a region this close to the border is cut off by it: annotators leave a rim unlabelled
@@ -126,8 +127,8 @@ class _Collector:
         mask = class_map == self.index
         if not mask.any():
             return
-        numbered = label(mask, connectivity=2)
-        count = int(numbered.max())
+        numbered, sizes = label_regions(mask)
+        count = len(sizes) - 1
         self.pixels += int(mask.sum())
         self.regions += count
         self.per_scene.append(count)

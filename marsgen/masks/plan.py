@@ -221,7 +221,7 @@ def _has_room(labels: np.ndarray, wanted: Sequence[tuple[str, Target]], library:
     """Whether the scene has enough labelled ground for the largest region; a cheap test before places are tried."""
     name, largest = wanted[0]
     labelled = np.count_nonzero(~library.pasted[labels] & (labels != library.classes.ignored))
-    return labelled >= largest.area_px / TOLERANCE * (1 - library.settings[name].max_ignored_fraction)
+    return bool(labelled >= largest.area_px / TOLERANCE * (1 - library.settings[name].max_ignored_fraction))
 
 
 def _fill(canvas: Canvas, wanted: Sequence[tuple[str, Target]], tries: int, rng: np.random.Generator) -> list[Place]:

@@ -44,7 +44,7 @@ class CopyPaste:
             classes: what is pasted; default: the rare classes of the data.
             p: probability that a call pastes, in [0, 1].
             seed: of all random numbers.
-            config, settings, more: of `PasteConfig`, such as regions_per_scene=(1, 2); the rest is inferred for each class.
+            config, settings, more: of `PasteConfig`, such as regions_per_scene=(1, 2); the others are inferred.
         Raises:
             ConfigError, DataError: an unknown setting or class, or no region of a class.
         """

@@ -74,9 +74,10 @@ def compare_regions(library: RegionLibrary, name: str, pasted: PastedRegions) ->
     """
     real = library.real[name]
     sizes = [share_by_size(areas, SIZE_EDGES_PX)[1] for areas in (real.areas, pasted.areas)]
+    shares = [[round(float(v), 3) for v in part] for part in sizes]
     cut = [float(np.mean([bool(sides) for sides in real.cut])), float(np.mean(pasted.cut))]
     found = {
-        "size": _row(*([round(float(v), 3) for v in shares] for shares in sizes), abs(sizes[0] - sizes[1]).sum() / 2),
+        "size": _row(shares[0], shares[1], abs(sizes[0] - sizes[1]).sum() / 2),
         "thickness": _row(
             float(np.median(real.thickness)),
             float(np.median(pasted.thickness)),

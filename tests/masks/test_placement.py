@@ -76,7 +76,7 @@ def test_a_class_without_a_region_is_placed_evenly(lowland):
     np.testing.assert_array_equal(placement.feet(lowland[0], "boulder"), np.ones((64, 96)))
 
 
-def test_two_classes_have_odds_of_their_own(fields):
+def test_two_classes_have_weights_of_their_own(fields):
     placement = learn_placement(fields, range(24), survey_scenes(fields).pixels, ["tree", "boulder"])
     assert (placement.feet(fields[20], "tree") != placement.feet(fields[20], "boulder")).any()
     library = cut_regions(fields, range(24), ["tree", "boulder"], CONFIG)
@@ -85,12 +85,12 @@ def test_two_classes_have_odds_of_their_own(fields):
         np.testing.assert_array_equal(sample.edited.changed, sample.edited.labels != fields.labels[sample.parent_index])
 
 
-def test_odds_elsewhere_than_one_corner_leave_only_that_corner(fields, boulders):
-    odds = np.zeros((72, 96))
-    odds[50:60, 60:80] = 1
+def test_weights_in_one_corner_leave_only_that_corner(fields, boulders):
+    weights = np.zeros((72, 96))
+    weights[50:60, 60:80] = 1
     parents = np.zeros(24)
     parents[[12, 20]] = 1, 3
-    placement = PlacementPrior(parents, lambda scene, name: odds)
+    placement = PlacementPrior(parents, lambda scene, name: weights)
     library = cut_regions(fields, range(5), ["boulder"], CONFIG)  # whole ones: a cut one has to go to its border
     samples = [edit_sample(i, 0, fields, library, CONFIG, range(24), placement=placement) for i in range(60)]
     chosen = [s.parent_index for s in samples]
@@ -123,9 +123,9 @@ def test_every_attempt_is_another_plan_and_the_first_is_the_plain_one(fields, bo
     assert plans[1] == plans[3]
 
 
-def test_what_has_no_odds_is_never_drawn():
+def test_weight_zero_is_never_drawn():
     rng = np.random.default_rng(0)
-    odds = np.array([0, 1, 0, 2, 0])
-    drawn = np.bincount([draw_from(odds, rng) for _ in range(3000)], minlength=5) / 3000
+    weights = np.array([0, 1, 0, 2, 0])
+    drawn = np.bincount([draw_from(weights, rng) for _ in range(3000)], minlength=5) / 3000
     np.testing.assert_allclose(drawn, [0, 1 / 3, 0, 2 / 3, 0], atol=0.03)
     assert drawn[[0, 2, 4]].sum() == 0

@@ -74,9 +74,9 @@ def test_only_the_train_part_is_searched(paint):
     assert len(library) == 2
 
 
-def test_crumbs_strips_rims_and_walls_stay_where_they_are(paint):
+def test_small_components_strips_rims_and_walls_are_not_cut_out(paint):
     labels = meadow(4)
-    labels[0, 30:37, 40:49] = BOULDER  # 63 px: a crumb
+    labels[0, 30:37, 40:49] = BOULDER  # 63 px: a small component
     labels[0, 45:60, 70:85] = BOULDER  # a block
     labels[1, 30:33, 20:60] = BOULDER  # a strip
     labels[2, 25:55, 20:60] = BOULDER  # a rim
@@ -179,6 +179,6 @@ def test_the_real_train_scenes_hold_rocks_worth_pasting(real_data):
 
     scenes = open_scenes(str(real_data / "mars_for_students.npz"))
     library = cut_regions(scenes, range(len(scenes)), ["big_rock"], rock_settings())
-    assert library.found["big_rock"] > 100  # crumbs and rims of the crowd's outlines
+    assert library.found["big_rock"] > 100  # small components and rims of the crowd's outlines
     assert 25 <= library.counts["big_rock"] <= 45
     assert sum(r.layers.nbytes + r.detail.nbytes for r in library.regions["big_rock"]) < 1_000_000

@@ -32,25 +32,25 @@ def picture(*rows: list[int]) -> np.ndarray:
     return np.array(rows, np.uint8)[None, :, :, None]
 
 
-def asked(*rows: list[int]) -> np.ndarray:
+def wanted(*rows: list[int]) -> np.ndarray:
     return np.array(rows, np.uint8)[None]
 
 
-def test_counts_hold_what_was_asked_for_in_rows_and_what_is_seen_in_columns():
-    counts = agreement_counts(GreyJudge(), picture([255, 255, 0, 0]), asked([2, 0, 2, 1]))
+def test_rows_are_classes_of_the_label_map_and_columns_those_of_the_judge():
+    counts = agreement_counts(GreyJudge(), picture([255, 255, 0, 0]), wanted([2, 0, 2, 1]))
     assert counts.dtype == np.int64
     np.testing.assert_array_equal(counts, [[[0, 0, 1], [1, 0, 0], [1, 0, 1]]])
     np.testing.assert_allclose(iou_per_class(counts)[0], [0, 0, 1 / 3])
 
 
 def test_ignored_pixels_have_no_say():
-    counts = agreement_counts(GreyJudge(), picture([255, 255, 0]), asked([2, 255, 255]))
+    counts = agreement_counts(GreyJudge(), picture([255, 255, 0]), wanted([2, 255, 255]))
     np.testing.assert_array_equal(counts, [[[0, 0, 0], [0, 0, 0], [0, 0, 1]]])
 
 
 def test_soft_counts_hold_probabilities():
-    # rock with 0.2 where it was asked for and 0.4 beside it: IoU 0.2 / (1 + 0.4)
-    soft = agreement_counts(GreyJudge(), picture([51, 102]), asked([2, 0]), soft=True)
+    # rock with 0.2 where the label map has it and 0.4 beside it: IoU 0.2 / (1 + 0.4)
+    soft = agreement_counts(GreyJudge(), picture([51, 102]), wanted([2, 0]), soft=True)
     np.testing.assert_allclose(soft, [[[0.6, 0, 0.4], [0, 0, 0], [0.8, 0, 0.2]]], rtol=1e-6)
     assert iou_per_class(soft)[0, 2] == pytest.approx(0.2 / 1.4)
 
@@ -63,8 +63,8 @@ def test_soft_and_hard_agree_where_the_judge_is_certain():
     np.testing.assert_array_equal(soft, hard)
 
 
-def test_losses_are_the_cross_entropy_of_the_class_asked_for():
-    losses = pixel_losses(GreyJudge(), picture([51, 51, 51, 0]), asked([2, 0, 255, 2]))
+def test_losses_are_the_cross_entropy_of_the_label_map():
+    losses = pixel_losses(GreyJudge(), picture([51, 51, 51, 0]), wanted([2, 0, 255, 2]))
     assert losses.dtype == np.float32
     np.testing.assert_allclose(losses[0, 0, :3], [-np.log(0.2), -np.log(0.8), 0], rtol=1e-5)
     assert 80 < losses[0, 0, 3] < 90  # probability 0: large, not infinite
