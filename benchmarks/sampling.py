@@ -26,12 +26,12 @@ from marsgen.core.runs import Run
 from marsgen.generators import DrawConfig, load_generator
 from marsgen.generators.diffusion import draw_noise
 from marsgen.generators.style import FARTHEST, denormalise
+from marsgen.masks.library import open_library
 from marsgen.quality.crops import crop_window, find_real
 from marsgen.quality.distances import compare_sets
 from marsgen.quality.features import open_features
 from marsgen.scenes.tensors import image_array, label_tensor, one_hot
 from marsgen.synthesis.config import CHUNK, SynthesizeConfig
-from marsgen.synthesis.inputs import open_library
 from marsgen.synthesis.scene_maker import SceneMaker
 
 CROP_PX = 64

@@ -34,8 +34,8 @@ def measure(where: str, data: str, n: int, folder: str, pin: bool) -> dict[str, 
     from marsgen.core.config import DataConfig
     from marsgen.core.process_group import join_process_group
     from marsgen.generators import load_generator
+    from marsgen.masks.library import open_library
     from marsgen.synthesis.config import CHUNK, SynthesizeConfig
-    from marsgen.synthesis.inputs import open_library
     from marsgen.synthesis.scene_maker import SceneMaker
     from marsgen.synthesis.synthesize import make_chunks
 

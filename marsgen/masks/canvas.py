@@ -128,8 +128,9 @@ def move_to_border(stamp: Stamp, top: int, left: int, donor: Donor, shape: tuple
     tall, wide = stamp.depth.shape
     cut, own = donor.cut, donor.region.cut
     box = stamp.box
-    top = min(max(top, 1 - box.top), shape[0] - 1 - box.bottom)
-    left = min(max(left, 1 - box.left), shape[1] - 1 - box.right)
+    clear = BORDER_PX + 1  # nearer ones count as cut off
+    top = max(min(top, shape[0] - clear - box.bottom), clear - box.top)
+    left = max(min(left, shape[1] - clear - box.right), clear - box.left)
     if not cut:
         return top, left
     # a whole region has surroundings on the side that is to be cut off

@@ -128,7 +128,7 @@ def _allowed_turn(profile: ClassProfile) -> tuple[float, str]:
     if direction.axis_p < SIGNIFICANT:
         # circular standard deviation of doubled angles, halved (Mardia and Jupp 2000, equation 2.3.14)
         spread = math.degrees(math.sqrt(-2 * math.log(min(max(direction.concentration, 1e-6), 1.0)))) / 2
-        return round(min(spread, 45.0), 1), f"real axes lie at {direction.mean_angle:.0f} +- {spread:.0f} degrees"
+        return abs(round(min(spread, 45.0), 1)), f"real axes lie at {direction.mean_angle:.0f} +- {spread:.0f} degrees"
     return 6.0, f"top and bottom differ (p {direction.up_down_p:.1g})"
 
 

@@ -13,7 +13,7 @@ from marsgen.masks.donors import TOLERANCE, Donor, Target, draw_donor, draw_seam
 from marsgen.masks.paste import EditedMask, clear_seam, clip_window, match_brightness, paste, shape_stamp
 from marsgen.masks.perspective import horizon_row
 from marsgen.masks.placement import PlacementPrior
-from marsgen.masks.regions import RegionLibrary, cut_sides
+from marsgen.masks.regions import RegionLibrary, cut_sides, signed_depth
 from marsgen.scenes.geometry import Box
 from marsgen.scenes.scene import SceneSource, scene_key
 
@@ -265,14 +265,17 @@ def _try_place(canvas: Canvas, donor: Donor, target: Target, rng: np.random.Gene
         return None
     gain, gains = match_brightness(stamp, top, left, library.ground[name], region, edited, settings)
     box = paste(stamp, top, left, region.class_id, gains, edited, settings)
-    depth = stamp.depth[clip_window(stamp, top, left, canvas.shape)[1]]
-    area = int(np.count_nonzero(depth > 0))
+    mask = stamp.depth[clip_window(stamp, top, left, canvas.shape)[1]] > 0
+    area = int(np.count_nonzero(mask))
     seam_px = 0
     if settings.seam and (profile := library.profiles.get(name)):
         seam_px = draw_seam_px(profile.seam, profile.size.edges_px, area, rng)
         if seam_px:
             clear_seam(edited, box, seam_px, library.pasted, ignored)
-    inside = Box.around(depth > 0).shifted(max(top, 0), max(left, 0))
+    shown = Box.around(mask)
+    inside = shown.shifted(max(top, 0), max(left, 0))
+    cut = cut_sides(inside, canvas.shape)
+    radius = float(signed_depth(mask[shown.slices], cut, 1).max())  # as in real regions
     return Place(
         donor_name=region.donor_name,
         donor_key=region.donor_key,
@@ -286,7 +289,7 @@ def _try_place(canvas: Canvas, donor: Donor, target: Target, rng: np.random.Gene
         angle=angle,
         gain=gain,
         area_px=area,
-        thickness=float(depth.max()) / math.sqrt(area),
-        cut=cut_sides(inside, canvas.shape),
+        thickness=radius / math.sqrt(area),
+        cut=cut,
         seam_px=seam_px,
     )

@@ -9,6 +9,7 @@ import numpy as np
 
 from marsgen.core.errors import DataError
 from marsgen.masks.config import PasteSettings
+from marsgen.masks.infer_settings import infer_paste_settings
 from marsgen.masks.perspective import distance_below, horizon_row
 from marsgen.masks.profile import SIGNIFICANT, ClassProfile
 from marsgen.scenes.classes import ClassSet
@@ -194,7 +195,8 @@ def cut_regions(
     if not settings:
         raise DataError(f"no class to paste was named; the classes are {', '.join(scenes.classes.names)}")
     ids = {name: scenes.classes.ids[scenes.classes.index(name)] for name in settings}
-    ground = {name: id_table(scenes.classes, found.ground_classes) for name, found in settings.items()}
+    # whether a foot shows is told by what real regions stand on, whatever ground yaml names
+    ground = {name: _usual_ground(scenes.classes, (profiles or {}).get(name)) for name in settings}
     kept: dict[str, list[Region]] = {name: [] for name in ids}
     areas: dict[str, list[int]] = {name: [] for name in ids}
     real: dict[str, list[tuple[float, float, tuple[str, ...]]]] = {name: [] for name in ids}
@@ -231,6 +233,12 @@ def cut_regions(
         profiles={name: profile for name, profile in (profiles or {}).items() if name in fit},
         notes=tuple(notes),
     )
+
+
+def _usual_ground(classes: ClassSet, profile: ClassProfile | None) -> np.ndarray:
+    """(256,) bool: ids that real regions stand on; none where that is not known."""
+    inferred = infer_paste_settings(profile) if profile else {}
+    return id_table(classes, inferred["ground_classes"].value if "ground_classes" in inferred else ())
 
 
 def _real_regions(rows: Sequence[tuple[float, float, tuple[str, ...]]]) -> RealRegions:

@@ -56,7 +56,7 @@ class CopyPaste:
         if config.placement == "focus":
             raise ConfigError("placement is focus, which needs a segmenter; CopyPaste has none")
         scenes = data.scenes
-        names = tuple(classes) or scenes.classes.rare
+        names = tuple(scenes.classes.spell(name) for name in classes) or scenes.classes.rare
         self.p = p
         library = open_library(data, names, config)
         # there is one picture to paste into

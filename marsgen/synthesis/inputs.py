@@ -133,7 +133,7 @@ def open_inputs(config: SynthesizeConfig, dataset: Dataset, generator: str, focu
 
 
 def class_names(config: SynthesizeConfig, scenes: SceneSource) -> tuple[str, ...]:
-    """The classes to paste: those of the config, else the rare ones of the data.
+    """The classes to paste as the data spell them: those of the config, else the rare ones of the data.
 
     Raises:
         DataError: a name is no class, or the config names none and the data have no rare class.
@@ -141,9 +141,7 @@ def class_names(config: SynthesizeConfig, scenes: SceneSource) -> tuple[str, ...
     names = config.classes or scenes.classes.rare
     if not names:
         raise DataError(f"no class to paste: give --class; the classes are {', '.join(scenes.classes.names)}")
-    for name in names:
-        scenes.classes.index(name)
-    return tuple(names)
+    return tuple(dict.fromkeys(scenes.classes.spell(name) for name in names))
 
 
 def refuse_no_variation(config: SynthesizeConfig, dataset: Dataset, names: Sequence[str], generator: Generator) -> None:

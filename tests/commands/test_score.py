@@ -16,12 +16,12 @@ from marsgen.core.errors import DataError, RunError
 from marsgen.core.runs import Run
 from marsgen.generators import DrawRequest
 from marsgen.generators.copy_paste import CopyPaste
+from marsgen.masks.library import open_library
 from marsgen.quality.score_text import number
 from marsgen.quality.scored_set import spaced
 from marsgen.scenes.confusion import confusion_matrix
 from marsgen.scenes.readers.folder import SceneFolder
 from marsgen.synthesis.config import SynthesizeConfig
-from marsgen.synthesis.inputs import open_library
 from marsgen.synthesis.scene_maker import SceneMaker
 from marsgen.synthesis.synthesize import synthesize
 

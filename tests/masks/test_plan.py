@@ -45,10 +45,10 @@ def test_plans_stay_what_they_were(edit):
     for sample in samples:
         digest.update(json.dumps(sample.record()).encode() + sample.edited.labels.tobytes())
     # written down once: a change of the plans shows here
-    assert digest.hexdigest() == "db00fa957ec73eae"
+    assert digest.hexdigest() == "33d7c36c178ae7b1"
     # pixels are rounded products of floats: another machine may differ in the last bit of some
     sums = [int(sample.edited.image.sum()) for sample in samples[:4]]
-    np.testing.assert_allclose(sums, [2557482, 2575192, 2558548, 2563728], rtol=0, atol=20)
+    np.testing.assert_allclose(sums, [2570399, 2575279, 2544802, 2581469], rtol=0, atol=20)
 
 
 def test_the_global_random_state_is_left_alone(edit):
@@ -168,23 +168,26 @@ def test_every_setting_has_an_effect(name, paint):
         y, x = np.mgrid[:72, :96]
         labels[i][(y - 52) ** 2 + (x - 70) ** 2 <= (6 + i) ** 2] = BOULDER
         labels[i + 6, 35:70, 40:90] = TREE
+    labels[0, 62:, 2:14] = BOULDER  # cut off by the border
+    labels[1, 30:34, 60:63] = TREE
     scenes = paint(labels)
+    plain = CONFIG if name == "horizon" else rock_settings(horizon="none")
 
     def samples(config: PasteSettings) -> list[tuple]:
         library = cut_regions(scenes, range(12), ["boulder"], config)
         return [summary(edit_sample(i, 0, scenes, library, config, range(12))) for i in range(40)]
 
-    assert samples(rock_settings(**{name: CHANGES[name]})) != samples(CONFIG)
+    assert samples(plain.model_copy(update={name: CHANGES[name]})) != samples(plain)
 
 
 def test_trees_are_the_only_ground_when_named(fields, boulders):
-    config = rock_settings(
-        ground_classes=("tree",), scale=(0.2, 0.3), min_visible_px=1, tries=400, regions_per_scene=(1, 1)
-    )
+    config = rock_settings(ground_classes=("tree",), regions_per_scene=(1, 1), tries=100)
+    wooded = fields.labels[6:8].copy()
+    wooded[:, 36:, 20:70] = TREE
+    scenes = type(fields)(fields.images[6:8], wooded)
     for i in range(5):
-        sample = edit_sample(i, 0, fields, boulders, config, range(6, 10))
-        (place,) = sample.places
-        assert fields.labels[sample.parent_index][place.row, place.column] == TREE
+        (place,) = edit_sample(i, 0, scenes, boulders, config, range(2)).places
+        assert 20 <= place.column < 70
 
 
 def test_two_classes_of_three_are_pasted(fields):

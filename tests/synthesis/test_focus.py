@@ -86,7 +86,7 @@ def test_regions_go_where_the_loss_is(dataset, library, placement, judge):
     focused, even = ([make(i, placement=p) for i in range(60)] for p in (placement, None))
     hard = set(train[:6])
     share = [np.mean([s.parent_index in hard for s in samples]) for samples in (focused, even)]
-    assert share[0] > 0.75 > 0.45 > share[1]
+    assert share[0] > 0.7 > 0.45 > share[1]
     # whole rocks: one that is cut off goes to its own border, wherever the loss is
     width = scenes[train[0]].labels.shape[1]
     whole = {r.box for r in library.regions["big_rock"] if not r.cut}

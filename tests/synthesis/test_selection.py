@@ -13,9 +13,10 @@ from test_flow import call
 from marsgen.cleaning.dataset import open_dataset
 from marsgen.core.config import DataConfig
 from marsgen.core.runs import Run
+from marsgen.masks.library import open_library
 from marsgen.quality.select import SelectConfig, build_selector
 from marsgen.synthesis.config import CHUNK, SynthesizeConfig
-from marsgen.synthesis.inputs import class_names, open_library
+from marsgen.synthesis.inputs import class_names
 from marsgen.synthesis.scene_maker import SceneMaker, pilot
 from marsgen.synthesis.synthesize import synthesize
 
