@@ -10,7 +10,8 @@ _LEAST_WIDTH_PX = 0.5
 _WIDEST_FEATHER_PX = 2.5  # a wider edge is a blur at any size
 _MOST_PER_SCENE = 4  # more in one scene take time and bring no other scene
 _LEAST_BELOW = 0.05  # of the labelled pixels below the regions
-_MORE_BELOW = 1.5
+_MORE_BELOW = 4.0  # times the share above
+_MOST_BELOW = 0.5
 _SEAM_SHARE = 0.05  # of the pixels beside the regions: fewer come from other gaps in the labels
 
 
@@ -162,23 +163,32 @@ def _place(profile: ClassProfile) -> dict[str, Inferred]:
         ),
         "placement": Inferred("class", f"learned from {profile.regions} real regions"),
     }
-    # what stands needs a ground; what lies in a surface only has neighbours
-    stands = profile.direction.up_down_p < SIGNIFICANT
-    met, never = (place.stood_on, place.never_stood_on) if stands else (place.touched, place.never_touched)
-    ground = tuple(name for name, share in met.items() if name not in never and share > 0)
-    if stands:
-        # what hides the foot or rises behind the region is met above as often as below
-        carrying = tuple(
-            name for name in ground
-            if place.below.get(name, 0) >= _LEAST_BELOW and place.below[name] > _MORE_BELOW * place.above.get(name, 0)
-        )  # fmt: skip
-        ground = carrying or ground
+    carrying = stands_on(profile)
+    never = place.never_stood_on if carrying else place.never_touched
+    ground = carrying or tuple(name for name, share in place.touched.items() if name not in never and share > 0)
     if ground:
-        reason = f"real regions {'have these below them more than above' if stands else 'lie next to these'}"
+        reason = "real regions stand on these" if carrying else "real regions lie next to these"
         found["ground_classes"] = Inferred(ground, f"{reason}; never {', '.join(never)}" if never else reason)
     if place.never_touched:
         found["avoid_classes"] = Inferred(place.never_touched, "in the same scenes, but next to no real region")
     return found
+
+
+def stands_on(profile: ClassProfile) -> tuple[str, ...]:
+    """Classes that carry the regions, where top and bottom differ; empty where regions do not stand on anything.
+
+    What carries regions is seen straight below them far more often than above, and below most of them. A parked car
+    that hides the feet of passers-by is not, nor is the pavement where most poles are seen without their foot.
+    """
+    place = profile.place
+    if not profile.direction.up_down_p < SIGNIFICANT:
+        return ()
+    carrying = tuple(
+        name for name, share in place.below.items()
+        if name != profile.name and name not in place.never_stood_on
+        and share >= max(_LEAST_BELOW, _MORE_BELOW * place.above.get(name, 0))
+    )  # fmt: skip
+    return carrying if sum(place.below[name] for name in carrying) >= _MOST_BELOW else ()
 
 
 def _round_down(value: float) -> float:

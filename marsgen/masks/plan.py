@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 
 from marsgen.core.errors import DataError
-from marsgen.masks.canvas import Canvas, draw_foot, fits, move_to_border, rows_of_size
+from marsgen.masks.canvas import AVOID_PX, Canvas, draw_foot, fits, move_to_border, rows_of_size
 from marsgen.masks.donors import TOLERANCE, Donor, Target, draw_donor, draw_seam_px, draw_target, span_scene
 from marsgen.masks.paste import EditedMask, clear_seam, clip_window, match_brightness, paste, shape_stamp
 from marsgen.masks.perspective import horizon_row
@@ -50,6 +50,8 @@ class Place:
     """sides on which the border of the parent cuts it off"""
     seam_px: int
     """width of the unlabelled seam that was put around it"""
+    beside: tuple[str, ...]
+    """classes that it covers or comes within 3 px of"""
 
     def record(self) -> dict:
         """The same content in json's types, as it stands in a manifest."""
@@ -69,6 +71,7 @@ class Place:
             "thickness": round(self.thickness, 4),
             "cut": list(self.cut),
             "seam_px": self.seam_px,
+            "beside": list(self.beside),
         }
 
 
@@ -264,8 +267,12 @@ def _try_place(canvas: Canvas, donor: Donor, target: Target, rng: np.random.Gene
     if not fits(stamp, top, left, donor, target, canvas):
         return None
     gain, gains = match_brightness(stamp, top, left, library.ground[name], region, edited, settings)
+    window, part = clip_window(stamp, top, left, canvas.shape)
+    mask = stamp.depth[part] > 0
+    near = np.bincount(edited.labels[window][stamp.depth[part] > -AVOID_PX], minlength=256) > 0
+    classes = library.classes
+    beside = tuple(n for n, i in zip(classes.names, classes.ids, strict=True) if near[i] and i != region.class_id)
     box = paste(stamp, top, left, region.class_id, gains, edited, settings)
-    mask = stamp.depth[clip_window(stamp, top, left, canvas.shape)[1]] > 0
     area = int(np.count_nonzero(mask))
     seam_px = 0
     if settings.seam and (profile := library.profiles.get(name)):
@@ -292,4 +299,5 @@ def _try_place(canvas: Canvas, donor: Donor, target: Target, rng: np.random.Gene
         thickness=radius / math.sqrt(area),
         cut=cut,
         seam_px=seam_px,
+        beside=beside,
     )

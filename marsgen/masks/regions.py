@@ -9,9 +9,9 @@ import numpy as np
 
 from marsgen.core.errors import DataError
 from marsgen.masks.config import PasteSettings
-from marsgen.masks.infer_settings import infer_paste_settings
+from marsgen.masks.infer_settings import stands_on
 from marsgen.masks.perspective import distance_below, horizon_row
-from marsgen.masks.profile import SIGNIFICANT, ClassProfile
+from marsgen.masks.profile import ClassProfile
 from marsgen.scenes.classes import ClassSet
 from marsgen.scenes.geometry import Box, label_regions
 from marsgen.scenes.scene import Scene, SceneSource, scene_key
@@ -123,8 +123,8 @@ class RegionLibrary:
 
     @property
     def standing(self) -> tuple[str, ...]:
-        """Classes whose regions differ in top and bottom, or in what lies above and below them."""
-        return tuple(name for name, profile in self.profiles.items() if profile.direction.up_down_p < SIGNIFICANT)
+        """Classes whose regions stand on something, see `stands_on`."""
+        return tuple(name for name, profile in self.profiles.items() if stands_on(profile))
 
     @cached_property
     def pasted(self) -> np.ndarray:
@@ -236,9 +236,8 @@ def cut_regions(
 
 
 def _usual_ground(classes: ClassSet, profile: ClassProfile | None) -> np.ndarray:
-    """(256,) bool: ids that real regions stand on; none where that is not known."""
-    inferred = infer_paste_settings(profile) if profile else {}
-    return id_table(classes, inferred["ground_classes"].value if "ground_classes" in inferred else ())
+    """(256,) bool: ids that real regions stand on; none where they do not stand or nothing is known."""
+    return id_table(classes, stands_on(profile) if profile else ())
 
 
 def _real_regions(rows: Sequence[tuple[float, float, tuple[str, ...]]]) -> RealRegions:

@@ -32,6 +32,7 @@ class PastedRegions:
     thickness: list[float] = field(default_factory=list)
     cut: list[bool] = field(default_factory=list)
     seams: list[int] = field(default_factory=list)
+    beside: list[tuple[str, ...]] = field(default_factory=list)
 
     def add(self, donor: Mapping[str, Any]) -> None:
         if len(self.areas) < MOST_REGIONS:
@@ -39,6 +40,7 @@ class PastedRegions:
             self.thickness.append(donor["thickness"])
             self.cut.append(bool(donor["cut"]))
             self.seams.append(donor["seam_px"])
+            self.beside.append(tuple(donor["beside"]))
 
 
 def write_comparison(folder: Path, manifest: str, library: RegionLibrary) -> None:
@@ -70,7 +72,9 @@ def compare_regions(library: RegionLibrary, name: str, pasted: PastedRegions) ->
         `size`: shares of the pixels in regions below 64, 256, 1024, 4096, 16384 px and above; distance = total
         variation, 0 = equal, 1 = no overlap. `thickness`: medians; distance = Kolmogorov-Smirnov. `cut`: shares of the
         regions; distance = difference. `seam_px`, where seams are drawn: medians; distance = mean difference of the
-        quantiles of pasted regions and of all real ones, in px.
+        quantiles of pasted regions and of all real ones, in px. `beside`: share of the regions next to each class that
+        real ones meet; distance = mean difference. `never`: share of the regions next to a class that is in the same
+        scenes but that real ones never touch (`PlaceProfile.never_touched`); distance = the pasted share: 0.
     """
     real = library.real[name]
     sizes = [share_by_size(areas, SIZE_EDGES_PX)[1] for areas in (real.areas, pasted.areas)]
@@ -86,6 +90,15 @@ def compare_regions(library: RegionLibrary, name: str, pasted: PastedRegions) ->
         "cut": _row(cut[0], cut[1], abs(cut[0] - cut[1])),
     }
     profile = library.profiles.get(name)
+    if profile:
+        met = profile.place.touched
+        never = set(profile.place.never_touched)
+        beside_of = {other: float(np.mean([other in beside for beside in pasted.beside])) for other in met}
+        gap = float(np.mean([abs(met[other] - beside_of[other]) for other in met])) if met else 0.0
+        of_real, of_pasted = ({k: round(v, 3) for k, v in part.items()} for part in (met, beside_of))
+        found["beside"] = _row(of_real, of_pasted, gap)
+        wrong = float(np.mean([bool(never & set(beside)) for beside in pasted.beside]))
+        found["never"] = _row(0.0, wrong, wrong)
     if library.settings[name].seam and profile and not math.isnan(profile.seam.width_px.median):
         of = profile.seam.width_px
         width = [of.q10, of.q25, of.median, of.q75, of.q90]
@@ -104,11 +117,14 @@ def describe_comparison(name: str, found: Mapping[str, Mapping[str, Any]]) -> st
         if key in found:
             row = found[key]
             parts.append(f"{key} {row['real']:.2f} / {row['pasted']:.2f} ({row['distance']:.2f})")
+    if "beside" in found:
+        parts.append(f"classes beside: mean difference {100 * found['beside']['distance']:.0f} %")
+        parts.append(f"beside a class that real ones never touch: {100 * found['never']['pasted']:.0f} %")
     return f"real / pasted {name} (distance): {'; '.join(parts)}"
 
 
 def _row(real: Any, pasted: Any, distance: float) -> dict[str, Any]:
     def rounded(value: Any) -> Any:
-        return value if isinstance(value, list) else round(float(value), 3)
+        return value if isinstance(value, list | dict) else round(float(value), 3)
 
     return {"real": rounded(real), "pasted": rounded(pasted), "distance": round(float(distance), 3)}
