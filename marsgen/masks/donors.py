@@ -43,6 +43,8 @@ class Donor:
     """sides on which it lies at the border of the scene; flips are applied"""
     overhang: tuple[float, float]
     """down and across, how far it reaches beyond that border, as a share of its height and width"""
+    angle: float = 0.0
+    """degrees by which it is turned, counterclockwise"""
 
 
 def draw_target(library: RegionLibrary, name: str, rng: np.random.Generator) -> Target:

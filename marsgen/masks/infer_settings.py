@@ -169,8 +169,8 @@ def _place(profile: ClassProfile) -> dict[str, Inferred]:
     if ground:
         reason = "real regions stand on these" if carrying else "real regions lie next to these"
         found["ground_classes"] = Inferred(ground, f"{reason}; never {', '.join(never)}" if never else reason)
-    if place.never_touched:
-        found["avoid_classes"] = Inferred(place.never_touched, "in the same scenes, but next to no real region")
+    if place.untouched:
+        found["avoid_classes"] = Inferred(place.untouched, "next to no real region")
     return found
 
 

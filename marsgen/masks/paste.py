@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, reduce
 
@@ -55,14 +56,19 @@ class EditedMask:
 class Stamp:
     """A region scaled and turned, ready to be pasted into a scene."""
 
-    pixels: np.ndarray
-    """(h, w, channels) float32 in [0, 255]: the region and a margin of its surroundings"""
+    sample_pixels: Callable[[], np.ndarray]
+    """gives `pixels`; called when the stamp fits somewhere, since most places that are tried do not"""
     depth: np.ndarray
     """(h, w) float32: distance in px to the region's outline, positive inside"""
     cut: tuple[str, ...]
     """sides on which the border of its scene cut the region off: top, left, bottom, right; flips are applied"""
     reach_px: float
     """distance from the outline to the outermost pixels on the other sides"""
+
+    @cached_property
+    def pixels(self) -> np.ndarray:
+        """(h, w, channels) float32 in [0, 255]: the region and a margin of its surroundings."""
+        return self.sample_pixels()
 
     @cached_property
     def box(self) -> Box:
@@ -112,18 +118,21 @@ def shape_stamp(
         columns = columns + warp[1] * width * np.sin(y * (2 * math.pi / tall) - warp[2])
     if flip:
         columns = (width - 1) - columns
-    layers = region.layers
+    layers = region.layers[..., :-1]
+    sharpen = 0.0
     if angle or any(warp[:2]) or (tall, wide) != (height, width):
         # fitted on real rocks: keeps their Laplacian between sizes 0.8 and 1.1; smaller ones stay crisp without it
         sharpen = min(max(2.75 * (tall / height - 0.75), 0.0), 1.2)
-        layers = layers.copy()
-        layers[..., :-1] += np.float32(sharpen) * region.detail
-    sampled = _sample_bilinear(layers, rows, columns)
+
+    def sample_pixels() -> np.ndarray:
+        return _sample_bilinear(layers + np.float32(sharpen) * region.detail if sharpen else layers, rows, columns)
+
+    depth = _sample_bilinear(region.layers[..., -1:], rows, columns)[..., 0]
     cut = tuple({"left": "right", "right": "left"}.get(side, side) for side in region.cut) if flip else region.cut
     grown = tall / height
     # the centre of the last pixel lies half a pixel inside the stamp's edge
     reach = max(region.margin_px * grown - 0.5, 0.5)
-    return Stamp(sampled[..., :-1], sampled[..., -1] * np.float32(grown), cut, reach)
+    return Stamp(sample_pixels, depth * np.float32(grown), cut, reach)
 
 
 def _sample_bilinear(layers: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 from scipy import ndimage
@@ -46,13 +46,11 @@ class PlacementPrior:
 
     def draw_parent(self, rng: np.random.Generator) -> int:
         """Position among the scenes that may be edited."""
-        return draw_from(self.parents, rng)
+        return min(int(np.searchsorted(self._sums, rng.random() * self._sums[-1], side="right")), len(self._sums) - 1)
 
-
-def draw_from(weights: np.ndarray, rng: np.random.Generator) -> int:
-    """Position in (N,) weights, drawn in proportion to them; at least one is positive."""
-    weights = weights.astype(np.float64)
-    return int(rng.choice(len(weights), p=weights / weights.sum()))
+    @cached_property
+    def _sums(self) -> np.ndarray:
+        return np.cumsum(self.parents, dtype=np.float64)
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,16 +10,15 @@ import numpy as np
 from marsgen.core.errors import DataError
 from marsgen.masks.canvas import AVOID_PX, Canvas, draw_foot, fits, move_to_border, rows_of_size
 from marsgen.masks.donors import TOLERANCE, Donor, Target, draw_donor, draw_seam_px, draw_target, span_scene
-from marsgen.masks.paste import EditedMask, clear_seam, clip_window, match_brightness, paste, shape_stamp
+from marsgen.masks.paste import EditedMask, Stamp, clear_seam, clip_window, match_brightness, paste, shape_stamp
 from marsgen.masks.perspective import horizon_row
 from marsgen.masks.placement import PlacementPrior
-from marsgen.masks.regions import RegionLibrary, cut_sides, signed_depth
+from marsgen.masks.regions import RegionLibrary, cut_sides, inscribed_radius
 from marsgen.scenes.geometry import Box
 from marsgen.scenes.scene import SceneSource, scene_key
 
 PARENTS_PER_DRAW = 40
 """scenes in which the same sizes are tried before others are drawn"""
-TRIES_PER_DONOR = 3
 
 
 @dataclass(frozen=True)
@@ -231,10 +230,11 @@ def _fill(canvas: Canvas, wanted: Sequence[tuple[str, Target]], tries: int, rng:
     """Paste the wanted regions; fewer when the tries run out."""
     places: list[Place] = []
     for name, target in wanted:
-        for number in range(tries):
-            if number % TRIES_PER_DONOR == 0:
-                donor = draw_donor(canvas.library, name, target, rng)
-            place = _try_place(canvas, donor, target, rng)
+        shaped = _draw_shaped(canvas, name, target, rng)
+        if shaped is None:
+            break
+        for _ in range(tries if len(shaped[0].cut) < 2 else 1):  # a corner is one place
+            place = _try_place(canvas, *shaped, target, rng)
             if place is not None:
                 places.append(place)
                 break
@@ -243,26 +243,31 @@ def _fill(canvas: Canvas, wanted: Sequence[tuple[str, Target]], tries: int, rng:
     return places
 
 
-def _try_place(canvas: Canvas, donor: Donor, target: Target, rng: np.random.Generator) -> Place | None:
+def _draw_shaped(canvas: Canvas, name: str, target: Target, rng: np.random.Generator) -> tuple[Donor, Stamp] | None:
+    """Draw a donor, and turn and warp it; None where it cannot span the scene as its target does."""
+    settings = canvas.library.settings[name]
+    donor = span_scene(draw_donor(canvas.library, name, target, rng), canvas.shape, settings)
+    if donor is None:
+        return None
+    angle = 0.0
+    warp: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    if not donor.region.cut:  # a cut side has to stay straight on the border
+        angle = float(rng.uniform(-settings.max_angle, settings.max_angle))
+        down, across = rng.uniform(-settings.warp, settings.warp, 2)
+        warp = (down, across, rng.uniform(0, 2 * math.pi))
+    stamp = shape_stamp(donor.region, scale=donor.scale, flip=donor.flip, angle=angle, warp=warp)
+    return replace(donor, angle=angle), stamp
+
+
+def _try_place(canvas: Canvas, donor: Donor, stamp: Stamp, target: Target, rng: np.random.Generator) -> Place | None:
     """Draw one place for a donor, and paste it there if it fits."""
     library, edited, region = canvas.library, canvas.edited, donor.region
     name, ignored = region.class_name, library.classes.ignored
     settings = library.settings[name]
-    spanning = span_scene(donor, canvas.shape, settings)
-    if spanning is None:
-        return None
-    donor = spanning
     horizon = horizon_row(edited.labels, ignored, settings.horizon)
     foot = draw_foot(canvas, donor, rows_of_size(donor, horizon), rng)
     if foot is None:
         return None
-    angle = 0.0
-    warp: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    if not region.cut:  # a cut side has to stay straight on the border
-        angle = float(rng.uniform(-settings.max_angle, settings.max_angle))
-        down, across = rng.uniform(-settings.warp, settings.warp, 2)
-        warp = (down, across, rng.uniform(0, 2 * math.pi))
-    stamp = shape_stamp(region, scale=donor.scale, flip=donor.flip, angle=angle, warp=warp)
     top, left = move_to_border(stamp, foot[0] - stamp.foot[0], foot[1] - stamp.foot[1], donor, canvas.shape)
     if not fits(stamp, top, left, donor, target, canvas):
         return None
@@ -276,13 +281,13 @@ def _try_place(canvas: Canvas, donor: Donor, target: Target, rng: np.random.Gene
     area = int(np.count_nonzero(mask))
     seam_px = 0
     if settings.seam and (profile := library.profiles.get(name)):
-        seam_px = draw_seam_px(profile.seam, profile.size.edges_px, area, rng)
+        seam_px = draw_seam_px(profile.seam, profile.size.edges_px, target.area_px, rng)
         if seam_px:
             clear_seam(edited, box, seam_px, library.pasted, ignored)
     shown = Box.around(mask)
     inside = shown.shifted(max(top, 0), max(left, 0))
     cut = cut_sides(inside, canvas.shape)
-    radius = float(signed_depth(mask[shown.slices], cut, 1).max())  # as in real regions
+    radius = inscribed_radius(mask[shown.slices], cut)  # as in real regions
     return Place(
         donor_name=region.donor_name,
         donor_key=region.donor_key,
@@ -293,7 +298,7 @@ def _try_place(canvas: Canvas, donor: Donor, target: Target, rng: np.random.Gene
         column=left + stamp.foot[1],
         scale=donor.scale,
         flip=donor.flip,
-        angle=angle,
+        angle=donor.angle,
         gain=gain,
         area_px=area,
         thickness=radius / math.sqrt(area),

@@ -128,6 +128,11 @@ class PlaceProfile:
     """class -> median distance over scenes from the profiled class, as a share of the scene's height"""
 
     @property
+    def untouched(self) -> tuple[str, ...]:
+        """Classes next to less than 1 % of the regions, whether the same scenes show them or not."""
+        return tuple(name for name in self.available if self.touched.get(name, 1.0) < _NEVER)
+
+    @property
     def never_touched(self) -> tuple[str, ...]:
         """Classes that occur in the same scenes but next to less than 1 % of the regions."""
         return self._never(self.touched)

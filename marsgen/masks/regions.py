@@ -209,7 +209,7 @@ def cut_regions(
                 if not settings[name].min_region_px <= found.area <= settings[name].max_region_fraction * mask.size:
                     continue
                 cut = cut_sides(Box(*found.bbox), mask.shape)
-                thickness = float(signed_depth(found.image, cut, 1).max() / np.sqrt(found.area))
+                thickness = float(inscribed_radius(found.image, cut) / np.sqrt(found.area))
                 real[name].append((float(found.area), thickness, cut))
                 if (
                     thickness >= settings[name].min_thickness
@@ -294,6 +294,18 @@ def signed_depth(image: np.ndarray, cut: tuple[str, ...], margin: int) -> np.nda
     inner, outer = ndimage.distance_transform_edt(padded), ndimage.distance_transform_edt(~padded)
     depth = np.where(padded, inner - 0.5, 0.5 - outer)
     return depth[margin:-margin, margin:-margin].astype(np.float32)
+
+
+def inscribed_radius(image: np.ndarray, cut: tuple[str, ...]) -> float:
+    """Largest `signed_depth` of a (h, w) bool mask; half of its shorter side where all of it is cut off."""
+    from scipy import ndimage
+
+    (top, bottom), (left, right) = _margins(cut, 1)
+    padded = np.zeros((image.shape[0] + top + bottom, image.shape[1] + left + right), bool)
+    padded[top : top + image.shape[0], left : left + image.shape[1]] = image
+    if padded.all():
+        return min(image.shape) / 2
+    return float(ndimage.distance_transform_edt(padded).max()) - 0.5
 
 
 def luminance(pixels: np.ndarray) -> np.ndarray:

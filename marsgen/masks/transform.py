@@ -17,6 +17,9 @@ from marsgen.scenes.readers.arrays import ArrayScenes
 
 __all__ = ["CopyPaste"]
 
+REGIONS_TRIED = 20
+"""regions for which a place is looked for in a picture before it stays as it is"""
+
 
 class CopyPaste:
     """Paste regions of a class into a picture and its label map: `image, labels = transform(image, labels)`.
@@ -59,8 +62,10 @@ class CopyPaste:
         names = tuple(scenes.classes.spell(name) for name in classes) or scenes.classes.rare
         self.p = p
         library = open_library(data, names, config)
-        # there is one picture to paste into
-        alone = {name: found.model_copy(update={"max_parents": 1}) for name, found in library.settings.items()}
+        # there is one picture to paste into, which is tried with several regions
+        alone = {
+            name: found.model_copy(update={"max_parents": REGIONS_TRIED}) for name, found in library.settings.items()
+        }
         self.library = replace(library, settings=alone)
         self.placement = None
         if config.placement != "uniform":

@@ -73,8 +73,8 @@ def compare_regions(library: RegionLibrary, name: str, pasted: PastedRegions) ->
         variation, 0 = equal, 1 = no overlap. `thickness`: medians; distance = Kolmogorov-Smirnov. `cut`: shares of the
         regions; distance = difference. `seam_px`, where seams are drawn: medians; distance = mean difference of the
         quantiles of pasted regions and of all real ones, in px. `beside`: share of the regions next to each class that
-        real ones meet; distance = mean difference. `never`: share of the regions next to a class that is in the same
-        scenes but that real ones never touch (`PlaceProfile.never_touched`); distance = the pasted share: 0.
+        real ones meet; distance = mean difference. `never`: share of the regions next to a class that real
+        ones never touch (`PlaceProfile.untouched`); distance = the pasted share.
     """
     real = library.real[name]
     sizes = [share_by_size(areas, SIZE_EDGES_PX)[1] for areas in (real.areas, pasted.areas)]
@@ -92,7 +92,7 @@ def compare_regions(library: RegionLibrary, name: str, pasted: PastedRegions) ->
     profile = library.profiles.get(name)
     if profile:
         met = profile.place.touched
-        never = set(profile.place.never_touched)
+        never = set(profile.place.untouched)
         beside_of = {other: float(np.mean([other in beside for beside in pasted.beside])) for other in met}
         gap = float(np.mean([abs(met[other] - beside_of[other]) for other in met])) if met else 0.0
         of_real, of_pasted = ({k: round(v, 3) for k, v in part.items()} for part in (met, beside_of))

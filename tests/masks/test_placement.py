@@ -7,7 +7,7 @@ import pytest
 from pasting import cut_regions, edit_sample, rock_settings
 
 from marsgen.cleaning.survey import survey_scenes
-from marsgen.masks.placement import PlacementPrior, draw_from, learn_placement
+from marsgen.masks.placement import PlacementPrior, learn_placement
 
 MEADOW, TREE, BOULDER, SKY = 7, 3, 200, 9
 CONFIG = rock_settings(regions_per_scene=(1, 1), horizon="none")
@@ -126,6 +126,7 @@ def test_every_attempt_is_another_plan_and_the_first_is_the_plain_one(fields, bo
 def test_weight_zero_is_never_drawn():
     rng = np.random.default_rng(0)
     weights = np.array([0, 1, 0, 2, 0])
-    drawn = np.bincount([draw_from(weights, rng) for _ in range(3000)], minlength=5) / 3000
+    prior = PlacementPrior(weights, lambda scene, name: np.ones(scene.labels.shape))
+    drawn = np.bincount([prior.draw_parent(rng) for _ in range(3000)], minlength=5) / 3000
     np.testing.assert_allclose(drawn, [0, 1 / 3, 0, 2 / 3, 0], atol=0.03)
     assert drawn[[0, 2, 4]].sum() == 0

@@ -45,7 +45,7 @@ def test_plans_stay_what_they_were(edit):
     for sample in samples:
         digest.update(json.dumps(sample.record()).encode() + sample.edited.labels.tobytes())
     # written down once: a change of the plans shows here
-    assert digest.hexdigest() == "33d7c36c178ae7b1"
+    assert digest.hexdigest() == "f47dc440609f2813"
     # pixels are rounded products of floats: another machine may differ in the last bit of some
     sums = [int(sample.edited.image.sum()) for sample in samples[:4]]
     np.testing.assert_allclose(sums, [2570399, 2575279, 2544802, 2581469], rtol=0, atol=20)
@@ -133,7 +133,7 @@ CHANGES = {
     "avoid_classes": ("tree",),
     "gap_px": 12,
     "max_ignored_fraction": 0.9,
-    "min_visible_px": 150,
+    "min_visible_px": 110,
     "min_visible_fraction": 0.95,
     "tries": 1,
 }
@@ -263,7 +263,7 @@ def test_a_mirrored_cut_region_looks_for_ground_on_the_other_side(paint):
     scenes = paint(labels)
     library = cut_regions(scenes, [0], ["boulder"], CONFIG)
     for i in range(5):
-        for place in edit_sample(i, 0, scenes, library, CONFIG, [1]).places:
+        for place in edit_sample(i, 0, scenes, library, rock_settings(regions_per_scene=(1, 1)), [1]).places:
             assert place.flip
             assert place.box.right == 96
 
