@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 from marsgen.core.errors import RunError
 from marsgen.core.reading import read_json_lines
@@ -35,6 +36,7 @@ def write_record(run: Run, maker: SceneMaker) -> None:
         "drawing": generator.drawing,
         "mode": config.mode,
         "classes": list(maker.names),
+        "paste": _paste_settings(maker),
         "n": config.n,
         "seed": config.seed,
         "shape": scenes.shape,
@@ -63,6 +65,12 @@ def write_card(folder: Path, maker: SceneMaker) -> None:
     write_data_card(folder, card)
 
 
+def _paste_settings(maker: SceneMaker) -> dict[str, Any]:
+    """Class -> how its regions were pasted: values of yaml, and inferred ones in the others' place."""
+    library = maker.library
+    return {} if library is None else {name: s.model_dump(mode="json") for name, s in library.settings.items()}
+
+
 def _fingerprint_recipe(maker: SceneMaker) -> str:
     """16 hex digits that two sets share when they differ by nothing but their seed and size."""
     config, generator, placement = maker.config, maker.generator, maker.placement
@@ -70,5 +78,6 @@ def _fingerprint_recipe(maker: SceneMaker) -> str:
     selection = [] if maker.selector is None else [maker.selector.recipe()]
     drawn_by = [generator.name, generator.fingerprint, generator.drawing]
     placed_by = [{"focus": placement.fingerprint}] if placement is not None and placement.fingerprint else []
+    settings["paste"] = _paste_settings(maker)
     text = json.dumps([settings, list(maker.names), *drawn_by, *selection, *placed_by], sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=8, person=b"marsgen").hexdigest()

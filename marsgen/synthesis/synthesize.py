@@ -17,9 +17,10 @@ from marsgen.core.process_group import SINGLE_PROCESS, ProcessGroup
 from marsgen.core.reading import read_json_lines
 from marsgen.core.runs import Run
 from marsgen.quality.select import SelectionCounts, Selector, build_selector
+from marsgen.synthesis.compare_regions import write_comparison
 from marsgen.synthesis.config import CHUNK
 from marsgen.synthesis.focus import find_placement
-from marsgen.synthesis.inputs import SynthesisInputs, class_names
+from marsgen.synthesis.inputs import SynthesisInputs
 from marsgen.synthesis.journal import (
     MANIFEST,
     REMEDY,
@@ -44,8 +45,10 @@ def prepare_maker(inputs: SynthesisInputs, process_group: ProcessGroup = SINGLE_
         RunError: the judge cannot tell the candidates apart.
     """
     config, dataset = inputs.config, inputs.dataset
-    names = class_names(config, dataset.scenes)
-    placement = find_placement(config.paste, dataset, names, inputs.focus, process_group)
+    placement = None
+    if inputs.library is not None:
+        names, standing = inputs.library.class_names, inputs.library.standing
+        placement = find_placement(config.paste, dataset, names, inputs.focus, standing, process_group)
     maker = SceneMaker(config, dataset, inputs.library, inputs.generator, placement=placement)
     if inputs.judge is None:
         return maker
@@ -76,6 +79,8 @@ def synthesize(run: Run, maker: SceneMaker, process_group: ProcessGroup = SINGLE
         remove_journals(folder)
         write_preview(folder, maker.dataset.scenes, n)
         write_card(folder, maker)
+        if maker.library is not None:
+            write_comparison(folder, MANIFEST, maker.library)
         run.finish(_summarise(folder, maker.selector))
 
 
