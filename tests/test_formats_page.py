@@ -85,7 +85,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.timeout(300)
 def test_every_command_of_the_page_on_formats_runs(here: Path, capsys: pytest.CaptureFixture[str]):
     commands = commands_of(ROOT / "docs" / "formats.md")
-    assert len(commands) == 13
+    assert len(commands) == 18
     for command in commands:
         words = shlex.split(command)
         code = call(*words, *QUICK.get(words[1], []))
@@ -103,6 +103,8 @@ def test_every_command_of_the_page_on_formats_runs(here: Path, capsys: pytest.Ca
     assert open_scenes("from_coco").classes.names == ("background", "hole")
     assert len(set(open_scenes("from_tiles").groups or ())) == 4
     assert open_scenes("from_rasters").channels == 3
+    assert open_scenes("all_bands").channels == 5
+    assert sorted(path.name for path in Path("labelled/labels").iterdir()) == [f"p{i:02d}.png" for i in range(16)]
     small = open_scenes("camvid_128")
     assert (small.parts, small.shape) == (("train", "test"), (96, 128))
     assert (here / "outputs" / "predictions-my_run-my_data").exists() or any((here / "outputs").glob("predictions-*"))

@@ -98,7 +98,7 @@ def export_data(data: str, config: ExportConfig, out: Path, *, classes: Path | N
 def export(config: ExportConfig, run: Run, scenes: SceneSource) -> None:
     """Write every scene of `scenes` into `run.folder` and finish the run; files that are there already are kept."""
     write_classes(run.folder, scenes.classes)
-    for name in (HEAD_FILE, MANIFEST_FILE, "preview.png") if config.to == "png" else (HEAD_FILE,):
+    for name in (HEAD_FILE, MANIFEST_FILE, "preview.png", "pasted.json") if config.to == "png" else (HEAD_FILE,):
         if (source := Path(scenes.location) / name).is_file():
             write_stream(run.folder / name, _pieces(source))
     bar = tqdm(total=len(scenes), unit="pair", desc="export")

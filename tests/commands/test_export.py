@@ -61,7 +61,7 @@ def test_a_png_export_is_what_synthesize_writes(kind, png, request, tmp_path):
     about_the_run = {".lock", "config.yaml", "environment.json", "DONE"}
     expected = {name: data for name, data in content(png).items() if name not in about_the_run}
     assert {name: data for name, data in content(out).items() if name not in about_the_run} == expected
-    assert len(expected) == 2 * 40 + 5
+    assert len(expected) == 2 * 40 + 6
     assert json.loads((out / "DONE").read_text()) == {"pairs": 40}
     assert isinstance(open_scenes(str(out)), MadeFolder)
 

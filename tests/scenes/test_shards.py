@@ -76,7 +76,7 @@ def test_shards_hold_the_scenes_of_the_png_folder(both):
 
 
 def test_the_files_beside_are_the_same(both):
-    names = ["classes.yaml", "synth.json", "manifest.jsonl", "preview.png", "README.md", "DONE"]
+    names = ["classes.yaml", "synth.json", "manifest.jsonl", "preview.png", "pasted.json", "README.md", "DONE"]
     for name in names:
         assert (both[0] / name).read_bytes() == (both[1] / name).read_bytes()
     assert {p.name for p in both[1].iterdir()} == {*names, ".lock", "config.yaml", "environment.json", "shards"}
