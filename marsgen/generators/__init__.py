@@ -15,7 +15,7 @@ from pydantic import ConfigDict, Field
 
 from marsgen.core.config import Config, load_config, make_config
 from marsgen.core.errors import ConfigError, DataError, RunError, nearest
-from marsgen.core.reading import read_json
+from marsgen.core.reading import read_json, shorten
 from marsgen.scenes.classes import ClassSet
 from marsgen.scenes.scene import SceneSource
 
@@ -214,6 +214,20 @@ def load_generator(
     generator: Generator = find_generator(kind).load(folder, draw)  # type: ignore[attr-defined]
     _check_fits(generator, folder, classes, channels)
     return generator
+
+
+def read_maker(record: dict[str, Any]) -> tuple[tuple[str, ...], str]:
+    """Keys of the scenes that a generator was trained on, and its number format, from its generator.json.
+
+    Raises:
+        ValueError: they are not of those types.
+    """
+    trained_on, precision = record.get("trained_on"), record.get("precision")
+    if not isinstance(trained_on, list) or not all(isinstance(key, str) for key in trained_on):
+        raise ValueError("'trained_on' is no list of scene keys")
+    if precision not in ("auto", "bf16", "fp32"):
+        raise ValueError(f"'precision' is {shorten(repr(precision), 60)}")
+    return tuple(trained_on), precision
 
 
 def _check_fits(generator: Generator, folder: Path, classes: ClassSet | None, channels: int | None) -> None:

@@ -98,7 +98,7 @@ def open_scored_set(
     """
     made = Run.load(folder, "marsgen synthesize")
     head = _read_head(folder)
-    split = split or DataConfig.model_validate(made.config.get("data") or {})
+    split = split or (made.stored_config("data", DataConfig) if made.config.get("data") else DataConfig())
     dataset = _open_parents(folder, head, split, data, classes)
     synthetic = open_scenes(str(folder))
     samples = _read_samples(folder, synthetic, spaced(len(synthetic), max_samples))

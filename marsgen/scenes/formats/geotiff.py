@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from marsgen.core.errors import DataError
+from marsgen.core.reading import first_line
 from marsgen.scenes.classes import ClassSet
 from marsgen.scenes.files.layout import Layout
 from marsgen.scenes.files.pairs import find_pairs
@@ -107,7 +108,7 @@ def _opened(path: Path) -> Any:
             warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
             return rasterio.open(path)
     except rasterio.errors.RasterioIOError as problem:
-        raise DataError(f"{path}: not a readable raster ({str(problem).splitlines()[0]})") from None
+        raise DataError(f"{path}: not a readable raster ({first_line(problem)})") from None
 
 
 def _span(path: Path, bands: list[int]) -> tuple[float, float]:
