@@ -122,7 +122,7 @@ def read_npz(
 
 
 def unpacks_too_far(info: zipfile.ZipInfo) -> str:
-    """Why a member of a zip is no picture, label map or count but fills a disk from a small file; "" where it is one."""
+    """Why a member of a zip is no data but fills a disk from a small file, in words; "" where it is data."""
     if info.file_size <= max(UNPACKED_FREELY_BYTES, MOST_UNPACKED * info.compress_size):
         return ""
     return f"unpacks to {info.file_size:,} bytes, more than {MOST_UNPACKED} times its {info.compress_size:,}"

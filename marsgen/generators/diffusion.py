@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
 
-from marsgen.core.checkpoints import checksum, read_tensors, read_weights, refuse_other_shapes
+from marsgen.core.checkpoints import DAMAGE, checksum, read_tensors, read_weights, refuse_other_shapes
 from marsgen.core.errors import InputError, RunError
 from marsgen.core.files import file_fingerprint
 from marsgen.core.reading import first_line, read_json, value_at
@@ -94,13 +94,13 @@ class Diffusion:
         try:
             record = read_json(folder / RECORD, fault=RunError)
             classes = ClassSet.from_dict(record["classes"], str(folder / RECORD))
-            network = _open_denoiser(folder / DENOISER, styled.record)
+            network: Any = _open_denoiser(folder / DENOISER, styled.record)
             styles = StyleTable(tables["styles.shares"], tables["styles.styles"])
             trained_on, precision = read_maker(record)
             null_condition = value_at(record, "null_condition", bool, folder / RECORD, RunError)
             if (network.num_classes, network.channels) != (len(classes), record["channels"]):
                 raise ValueError(f"the network is for {network.num_classes} classes, {network.channels} channels")
-        except (InputError, OSError, ValueError, KeyError, TypeError, RuntimeError) as problem:
+        except (InputError, *DAMAGE) as problem:
             raise RunError(
                 f"{folder}: {RECORD}, {STYLES} and {DENOISER}/ do not make a diffusion generator "
                 f"({first_line(problem)}); train it again into another --out"
@@ -208,6 +208,9 @@ def _open_denoiser(folder: Path, record: dict[str, Any]) -> Denoiser:
         raise ValueError(f"the weights in {DENOISER}/ do not have the checksum that was recorded with the styles")
     described = read_json(folder / "config.json", fault=RunError)
     settings = {key: value for key, value in described.items() if not key.startswith("_")}
+    blocks, widths = value_at(settings, "blocks", int, "config.json"), value_at(settings, "widths", list, "config.json")
+    if blocks * len(widths) > len(tensors):
+        raise ValueError(f"config.json names {blocks:,} blocks at {len(widths):,} scales for {len(tensors)} weights")
     refuse_other_shapes(lambda: Denoiser(**settings), tensors)
     options = {"low_cpu_mem_usage": False, "local_files_only": True, "use_safetensors": True}
     return Denoiser.from_pretrained(folder, **options)  # type: ignore[arg-type]

@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from marsgen.core.checkpoints import read_weights, refuse_other_shapes, without_prefix
+from marsgen.core.checkpoints import DAMAGE, read_weights, refuse_other_shapes, without_prefix
 from marsgen.core.errors import InputError, RunError
 from marsgen.core.files import file_fingerprint
 from marsgen.core.reading import first_line, read_json, value_at
@@ -339,7 +339,7 @@ class Pix2Pix:
             network.load_state_dict(tensors)
             styles = StyleTable(weights.tensors["styles.shares"], weights.tensors["styles.styles"])
             trained_on, precision = read_maker(record)
-        except (InputError, OSError, ValueError, KeyError, TypeError, RuntimeError) as problem:
+        except (InputError, *DAMAGE) as problem:
             raise RunError(
                 f"{folder}: {RECORD} and {WEIGHTS} do not make a pix2pix generator ({first_line(problem)}); "
                 "train it again into another --out"

@@ -11,7 +11,7 @@ from accelerate import PartialState
 from torch import nn
 from tqdm import tqdm
 
-from marsgen.core.checkpoints import read_weights, refuse_other_shapes
+from marsgen.core.checkpoints import DAMAGE, read_weights, refuse_other_shapes
 from marsgen.core.config import build_config
 from marsgen.core.errors import DataError, InputError, RunError
 from marsgen.core.files import filling_text, write_bytes
@@ -58,7 +58,7 @@ def load_segmenter(folder: Path, keep_void: bool = False) -> tuple[nn.Module, Cl
             network = ClassesOnly(network, len(classes))
         if "logit_shift" in checkpoint.record:
             network = Calibrated(network, check_content(checkpoint.record["logit_shift"], list[float], "logit_shift"))
-    except (InputError, KeyError, TypeError, ValueError, RuntimeError) as problem:
+    except (InputError, *DAMAGE) as problem:
         reason = first_line(problem)
         raise RunError(f"{path}: not the weights of a segmenter ({reason}); train it again") from None
     network = network.to(memory_format=torch.channels_last)

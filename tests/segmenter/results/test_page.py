@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from closed_pages import check_closed
 from painted_runs import ArrayScenes, evaluate_run, paint_labels, predictor, write_run
 from painted_studies import ROCK, paint_study, study_of
 from test_report import TagBalance, read_picture
@@ -215,3 +216,7 @@ def test_gallery_refuses_what_it_cannot_show(folded):
         make_gallery(study, {**runs, "copy": runs["copy"][:1]}, whole)
     with pytest.raises(DataError, match="painted.npz does not hold the test image scene.*test.npz"):
         make_gallery(study, runs, ArrayScenes(whole.labels, seed=5))
+
+
+def test_the_page_is_closed(page: str):
+    check_closed(page)
