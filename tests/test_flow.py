@@ -84,7 +84,7 @@ def workplace(tmp_path_factory, tiny_npz, tiny_test_npz) -> Path:
 
 
 def shortened(command: str) -> list[str]:
-    words = [re.sub(r"^sim:\d\d\d", "sim:48,rocks=0.4", word) for word in shlex.split(command)]
+    words = [re.sub(r"^sim:\d\d\d", "sim:24,rocks=0.5", word) for word in shlex.split(command)]
     if words[1] == "synthesize":
         words = [w for i, w in enumerate(words) if w != "--n" and words[i - 1] != "--n"]
     extra = TINY.get(words[1], [])

@@ -2,13 +2,13 @@
 
 import os
 import shutil
-import signal
 import stat
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import forked_commands
 import pytest
 import torch
 from closed_pages import POLICY
@@ -183,21 +183,17 @@ def test_a_simulation_that_no_machine_can_hold_is_refused(here, capsys):
 # the process
 
 
-def start(*words: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", f"{words[0]}.cli", *words[1:]]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-
-
 @pytest.mark.timeout(240)
 def test_sigterm_ends_training_after_the_step_with_a_checkpoint(here):
     words = ("segmenter", "train", "--data", DATA, *TINY, "--set", "validate_every=100000", "--set", "log_every=1")
-    child = start(*words, "--set", "steps=100000", "--out", "run")
+    child = forked_commands.start(*words, "--set", "steps=100000", "--out", "run", stderr=here / "said")
     lines, deadline = here / "run" / "metrics.jsonl", time.monotonic() + 120
     while not (lines.exists() and lines.stat().st_size) and time.monotonic() < deadline:
         time.sleep(0.02)
-    child.send_signal(signal.SIGTERM)
-    _, err = child.communicate(timeout=60)
-    assert child.returncode == 143
+    child.terminate()  # SIGTERM
+    child.join(60)
+    assert child.exitcode == 143
+    err = (here / "said").read_text()
     last = err.strip().replace("\r", "\n").splitlines()[-1]
     assert last == "stopped; the same command goes on where it was"
     assert "Traceback" not in err

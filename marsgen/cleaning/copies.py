@@ -99,9 +99,9 @@ def find_copies(
 
 def more_than_chance(copies: int, asked: int) -> bool:
     """Whether so many copies among the pictures asked about cannot be false matches (binomial test, p < 0.001)."""
-    from scipy.stats import binom
+    from scipy.special import bdtrc  # of the binomial distribution; scipy.stats takes a second to import
 
-    return bool(binom.sf(copies - 1, asked, FALSE_MATCHES) < 0.001)
+    return copies > 0 and bool(bdtrc(copies - 1, asked, FALSE_MATCHES) < 0.001)
 
 
 def _unpack(fingerprints: Sequence[bytes]) -> np.ndarray:

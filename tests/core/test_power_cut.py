@@ -116,6 +116,7 @@ def content(folder: Path) -> dict[str, bytes]:
 
 def cut_everywhere(command: Callable[[Path], None], place: Path, *, keeps_names: bool, stride: int = 1) -> int:
     """Cut the power at each event of `command`, repeat it, compare; return how many events there were."""
+    gc.freeze()  # collecting what was there before takes most of a second each time
     with pytest.MonkeyPatch.context() as patch:
         disk = Disk(place / "whole", patch, None, keeps_names=keeps_names)
         command(place / "whole")
@@ -139,6 +140,7 @@ def cut_everywhere(command: Callable[[Path], None], place: Path, *, keeps_names:
             broken.cut()
         command(folder)
         assert content(folder) == whole, f"cut at event {cut_at}"
+    gc.unfreeze()
     return disk.events
 
 

@@ -17,13 +17,13 @@ CONFIG = SimulationConfig()
 
 @pytest.fixture(scope="module")
 def label_maps() -> np.ndarray:
-    """(1500, 64, 128) label maps of the default config."""
-    return np.stack([simulate_scene(index, CONFIG)[1] for index in range(1500)])
+    """(700, 64, 128) label maps of the default config."""
+    return np.stack([simulate_scene(index, CONFIG)[1] for index in range(700)])
 
 
 @pytest.fixture(scope="module")
 def outlier_flags() -> np.ndarray:
-    return np.array([is_outlier(index, CONFIG) for index in range(1500)])
+    return np.array([is_outlier(index, CONFIG) for index in range(700)])
 
 
 def digest(index: int, config: SimulationConfig) -> str:

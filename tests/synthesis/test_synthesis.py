@@ -1,14 +1,11 @@
 """Synthesis: every sample a function of (inputs, seed, index), whatever the batch, the number of samples or a kill."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
 
+import forked_commands
 import numpy as np
 import pytest
 import torch
@@ -160,19 +157,19 @@ def test_an_interrupted_set_goes_on_to_the_same_bytes(dataset, twenty, tmp_path)
 
 @pytest.mark.timeout(120)
 def test_kill_9_and_the_same_command_again_end_with_the_same_bytes(tiny_npz, tmp_path):
-    def command(out: Path) -> list[str]:
-        arguments = ["synthesize", "--class", "big_rock", "--n", "400", "--generator", "copy-paste"]
-        return [sys.executable, "-m", "marsgen.cli", *arguments, "--data", str(tiny_npz), "--out", str(out)]
+    def command(out: str) -> list[str]:
+        arguments = ["synthesize", "--class", "big_rock", "--n", "120", "--generator", "copy-paste"]
+        return ["marsgen", *arguments, "--data", str(tiny_npz), "--out", str(tmp_path / out)]
 
-    killed = subprocess.Popen(command(tmp_path / "killed"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    killed = forked_commands.start(*command("killed"))
     deadline = time.monotonic() + 60
     while len(list((tmp_path / "killed" / "images").glob("0*.png"))) < 40 and time.monotonic() < deadline:
-        time.sleep(0.01)
-    os.kill(killed.pid, signal.SIGKILL)
-    killed.wait()
+        time.sleep(0.005)
+    killed.kill()
+    killed.join()
     assert not (tmp_path / "killed" / "DONE").exists()
-    subprocess.run(command(tmp_path / "killed"), check=True, capture_output=True)
-    subprocess.run(command(tmp_path / "whole"), check=True, capture_output=True)
+    assert forked_commands.run(*command("killed")) == 0
+    assert forked_commands.run(*command("whole")) == 0
     assert content(tmp_path / "killed") == content(tmp_path / "whole")
 
 

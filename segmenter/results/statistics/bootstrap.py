@@ -127,11 +127,13 @@ def resample_arms(arms: Sequence[np.ndarray], resamples: int, seed: int) -> list
     num_classes = arms[0].shape[-1]
     full = [score_sums(arm.sum(1)) for arm in arms]
     drawn = [np.empty((resamples, len(arm), 2 * num_classes + 1)) for arm in arms]
-    # one wide matrix of all arms and seeds: (N, runs * 5 * C)
+    # one wide matrix of all arms and seeds: (N, runs * 5 * C); what the test holds is the same for all of them, so many
+    # columns are equal and are summed once
     flat = np.concatenate([np.moveaxis(arm, 0, 1).reshape(arm.shape[1], -1) for arm in arms], axis=1)
+    flat, columns = _different_columns(flat)
     edges = np.cumsum([0, *(arm.shape[0] * arm.shape[2] * num_classes for arm in arms)])
     for rows, weights in _weights(len(flat), resamples, seed):
-        sums = weights @ flat
+        sums = (weights @ flat)[:, columns]
         for arm, scores, out, start, stop in zip(arms, full, drawn, edges, edges[1:], strict=False):
             block = score_sums(sums[:, start:stop].reshape(len(weights), len(arm), len(SUMS), num_classes))
             # a mean IoU over fewer classes than usual is another quantity
@@ -139,6 +141,14 @@ def resample_arms(arms: Sequence[np.ndarray], resamples: int, seed: int) -> list
             block[..., num_classes][lost.any(-1)] = np.nan
             out[rows] = block
     return [ArmScores(scores, out) for scores, out in zip(full, drawn, strict=True)]
+
+
+def _different_columns(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(N, K) -> its (N, D) different columns, and the (K,) index of each column among them."""
+    places: dict[bytes, int] = {}
+    index = [places.setdefault(column.tobytes(), len(places)) for column in matrix.T]
+    first = [index.index(place) for place in range(len(places))]
+    return np.ascontiguousarray(matrix[:, first]), np.array(index)
 
 
 def score_intervals(arm: ArmScores, confidence: float, seed: int) -> Intervals:

@@ -47,8 +47,7 @@ def smallest_detectable_gain(
         (K,) gains in the unit of the scores; more than what is missing to 1 where nothing could be found. NaN where the
         baseline has no score, and everywhere with one baseline seed, which shows no variation between seeds.
     """
-    from scipy.special import ndtr, ndtri
-    from scipy.stats import chi2
+    from scipy.special import gammaincinv, ndtr, ndtri
 
     scores = resample_arms([baseline], resamples, seed)[0]
     runs = len(scores.per_seed)
@@ -61,7 +60,8 @@ def smallest_detectable_gain(
     if seeds == 1:  # no seed term, and what seed and image vary together is in the resamples
         reach = -ndtri(tail) * np.sqrt(2) * s_i[None]
     else:
-        guessed = np.sqrt(chi2.ppf(_MIDPOINTS[:, None], seeds - 1) / (seeds - 1)) * s_d / np.sqrt(seeds)
+        chi_square = 2 * gammaincinv((seeds - 1) / 2, _MIDPOINTS[:, None])  # its quantiles
+        guessed = np.sqrt(chi_square / (seeds - 1)) * s_d / np.sqrt(seeds)
         reach = _half_width(np.broadcast_to(s_i, guessed.shape), guessed, seeds - 1, tail)
     # the gain at which it lies beyond the reach of its interval in a share of `power`
     low, high = np.zeros(len(s_d)), reach.max(0) + 10 * spread
@@ -81,11 +81,10 @@ def _half_width(images: np.ndarray, seeds: np.ndarray, freedom: int, tail: float
 @lru_cache
 def _half_widths_by_angle(freedom: int, tail: float) -> tuple[np.ndarray, np.ndarray]:
     """A grid of angles, and h of cos(angle) z + sin(angle) t. Given t's chi-square the sum is normal: one integral."""
-    from scipy.special import ndtr
-    from scipy.stats import chi2
+    from scipy.special import gammaincinv, ndtr
 
     angles = np.linspace(0, np.pi / 2, 33)
-    scale = freedom / chi2.ppf(_MIDPOINTS, freedom)
+    scale = freedom / (2 * gammaincinv(freedom / 2, _MIDPOINTS))
     deviation = np.sqrt(np.cos(angles)[:, None] ** 2 + np.sin(angles)[:, None] ** 2 * scale)  # (33, 1000)
     low, high = np.zeros(33), np.full(33, 1e6)
     for _ in range(60):
