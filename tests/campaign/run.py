@@ -21,6 +21,7 @@ from case import LEFT_OUT, Case
 from folders import is_chosen, remove
 from kills import try_kills
 from kinds import KINDS
+from million import LIMIT_MB, find_fault
 from race import count_double_holders
 from studies import try_study
 from writers import race_commands, race_runs
@@ -31,6 +32,7 @@ def main() -> int:
     parser.add_argument("--inputs", type=int, default=0, help="bad inputs")
     parser.add_argument("--kills", type=int, default=0, help="kills of commands that are then repeated")
     parser.add_argument("--rounds", type=int, default=0, help="rounds of the lock race")
+    parser.add_argument("--pairs", type=int, default=0, help="pairs of a set whose memory is measured")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", default="", help="kinds whose name holds this; several, separated by commas")
     parser.add_argument("--part", action="store_true", help="no cases that take long, kills of four commands alone")
@@ -61,7 +63,7 @@ def main() -> int:
         given.json.write_text(json.dumps(record.rows), encoding="utf-8")
     if given.table:
         replace_table(given.table, table)
-    return 1 if any(row["tried"] != row["well"] for row in record.rows) else 0
+    return 0 if record.close() else 1
 
 
 class Record:
@@ -69,18 +71,28 @@ class Record:
 
     def __init__(self, given: argparse.Namespace) -> None:
         self._path: Path | None = given.state
+        self._of = [given.inputs, given.kills, given.rounds, given.seed]
         kept = [json.loads(line) for line in given.state.read_text().splitlines()] if self._exists() else []
-        self.rows = [row for row in kept if row["tried"] == row["well"]]  # what failed is tried again
+        # what failed is tried again
+        self.rows = [row for row in kept if row["of"] == self._of and row["tried"] == row["well"]]
 
     def _exists(self) -> bool:
         return self._path is not None and self._path.exists()
+
+    def close(self) -> bool:
+        """Whether nothing failed; the file is then removed, so that the next campaign is a new one."""
+        failed = any(row["tried"] != row["well"] for row in self.rows)
+        if not failed and self._path is not None:
+            self._path.unlink(missing_ok=True)
+        return not failed
 
     def is_done(self, kind: str) -> bool:
         return any(row["kind"] == kind for row in self.rows)
 
     def add(self, row: dict[str, Any]) -> None:
-        self.rows.append(row)
+        self.rows.append(row | {"of": self._of})
         if self._path is not None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
             self._path.write_text("".join(json.dumps(row) + "\n" for row in self.rows), encoding="utf-8")
 
 
@@ -107,6 +119,9 @@ def try_all(
     few = rounds // 25
     yield from counted("two commands, rounds", few, lambda: race_commands(few, seed, root, place))
     yield from counted("lock race, rounds", rounds, lambda: race_lock(rounds, place))
+    if given.pairs:
+        kind = f"memory of {given.pairs:,} pairs within {LIMIT_MB} MB, rounds"
+        yield from counted(kind, 1, lambda: find_fault(given.pairs, root / "png" / "manifest.jsonl", place / "million"))
 
 
 def race_lock(rounds: int, place: Path) -> list[str]:
