@@ -152,9 +152,15 @@ def _check_reference(others: SceneSource, dataset: Dataset) -> None:
 def _read_head(folder: Path) -> dict[str, Any]:
     try:
         head = read_set_head(folder)
-        if isinstance(head["data"]["location"], str) and head["data"]["fingerprint"] and head["classes"]:
+        texts = (
+            head["data"]["location"],
+            head["data"]["fingerprint"],
+            head["data"].get("classes") or "",
+            *head["classes"],
+        )
+        if all(isinstance(text, str) for text in texts) and head["classes"]:
             return head
-    except (DataError, KeyError, TypeError):
+    except (DataError, KeyError, TypeError, AttributeError):
         pass
     raise RunError(f"{folder / HEAD_FILE}: does not say which data and classes the set was made from; make it again")
 

@@ -20,7 +20,7 @@ SYNTHESIZE = ("marsgen", "synthesize", "--generator", "copy-paste", *DATA, *PAST
 TRAIN = ("segmenter", "train", *DATA, *TINY_SEGMENTER, "--set", "steps=40", "--out", "out")
 DIFFUSION = ("marsgen", "train-generator", *DATA, *TINY_DIFFUSION)
 COMMANDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "marsgen inspect": (("train.npz",), ("marsgen", "inspect", *DATA, "--out", "out")),
+    "marsgen inspect": (("train.npz",), ("marsgen", "inspect", *DATA, "--set", "autoencoder_steps=5", "--out", "out")),
     "marsgen train-generator": (
         ("train.npz",),
         ("marsgen", "train-generator", *DATA, *TINY_GENERATOR, "--set", "steps=6", "--set", "checkpoint_every=2")

@@ -62,7 +62,7 @@ def _fill_and_read(pairs: int, sample: dict[str, Any], folder: Path) -> None:
     journal.truncate_journals(folder, pairs)
     rest = np.flatnonzero(~journal.finished_chunks(folder, pairs))
     make_chunks(rest, folder, cast(SceneMaker, maker))
-    journal.merge_journals(folder)
+    journal.merge_journals(folder, pairs)
     journal.remove_journals(folder)
     assert _summarise(folder)["pairs"] == pairs
     manifest = Manifest(folder / journal.MANIFEST)

@@ -111,9 +111,6 @@ def try_all(
             print(f"{kind}: {number} tried, {len(faults)} faults", file=sys.stderr, flush=True)
             yield {"kind": kind, "tried": number, "well": number - len(faults), "faults": faults}
 
-    studies_killed = 0 if given.part else given.kills // 12
-    kind = "kill: segmenter study, two workers"
-    yield from counted(kind, studies_killed, lambda: try_study(studies_killed, given.seed, root, place))
     rounds, seed = given.rounds, given.seed
     yield from counted("two writers, rounds", rounds, lambda: race_runs(rounds, seed, place))
     few = rounds // 25
@@ -122,6 +119,10 @@ def try_all(
     if given.pairs:
         kind = f"memory of {given.pairs:,} pairs within {LIMIT_MB} MB, rounds"
         yield from counted(kind, 1, lambda: find_fault(given.pairs, root / "png" / "manifest.jsonl", place / "million"))
+    # last, because it takes longest
+    studies_killed = 0 if given.part else given.kills // 25
+    kind = "kill: segmenter study, two workers"
+    yield from counted(kind, studies_killed, lambda: try_study(studies_killed, given.seed, root, place))
 
 
 def race_lock(rounds: int, place: Path) -> list[str]:
