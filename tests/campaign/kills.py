@@ -33,7 +33,10 @@ COMMANDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "marsgen synthesize": (("train.npz",), (*SYNTHESIZE, "--n", "300")),
     "marsgen synthesize (shards)": (("train.npz",), (*SYNTHESIZE, "--n", "300", "--format", "shards")),
     "marsgen score": (("train.npz", "png", "run"), ("marsgen", "score", "png", "--judge", "run", "--out", "out")),
-    "marsgen preview": (("generator", "train.npz"), ("marsgen", "preview", "generator", *DATA, "--out", "out")),
+    "marsgen preview": (
+        ("generator", "train.npz"),
+        ("marsgen", "preview", "generator", "--set", "rows=2", "--out", "out"),
+    ),
     "marsgen export": (("png",), ("marsgen", "export", "png", "--out", "out")),
     "marsgen export (webdataset)": (("png",), ("marsgen", "export", "png", "--to", "webdataset", "--out", "out")),
     "segmenter train": (("train.npz",), TRAIN),
