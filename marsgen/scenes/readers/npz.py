@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 from marsgen.core.arrays import Header, read_header, unpacks_too_far
 from marsgen.core.errors import DataError, nearest
-from marsgen.core.files import write_stream
+from marsgen.core.files import remove_leftovers_of, write_stream
 from marsgen.scenes.classes import IGNORED_INDEX, ClassSet
 from marsgen.scenes.scene import MIN_SIDE_PX, SceneSource
 
@@ -33,6 +33,8 @@ MEMORY_LIMIT_BYTES = 256 * 2**20
 """larger arrays stay on disk: mapped in place when stored uncompressed, else unpacked once into `cache_folder`"""
 
 _CHUNK_BYTES = 4 * 2**20
+_IDLE_SECONDS = 600.0
+"""without a write, after which somebody else's unpacking counts as killed"""
 _EXPECTED = {
     "training_set": "(N, 2, height, width)",
     "test_set": "(N, height, width)",
@@ -237,6 +239,7 @@ def _mappable(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> tu
 def _unpack(archive: zipfile.ZipFile, info: zipfile.ZipInfo, unpacked: Path) -> None:
     try:
         unpacked.parent.mkdir(parents=True, exist_ok=True)
+        remove_leftovers_of(unpacked, _IDLE_SECONDS)
         if (free := shutil.disk_usage(unpacked.parent).free) < info.file_size:
             raise OSError(errno.ENOSPC, f"{free / 2**20:.0f} MiB are free")
         write_stream(unpacked, _unpacked_pieces(archive, info))

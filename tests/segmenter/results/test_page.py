@@ -220,3 +220,14 @@ def test_gallery_refuses_what_it_cannot_show(folded):
 
 def test_the_page_is_closed(page: str):
     check_closed(page)
+
+
+def test_what_a_killed_study_report_left_is_removed(folder: Path, tmp_path: Path):
+    shutil.copytree(folder / "results", tmp_path / "out")
+    left = [tmp_path / "out" / f".{name}.4711.partial" for name in ("gains.csv", "results.json", "study.html")]
+    others = tmp_path / "out" / ".thesis.docx.partial"
+    for path in (*left, others):
+        path.write_text("half")
+    report_study(folder / "counts", tmp_path / "out")
+    assert not any(path.exists() for path in left)
+    assert others.exists()
