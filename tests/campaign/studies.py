@@ -14,7 +14,7 @@ from kills import content_of, difference
 from materials import ROOT, copy
 
 SECONDS = 400
-WORKERS = ("-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0", "-m", "segmenter.cli")
+WORKERS = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "segmenter.cli")
 STUDY = ("study", "s.yaml", "--data", "train.npz", "--test", "test.npz", "--out", "out")
 TEXT = """
 title: two workers
