@@ -26,7 +26,7 @@ from marsgen.core.runs import Run
 from marsgen.generators import DrawConfig, load_generator
 from marsgen.generators.diffusion import draw_noise
 from marsgen.generators.style import FARTHEST, denormalise
-from marsgen.masks.regions import cut_regions
+from marsgen.masks.library import open_library
 from marsgen.quality.crops import crop_window, find_real
 from marsgen.quality.distances import compare_sets
 from marsgen.quality.features import open_features
@@ -91,7 +91,7 @@ def main() -> None:
     draw = DrawConfig(strength=options.strength, sampling_steps=options.our_steps)
     drawer: Any = load_generator(options.generator, draw=draw)
     config = SynthesizeConfig(n=options.n)
-    library = cut_regions(scenes, dataset.split.train, scenes.classes.rare, config.paste, dataset.survey.keys)
+    library = open_library(dataset, scenes.classes.rare, config.paste)
     maker = SceneMaker(config, dataset, library, drawer)
     scheduler = DDIMScheduler(prediction_type="epsilon", clip_sample=False, timestep_spacing="trailing")
     pipeline = DDIMPipeline(NoisePredictor(scenes.channels, scenes.shape), scheduler)

@@ -34,7 +34,7 @@ def measure(where: str, data: str, n: int, folder: str, pin: bool) -> dict[str, 
     from marsgen.core.config import DataConfig
     from marsgen.core.process_group import join_process_group
     from marsgen.generators import load_generator
-    from marsgen.masks.regions import cut_regions
+    from marsgen.masks.library import open_library
     from marsgen.synthesis.config import CHUNK, SynthesizeConfig
     from marsgen.synthesis.scene_maker import SceneMaker
     from marsgen.synthesis.synthesize import make_chunks
@@ -43,7 +43,7 @@ def measure(where: str, data: str, n: int, folder: str, pin: bool) -> dict[str, 
     dataset = open_dataset(data, DataConfig())
     generator = load_generator(where, dataset.scenes.classes, dataset.scenes.channels)
     config = SynthesizeConfig(n=n, classes=dataset.scenes.classes.rare)
-    library = cut_regions(dataset.scenes, dataset.split.train, config.classes, config.paste, dataset.survey.keys)
+    library = open_library(dataset, config.classes, config.paste)
     maker = SceneMaker(config, dataset, library, generator)
     maker.draw(maker.plan(10_000_000))  # warm-up
     chunks = np.arange(-(-n // CHUNK))[process_group.process_index :: process_group.num_processes]

@@ -26,7 +26,7 @@ def measure(where: str, data: str, n: int, peer: bool) -> dict[str, float]:
     from marsgen.core.config import DataConfig
     from marsgen.core.runs import Run
     from marsgen.generators import load_generator
-    from marsgen.masks.regions import cut_regions
+    from marsgen.masks.library import open_library
     from marsgen.synthesis.config import CHUNK, SynthesizeConfig
     from marsgen.synthesis.scene_maker import SceneMaker
     from marsgen.synthesis.synthesize import make_chunks
@@ -34,7 +34,7 @@ def measure(where: str, data: str, n: int, peer: bool) -> dict[str, float]:
     dataset = open_dataset(data, DataConfig())
     generator = load_generator(where, dataset.scenes.classes, dataset.scenes.channels)
     config = SynthesizeConfig(n=n, classes=dataset.scenes.classes.rare, batch_size=64)
-    library = cut_regions(dataset.scenes, dataset.split.train, config.classes, config.paste, dataset.survey.keys)
+    library = open_library(dataset, config.classes, config.paste)
     with tempfile.TemporaryDirectory() as folder:
         run = Run.start(Path(folder) / "synth", "marsgen synthesize", config)
         maker = SceneMaker(config, dataset, library, generator)

@@ -194,6 +194,7 @@ def synthesize(
         _log.warning("%s was trained on synthetic scenes too; it prefers samples like them", config.select.judge)
 
     # here: torch takes seconds to import
+    from marsgen.synthesis.compare_regions import describe_comparison, read_comparison
     from marsgen.synthesis.synthesize import prepare_maker
     from marsgen.synthesis.synthesize import synthesize as fill
 
@@ -207,9 +208,12 @@ def synthesize(
         where = sources.generator if sources.trained else dataset.scenes.location
         _log.info("%s: %s" if sources.trained else "%s of %s", inputs.generator.name, where)
         dataset.log(_log)
+        inputs.log(_log)
         if maker is not None and not run.finished:
             fill(run, maker, process_group)
         process_group.wait_for_everyone()
+        for name, found in read_comparison(folder).items():
+            _log.info(describe_comparison(name, found))
     return open_scenes(str(folder))
 
 

@@ -130,6 +130,12 @@ def import_(
         str | None,
         typer.Option("--format", help="Which format it is, where it looks like more than one.", metavar="NAME"),
     ] = None,
+    longest_side: Annotated[
+        int | None,
+        typer.Option(
+            "--longest-side", help="Make larger scenes smaller, to this many pixels on the longer side.", metavar="PX"
+        ),
+    ] = None,
     classes: Classes = None,
     config: ConfigFile = None,
     overrides: Overrides = None,
@@ -147,6 +153,7 @@ def import_(
     from marsgen.scenes.sources import find_path, needs_classes, open_source
 
     given = [f"format={format_}"] if format_ else []
+    given += [f"longest_side={longest_side}"] if longest_side is not None else []
     settings = load_config(ReadingConfig, config, [*(overrides or ()), *given])
     known = read_class_set(classes)
     if dry_run and known is None and settings.format is None and needs_classes(find_path(source)):

@@ -154,21 +154,33 @@ def report(runs: RunFolders, config: ConfigFile = None, overrides: Overrides = N
 
 @app.command("study-report")
 def study_report(
-    study: Annotated[
-        Path,
+    studies: Annotated[
+        list[Path],
         typer.Argument(
-            help="Folder of a finished study, or only its folder of raw counts.", metavar="DIR", show_default=False
+            help="Folder of a finished study, or only its folder of raw counts. Of several, a table with a line for "
+            "each rare class.",
+            metavar="DIR...",
+            show_default=False,
         ),
     ],
     out: Annotated[
         Path | None,
-        typer.Option("--out", help="Folder to write into. Default: results/ beside the counts.", metavar="DIR"),
+        typer.Option(
+            "--out",
+            help="Folder to write into. Default: results/ beside the counts; of several studies nothing is written.",
+            metavar="DIR",
+        ),
     ] = None,
 ) -> None:
     """Write a study's tables and page again from its raw counts: no data, no weights and no training are needed."""
-    from segmenter.results.report import report_study
+    from segmenter.results.domains import report_domains
+    from segmenter.results.report import find_study, report_study
 
-    lines, page = report_study(study, out)
+    if len(studies) > 1:
+        for line in report_domains(studies, find_study, out):
+            say(line)
+        return
+    lines, page = report_study(studies[0], out)
     for line in lines:
         say(line)
     say(f"wrote {page}")

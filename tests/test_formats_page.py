@@ -57,6 +57,10 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         stem = tmp_path / "tiles" / ("MT_Crack" if index % 2 else "MT_Free") / f"exp{index % 4}_num_{index // 4}"
         save(stem.with_suffix(".jpg"), pixels[..., 0])
         save(stem.with_suffix(".png"), mask * (index % 2))
+    for part in ("train", "val"):
+        frame = f"0016E5_{part}00001.png"
+        save(tmp_path / "camvid_half" / part / frame, rng.integers(0, 256, (120, 160, 3), np.uint8))
+        save(tmp_path / "camvid_half" / f"{part}annot" / frame, rng.integers(0, 12, (120, 160), np.uint8))
     names = [{"id": n, "name": name} for n, name in enumerate(("pit", "scratch", "hole"))]
     annotations = {"images": images, "categories": names, "annotations": entries}
     (tmp_path / "coco_folder" / "annotations.json").write_text(json.dumps(annotations))
@@ -81,7 +85,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.timeout(300)
 def test_every_command_of_the_page_on_formats_runs(here: Path, capsys: pytest.CaptureFixture[str]):
     commands = commands_of(ROOT / "docs" / "formats.md")
-    assert len(commands) == 12
+    assert len(commands) == 13
     for command in commands:
         words = shlex.split(command)
         code = call(*words, *QUICK.get(words[1], []))
@@ -99,6 +103,8 @@ def test_every_command_of_the_page_on_formats_runs(here: Path, capsys: pytest.Ca
     assert open_scenes("from_coco").classes.names == ("background", "hole")
     assert len(set(open_scenes("from_tiles").groups or ())) == 4
     assert open_scenes("from_rasters").channels == 3
+    small = open_scenes("camvid_128")
+    assert (small.parts, small.shape) == (("train", "test"), (96, 128))
     assert (here / "outputs" / "predictions-my_run-my_data").exists() or any((here / "outputs").glob("predictions-*"))
 
 

@@ -54,6 +54,11 @@ class Dataset:
         used = {*self.split.train, *self.split.val, *self.split.test}
         return tuple(scene for scene in self.suspects if scene not in used)
 
+    def train_scenes_with(self, class_names: Sequence[str]) -> list[int]:
+        """Scenes of the train part with a pixel of one of the named classes."""
+        pixels = self.survey.pixels[:, [self.scenes.classes.index(name) for name in class_names]]
+        return [scene for scene in self.split.train if pixels[scene].any()]
+
     def describe(self) -> str:
         """What is used for what, in one line."""
         train, val, test = len(self.split.train), len(self.split.val), len(self.split.test)

@@ -2,11 +2,12 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 
 import numpy as np
 from tqdm import tqdm
 
+from marsgen.scenes.geometry import cell_weights
 from marsgen.scenes.scene import Scene, SceneSource, scene_key
 
 THUMBNAIL_SHAPE = (8, 16)
@@ -74,17 +75,7 @@ def block_means(image: np.ndarray, rows: int, columns: int) -> np.ndarray:
         (rows, columns) float32 in 0..255; a pixel on the border of two cells counts in both, by the area it has there.
     """
     grey = image[..., 0].astype(np.float32) if image.shape[2] == 1 else image.mean(2, dtype=np.float32)
-    return _cell_weights(image.shape[0], rows) @ grey @ _cell_weights(image.shape[1], columns).T
-
-
-@lru_cache(maxsize=64)
-def _cell_weights(length: int, cells: int) -> np.ndarray:
-    """(cells, length) float32: the share that each pixel of a line has in the mean of each cell."""
-    low = np.arange(cells)[:, None] * length / cells
-    high = low + length / cells
-    pixel = np.arange(length)[None]
-    covered = np.clip(np.minimum(high, pixel + 1) - np.maximum(low, pixel), 0, None)
-    return (covered * cells / length).astype(np.float32)
+    return cell_weights(image.shape[0], rows) @ grey @ cell_weights(image.shape[1], columns).T
 
 
 def all_of(keys: Iterable[str]) -> dict[str, list[int]]:

@@ -14,7 +14,7 @@ from marsgen.core.config import MOST_STEPS, Config, DataConfig, Seed
 from marsgen.core.errors import DataError
 from marsgen.core.files import write_json, write_text
 from marsgen.core.runs import Run
-from marsgen.masks.infer_settings import infer_paste_settings
+from marsgen.masks.infer_settings import infer_paste_settings, value_text
 from marsgen.masks.profile import ClassProfile
 from marsgen.pages.inspect_page import draw_page
 from marsgen.scenes.classes import ClassSet
@@ -115,14 +115,10 @@ def _profile_lines(profiles: dict[str, ClassProfile]) -> list[str]:
     lines = []
     for name, profile in profiles.items():
         lines.append(f"profile of {profile.describe()}")
-        inferred = [f"{key}={_value_text(value)}" for key, (value, _) in infer_paste_settings(profile).items()]
+        inferred = [f"{key}={value_text(value)}" for key, (value, _) in infer_paste_settings(profile).items()]
         if inferred:
             lines.append(f"paste settings that suit {name}: {', '.join(inferred)}")
     return lines
-
-
-def _value_text(value: Any) -> str:
-    return f"[{','.join(map(str, value))}]" if isinstance(value, tuple) else str(value)
 
 
 def _lines(findings: Findings, profiles: dict[str, ClassProfile]) -> list[str]:

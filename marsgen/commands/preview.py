@@ -87,14 +87,14 @@ def preview(config: PreviewConfig, run: Run, dataset: Dataset, where: str) -> di
         DataError: no validation scene, or nothing to paste.
     """
     # here: torch and scipy take seconds to import
-    from marsgen.masks.regions import cut_regions
+    from marsgen.masks.library import open_library
     from marsgen.synthesis.scene_maker import SceneMaker
 
     if not dataset.split.val:
         raise DataError(f"{dataset.scenes.location}: no validation scene to draw into; raise data.val_fraction")
     plain = SynthesizeConfig(seed=config.seed)
     names = class_names(plain, dataset.scenes)
-    library = cut_regions(dataset.scenes, dataset.split.train, names, plain.paste, dataset.survey.keys)
+    library = open_library(dataset, names, plain.paste)
     # parents that the generator has never seen
     unseen = replace(dataset, split=replace(dataset.split, train=dataset.split.val, val=()))
 

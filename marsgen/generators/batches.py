@@ -50,10 +50,10 @@ class InpaintingSampler:
         streams = [np.random.default_rng([self.seed, step, sample]) for sample in samples]
         scenes = [self._pick(rng) for rng in streams]
         # scenes may differ in size, windows of one batch may not
-        height, width = (min(self.crop_px, *(s.shape[axis] for _, s, _ in scenes)) for axis in (0, 1))
+        height, width = (min(self.crop_px, *(s.shape[axis] for _, s, *_ in scenes)) for axis in (0, 1))
         windows = [
-            cut_window(image, indices, (height, width), self.rare, rng)
-            for (image, indices, _), rng in zip(scenes, streams, strict=True)
+            cut_window(image, indices, (height, width), self.rare if wants_rare else (), rng)
+            for (image, indices, _, wants_rare), rng in zip(scenes, streams, strict=True)
         ]
         inpainting_masks = [
             np.ones((height, width), np.float32)
@@ -61,7 +61,7 @@ class InpaintingSampler:
             else soft_window(indices, self.rare, rng)
             for (_, indices), rng in zip(windows, streams, strict=True)
         ]
-        labelled = [found for _, _, found in scenes]
+        labelled = [found for _, _, found, _ in scenes]
         seeds = [rng.integers(2**63) for rng in streams]
         return InpaintingBatch(
             np.stack([image for image, _ in windows]),
@@ -71,12 +71,14 @@ class InpaintingSampler:
             np.array(labelled),
         )
 
-    def _pick(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, bool]:
+    def _pick(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, bool, bool]:
+        """Picture, class indices, whether it has labels, whether a rare class was wanted."""
         labelled = not (self.unlabelled and rng.random() < self.unlabelled_fraction)
-        image, indices = self._pick_labelled(rng) if labelled else self._pick_unlabelled(rng)
+        wants_rare = bool(labelled and rng.random() < self.rare_fraction and self.rare_train)
+        image, indices = self._pick_labelled(wants_rare, rng) if labelled else self._pick_unlabelled(rng)
         if rng.random() < 0.5:
             image, indices = image[:, ::-1], indices[:, ::-1]
-        return image, indices, labelled
+        return image, indices, labelled, wants_rare
 
     def _pick_unlabelled(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         number = int(rng.integers(sum(map(len, self.unlabelled))))
@@ -87,9 +89,8 @@ class InpaintingSampler:
         image, _ = source.read(number)
         return image, np.full(image.shape[:2], IGNORED_INDEX, np.uint8)
 
-    def _pick_labelled(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        wants_rare = rng.random() < self.rare_fraction
-        pool = self.rare_train if wants_rare and self.rare_train else self.train
+    def _pick_labelled(self, wants_rare: bool, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        pool = self.rare_train if wants_rare else self.train
         scene = self.scenes[pool[int(rng.integers(len(pool)))]]
         return scene.image, scene.indices
 
@@ -97,16 +98,23 @@ class InpaintingSampler:
 def cut_window(
     image: np.ndarray, indices: np.ndarray, size: tuple[int, int], rare: Sequence[int], rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A random window of `size`; where the scene shows a rare class, half of the windows contain a pixel of it."""
-    pixels = np.argwhere(np.isin(indices, rare)) if indices.shape != size else np.empty((0, 2))
-    aim = pixels[rng.integers(len(pixels))] if len(pixels) and rng.random() < 0.5 else None
+    """A window of `size`: centred on a pixel of a rare class as far as the border allows, else anywhere.
+
+    The class is drawn first and the pixel second, so that a large class does not hide a small one (nnU-Net, Isensee et
+    al. 2021, doi:10.1038/s41592-020-01008-z, oversamples in this way).
+
+    Args:
+        rare: class indices that the window has to show; empty, or none of them in the scene = a random window.
+    """
+    centre = None
+    if indices.shape != size and (shown := [number for number in rare if (indices == number).any()]):
+        pixels = np.argwhere(indices == shown[int(rng.integers(len(shown)))])
+        centre = pixels[int(rng.integers(len(pixels)))]
     corner = []
     for axis in (0, 1):
         last = indices.shape[axis] - size[axis]
-        first = 0
-        if aim is not None:
-            first, last = max(0, int(aim[axis]) - size[axis] + 1), min(last, int(aim[axis]))
-        corner.append(int(rng.integers(first, last + 1)))
+        first = int(rng.integers(last + 1)) if centre is None else int(centre[axis]) - size[axis] // 2
+        corner.append(min(max(first, 0), last))
     where = np.s_[corner[0] : corner[0] + size[0], corner[1] : corner[1] + size[1]]
     return image[where], indices[where]
 

@@ -1,27 +1,22 @@
-"""The scene that regions are pasted into: where a region may stand, how large it is there, and whether it fits."""
+"""The scene that regions are pasted into: where a region may stand, and whether it fits there."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from marsgen.core.errors import DataError
-from marsgen.masks.config import PasteConfig
+from marsgen.masks.config import PasteSettings
+from marsgen.masks.donors import MAX_PUSH_OUT, TOLERANCE, Donor, Target
 from marsgen.masks.paste import EditedMask, Slices, Stamp, clip_window
-from marsgen.masks.perspective import distance_below
-from marsgen.masks.placement import draw_from
-from marsgen.masks.regions import Region, RegionLibrary
-from marsgen.scenes.classes import ClassSet
+from marsgen.masks.regions import BORDER_PX, FOOT_FRACTION, RegionLibrary
 
-FOOT_FRACTION = 0.2
-"""lowest share of a region's rows in which its outline touches the ground"""
 FOOT_ON_GROUND = 0.9
 """share of that outline that has to lie on a ground class; label maps have small unlabelled gaps"""
-MAX_PUSH_OUT = 0.3
-"""a region that its donor's border cuts off is pushed out of the image by up to this share of its size"""
+AVOID_PX = 3
+"""distance within which a region may not come to a class of `avoid_classes`"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,17 +24,13 @@ class Canvas:
     """A parent scene being edited, and what its ids mean for pasting."""
 
     edited: EditedMask
-    ground: np.ndarray
-    """(256,) bool: ids that a region may stand on"""
-    pasted: np.ndarray
-    """(256,) bool: ids that a region must not touch"""
-    ignored: int
-    horizon: float
-    """row, see `horizon_row`"""
+    library: RegionLibrary
     foot_weights: Callable[[str], np.ndarray] | None = None
     """class name -> (H, W) weights of a foot at each pixel; None = all pixels alike"""
     cached_weights: dict[str, np.ndarray] = field(default_factory=dict)
     """what `foot_weights` gave, once per class, before anything was pasted; 0 off the ground"""
+    cached_sums: dict[str, np.ndarray] = field(default_factory=dict)
+    """their cumulative sums in reading order"""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -48,142 +39,157 @@ class Canvas:
 
     def weights_of(self, class_name: str) -> np.ndarray | None:
         if self.foot_weights is not None and class_name not in self.cached_weights:
-            self.cached_weights[class_name] = self.foot_weights(class_name) * self.ground[self.edited.labels]
+            weights = self.foot_weights(class_name) * self.library.ground[class_name][self.edited.labels]
+            self.cached_weights[class_name] = weights
+            self.cached_sums[class_name] = np.cumsum(weights, dtype=np.float64)
         return self.cached_weights.get(class_name)
 
-    def is_ground(self, row: int, column: int) -> bool:
+    def is_ground(self, class_name: str, row: int, column: int) -> bool:
         """Whether a region may stand at (row, column); a row below the image counts as the image's last one."""
-        return bool(self.ground[self.edited.labels[min(row, self.shape[0] - 1), column]])
+        return bool(self.library.ground[class_name][self.edited.labels[min(row, self.shape[0] - 1), column]])
 
 
-def ground_table(library: RegionLibrary, config: PasteConfig) -> np.ndarray:
-    """(256,) bool: ids that a region may stand on.
-
-    Raises:
-        DataError: none is left, or `config.ground_classes` names a pasted class.
-    """
-    classes = library.classes
-    names = config.ground_classes or tuple(name for name in classes.names if name not in library.class_names)
-    pasted = [name for name in names if name in library.class_names]
-    if pasted or not names:
-        raise DataError(
-            f"nothing to stand on: {', '.join(library.class_names)} are pasted and the ground is "
-            f"{', '.join(names) or 'empty'}; name classes that are not pasted in paste.ground_classes"
-        )
-    return id_table(classes, names)
-
-
-def id_table(classes: ClassSet, names: Sequence[str]) -> np.ndarray:
-    """(256,) bool: the ids of the named classes."""
-    table = np.zeros(256, bool)
-    table[[classes.ids[classes.index(name)] for name in names]] = True
-    return table
-
-
-def draw_foot(canvas: Canvas, region: Region, flip: bool, rng: np.random.Generator) -> tuple[int, int] | None:
+def draw_foot(
+    canvas: Canvas, donor: Donor, rows: tuple[int, int] | None, rng: np.random.Generator
+) -> tuple[int, int] | None:
     """Draw the row and column where a region is to stand; None where it lands off the ground.
 
-    Anywhere for whole regions; for those that the border of their scene cuts off, along the same border.
+    Args:
+        rows: first row and the one after the last that perspective allows for its size; None = any.
     """
-    weights = canvas.weights_of(region.class_name)
-    if weights is None:
-        foot = _draw_evenly(region, flip, canvas.shape, rng)
-    else:
-        foot = _draw_weighted(region, flip, weights, rng)
-    # the weights were computed before anything was pasted, so they may still allow a pasted pixel
-    return foot if foot is not None and canvas.is_ground(*foot) else None
-
-
-def _draw_evenly(
-    region: Region, flip: bool, shape: tuple[int, ...], rng: np.random.Generator
-) -> tuple[int, int] | None:
-    height, width = shape
+    name = donor.region.class_name
+    height, width = canvas.shape
+    weights = canvas.weights_of(name)
+    row, column = _fixed_foot(donor, canvas.shape)
     # a foot below the image makes a region that the lower border cuts off, which is common in real scenes
-    row, column = int(rng.integers(height + height // 8)), int(rng.integers(width))
-    fixed_row, fixed_column = _fixed_foot(region, flip, shape)
-    return row if fixed_row is None else fixed_row, column if fixed_column is None else fixed_column
-
-
-def _draw_weighted(region: Region, flip: bool, weights: np.ndarray, rng: np.random.Generator) -> tuple[int, int] | None:
-    row, column = _fixed_foot(region, flip, weights.shape)
-    rows = slice(None) if row is None else slice(row, row + 1)
-    columns = slice(None) if column is None else slice(column, column + 1)
-    allowed = weights[rows, columns]
-    if not allowed.any():
+    first, last = rows or (0, height if weights is not None or "bottom" in donor.cut else height + height // 8)
+    if row is not None:
+        first, last = row, row + 1
+    if weights is not None:
+        first, last = max(first, 0), min(last, height)
+    if first >= last:
         return None
-    down, across = divmod(draw_from(allowed.ravel(), rng), allowed.shape[1])
-    return down + (row or 0), across + (column or 0)
+    if weights is None:
+        foot = (
+            int(rng.integers(first, last)) if row is None else row,
+            int(rng.integers(width)) if column is None else column,
+        )
+    elif column is None:
+        sums = canvas.cached_sums[name]
+        before = sums[first * width - 1] if first else 0.0
+        inside = sums[first * width : last * width]
+        found = int(np.searchsorted(inside, before + rng.random() * (inside[-1] - before), side="right"))
+        if found == len(inside):
+            return None  # no weight at all
+        foot = (first + found // width, found % width)
+    else:
+        sums = np.cumsum(weights[first:last, column], dtype=np.float64)
+        found = int(np.searchsorted(sums, rng.random() * sums[-1], side="right"))
+        if found == len(sums):
+            return None
+        foot = (first + found, column)
+    # the weights were computed before anything was pasted, so they may still allow a pasted pixel
+    return foot if canvas.is_ground(name, *foot) else None
 
 
-def _fixed_foot(region: Region, flip: bool, shape: tuple[int, ...]) -> tuple[int | None, int | None]:
-    """Row and column that a cut side fixes; None = free."""
+def _fixed_foot(donor: Donor, shape: tuple[int, ...]) -> tuple[int | None, int | None]:
+    """Row and column that a cut side fixes; None = free. Inside of the rim that annotators leave unlabelled."""
     height, width = shape
     row = column = None
-    if "bottom" in region.cut:
-        row = height - 1
-    elif "top" in region.cut:
-        row = min(int(region.foot * height), height - 1)
-    if "left" in region.cut or "right" in region.cut:
-        column = 0 if ("left" in region.cut) != flip else width - 1
-    return row, column
+    tall, wide = (side * donor.scale for side in donor.region.box.shape)
+    if "bottom" in donor.cut:
+        row = height - 2 - BORDER_PX
+    elif "top" in donor.cut:
+        row = round(tall * (1 - donor.overhang[0])) + BORDER_PX
+    if "left" in donor.cut or "right" in donor.cut:
+        column = round(wide * (1 - donor.overhang[1]) / 2)
+        column = column if "left" in donor.cut else width - 1 - column
+    return (
+        None if row is None else min(max(row, 0), height - 1),
+        None if column is None else min(max(column, 0), width - 1),
+    )
 
 
-def scale_at(row: int, region: Region, canvas: Canvas, config: PasteConfig, rng: np.random.Generator) -> float:
-    """Size relative to the donor's own pixels: proportional to the distance of the foot below the horizon."""
-    height = canvas.shape[0]
-    distance = distance_below(canvas.horizon, row + 1, height)
-    jitter = 1 + config.scale_jitter * float(rng.uniform(-1, 1))
-    scale = min(max(jitter * distance / region.distance, config.scale[0]), config.scale[1])
-    return scale * height / region.donor_height
+def rows_of_size(donor: Donor, horizon: float | None) -> tuple[int, int] | None:
+    """First row and the one after the last at which perspective makes the donor as large as it is to be.
+
+    None = any row: there is no perspective, or the lower border hides the foot.
+    """
+    if horizon is None or "bottom" in donor.cut:
+        return None
+    below = donor.region.distance * donor.region.donor_height * donor.scale / donor.jitter
+    slack = max(1.0, 0.05 * below)
+    foot = horizon + below - 1  # the last row of the region, not the first below it
+    return math.floor(foot - slack), math.ceil(foot + slack) + 1
 
 
-def push_to_border(
-    stamp: Stamp, top: int, left: int, shape: tuple[int, ...], rng: np.random.Generator
-) -> tuple[int, int]:
-    """Move a stamp so that its cut sides lie on the same side of the image, or a little beyond it."""
+def move_to_border(stamp: Stamp, top: int, left: int, donor: Donor, shape: tuple[int, ...]) -> tuple[int, int]:
+    """Move a stamp so that its cut sides, and no others, lie at the same border of the image or a little beyond it."""
     tall, wide = stamp.depth.shape
-    down, across = (int(share * MAX_PUSH_OUT * side) for share, side in zip(rng.random(2), (tall, wide), strict=True))
-    if "top" in stamp.cut:
+    cut, own = donor.cut, donor.region.cut
+    box = stamp.box
+    clear = BORDER_PX + 1  # nearer ones count as cut off
+    top = max(min(top, shape[0] - clear - box.bottom), clear - box.top)
+    left = max(min(left, shape[1] - clear - box.right), clear - box.left)
+    if not cut:
+        return top, left
+    # a whole region has surroundings on the side that is to be cut off
+    margin = 0 if own else math.ceil(stamp.reach_px)
+    down = margin + int(donor.overhang[0] * (tall - 2 * margin))
+    across = margin + int(donor.overhang[1] * (wide - 2 * margin))
+    if "top" in cut and "bottom" in cut:
+        top = -int(max(tall - shape[0], 0) * donor.overhang[0] / MAX_PUSH_OUT)
+    elif "top" in cut:
         top = -down
-    if "bottom" in stamp.cut:
+    elif "bottom" in cut:
         top = shape[0] - tall + down
-    if "left" in stamp.cut:
+    if "left" in cut and "right" in cut:
+        left = -int(max(wide - shape[1], 0) * donor.overhang[1] / MAX_PUSH_OUT)
+    elif "left" in cut:
         left = -across
-    if "right" in stamp.cut:
+    elif "right" in cut:
         left = shape[1] - wide + across
     return top, left
 
 
-def fits(stamp: Stamp, top: int, left: int, canvas: Canvas, config: PasteConfig) -> bool:
+def fits(stamp: Stamp, top: int, left: int, donor: Donor, target: Target, canvas: Canvas) -> bool:
     """Whether a stamp may be pasted at (top, left).
 
-    Enough of it has to be visible and to stand on ground, little of it may cover unlabelled pixels, and it has to keep
-    its distance from other regions of the pasted classes.
+    It has to be about as large as its target, to stand on ground, to keep away from classes that the real ones never
+    touch and from other regions of the pasted classes, and to cover little that has no label.
     """
+    library, name = canvas.library, donor.region.class_name
+    settings = library.settings[name]
     window, inside = clip_window(stamp, top, left, canvas.shape)
     labels, depth = canvas.edited.labels[window], stamp.depth[inside]
     mask = depth > 0
     visible = np.count_nonzero(mask)
-    if visible < max(config.min_visible_px, config.min_visible_fraction * np.count_nonzero(stamp.depth > 0)):
+    if not target.area_px / TOLERANCE <= visible <= target.area_px * TOLERANCE or visible < settings.min_visible_px:
         return False
-    if canvas.pasted[labels[depth > -config.gap_px]].any() or _too_close(window, stamp, canvas, config):
+    if visible < settings.min_visible_fraction * np.count_nonzero(stamp.depth > 0):
         return False
-    if np.count_nonzero(labels[mask] == canvas.ignored) > config.max_ignored_fraction * visible:
+    if library.avoided[name][labels[depth > -AVOID_PX]].any():
         return False
-    standing = canvas.ground[labels[_foot_outline(mask)]]
+    if library.pasted[labels[depth > -settings.gap_px]].any() or _too_close(window, stamp, canvas, settings):
+        return False
+    if np.count_nonzero(labels[mask] == library.classes.ignored) > settings.max_ignored_fraction * visible:
+        return False
+    if "bottom" in donor.cut:
+        return True  # its foot is outside
+    standing = library.ground[name][labels[_foot_outline(mask)]]
     return bool(standing.mean() >= FOOT_ON_GROUND)
 
 
-def _too_close(window: Slices, stamp: Stamp, canvas: Canvas, config: PasteConfig) -> bool:
+def _too_close(window: Slices, stamp: Stamp, canvas: Canvas, settings: PasteSettings) -> bool:
     """Whether a pasted class lies within the gap outside the window.
 
-    The gap leaves the window of a stamp that was shrunk much, because its donor scene is larger.
+    The gap leaves the window of a stamp that was shrunk much.
     """
-    beyond = math.ceil(config.gap_px - stamp.reach_px)
+    beyond = math.ceil(settings.gap_px - stamp.reach_px)
     if beyond <= 0:
         return False
     rows, columns = (slice(max(0, side.start - beyond), side.stop + beyond) for side in window)
-    return bool(canvas.pasted[canvas.edited.labels[rows, columns]].any())
+    return bool(canvas.library.pasted[canvas.edited.labels[rows, columns]].any())
 
 
 def _foot_outline(mask: np.ndarray) -> np.ndarray:

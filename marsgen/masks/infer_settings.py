@@ -3,12 +3,16 @@
 import math
 from typing import Any, NamedTuple
 
+from marsgen.masks.config import NO_PERSPECTIVE, PasteConfig, PasteSettings
 from marsgen.masks.profile import SIGNIFICANT, ClassProfile
 
-NO_PERSPECTIVE = -100.0
-"""a horizon so far above the picture that size no longer depends on the row"""
-_FEWEST_PLACES = 8
 _LEAST_WIDTH_PX = 0.5
+_WIDEST_FEATHER_PX = 2.5  # a wider edge is a blur at any size
+_MOST_PER_SCENE = 4  # more in one scene take time and bring no other scene
+_LEAST_BELOW = 0.05  # of the labelled pixels below the regions
+_MORE_BELOW = 4.0  # times the share above
+_MOST_BELOW = 0.5
+_SEAM_SHARE = 0.05  # of the pixels beside the regions: fewer come from other gaps in the labels
 
 
 class Inferred(NamedTuple):
@@ -31,9 +35,13 @@ def infer_paste_settings(profile: ClassProfile) -> dict[str, Inferred]:
         return {}
     found: dict[str, Inferred] = {}
     found |= _cutting(profile)
+    # crumbs are not pasted, so they do not count
+    counts = [(1 - profile.size.small_share) * number for number in (profile.per_scene.q10, profile.per_scene.q90)]
+    fewest, most = (min(_MOST_PER_SCENE, max(1, round(count))) for count in counts)
     found["regions_per_scene"] = Inferred(
-        (max(1, round(profile.per_scene.q10)), max(1, round(profile.per_scene.q90))),
-        f"real scenes have {profile.per_scene.q10:.0f} to {profile.per_scene.q90:.0f} (10 % to 90 %)",
+        (fewest, most),
+        f"real scenes have {max(counts[0], 1):.0f} to {max(counts[1], 1):.0f} of that size (10 % to 90 %)"
+        + (f", at most {_MOST_PER_SCENE} are pasted" if counts[1] > _MOST_PER_SCENE else ""),
     )
     found |= _size_and_turn(profile)
     found |= _edge(profile)
@@ -41,12 +49,40 @@ def infer_paste_settings(profile: ClassProfile) -> dict[str, Inferred]:
     return found
 
 
+def resolve_settings(config: PasteConfig, profile: ClassProfile) -> tuple[PasteSettings, str]:
+    """The settings of one class: those of yaml, else what its profile says, else the defaults of `PasteSettings`.
+
+    Returns:
+        the settings; and one line that names what was inferred and what yaml gave.
+    """
+    given = {key: value for key, value in config if value is not None}
+    inferred = {key: value for key, (value, _) in infer_paste_settings(profile).items() if key not in given}
+    settings = PasteSettings(**inferred | given)
+    if "min_visible_px" not in given:
+        settings = settings.model_copy(update={"min_visible_px": settings.min_region_px})
+    by_hand = {key: value for key, value in given.items() if value != PasteConfig.model_fields[key].default}
+    parts = [
+        f"{word} {', '.join(f'{key}={value_text(value)}' for key, value in values.items())}"
+        for word, values in (("inferred", inferred), ("given", by_hand))
+        if values
+    ]
+    return settings, f"paste {profile.name}: {'; '.join(parts)}"
+
+
+def value_text(value: Any) -> str:
+    """A value as `--set` reads it."""
+    if isinstance(value, tuple):
+        return f"[{','.join(map(str, value))}]"
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
 def _cutting(profile: ClassProfile) -> dict[str, Inferred]:
     """What may be cut out: whatever is like the bulk of the class."""
     size, shape = profile.size, profile.shape
     found = {
         "min_region_px": Inferred(
-            max(1, math.floor(_smallest_that_matters(profile))), "smaller regions hold under 2 % of the class's pixels"
+            max(1, math.floor(size.small_px)),
+            f"smaller regions are {size.small_share:.0%} of the regions, and at most 3 % of the pixels",
         ),
         "max_region_fraction": Inferred(
             min(1.0, _round_up(size.scene_fraction.most)),
@@ -62,15 +98,6 @@ def _cutting(profile: ClassProfile) -> dict[str, Inferred]:
             f"90 % of the real regions have at least {shape.thickness.q10:.2f}",
         )
     return found
-
-
-def _smallest_that_matters(profile: ClassProfile) -> float:
-    """The largest of the known quantiles of size up to which less than 2 % of the pixels lie, at least 1 px."""
-    size = profile.size.px
-    mean = profile.pixels / profile.regions
-    known = ((0.0, size.least), (0.1, size.q10), (0.25, size.q25), (0.5, size.median))
-    # regions up to a quantile hold at most its share of the regions times its size
-    return max(value for share, value in known if share == 0 or share * value <= 0.02 * mean)
 
 
 def _size_and_turn(profile: ClassProfile) -> dict[str, Inferred]:
@@ -102,7 +129,7 @@ def _allowed_turn(profile: ClassProfile) -> tuple[float, str]:
     if direction.axis_p < SIGNIFICANT:
         # circular standard deviation of doubled angles, halved (Mardia and Jupp 2000, equation 2.3.14)
         spread = math.degrees(math.sqrt(-2 * math.log(min(max(direction.concentration, 1e-6), 1.0)))) / 2
-        return round(min(spread, 45.0), 1), f"real axes lie at {direction.mean_angle:.0f} +- {spread:.0f} degrees"
+        return abs(round(min(spread, 45.0), 1)), f"real axes lie at {direction.mean_angle:.0f} +- {spread:.0f} degrees"
     return 6.0, f"top and bottom differ (p {direction.up_down_p:.1g})"
 
 
@@ -112,15 +139,18 @@ def _edge(profile: ClassProfile) -> dict[str, Inferred]:
     found = {}
     if not math.isnan(width.q25):
         found["feather_px"] = Inferred(
-            round(max(_LEAST_WIDTH_PX, min(2.5, width.q25 / 2)), 1),
+            round(max(_LEAST_WIDTH_PX, min(_WIDEST_FEATHER_PX, width.q25 / 2)), 1),
             f"no wider than half of a region; a quarter of the real ones are at most {width.q25:.0f} px wide",
         )
     seam = profile.seam
     if not math.isnan(seam.shares[0]):
-        # a region may lie on unlabelled pixels as far as real ones have some around them
+        bare = seam.shares[0] >= _SEAM_SHARE and seam.width_px.most > 0
+        found["seam"] = Inferred(bare, f"{seam.shares[0]:.0%} of the pixels within 2 px of real regions have no label")
+    far = [share for share in seam.shares if not math.isnan(share)]
+    if far:
+        # what is beyond the seam shows how often there is no label at such places
         found["max_ignored_fraction"] = Inferred(
-            round(min(1.0, max(0.02, seam.shares[0])), 2),
-            f"{seam.shares[0]:.0%} of the pixels within 2 px of real regions have no label",
+            round(min(1.0, max(0.02, far[-1])), 2), f"{far[-1]:.0%} of the pixels farther off have no label"
         )
     return found
 
@@ -130,18 +160,35 @@ def _place(profile: ClassProfile) -> dict[str, Inferred]:
     found = {
         "min_visible_fraction": Inferred(
             0.3 if place.cut_share > 0.3 else 0.5, f"the border cuts off {place.cut_share:.0%} of the real regions"
-        )
+        ),
+        "placement": Inferred("class", f"learned from {profile.regions} real regions"),
     }
-    if profile.regions >= _FEWEST_PLACES:
-        found["placement"] = Inferred("class", f"learned from {profile.regions} real regions")
-    # what stands needs a ground; what lies in a surface only has neighbours
-    stands = profile.direction.up_down_p < SIGNIFICANT
-    met, never = (place.stood_on, place.never_stood_on) if stands else (place.touched, place.never_touched)
-    ground = tuple(name for name, share in met.items() if name not in never and share > 0)
+    carrying = stands_on(profile)
+    never = place.never_stood_on if carrying else place.never_touched
+    ground = carrying or tuple(name for name, share in place.touched.items() if name not in never and share > 0)
     if ground:
-        reason = f"real regions {'stand on' if stands else 'lie next to'} these"
+        reason = "real regions stand on these" if carrying else "real regions lie next to these"
         found["ground_classes"] = Inferred(ground, f"{reason}; never {', '.join(never)}" if never else reason)
+    if place.untouched:
+        found["avoid_classes"] = Inferred(place.untouched, "next to no real region")
     return found
+
+
+def stands_on(profile: ClassProfile) -> tuple[str, ...]:
+    """Classes that carry the regions, where top and bottom differ; empty where regions do not stand on anything.
+
+    What carries regions is seen straight below them far more often than above, and below most of them. A parked car
+    that hides the feet of passers-by is not, nor is the pavement where most poles are seen without their foot.
+    """
+    place = profile.place
+    if not profile.direction.up_down_p < SIGNIFICANT:
+        return ()
+    carrying = tuple(
+        name for name, share in place.below.items()
+        if name != profile.name and name not in place.never_stood_on
+        and share >= max(_LEAST_BELOW, _MORE_BELOW * place.above.get(name, 0))
+    )  # fmt: skip
+    return carrying if sum(place.below[name] for name in carrying) >= _MOST_BELOW else ()
 
 
 def _round_down(value: float) -> float:

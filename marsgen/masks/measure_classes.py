@@ -38,6 +38,7 @@ from marsgen.scenes.scene import SceneSource
 
 _BORDER_PX = 3  # a region this close to the border is cut off by it: annotators leave a rim unlabelled
 _SHAPED_PX = 16  # smaller regions have no shape to speak of
+_SMALL_PIXELS = 0.03  # of a class's pixels are left out with its smallest regions
 _MOST_BINS = 5
 _REGIONS_PER_BIN = 5
 _RING_PX = (3, 6, 12, 16)  # reach in which neighbours are looked for: the first with enough labelled pixels counts
@@ -356,9 +357,13 @@ def _size_profile(of: Mapping[str, np.ndarray]) -> SizeProfile:
     area = of["area"]
     edges = _size_edges(area)
     regions, pixels = share_by_size(area, edges)
+    ordered = np.sort(area)
+    small = int(np.searchsorted(np.cumsum(ordered), _SMALL_PIXELS * area.sum(), side="right")) if len(area) else 0
     return SizeProfile(
         px=Quantiles.of(area),
         scene_fraction=Quantiles.of(of["scene_fraction"]),
+        small_px=float(ordered[small]) if len(area) else math.nan,
+        small_share=float((area < ordered[small]).mean()) if len(area) else math.nan,
         edges_px=tuple(float(edge) for edge in edges),
         region_shares=tuple(float(share) for share in regions),
         pixel_shares=tuple(float(share) for share in pixels),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import reduce
+from functools import cached_property, reduce
 
 import numpy as np
 from scipy import ndimage
 
-from marsgen.masks.config import PasteConfig
+from marsgen.masks.config import PasteSettings
 from marsgen.masks.regions import Region, luminance
 from marsgen.scenes.geometry import Box
 
@@ -34,7 +35,7 @@ class EditedMask:
     image: np.ndarray
     """(H, W, channels) uint8: the scene with the regions' pixels blended in"""
     changed: np.ndarray
-    """(H, W) bool: exactly the pixels whose label was set"""
+    """(H, W) bool: exactly the pixels that a pasted region covers"""
     alpha: np.ndarray
     """(H, W) float32 in [0, 1]: share of pasted pixels in `image`; where 0, the image is the scene's own"""
     boxes: tuple[Box, ...] = ()
@@ -55,8 +56,8 @@ class EditedMask:
 class Stamp:
     """A region scaled and turned, ready to be pasted into a scene."""
 
-    pixels: np.ndarray
-    """(h, w, channels) float32 in [0, 255]: the region and a margin of its surroundings"""
+    sample_pixels: Callable[[], np.ndarray]
+    """gives `pixels`; called when the stamp fits somewhere, since most places that are tried do not"""
     depth: np.ndarray
     """(h, w) float32: distance in px to the region's outline, positive inside"""
     cut: tuple[str, ...]
@@ -64,11 +65,21 @@ class Stamp:
     reach_px: float
     """distance from the outline to the outermost pixels on the other sides"""
 
-    @property
+    @cached_property
+    def pixels(self) -> np.ndarray:
+        """(h, w, channels) float32 in [0, 255]: the region and a margin of its surroundings."""
+        return self.sample_pixels()
+
+    @cached_property
+    def box(self) -> Box:
+        """The smallest box around the region in the stamp; one pixel where sampling left nothing of it."""
+        mask = self.depth > 0
+        return Box.around(mask) if mask.any() else Box(0, 0, 1, 1)
+
+    @cached_property
     def foot(self) -> tuple[int, int]:
         """Where the region stands: row and column in the stamp of the middle of the region's lowest row."""
-        rows = np.flatnonzero((self.depth > 0).any(axis=1))
-        row = int(rows[-1]) if rows.size else 0
+        row = self.box.bottom - 1
         columns = np.flatnonzero(self.depth[row] > 0)
         return row, int(columns[columns.size // 2]) if columns.size else 0
 
@@ -95,8 +106,8 @@ def shape_stamp(
     tall, wide = max(2, round(height * scale)), max(2, round(width * scale))
     radians = math.radians(angle)
     cosine, sine = math.cos(radians), math.sin(radians)
-    rows_out = math.ceil(tall * cosine + wide * abs(sine))
-    columns_out = math.ceil(wide * cosine + tall * abs(sine))
+    rows_out = math.ceil(tall * abs(cosine) + wide * abs(sine))
+    columns_out = math.ceil(wide * abs(cosine) + tall * abs(sine))
     y = (np.arange(rows_out, dtype=np.float32) - (rows_out - 1) / 2)[:, None]
     x = (np.arange(columns_out, dtype=np.float32) - (columns_out - 1) / 2)[None, :]
     # rotation about the centre, then from target to donor pixels; edges fall on edges when the angle is 0
@@ -107,18 +118,21 @@ def shape_stamp(
         columns = columns + warp[1] * width * np.sin(y * (2 * math.pi / tall) - warp[2])
     if flip:
         columns = (width - 1) - columns
-    layers = region.layers
+    layers = region.layers[..., :-1]
+    sharpen = 0.0
     if angle or any(warp[:2]) or (tall, wide) != (height, width):
         # fitted on real rocks: keeps their Laplacian between sizes 0.8 and 1.1; smaller ones stay crisp without it
         sharpen = min(max(2.75 * (tall / height - 0.75), 0.0), 1.2)
-        layers = layers.copy()
-        layers[..., :-1] += np.float32(sharpen) * region.detail
-    sampled = _sample_bilinear(layers, rows, columns)
+
+    def sample_pixels() -> np.ndarray:
+        return _sample_bilinear(layers + np.float32(sharpen) * region.detail if sharpen else layers, rows, columns)
+
+    depth = _sample_bilinear(region.layers[..., -1:], rows, columns)[..., 0]
     cut = tuple({"left": "right", "right": "left"}.get(side, side) for side in region.cut) if flip else region.cut
     grown = tall / height
     # the centre of the last pixel lies half a pixel inside the stamp's edge
     reach = max(region.margin_px * grown - 0.5, 0.5)
-    return Stamp(sampled[..., :-1], sampled[..., -1] * np.float32(grown), cut, reach)
+    return Stamp(sample_pixels, depth * np.float32(grown), cut, reach)
 
 
 def _sample_bilinear(layers: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
@@ -137,7 +151,7 @@ def match_brightness(
     ground: np.ndarray,
     region: Region,
     edited: EditedMask,
-    config: PasteConfig,
+    config: PasteSettings,
 ) -> tuple[float, np.ndarray]:
     """Factors that make a stamp as bright as the place it is put.
 
@@ -180,7 +194,13 @@ def _gaussian(side: int, sigma: float) -> np.ndarray:
 
 
 def paste(
-    stamp: Stamp, top: int, left: int, class_id: int, gain: float | np.ndarray, edited: EditedMask, config: PasteConfig
+    stamp: Stamp,
+    top: int,
+    left: int,
+    class_id: int,
+    gain: float | np.ndarray,
+    edited: EditedMask,
+    config: PasteSettings,
 ) -> Box:
     """Paste a stamp into `edited`, whose arrays are changed in place: only the stamp's window is read or written.
 
@@ -195,11 +215,13 @@ def paste(
     """
     window, inside = clip_window(stamp, top, left, edited.labels.shape)
     depth = stamp.depth[inside]
-    ramp = np.clip(1 + depth / min(config.feather_px, stamp.reach_px), 0, 1)
-    alpha = ramp * ramp * (3 - 2 * ramp)
     mask = depth > 0
     if not mask.any():
         raise ValueError(f"a stamp at row {top}, column {left} has no pixel in an image of {edited.labels.shape}")
+    # no wider than half of the region: a soft edge would hide what is thin
+    feather = min(config.feather_px, stamp.reach_px, max(float(depth.max()), 0.5))
+    ramp = np.clip(1 + depth / feather, 0, 1)
+    alpha = ramp * ramp * (3 - 2 * ramp)
     here = edited.image[window]
     blend = here + alpha[..., None] * (stamp.pixels[inside] * gain - here)
     here[...] = np.clip(blend + 0.5, 0, 255)  # the cast truncates, so this rounds; alpha 0 changes nothing
@@ -207,6 +229,19 @@ def paste(
     edited.changed[window] |= mask
     edited.alpha[window] += (1 - edited.alpha[window]) * alpha
     return Box.around(alpha > 0).shifted(window[0].start, window[1].start)
+
+
+def clear_seam(edited: EditedMask, box: Box, width_px: int, keep: np.ndarray, ignored: int) -> None:
+    """Take the label from pixels up to `width_px` from the region just pasted, in place; pictures stay as they are.
+
+    Args:
+        box: from `paste`.
+        keep: (256,) bool: ids that keep their label.
+    """
+    window = box.grown(width_px, edited.labels.shape).slices
+    near = ndimage.distance_transform_edt(~edited.changed[window]) <= width_px
+    labels = edited.labels[window]
+    labels[near & ~keep[labels]] = ignored
 
 
 def clip_window(stamp: Stamp, top: int, left: int, shape: tuple[int, ...]) -> tuple[Slices, Slices]:

@@ -1,8 +1,8 @@
 """Where regions are pasted: which scenes are drawn, and where in them a region may stand."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 from scipy import ndimage
@@ -11,7 +11,7 @@ from scipy.spatial.distance import cdist
 from marsgen.cleaning.survey import block_means
 from marsgen.masks.regions import cut_sides
 from marsgen.scenes.geometry import connected_regions
-from marsgen.scenes.scene import SceneSource
+from marsgen.scenes.scene import Scene, SceneSource
 
 MIN_REGION_PX = 16
 """smaller components are not counted"""
@@ -27,6 +27,7 @@ MAX_COMPARED = 2048
 """scenes from which a kernel density is estimated"""
 PSEUDO_COUNT = 2.0
 """weight of the uniform prior, in regions: a few real regions change the weights a little"""
+_DOWNWARD = np.array([[0, 1, 0], [0, 1, 0], [0, 0, 0]], bool)  # a pixel is set where the one above it is
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,9 +36,9 @@ class PlacementPrior:
 
     parents: np.ndarray
     """(P,) float64 >= 0, at least one positive: entry i belongs to the i-th scene that may be edited"""
-    feet: Callable[[int, str], np.ndarray]
-    """number of a scene in its source, name of the class to paste -> (H, W) weights >= 0 of a foot at each pixel; those
-    off the ground are ignored. A pure function, called from several threads"""
+    feet: Callable[[Scene, str], np.ndarray]
+    """a scene, name of the class to paste -> (H, W) weights >= 0 of a foot at each pixel; those off the ground are
+    ignored. A pure function, called from several threads"""
     fingerprint: str = ""
     """of the segmenter that the weights come from; "" = of none"""
     trained_on: tuple[str, ...] = ()
@@ -45,13 +46,11 @@ class PlacementPrior:
 
     def draw_parent(self, rng: np.random.Generator) -> int:
         """Position among the scenes that may be edited."""
-        return draw_from(self.parents, rng)
+        return min(int(np.searchsorted(self._sums, rng.random() * self._sums[-1], side="right")), len(self._sums) - 1)
 
-
-def draw_from(weights: np.ndarray, rng: np.random.Generator) -> int:
-    """Position in (N,) weights, drawn in proportion to them; at least one is positive."""
-    weights = weights.astype(np.float64)
-    return int(rng.choice(len(weights), p=weights / weights.sum()))
+    @cached_property
+    def _sums(self) -> np.ndarray:
+        return np.cumsum(self.parents, dtype=np.float64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +70,11 @@ class _Occurrences:
 
 
 def learn_placement(
-    scenes: SceneSource, parents: Sequence[int], pixels: np.ndarray, class_names: Sequence[str]
+    scenes: SceneSource,
+    parents: Sequence[int],
+    pixels: np.ndarray,
+    class_names: Sequence[str],
+    standing: Collection[str] = (),
 ) -> PlacementPrior:
     """Learn from real scenes where regions of the named classes occur.
 
@@ -82,6 +85,7 @@ def learn_placement(
     Args:
         parents: scenes to learn from and to paste into: the train part, nothing else.
         pixels: (N, C + 1) pixels per class index in all scenes, ignored ones last (`Survey.pixels`).
+        standing: classes whose regions stand on something: what lies below them counts, not what lies beside them.
     """
     classes = scenes.classes
     pasted = [classes.index(name) for name in class_names]
@@ -90,7 +94,8 @@ def learn_placement(
     weights, grids, grounds = np.zeros(len(fractions)), {}, {}
     for name, column in zip(class_names, pasted, strict=True):
         candidates = [scene for scene in parents if pixels[scene, column] >= MIN_REGION_PX]
-        found = _count_occurrences(scenes, candidates, classes.ids[column], [classes.ids[i] for i in pasted])
+        ids = [classes.ids[i] for i in pasted]
+        found = _count_occurrences(scenes, candidates, classes.ids[column], ids, name in standing)
         similarity = _scene_weights(fractions, np.array([position[scene] for scene in found.holders], np.intp))
         weights += similarity / similarity.mean() / len(pasted)
         grids[name] = _grid_weights(found)
@@ -102,9 +107,8 @@ def learn_placement(
         where = np.meshgrid(*at, indexing="ij")
         return ndimage.map_coordinates(grids[name], where, order=1, mode="nearest").astype(np.float32)
 
-    def feet(scene: int, name: str) -> np.ndarray:
-        labels = scenes[scene].labels
-        return over_image(name, labels.shape) * grounds[name][labels]
+    def feet(scene: Scene, name: str) -> np.ndarray:
+        return over_image(name, scene.labels.shape) * grounds[name][scene.labels]
 
     return PlacementPrior(weights, feet)
 
@@ -116,7 +120,7 @@ def _class_fractions(pixels: np.ndarray, pasted: Sequence[int]) -> np.ndarray:
 
 
 def _count_occurrences(
-    scenes: SceneSource, candidates: Sequence[int], class_id: int, pasted: Sequence[int]
+    scenes: SceneSource, candidates: Sequence[int], class_id: int, pasted: Sequence[int], stands: bool
 ) -> _Occurrences:
     holders, feet, room = [], np.zeros(GRID), np.zeros(GRID)
     beside, ground = np.zeros(256), np.zeros(256)
@@ -143,7 +147,7 @@ def _count_occurrences(
             around = box.grown(RING_PX, labels.shape)
             mask = np.zeros(around.shape, bool)
             mask[box.shifted(-around.top, -around.left).slices] = region
-            ring = ndimage.binary_dilation(mask, iterations=RING_PX) & on_ground[around.slices]
+            ring = ndimage.binary_dilation(mask, _DOWNWARD if stands else None, RING_PX) & on_ground[around.slices]
             neighbours = np.bincount(labels[around.slices][ring], minlength=256)
             beside += neighbours / max(neighbours.sum(), 1)
     return _Occurrences(holders, feet, room, beside, ground)

@@ -8,14 +8,17 @@ from functools import partial
 import numpy as np
 
 from marsgen.core.errors import DataError
-from marsgen.masks.canvas import Canvas, draw_foot, fits, ground_table, id_table, push_to_border, scale_at
-from marsgen.masks.config import PasteConfig
-from marsgen.masks.paste import EditedMask, match_brightness, paste, shape_stamp
+from marsgen.masks.canvas import AVOID_PX, Canvas, draw_foot, fits, move_to_border, rows_of_size
+from marsgen.masks.donors import TOLERANCE, Donor, Target, draw_donor, draw_seam_px, draw_target, span_scene
+from marsgen.masks.paste import EditedMask, Stamp, clear_seam, clip_window, match_brightness, paste, shape_stamp
 from marsgen.masks.perspective import horizon_row
 from marsgen.masks.placement import PlacementPrior
-from marsgen.masks.regions import Region, RegionLibrary
+from marsgen.masks.regions import RegionLibrary, cut_sides, inscribed_radius
 from marsgen.scenes.geometry import Box
 from marsgen.scenes.scene import SceneSource, scene_key
+
+PARENTS_PER_DRAW = 40
+"""scenes in which the same sizes are tried before others are drawn"""
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,16 @@ class Place:
     """degrees, counterclockwise"""
     gain: float
     """factor on the donor's brightness"""
+    area_px: int
+    """pixels inside the image"""
+    thickness: float
+    """of the part inside the image, see `PasteConfig.min_thickness`"""
+    cut: tuple[str, ...]
+    """sides on which the border of the parent cuts it off"""
+    seam_px: int
+    """width of the unlabelled seam that was put around it"""
+    beside: tuple[str, ...]
+    """classes that it covers or comes within 3 px of"""
 
     def record(self) -> dict:
         """The same content in json's types, as it stands in a manifest."""
@@ -53,6 +66,11 @@ class Place:
             "flip": self.flip,
             "angle": round(self.angle, 3),
             "gain": round(self.gain, 4),
+            "area_px": self.area_px,
+            "thickness": round(self.thickness, 4),
+            "cut": list(self.cut),
+            "seam_px": self.seam_px,
+            "beside": list(self.beside),
         }
 
 
@@ -142,13 +160,15 @@ def edit_sample(
     seed: int,
     scenes: SceneSource,
     library: RegionLibrary,
-    config: PasteConfig,
     parents: Sequence[int],
     *,
     placement: PlacementPrior | None = None,
     attempt: int = 0,
 ) -> PlannedSample:
     """Draw a parent scene and paste regions of the library into it.
+
+    How many regions of which classes and of which sizes is drawn first; then scenes are drawn until all of them fit.
+    What fits in no scene of many is drawn again.
 
     Args:
         index: number of the sample; together with `seed`, `attempt` and the other inputs it decides everything.
@@ -162,66 +182,112 @@ def edit_sample(
     if not len(parents):
         raise DataError("no scene to paste into; the train part is empty")
     rng = np.random.default_rng([seed, index, attempt] if attempt else [seed, index])
-    ground, pasted = ground_table(library, config), id_table(library.classes, library.class_names)
-    fewest, most = config.regions_per_scene
-    for _ in range(config.max_parents):
+    tries, most_parents = (max(getattr(s, key) for s in library.settings.values()) for key in ("tries", "max_parents"))
+    wanted: list[tuple[str, Target]] = []
+    for number in range(most_parents):
+        if number % PARENTS_PER_DRAW == 0:
+            wanted = _draw_wanted(library, rng)
         position = placement.draw_parent(rng) if placement else int(rng.integers(len(parents)))
         parent_index = int(parents[position])
         scene = scenes[parent_index]
         if scene.image.shape[2] != library.channels:
             raise DataError(f"{scene.name}: {scene.image.shape[2]} channels, but the regions have {library.channels}")
-        horizon = horizon_row(scene.labels, scene.classes.ignored, config)
-        foot_weights = partial(placement.feet, parent_index) if placement else None
+        if not _has_room(scene.labels, wanted, library):
+            continue
+        foot_weights = partial(placement.feet, scene) if placement else None
         edited = EditedMask.of(scene.image, scene.labels)
-        canvas = Canvas(edited, ground, pasted, scene.classes.ignored, horizon, foot_weights)
-        places = _fill(canvas, library, int(rng.integers(fewest, most + 1)), config, rng)
-        if len(places) >= fewest:
+        canvas = Canvas(edited, library, foot_weights)
+        places = _fill(canvas, wanted, tries, rng)
+        if len(places) == len(wanted):
             key = scene_key(scene.image)
             edited = replace(edited, boxes=tuple(place.box for place in places))
             return PlannedSample(index, seed, parent_index, scene.name, key, tuple(places), edited)
+    names = ", ".join(library.class_names)
     raise NoPlaceError(
-        f"sample {index}: no place for {fewest} regions of {', '.join(library.class_names)} in "
-        f"{config.max_parents} scenes with {config.tries} tries each; raise paste.tries, paste.max_parents or "
-        "paste.max_ignored_fraction, or name other paste.ground_classes"
+        f"sample {index}: no place for regions of {names} in {most_parents} scenes with {tries} tries each; raise "
+        "paste.tries, paste.max_parents or paste.max_ignored_fraction, or name other paste.ground_classes"
     )
 
 
-def _fill(
-    canvas: Canvas, library: RegionLibrary, count: int, config: PasteConfig, rng: np.random.Generator
-) -> list[Place]:
-    """Paste up to `count` regions; fewer when the tries run out."""
+def _draw_wanted(library: RegionLibrary, rng: np.random.Generator) -> list[tuple[str, Target]]:
+    """Classes and sizes of the regions of one scene, the largest first: it has the fewest places."""
+    names = library.class_names
+    first = names[int(rng.integers(len(names)))]
+    fewest, most = library.settings[first].regions_per_scene
+    count = int(rng.integers(fewest, most + 1))
+    chosen = [first, *(names[int(rng.integers(len(names)))] for _ in range(count - 1))]
+    return sorted(((name, draw_target(library, name, rng)) for name in chosen), key=lambda item: -item[1].area_px)
+
+
+def _has_room(labels: np.ndarray, wanted: Sequence[tuple[str, Target]], library: RegionLibrary) -> bool:
+    """Whether the scene has enough labelled ground for the largest region; a cheap test before places are tried."""
+    name, largest = wanted[0]
+    labelled = np.count_nonzero(~library.pasted[labels] & (labels != library.classes.ignored))
+    return bool(labelled >= largest.area_px / TOLERANCE * (1 - library.settings[name].max_ignored_fraction))
+
+
+def _fill(canvas: Canvas, wanted: Sequence[tuple[str, Target]], tries: int, rng: np.random.Generator) -> list[Place]:
+    """Paste the wanted regions; fewer when the tries run out."""
     places: list[Place] = []
-    for _ in range(config.tries):
-        name = library.class_names[int(rng.integers(len(library.class_names)))]
-        region = library.regions[name][int(rng.integers(len(library.regions[name])))]
-        place = _try_place(canvas, region, config, rng)
-        if place is not None:
-            places.append(place)
-        if len(places) == count:
+    for name, target in wanted:
+        shaped = _draw_shaped(canvas, name, target, rng)
+        if shaped is None:
+            break
+        for _ in range(tries if len(shaped[0].cut) < 2 else 1):  # a corner is one place
+            place = _try_place(canvas, *shaped, target, rng)
+            if place is not None:
+                places.append(place)
+                break
+        else:
             break
     return places
 
 
-def _try_place(canvas: Canvas, region: Region, config: PasteConfig, rng: np.random.Generator) -> Place | None:
-    """Draw one place for a region and paste it there if it fits."""
-    flip = bool(rng.random() < config.flip)
-    foot = draw_foot(canvas, region, flip, rng)
-    if foot is None:
+def _draw_shaped(canvas: Canvas, name: str, target: Target, rng: np.random.Generator) -> tuple[Donor, Stamp] | None:
+    """Draw a donor, and turn and warp it; None where it cannot span the scene as its target does."""
+    settings = canvas.library.settings[name]
+    donor = span_scene(draw_donor(canvas.library, name, target, rng), canvas.shape, settings)
+    if donor is None:
         return None
-    row, column = foot
-    scale = scale_at(row, region, canvas, config, rng)
     angle = 0.0
     warp: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    if not region.cut:  # a cut side has to stay straight on the border
-        angle = float(rng.uniform(-config.max_angle, config.max_angle))
-        down, across = rng.uniform(-config.warp, config.warp, 2)
+    if not donor.region.cut:  # a cut side has to stay straight on the border
+        angle = float(rng.uniform(-settings.max_angle, settings.max_angle))
+        down, across = rng.uniform(-settings.warp, settings.warp, 2)
         warp = (down, across, rng.uniform(0, 2 * math.pi))
-    stamp = shape_stamp(region, scale=scale, flip=flip, angle=angle, warp=warp)
-    top, left = push_to_border(stamp, row - stamp.foot[0], column - stamp.foot[1], canvas.shape, rng)
-    if not fits(stamp, top, left, canvas, config):
+    stamp = shape_stamp(donor.region, scale=donor.scale, flip=donor.flip, angle=angle, warp=warp)
+    return replace(donor, angle=angle), stamp
+
+
+def _try_place(canvas: Canvas, donor: Donor, stamp: Stamp, target: Target, rng: np.random.Generator) -> Place | None:
+    """Draw one place for a donor, and paste it there if it fits."""
+    library, edited, region = canvas.library, canvas.edited, donor.region
+    name, ignored = region.class_name, library.classes.ignored
+    settings = library.settings[name]
+    horizon = horizon_row(edited.labels, ignored, settings.horizon)
+    foot = draw_foot(canvas, donor, rows_of_size(donor, horizon), rng)
+    if foot is None:
         return None
-    gain, gains = match_brightness(stamp, top, left, canvas.ground, region, canvas.edited, config)
-    box = paste(stamp, top, left, region.class_id, gains, canvas.edited, config)
+    top, left = move_to_border(stamp, foot[0] - stamp.foot[0], foot[1] - stamp.foot[1], donor, canvas.shape)
+    if not fits(stamp, top, left, donor, target, canvas):
+        return None
+    gain, gains = match_brightness(stamp, top, left, library.ground[name], region, edited, settings)
+    window, part = clip_window(stamp, top, left, canvas.shape)
+    mask = stamp.depth[part] > 0
+    near = np.bincount(edited.labels[window][stamp.depth[part] > -AVOID_PX], minlength=256) > 0
+    classes = library.classes
+    beside = tuple(n for n, i in zip(classes.names, classes.ids, strict=True) if near[i] and i != region.class_id)
+    box = paste(stamp, top, left, region.class_id, gains, edited, settings)
+    area = int(np.count_nonzero(mask))
+    seam_px = 0
+    if settings.seam and (profile := library.profiles.get(name)):
+        seam_px = draw_seam_px(profile.seam, profile.size.edges_px, target.area_px, rng)
+        if seam_px:
+            clear_seam(edited, box, seam_px, library.pasted, ignored)
+    shown = Box.around(mask)
+    inside = shown.shifted(max(top, 0), max(left, 0))
+    cut = cut_sides(inside, canvas.shape)
+    radius = inscribed_radius(mask[shown.slices], cut)  # as in real regions
     return Place(
         donor_name=region.donor_name,
         donor_key=region.donor_key,
@@ -230,8 +296,13 @@ def _try_place(canvas: Canvas, region: Region, config: PasteConfig, rng: np.rand
         box=box,
         row=top + stamp.foot[0],
         column=left + stamp.foot[1],
-        scale=scale,
-        flip=flip,
-        angle=angle,
+        scale=donor.scale,
+        flip=donor.flip,
+        angle=donor.angle,
         gain=gain,
+        area_px=area,
+        thickness=radius / math.sqrt(area),
+        cut=cut,
+        seam_px=seam_px,
+        beside=beside,
     )

@@ -48,6 +48,10 @@ class SizeProfile:
     """area of a region in pixels"""
     scene_fraction: Quantiles
     """area of a region as a share of its scene"""
+    small_px: float
+    """smaller regions hold 3 % of the class's pixels together: crumbs of a rough annotation"""
+    small_share: float
+    """share of the regions that are smaller"""
     edges_px: tuple[float, ...]
     """inner edges of the size bins, increasing; learned so that each bin holds about the same share of the pixels"""
     region_shares: tuple[float, ...]
@@ -122,6 +126,11 @@ class PlaceProfile:
     """class -> share of the labelled pixels in the scenes that show the profiled one, itself left out"""
     distance: dict[str, float]
     """class -> median distance over scenes from the profiled class, as a share of the scene's height"""
+
+    @property
+    def untouched(self) -> tuple[str, ...]:
+        """Classes next to less than 1 % of the regions, whether the same scenes show them or not."""
+        return tuple(name for name in self.available if self.touched.get(name, 1.0) < _NEVER)
 
     @property
     def never_touched(self) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """CopyPaste: rare regions pasted into the pictures of anybody's own training loop, as a transform of pairs."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,11 +10,15 @@ from marsgen.cleaning.dataset import Dataset
 from marsgen.core.config import make_config
 from marsgen.core.errors import ConfigError, DataError
 from marsgen.masks.config import PasteConfig
+from marsgen.masks.library import open_library
+from marsgen.masks.placement import learn_placement
 from marsgen.masks.plan import NoPlaceError, edit_sample
-from marsgen.masks.regions import cut_regions
 from marsgen.scenes.readers.arrays import ArrayScenes
 
 __all__ = ["CopyPaste"]
+
+REGIONS_TRIED = 20
+"""regions for which a place is looked for in a picture before it stays as it is"""
 
 
 class CopyPaste:
@@ -35,29 +40,38 @@ class CopyPaste:
         settings: Mapping[str, Any] | None = None,
         **more: Any,
     ) -> None:
-        """Cut out the regions.
+        """Measure the classes, and cut out their regions.
 
         Args:
             data: from `from_arrays` or `from_folder`.
             classes: what is pasted; default: the rare classes of the data.
             p: probability that a call pastes, in [0, 1].
             seed: of all random numbers.
-            config, settings, more: of `PasteConfig`, such as regions_per_scene=(1, 2).
+            config, settings, more: of `PasteConfig`, such as regions_per_scene=(1, 2); the others are inferred.
         Raises:
             ConfigError, DataError: an unknown setting or class, or no region of a class.
         """
         if not 0 <= p <= 1:
             raise ConfigError(f"p is {p}; expected a probability in [0, 1]")
         config = make_config(PasteConfig, config, {**(settings or {}), **more})
-        for key in ("placement", "max_parents"):
-            if getattr(config, key) != PasteConfig.model_fields[key].default:
-                raise ConfigError(f"{key} is set, but it chooses among scenes, and CopyPaste pastes into the one given")
+        if config.max_parents != PasteConfig.model_fields["max_parents"].default:
+            raise ConfigError("max_parents is set, but it counts scenes, and CopyPaste pastes into the one given")
+        if config.placement == "focus":
+            raise ConfigError("placement is focus, which needs a segmenter; CopyPaste has none")
         scenes = data.scenes
-        names = tuple(classes) or scenes.classes.rare
+        names = tuple(scenes.classes.spell(name) for name in classes) or scenes.classes.rare
         self.p = p
-        self.library = cut_regions(scenes, data.split.train, names, config, data.survey.keys)
-        # there is one picture to paste into
-        self.config = config.model_copy(update={"max_parents": 1})
+        library = open_library(data, names, config)
+        # there is one picture to paste into, which is tried with several regions
+        alone = {
+            name: found.model_copy(update={"max_parents": REGIONS_TRIED}) for name, found in library.settings.items()
+        }
+        self.library = replace(library, settings=alone)
+        self.placement = None
+        if config.placement != "uniform":
+            fit = library.class_names
+            learned = learn_placement(scenes, data.split.train, data.survey.pixels, fit, library.standing)
+            self.placement = replace(learned, parents=np.ones(1))
         self.reseed(seed)
 
     def reseed(self, seed: int) -> None:
@@ -83,7 +97,7 @@ class CopyPaste:
             raise DataError(f"image given: {one.channels} channels, but the regions have {self.library.channels}")
         if np.random.default_rng([self.seed, number, 1]).random() < self.p:
             try:
-                edited = edit_sample(number, self.seed, one, self.library, self.config, (0,)).edited
+                edited = edit_sample(number, self.seed, one, self.library, (0,), placement=self.placement).edited
                 pixels, ids = edited.image.reshape(pixels.shape), edited.labels
             except NoPlaceError:
                 pass

@@ -69,6 +69,15 @@ class ClassSet:
             raise DataError(f"no class '{name}'{nearest(name, self.names)}; the classes are {', '.join(self.names)}")
         return self.names.index(name)
 
+    def spell(self, name: str) -> str:
+        """The name of the class as the data spell it: the only one that differs from `name` in upper and lower case.
+
+        Raises:
+            DataError: see `index`.
+        """
+        alike = [known for known in self.names if known.casefold() == name.casefold()]
+        return self.names[self.index(name if name in alike or len(alike) != 1 else alike[0])]
+
     def ordered_like(self, other: "ClassSet") -> "ClassSet":
         """The same classes, listed as `other` lists them; self where the two do not have the same names."""
         if set(self.names) != set(other.names):

@@ -1,13 +1,14 @@
-"""Rectangles and connected regions of label maps: the one definition of each that every folder uses."""
+"""Rectangles, connected regions and grids of cells: the one definition of each that every folder uses."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["Box", "connected_regions", "label_regions"]
+__all__ = ["Box", "cell_weights", "connected_regions", "label_regions"]
 
 _EIGHT_NEIGHBOURS = np.ones((3, 3), bool)
 
@@ -99,3 +100,13 @@ def connected_regions(mask: np.ndarray) -> Iterator[tuple[np.ndarray, Box]]:
     numbered, _ = ndimage.label(mask, _EIGHT_NEIGHBOURS)
     for number, (rows, columns) in enumerate(ndimage.find_objects(numbered), start=1):
         yield numbered[rows, columns] == number, Box.of_slices(rows, columns)
+
+
+@lru_cache(maxsize=64)
+def cell_weights(length: int, cells: int) -> np.ndarray:
+    """(cells, length) float32: the share that each pixel of a line has in the mean of each cell."""
+    low = np.arange(cells)[:, None] * length / cells
+    high = low + length / cells
+    pixel = np.arange(length)[None]
+    covered = np.clip(np.minimum(high, pixel + 1) - np.maximum(low, pixel), 0, None)
+    return (covered * cells / length).astype(np.float32)

@@ -26,6 +26,7 @@ from marsgen.scenes.readers.arrays import IN_MEMORY
 from marsgen.scenes.readers.folder import CLASSES_FILE, open_folder
 from marsgen.scenes.readers.npz import NpzScenes
 from marsgen.scenes.readers.shards import SHARDS_FOLDER, ShardScenes
+from marsgen.scenes.readers.shrunk import ShrunkScenes
 from marsgen.scenes.scene import SceneSource
 
 SIMULATED = "sim:"
@@ -190,6 +191,14 @@ def open_source(location: str, config: ReadingConfig, classes: ClassSet | None) 
     Raises:
         DataError: see `open_scenes`.
     """
+    scenes = _open_source(location, config, classes)
+    if config.longest_side is not None:
+        scenes = ShrunkScenes(scenes, config.longest_side)
+        _log.warning("%s: %s", location, scenes.notes[-1])
+    return scenes
+
+
+def _open_source(location: str, config: ReadingConfig, classes: ClassSet | None) -> SceneSource:
     if config.format is None and (config.bands or config.range):
         config = config.model_copy(update={"format": "geotiff"})
     path = find_path(location)

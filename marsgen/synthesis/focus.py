@@ -1,6 +1,6 @@
 """Focus: regions are pasted where a trained segmenter has a high loss on the real scenes."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -51,18 +51,20 @@ def find_placement(
     dataset: Dataset,
     class_names: Sequence[str],
     judge: Judge | None = None,
+    standing: Collection[str] = (),
     process_group: ProcessGroup = SINGLE_PROCESS,
 ) -> PlacementPrior | None:
-    """The prior that `config.placement` names; None = uniform.
+    """The prior that `config.placement` names, by default where the class occurs; None = uniform.
 
     Args:
         class_names: what is pasted.
         judge: from `open_focus`.
+        standing: see `learn_placement`.
     """
     if judge is not None:
         return focus_placement(judge, dataset, process_group)
-    if config.placement == "class":
-        return learn_placement(dataset.scenes, dataset.split.train, dataset.survey.pixels, class_names)
+    if config.placement in (None, "class"):
+        return learn_placement(dataset.scenes, dataset.split.train, dataset.survey.pixels, class_names, standing)
     return None
 
 
@@ -81,8 +83,7 @@ def focus_placement(judge: Judge, dataset: Dataset, process_group: ProcessGroup 
         scene = scenes[index]
         means[position] = _loss_map(judge, scene).sum() / max(np.count_nonzero(_labelled(scene)), 1)
 
-    def feet(index: int, class_name: str) -> np.ndarray:
-        scene = scenes[index]
+    def feet(scene: Scene, class_name: str) -> np.ndarray:
         labelled = _labelled(scene).astype(np.float32)
         losses, weights = (
             ndimage.gaussian_filter(array, BLUR_SIGMA * labelled.shape[0])

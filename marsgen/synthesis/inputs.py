@@ -1,5 +1,6 @@
 """What a synthetic set is made from, opened and checked before anything is written."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,6 +67,14 @@ class SynthesisInputs:
             record["judge"] = {"fingerprint": self.judge.fingerprint}
         return record
 
+    def log(self, log: logging.Logger) -> None:
+        """Log how each class is pasted, and as warnings the classes that are not."""
+        if self.library is not None:
+            for why in self.library.unfit.values():
+                log.warning("not pasted: %s", why)
+            for line in self.library.notes:
+                log.info(line)
+
 
 def find_sources(config: SynthesizeConfig, generator: str, data: Data | None) -> Sources:
     """Find the generator, and open the real scenes; without `data`, those that the generator was trained on.
@@ -101,8 +110,8 @@ def open_inputs(config: SynthesizeConfig, dataset: Dataset, generator: str, focu
         InputError: something is missing, does not fit the data, or has seen scenes outside the train part.
     """
     # here: they import scipy, and a generator or data that are not there are to be refused before
+    from marsgen.masks.library import open_library
     from marsgen.masks.plan import edit_sample
-    from marsgen.masks.regions import cut_regions
     from marsgen.synthesis.focus import open_focus
 
     scenes = dataset.scenes
@@ -114,16 +123,16 @@ def open_inputs(config: SynthesizeConfig, dataset: Dataset, generator: str, focu
     if config.mode == "variation":
         refuse_no_variation(config, dataset, names, opened)
     else:
-        library = cut_regions(scenes, dataset.split.train, names, config.paste, dataset.survey.keys)
+        library = open_library(dataset, names, config.paste)
         # a paste that cannot succeed is refused now, before anything is written
-        edit_sample(0, config.seed, scenes, library, config.paste, dataset.split.train)
+        edit_sample(0, config.seed, scenes, library, dataset.split.train)
     focused_on = open_focus(focus, config.paste, dataset)
     judge = open_fitting_judge(config.select, dataset)
     return SynthesisInputs(config, dataset, opened, library, focused_on, judge, focus)
 
 
 def class_names(config: SynthesizeConfig, scenes: SceneSource) -> tuple[str, ...]:
-    """The classes to paste: those of the config, else the rare ones of the data.
+    """The classes to paste as the data spell them: those of the config, else the rare ones of the data.
 
     Raises:
         DataError: a name is no class, or the config names none and the data have no rare class.
@@ -131,9 +140,7 @@ def class_names(config: SynthesizeConfig, scenes: SceneSource) -> tuple[str, ...
     names = config.classes or scenes.classes.rare
     if not names:
         raise DataError(f"no class to paste: give --class; the classes are {', '.join(scenes.classes.names)}")
-    for name in names:
-        scenes.classes.index(name)
-    return tuple(names)
+    return tuple(dict.fromkeys(scenes.classes.spell(name) for name in names))
 
 
 def refuse_no_variation(config: SynthesizeConfig, dataset: Dataset, names: Sequence[str], generator: Generator) -> None:
@@ -150,11 +157,5 @@ def refuse_no_variation(config: SynthesizeConfig, dataset: Dataset, names: Seque
         )
     if config.paste != PasteConfig():
         raise ConfigError("mode is variation, which pastes nothing; leave out --focus and the settings under paste")
-    if not scenes_showing(dataset, names):
+    if not dataset.train_scenes_with(names):
         raise DataError(f"{dataset.scenes.location}: no training scene shows {' or '.join(names)}; nothing to vary")
-
-
-def scenes_showing(dataset: Dataset, names: Sequence[str]) -> list[int]:
-    """Training scenes with a pixel of one of the named classes."""
-    pixels = dataset.survey.pixels[:, [dataset.scenes.classes.index(name) for name in names]]
-    return [index for index in dataset.split.train if pixels[index].any()]

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from typing import Any
 
 from marsgen.core.runs import Run
 from marsgen.provenance import fingerprints_of_part, keys_of_part, write_set_head
@@ -29,6 +30,7 @@ def write_record(run: Run, maker: SceneMaker) -> None:
         "drawing": generator.drawing,
         "mode": config.mode,
         "classes": list(maker.names),
+        "paste": _paste_settings(maker),
         "n": config.n,
         "seed": config.seed,
         "shape": scenes.shape,
@@ -41,6 +43,12 @@ def write_record(run: Run, maker: SceneMaker) -> None:
     write_set_head(run.folder, record, *trained_on, pictures=pictures)
 
 
+def _paste_settings(maker: SceneMaker) -> dict[str, Any]:
+    """Class -> how its regions were pasted: values of yaml, and inferred ones in the others' place."""
+    library = maker.library
+    return {} if library is None else {name: s.model_dump(mode="json") for name, s in library.settings.items()}
+
+
 def _fingerprint_recipe(maker: SceneMaker) -> str:
     """16 hex digits that two sets share when they differ by nothing but their seed and size."""
     config, generator, placement = maker.config, maker.generator, maker.placement
@@ -48,5 +56,6 @@ def _fingerprint_recipe(maker: SceneMaker) -> str:
     selection = [] if maker.selector is None else [maker.selector.recipe()]
     drawn_by = [generator.name, generator.fingerprint, generator.drawing]
     placed_by = [{"focus": placement.fingerprint}] if placement is not None and placement.fingerprint else []
+    settings["paste"] = _paste_settings(maker)
     text = json.dumps([settings, list(maker.names), *drawn_by, *selection, *placed_by], sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=8, person=b"marsgen").hexdigest()

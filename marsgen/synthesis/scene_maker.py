@@ -20,7 +20,7 @@ from marsgen.scenes.geometry import Box
 from marsgen.scenes.readers.folder import write_pair
 from marsgen.scenes.readers.shards import write_slot
 from marsgen.synthesis.config import CHUNK, SynthesizeConfig
-from marsgen.synthesis.inputs import class_names, scenes_showing
+from marsgen.synthesis.inputs import class_names
 from marsgen.synthesis.windows import soft_inpainting_mask, windows_around
 
 
@@ -63,7 +63,7 @@ class SceneMaker:
     config: SynthesizeConfig
     dataset: Dataset
     library: RegionLibrary | None
-    """what is pasted, from `cut_regions` on the train part; None in mode variation"""
+    """what is pasted, from `masks.library.open_library`; None in mode variation"""
     generator: Generator
     selector: Selector | None = None
     """from `build_selector` of a `pilot`; None = every sample is kept as it is drawn first"""
@@ -75,7 +75,7 @@ class SceneMaker:
     def __post_init__(self) -> None:
         self.classes = self.dataset.scenes.classes
         self.names = class_names(self.config, self.dataset.scenes) if self.library is None else self.library.class_names
-        self._showing = scenes_showing(self.dataset, self.names)
+        self._showing = self.dataset.train_scenes_with(self.names)
 
     def plan(self, chunk: int) -> list[Draft]:
         """Plan and paste the CHUNK samples of a chunk."""
@@ -103,9 +103,7 @@ class SceneMaker:
             wanted = [self.classes.index(name) for name in self.names]
             return repeat_sample(index, config.seed, scenes, self._showing, wanted, config.zoom, attempt)
         assert self.library is not None
-        return edit_sample(
-            index, config.seed, scenes, self.library, config.paste, train, placement=self.placement, attempt=attempt
-        )
+        return edit_sample(index, config.seed, scenes, self.library, train, placement=self.placement, attempt=attempt)
 
     def make(self, drafts: Sequence[Draft]) -> Sequence[Draft]:
         """Draw a chunk; with a selector, plan and draw again those of its samples that the selector rejects.

@@ -15,9 +15,10 @@ from tqdm import tqdm
 from marsgen.core.process_group import SINGLE_PROCESS, ProcessGroup
 from marsgen.core.runs import Run
 from marsgen.quality.select import SelectionCounts, Selector, build_selector
+from marsgen.synthesis.compare_regions import write_comparison
 from marsgen.synthesis.config import CHUNK
 from marsgen.synthesis.focus import find_placement
-from marsgen.synthesis.inputs import SynthesisInputs, class_names
+from marsgen.synthesis.inputs import SynthesisInputs
 from marsgen.synthesis.journal import (
     MANIFEST,
     Journal,
@@ -42,8 +43,10 @@ def prepare_maker(inputs: SynthesisInputs, process_group: ProcessGroup = SINGLE_
         RunError: the judge cannot tell the candidates apart.
     """
     config, dataset = inputs.config, inputs.dataset
-    names = class_names(config, dataset.scenes)
-    placement = find_placement(config.paste, dataset, names, inputs.focus, process_group)
+    placement = None
+    if inputs.library is not None:
+        names, standing = inputs.library.class_names, inputs.library.standing
+        placement = find_placement(config.paste, dataset, names, inputs.focus, standing, process_group)
     maker = SceneMaker(config, dataset, inputs.library, inputs.generator, placement=placement)
     if inputs.judge is None:
         return maker
@@ -73,6 +76,8 @@ def synthesize(run: Run, maker: SceneMaker, process_group: ProcessGroup = SINGLE
             merge_journals(folder, n)
         remove_journals(folder)
         write_preview(folder, maker.dataset.scenes, n)
+        if maker.library is not None:
+            write_comparison(folder, MANIFEST, maker.library)
         run.finish(_summarise(folder, maker.selector))
 
 

@@ -144,6 +144,8 @@ def _check_names(study: StudyCounts) -> None:
     if tuple(arm.metadata for arm in study.arms) != listed:
         raise DataError(f"counts of {len(study.arms)} arms do not belong to the {len(listed)} arms of the study")
     study._place(study.metadata.baseline, "the study's baseline")
+    if study.metadata.oracle is not None:
+        study._place(study.metadata.oracle, "the study's oracle")
     for arm in listed:
         if arm.baseline is not None:
             study._place(arm.baseline, f"baseline of {arm.name}")
@@ -211,6 +213,7 @@ def count_evaluations(
     *,
     title: str,
     baseline: str,
+    oracle: str | None = None,
     statistics: StatisticsSettings,
     curves: tuple[DoseCurve, ...] = (),
     power: Power | None = None,
@@ -219,7 +222,7 @@ def count_evaluations(
 
     Args:
         arms: what is known of each arm, and its evaluations as in `arm_of_evaluations`.
-        title, baseline, statistics, curves, power: see StudyMetadata.
+        title, baseline, oracle, statistics, curves, power: see StudyMetadata.
     Raises:
         DataError: the evaluations do not fit together.
     """
@@ -229,6 +232,7 @@ def count_evaluations(
     metadata = StudyMetadata(
         title=title,
         baseline=baseline,
+        oracle=oracle,
         classes=record["classes"],
         test=ScoredPart(
             location=record["data"]["location"],

@@ -177,16 +177,17 @@ def compute_gains(study: StudyCounts, scores: Mapping[str, ArmScores]) -> list[G
     for arm in study.metadata.arms:
         if arm.baseline is not None:
             arms_of.setdefault(arm.baseline, []).append(arm.name)
-    rows = [row for baseline, arms in arms_of.items() for row in _gains_over(study, scores, baseline, arms, OWN)]
+    rows = [row for baseline, arms in arms_of.items() for row in gains_over(study, scores, baseline, arms, OWN)]
     order = [arm.name for arm in study.metadata.arms]
     rows.sort(key=lambda row: order.index(row.arm))  # stable: scores keep their order
     others = [name for name in order if name != common]
-    return rows if arms_of == {common: others} else rows + _gains_over(study, scores, common, others, COMMON)
+    return rows if arms_of == {common: others} else rows + gains_over(study, scores, common, others, COMMON)
 
 
-def _gains_over(
+def gains_over(
     study: StudyCounts, scores: Mapping[str, ArmScores], baseline: str, arms: Sequence[str], against: str
 ) -> list[Gain]:
+    """Gains of arms over one baseline in every score, corrected together."""
     statistics, rows = study.metadata.statistics, []
     intervals = simultaneous_gains(
         scores[baseline],

@@ -73,6 +73,11 @@ class ArmMetadata(Config):
     settings: dict[str, str | int | float | bool | None] = Field(default_factory=dict)
     """settings worth showing"""
 
+    @property
+    def has_generator(self) -> bool:
+        """Whether a trained generator drew some of its scenes."""
+        return self.generator_minutes is not None
+
 
 class CurvePoint(Config):
     """One dose and the arm that got it."""
@@ -120,6 +125,9 @@ class StudyMetadata(Config):
     """the question that the study answers"""
     baseline: str
     """name of the arm that all others are measured against too"""
+    oracle: str | None = None
+    """name of the arm that trains on all real rare scenes: others are said to reach a share of its gain; none = no arm
+    does"""
     classes: dict[str, Any]
     """ClassSet.to_dict"""
     test: ScoredPart

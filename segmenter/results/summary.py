@@ -22,6 +22,7 @@ from segmenter.results.gains import (
 )
 from segmenter.results.metadata import ArmMetadata, StudyMetadata
 from segmenter.results.notes import limitations
+from segmenter.results.oracle import OracleShare, compute_gains_over_bar, compute_oracle_shares
 from segmenter.results.statistics.bootstrap import ArmScores, resample_arms
 from segmenter.results.subgroups import Subgroup, compute_subgroups, list_shares, sum_shares
 
@@ -56,6 +57,10 @@ class StudyResults:
     scores: Sequence[Score]
     gains: Sequence[Gain]
     """over each arm's own baseline, then over the study's where that is another"""
+    oracle_shares: Sequence[OracleShare]
+    """of the oracle's gain over the study's baseline; empty where the study has no oracle"""
+    over_bar: Sequence[Gain]
+    """of the arms with a generator over the best one without, in the IoU of rare classes; empty without an oracle"""
     curves: Sequence[DosePoint]
     recommendations: Sequence[Recommendation]
     """of each curve"""
@@ -73,7 +78,7 @@ class StudyResults:
     @cached_property
     def tables(self) -> dict[str, Sequence[Any]]:
         """File name -> rows, of every csv file that has any."""
-        names = ("scores", "gains", "curves", "subgroups", "costs")
+        names = ("scores", "gains", "oracle_shares", "over_bar", "curves", "subgroups", "costs")
         return {f"{name}.csv": getattr(self, name) for name in names if getattr(self, name)}
 
     def gains_in(self, score: str, class_name: str = "", against: str = OWN) -> list[Gain]:
@@ -103,6 +108,8 @@ def summarise(study: StudyCounts, *more_limitations: str) -> StudyResults:
         primary_class=study.primary_class,
         scores=compute_scores(study, scores, shares, share_scores),
         gains=gains,
+        oracle_shares=compute_oracle_shares(study, scores),
+        over_bar=compute_gains_over_bar(study, scores),
         curves=compute_dose_points(study, gains, recommendations),
         recommendations=recommendations,
         subgroups=compute_subgroups(study, shares, share_sums, share_scores),

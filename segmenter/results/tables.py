@@ -3,6 +3,8 @@
 <out>/results.json      the study's metadata, every row, the limitations
 <out>/scores.csv        every arm's scores with intervals
 <out>/gains.csv         every gain with both intervals and its verdict
+<out>/oracle_shares.csv share of the oracle's gain that each arm reaches; only where the study has an oracle
+<out>/over_bar.csv      gains of arms with a generator over the best one without; only beside an oracle
 <out>/curves.csv        gains by dose; only where the study has a curve
 <out>/subgroups.csv     regions found by size and by distance
 <out>/costs.csv         minutes and memory; only where they were measured
@@ -20,6 +22,7 @@ from marsgen.core.files import plain, write_json, write_text
 from segmenter.evaluation.summary import percent
 from segmenter.results.gains import BASELINE, COMMON, OWN, DosePoint, Gain, Recommendation, Score
 from segmenter.results.labels import interval_text, points
+from segmenter.results.oracle import TOO_SMALL, OracleShare, share_interval, share_text
 from segmenter.results.subgroups import Subgroup
 from segmenter.results.summary import StudyResults
 from segmenter.results.verdict import ALONE, meanings
@@ -66,6 +69,38 @@ def gain_tables(results: StudyResults) -> list[Table]:
             name = f"{title}, in percentage points"
             tables.append(_by_arm(results, name, rows, lambda row: row.name, _gain_cell))
     return tables
+
+
+def oracle_table(results: StudyResults) -> Table | None:
+    """Shares of the oracle's gain, the oracle's own gain in the last line; None where the study has no oracle."""
+    oracle, rows = results.metadata.oracle, results.oracle_shares
+    if oracle is None or not rows:
+        return None
+    base = results.titles[results.metadata.baseline]
+    title = f"Share of the oracle's gain in %: 0 = {base}, 100 = {results.titles[oracle]}"
+    table = _by_arm(results, title, rows, lambda row: row.name, _share_cell, show_baselines=False)
+    gains = {g.name: g for g in results.gains if g.arm == oracle and g.baseline == results.metadata.baseline}
+    own = [_gain_cell(gains[column]) if column in gains else Cell("-") for column in table.head[1:]]
+    last = (Cell(results.titles[oracle], "gain in points"), *own)
+    return Table(table.title, table.head, (*table.rows, last))
+
+
+def over_bar_table(results: StudyResults) -> Table | None:
+    """Gains of the arms with a generator over the best one without, a row per rare class and arm; None without any."""
+    rows = [
+        (
+            Cell(row.class_name),
+            Cell(row.title),
+            Cell(results.titles[row.baseline]),
+            Cell(percent(row.baseline_value)),
+            Cell(percent(row.value)),
+            _gain_cell(row),
+        )
+        for row in results.over_bar
+    ]
+    head = ("class", "arm", "best without a generator", "its IoU, %", "IoU, %", "gain, points")
+    title = "Arms with a trained generator over the best arm without one (chosen by the same scores, which favours it)"
+    return Table(title, head, tuple(rows), names=3) if rows else None
 
 
 def curve_table(results: StudyResults, name: str) -> Table:
@@ -118,12 +153,14 @@ def _by_arm(
     rows: Sequence[Any],
     column_of: Callable[[Any], str],
     cell_of: Callable[[Any], Cell],
+    *,
+    show_baselines: bool = True,
 ) -> Table:
     """Rows of one kind with arms downwards and `column_of` across; "-" where an arm has none."""
     columns = list(dict.fromkeys(column_of(row) for row in rows))
     cells = {(row.arm, column_of(row)): cell_of(row) for row in rows}
     baselines = {row.arm: getattr(row, "baseline", None) for row in rows}
-    several = len(set(baselines.values()) - {None}) > 1
+    several = show_baselines and len(set(baselines.values()) - {None}) > 1
     lines = [
         (
             Cell(results.titles[arm], f"over {results.titles[baseline]}" if several and baseline else ""),
@@ -145,6 +182,14 @@ def _gain_cell(row: Gain | DosePoint) -> Cell:
         return Cell("0", BASELINE)
     alone, corrected = interval_text(row.low, row.high), interval_text(row.simultaneous_low, row.simultaneous_high)
     return Cell(points(row.gain), alone, verdict_text(row), corrected if corrected != alone else "")
+
+
+def _share_cell(row: OracleShare) -> Cell:
+    return (
+        Cell("-", TOO_SMALL)
+        if row.share != row.share
+        else Cell(share_text(row.share), share_interval(row.low, row.high))
+    )
 
 
 def _subgroup_cell(row: Subgroup) -> Cell:
@@ -187,10 +232,10 @@ def write_results(results: StudyResults, out: Path) -> None:
 
 def csv_files(results: StudyResults) -> dict[str, str]:
     """File name -> text of every csv file."""
-    return {name: _csv_text(rows) for name, rows in results.tables.items()}
+    return {name: rows_as_csv(rows) for name, rows in results.tables.items()}
 
 
-def _csv_text(rows: Sequence[Any]) -> str:
+def rows_as_csv(rows: Sequence[Any]) -> str:
     """Rows of one dataclass as csv below a line of their fields; None and NaN are left empty."""
     text = io.StringIO()
     records = [plain(asdict(row)) for row in rows]
@@ -206,6 +251,7 @@ def markdown_lines(results: StudyResults) -> list[str]:
     for table in gain_tables(results):
         lines += _markdown(table)
     words = meanings(results.metadata.statistics.practical_gain)
+    lines += [line for table in (oracle_table(results), over_bar_table(results)) if table for line in _markdown(table)]
     lines += ["Intervals are those of each arm alone; the verdict is about the interval corrected for all arms.", ""]
     lines += [*(f"- {word}: {meaning}." for word, meaning in words.items()), ""]
     for curve, chosen in zip(results.metadata.curves, results.recommendations, strict=True):
@@ -219,11 +265,11 @@ def markdown_lines(results: StudyResults) -> list[str]:
 
 def _markdown(table: Table) -> list[str]:
     aligned = ["---" if n < table.names else "---:" for n in range(len(table.head))]
-    rows = [_markdown_row([" ".join(part for part in cell[:3] if part) for cell in row]) for row in table.rows]
-    return [f"**{escape_markdown(table.title)}**", "", _markdown_row(table.head), _markdown_row(aligned), *rows, ""]
+    rows = [markdown_row([" ".join(part for part in cell[:3] if part) for cell in row]) for row in table.rows]
+    return [f"**{escape_markdown(table.title)}**", "", markdown_row(table.head), markdown_row(aligned), *rows, ""]
 
 
-def _markdown_row(cells: Sequence[str]) -> str:
+def markdown_row(cells: Sequence[str]) -> str:
     """One line of a markdown table."""
     return "| " + " | ".join(map(escape_markdown, cells)) + " |"
 
@@ -257,6 +303,7 @@ def result_lines(results: StudyResults, *, every_score: bool = False) -> list[st
     lines = [results.metadata.title]
     for rows in tables:
         lines += _gain_lines(rows, results, width)
+    lines += _oracle_lines(results)
     for curve, chosen in zip(results.metadata.curves, results.recommendations, strict=True):
         lines.append(f"{curve.title}: {recommendation_text(chosen)}")
     return [*lines, *(results.limitations if every_score else ())]
@@ -273,4 +320,18 @@ def _gain_lines(rows: Sequence[Gain], results: StudyResults, width: int) -> Iter
             f"  {row.title:<{width}}  {percent(row.baseline_value):>11}  {percent(row.value):>6}  "
             f"{points(row.gain):>12}  {interval_text(row.low, row.high):>20}  "
             f"{interval_text(row.simultaneous_low, row.simultaneous_high):>20}   {over}{row.reading}"
+        )
+
+
+def _oracle_lines(results: StudyResults) -> Iterator[str]:
+    """What is said of the oracle in the IoU of every rare class."""
+    rare = results.classes.rare
+    for row in results.oracle_shares:
+        if row.score == "IoU" and row.class_name in rare:
+            yield f"{row.name}, {row.title}: {row.reading}"
+    for gain in results.over_bar:
+        yield (
+            f"{gain.name}, {gain.title}: {points(gain.gain)} points over the best arm without a generator, "
+            f"{results.titles[gain.baseline]} {interval_text(gain.simultaneous_low, gain.simultaneous_high)}: "
+            f"{gain.reading}"
         )

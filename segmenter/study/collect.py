@@ -49,6 +49,7 @@ def collect_counts(study: Study) -> StudyCounts:
         [(_describe_arm(study, arm), evaluations[arm]) for arm in config.arms],
         title=config.title,
         baseline=config.baseline,
+        oracle=config.oracle,
         statistics=config.statistics,
         curves=config.curves,
         power=read_json(study.folder / "power.json", Power, RunError, "delete it and repeat the command"),

@@ -69,6 +69,9 @@ class StudyConfig(Config):
     """each arm is trained once per seed; arms are compared seed by seed"""
     baseline: str
     """the arm that the others are compared with"""
+    oracle: str | None = None
+    """the arm that trains on all real rare scenes and on no set: the report says which share of its gain others reach.
+    null = none"""
     folds: int = Field(0, ge=0)
     """0 = score on test data (--test, or data.test_fraction); K >= 2 = cross-validation, each scene is tested in one of
     K folds"""
@@ -98,6 +101,7 @@ class StudyConfig(Config):
         _check_sets(self)
         _check_arms(self)
         _check_folds(self)
+        _check_oracle(self)
         _check_references(self)
         return self
 
@@ -245,6 +249,27 @@ def _check_folds(config: StudyConfig) -> None:
         data = settings.get("data")
         if isinstance(data, dict) and (twice := {"folds", "fold"} & set(data)):
             raise ValueError(f"{where}.data.{min(twice)}: the study's `folds` sets it; leave it out here")
+
+
+def _check_oracle(config: StudyConfig) -> None:
+    name = config.oracle
+    if name is None:
+        return
+    _refuse_unknown("oracle", [name], config.arms, "arm")
+    if name == config.baseline:
+        raise ValueError(f"oracle and baseline are both {name}; an arm has no share of a gain over itself")
+    if config.baseline_of(name) != config.baseline:
+        raise ValueError(
+            f"arms.{name}.baseline is {config.baseline_of(name)}, but {name} is the oracle, whose gain is measured "
+            f"over the study's baseline {config.baseline}; leave it out"
+        )
+    if config.arms[name].extra:
+        raise ValueError(f"oracle: arm '{name}' trains on {config.arms[name].extra[0]}; name an arm without sets")
+    limit = (config.recipe(name).get("data") or {}).get("rare_scenes")
+    if limit is not None:
+        raise ValueError(
+            f"oracle: arm '{name}' is limited to {limit} rare scenes; set arms.{name}.train.data.rare_scenes to null"
+        )
 
 
 def _check_references(config: StudyConfig) -> None:

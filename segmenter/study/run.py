@@ -32,6 +32,7 @@ EXTENDABLE_KEYS = (
     "title",
     "seeds",
     "baseline",
+    "oracle",
     "generators",
     "sets",
     "arms",

@@ -4,6 +4,7 @@ Random numbers and pixels are those of torchvision.transforms.v2 (RandomHorizont
 test compares the bits. They are written out here because importing torchvision takes 3 s of CPU time at every start.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -20,6 +21,8 @@ class _Draw:
     """The random numbers of one transform; those of a transform that is turned off change nothing."""
 
     flip: bool
+    angle: float
+    """degrees, clockwise"""
     scale: float
     shift: tuple[int, int]
     """columns to the right, rows down"""
@@ -31,9 +34,9 @@ class _Draw:
 def _draw(config: AugmentConfig, height: int, width: int) -> _Draw:
     """Draw from torch's global generator, in the order in which torchvision does."""
     flip = bool(torch.rand(1) < config.flip) if config.flip else False
-    scale, columns, rows = 1.0, 0, 0
-    if config.scale or config.translate:
-        _uniform(0, 0)  # the angle
+    angle, scale, columns, rows = 0.0, 1.0, 0, 0
+    if _moves(config):
+        angle = _uniform(-config.rotate, config.rotate)
         if config.translate:
             columns, rows = (round(_uniform(-config.translate * s, config.translate * s)) for s in (width, height))
         if config.scale:
@@ -45,7 +48,11 @@ def _draw(config: AugmentConfig, height: int, width: int) -> _Draw:
             brightness = _uniform(1 - config.brightness, 1 + config.brightness)
         if config.contrast:
             contrast = _uniform(1 - config.contrast, 1 + config.contrast)
-    return _Draw(flip, scale, (columns, rows), brightness, contrast, order[0] == 0)
+    return _Draw(flip, angle, scale, (columns, rows), brightness, contrast, order[0] == 0)
+
+
+def _moves(config: AugmentConfig) -> bool:
+    return bool(config.scale or config.translate or config.rotate)
 
 
 def _uniform(low: float, high: float) -> float:
@@ -58,7 +65,7 @@ def _apply(
     """(b, channels, H, W) uint8 and (b, H, W) uint8 -> the same, changed."""
     if draw.flip:
         images, labels = images.flip(-1), labels.flip(-1)
-    if (config.scale or config.translate) and len(images):
+    if _moves(config) and len(images):
         grid = _grid(draw, *images.shape[-2:])
         images = _resample(images, grid, "bilinear", 0)
         # nearest: between class indices 1 and 3 lies no 2
@@ -74,7 +81,8 @@ def _apply(
 def _grid(draw: _Draw, height: int, width: int) -> torch.Tensor:
     """(1, H, W, 2) float32: where each pixel comes from, in [-1, 1] of the window."""
     columns, rows = draw.shift
-    inverse = [1 / draw.scale, 0.0, -columns / draw.scale, 0.0, 1 / draw.scale, -rows / draw.scale]
+    cos, sin = math.cos(math.radians(draw.angle)) / draw.scale, math.sin(math.radians(draw.angle)) / draw.scale
+    inverse = [cos, sin, -cos * columns - sin * rows, -sin, cos, sin * columns - cos * rows]
     theta = torch.tensor(inverse).reshape(1, 2, 3)
     places = torch.ones(1, height, width, 3)
     places[..., 0] = torch.linspace((1.0 - width) * 0.5, (width - 1.0) * 0.5, steps=width)

@@ -15,7 +15,7 @@ from marsgen.core.process_group import SINGLE_PROCESS, ProcessGroup
 from marsgen.core.training import share_batch
 from marsgen.provenance import labelled_by_people
 from marsgen.scenes.classes import IGNORED_INDEX
-from marsgen.scenes.scene import SceneSource
+from marsgen.scenes.scene import Scene, SceneSource
 from marsgen.scenes.tensors import image_tensor, label_tensor, one_thread
 from segmenter.inference.sliding_window import resize_images, resize_labels
 from segmenter.training.augment import augment
@@ -137,7 +137,12 @@ class TrainingBatches(TorchDataset[tuple[torch.Tensor, torch.Tensor]]):
         """
         rng = np.random.default_rng([self.config.seed, step])
         # random numbers are drawn for the whole batch, so that a window does not depend on the number of processes
-        windows = [self._window(*member, rng, place in self.mine) for place, member in enumerate(self.plan(step))]
+        members, batch_size = self.plan(step), self.config.batch_size
+        rare = self.rare.count_before(step + 1, batch_size) - self.rare.count_before(step, batch_size)
+        first_rare = len(members) - rare  # they come last
+        windows = [
+            self._window(*member, rng, place in self.mine, place >= first_rare) for place, member in enumerate(members)
+        ]
         pairs = [window for window in windows if window is not None]
         seed = int(rng.integers(2**63))
         with one_thread():
@@ -149,11 +154,32 @@ class TrainingBatches(TorchDataset[tuple[torch.Tensor, torch.Tensor]]):
             pictures = resize_images(image_tensor(images.movedim(1, -1).numpy()), scale)
             return pictures, resize_labels(label_tensor(labels.numpy()), scale)
 
-    def _window(
-        self, source: int, index: int, rng: np.random.Generator, mine: bool
-    ) -> tuple[np.ndarray, np.ndarray] | None:
-        """One scene, or a random window of it: (H, W, channels) uint8 image and (H, W) uint8 class indices.
+    def _corner_of_rare(self, scene: Scene, shares: np.ndarray, corner: list[int]) -> list[int]:
+        """Top and left of the window centred on a rare pixel; `corner` where the scene shows none.
 
+        The class is drawn first and the pixel second, so that a large class does not hide a small one.
+
+        Args:
+            shares: (2,) in [0, 1), which class and which of its pixels.
+        """
+        assert self.window is not None
+        ids = [scene.classes.ids[scene.classes.index(name)] for name in scene.classes.rare]
+        shown = [number for number in ids if (scene.labels == number).any()]
+        if not shown:
+            return corner
+        pixels = np.argwhere(scene.labels == shown[int(shares[0] * len(shown))])
+        centre = pixels[int(shares[1] * len(pixels))]
+        return [
+            min(max(int(middle) - want // 2, 0), max(have - want, 0))
+            for middle, want, have in zip(centre, self.window, scene.labels.shape, strict=True)
+        ]
+
+    def _window(
+        self, source: int, index: int, rng: np.random.Generator, mine: bool, show_rare: bool
+    ) -> tuple[np.ndarray, np.ndarray] | None:
+        """One scene, or a window of it: (H, W, channels) uint8 image and (H, W) uint8 class indices.
+
+        The window is centred on a pixel of a rare class where `show_rare`, as far as the border allows, else random.
         None where it is another process's; such a scene is read only to learn its size, where sizes differ.
         """
         scenes = self.sources[source]
@@ -162,6 +188,7 @@ class TrainingBatches(TorchDataset[tuple[torch.Tensor, torch.Tensor]]):
             size = scene.labels.shape if scene else scenes.shape
             assert size is not None
             corner = [int(rng.integers(max(have - want, 0) + 1)) for want, have in zip(self.window, size, strict=True)]
+            shares = rng.random(2) if show_rare else None
         if scene is None or not mine:
             return None
         image, indices = scene.image, scene.indices
@@ -170,6 +197,8 @@ class TrainingBatches(TorchDataset[tuple[torch.Tensor, torch.Tensor]]):
             indices = np.where(indices == IGNORED_INDEX, len(scene.classes), indices).astype(np.uint8)
         if self.window is None:
             return image, indices
+        if shares is not None:
+            corner = self._corner_of_rare(scene, shares, corner)
         short = [max(want - have, 0) for want, have in zip(self.window, indices.shape, strict=True)]
         # a scene smaller than the window is padded with its edge, and the padding ignored
         image = np.pad(image, ((0, short[0]), (0, short[1]), (0, 0)), mode="edge")

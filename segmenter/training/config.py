@@ -44,6 +44,8 @@ class AugmentConfig(Config):
     """distances from the mean brightness are multiplied by a factor within 1 +- this"""
     scale: float = Field(0.1, ge=0, lt=1)
     """windows are enlarged or shrunk by a factor within 1 +- this"""
+    rotate: float = Field(0.0, ge=0, le=180)
+    """windows are turned by up to this many degrees either way"""
     translate: float = Field(0.05, ge=0, lt=1)
     """windows are shifted by up to this fraction of their sides"""
     windows_per_transform: int = Field(4, ge=1)

@@ -44,13 +44,11 @@ def try_study(kills: int, seed: int, root: Path, place: Path) -> list[str]:
         child = _start(folder)
         time.sleep(rng.random() * seconds)
         # by turns: all at once as a node that dies, one worker alone, and SIGTERM as a scheduler sends it
-        if number % 3 == 1:
-            victims = _workers(child.pid)
+        # (torchrun's workers have sessions of their own, so that no signal to a group reaches them)
+        victims = [rng.choice(_children(child.pid) or [child.pid])] if number % 3 == 1 else _family(child.pid)
+        for victim in victims:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(rng.choice(victims) if victims else child.pid, signal.SIGKILL)
-        else:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(child.pid, signal.SIGTERM if number % 3 == 2 else signal.SIGKILL)
+                os.kill(victim, signal.SIGTERM if number % 3 == 2 else signal.SIGKILL)
         child.wait()
         fault = _run(folder) or difference(_results(whole), _results(folder))
         if fault:
@@ -76,7 +74,6 @@ def _start(folder: Path) -> subprocess.Popen[bytes]:
             env=environment,
             stdout=log,
             stderr=log,
-            start_new_session=True,
         )
 
 
@@ -86,15 +83,21 @@ def _run(folder: Path) -> str:
     try:
         code = child.wait(SECONDS)
     except subprocess.TimeoutExpired:
-        os.killpg(child.pid, signal.SIGKILL)
+        for one in _family(child.pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(one, signal.SIGKILL)
         child.wait()
         return f"no end in {SECONDS} s"
     text = (folder / ".err").read_text(errors="replace")
     return "" if code == 0 else f"exit code {code}: {text.strip()[-600:]}"
 
 
-def _workers(parent: int) -> list[int]:
-    """Process ids of the children of torchrun."""
+def _family(parent: int) -> list[int]:
+    """A process and all that it has started, itself first."""
+    return [parent, *(one for child in _children(parent) for one in _family(child))]
+
+
+def _children(parent: int) -> list[int]:
     path = Path(f"/proc/{parent}/task/{parent}/children")
     return [int(word) for word in path.read_text().split()] if path.exists() else []
 

@@ -17,7 +17,7 @@ from marsgen.core.errors import DataError, RunError
 from marsgen.core.runs import Run
 from marsgen.generators import DrawRequest
 from marsgen.generators.copy_paste import CopyPaste
-from marsgen.masks.regions import cut_regions
+from marsgen.masks.library import open_library
 from marsgen.quality.score_text import number
 from marsgen.quality.scored_set import spaced
 from marsgen.scenes.confusion import confusion_matrix
@@ -64,7 +64,7 @@ def make(folder: Path, npz: Path, generator=CopyPaste, n: int = 24) -> Path:
     """A synthetic set as the command would leave it."""
     dataset = open_dataset(str(npz), DATA)
     config = SynthesizeConfig(n=n, classes=("big_rock",), data=DATA)
-    library = cut_regions(dataset.scenes, dataset.split.train, ["big_rock"], config.paste, dataset.survey.keys)
+    library = open_library(dataset, ["big_rock"], config.paste)
     data = {"location": str(npz), "fingerprint": dataset.scenes.fingerprint(), "classes": None}
     run = Run.start(folder, "marsgen synthesize", config, {"data": data}, without_effect=("batch_size",))
     synthesize(run, SceneMaker(config, dataset, library, generator(dataset.scenes.classes, 1)))

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from listed_scenes import ListedScenes
 from painted import CLASSES, Killed, Painted, painted_dataset
 from PIL import Image
 
@@ -276,15 +277,48 @@ def test_half_of_the_windows_lie_round_a_rare_region():
     assert np.mean([(h == 1).mean() for h in inpainting_masks]) < 0.5
 
 
-def test_a_window_often_holds_a_rare_pixel_and_never_leaves_the_scene():
+def test_a_rare_window_always_shows_the_class_and_never_leaves_the_scene():
     indices = np.zeros((200, 300), np.uint8)
     indices[199, 0] = 2
     image = np.arange(60000).reshape(200, 300, 1)
     cuts = [cut_window(image, indices, (64, 128), (2,), np.random.default_rng(seed)) for seed in range(200)]
     assert {(i.shape, m.shape) for i, m in cuts} == {((64, 128, 1), (64, 128))}
-    assert np.mean([(m == 2).any() for _, m in cuts]) == pytest.approx(0.5, abs=0.1)
+    assert all((m == 2).any() for _, m in cuts)
     for window, labels in cuts:
         assert (labels == 2).any() == (image[199, 0] in window)
+    plain = [cut_window(image, indices, (64, 128), (), np.random.default_rng(seed)) for seed in range(200)]
+    assert np.mean([(m == 2).any() for _, m in plain]) < 0.05
+
+
+def test_a_rare_window_is_centred_and_shows_small_classes_as_often_as_large_ones():
+    indices = np.zeros((200, 300), np.uint8)
+    indices[80:120, 100:200], indices[60, 150] = 2, 3
+    image = indices[..., None]
+    small = 0
+    for seed in range(100):
+        _, labels = cut_window(image, indices, (65, 65), (2, 3), np.random.default_rng(seed))
+        assert labels[32, 32] in (2, 3)
+        small += labels[32, 32] == 3
+    assert 35 < small < 65
+
+
+def test_every_window_of_a_rare_draw_shows_the_class():
+    def sampler(rare_fraction: float) -> InpaintingSampler:
+        scenes = ListedScenes([np.zeros((96, 96), np.uint8)] * 4, [blot(row) for row in (0, 30, 60, 92)])
+        return InpaintingSampler(scenes, range(4), range(4), (3,), rare_fraction, 0.5, 32, 0)
+
+    def shown(rare_fraction: float) -> float:
+        batch = sampler(rare_fraction).batch(0, range(80))
+        return float((batch.indices == 3).any(axis=(1, 2)).mean())
+
+    assert shown(1.0) == 1
+    assert shown(0.0) < 0.4
+
+
+def blot(row: int) -> np.ndarray:
+    labels = np.full((96, 96), 1, np.uint8)
+    labels[row : row + 4, 5:9] = 4  # big rock
+    return labels
 
 
 # settings

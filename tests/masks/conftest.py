@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from pasting import cut_regions, rock_settings
 
-from marsgen.masks.config import PasteConfig
-from marsgen.masks.regions import RegionLibrary, cut_regions
+from marsgen.masks.regions import RegionLibrary
 from marsgen.scenes.classes import ClassSet
 from marsgen.scenes.scene import SceneSource, scene_key
 
@@ -68,4 +68,4 @@ def fields() -> Painted:
 @pytest.fixture(scope="session")
 def boulders(fields: Painted) -> RegionLibrary:
     """The boulders of `fields`, cut with the default config."""
-    return cut_regions(fields, range(len(fields)), ["boulder"], PasteConfig())
+    return cut_regions(fields, range(len(fields)), ["boulder"], rock_settings())

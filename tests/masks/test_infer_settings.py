@@ -49,7 +49,7 @@ def test_what_touches_two_classes_but_stands_on_one_gets_that_one():
 
 def test_one_region_leaves_what_it_cannot_tell_at_its_default():
     found = infer_paste_settings(profile(discs(1, lambda u: 8, lambda u: 48)))
-    assert not {"horizon", "flip", "max_angle", "placement"} & set(found)
+    assert not {"horizon", "flip", "max_angle"} & set(found)
     assert found["regions_per_scene"].value == (1, 1)
 
 

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pasting import cut_regions, rock_settings
 
-from marsgen.masks.config import PasteConfig
 from marsgen.masks.paste import EditedMask, Stamp, match_brightness, paste, shape_stamp
 from marsgen.masks.perspective import horizon_row
 
 MEADOW, TREE, BOULDER, SKY = 7, 3, 200, 9
-CONFIG = PasteConfig()
+CONFIG = rock_settings()
 ON_MEADOW = np.arange(256) == MEADOW
 
 
@@ -52,7 +52,7 @@ def test_pasting_changes_exactly_its_own_pixels(boulders, height, width, scale, 
     before, edited = grassland(height, width), grassland(height, width)
     stamp = shape_stamp(region, scale=scale, flip=flip, angle=angle, warp=warp)
     top, left = int(where[0] * height), int(where[1] * width)
-    config = PasteConfig(feather_px=feather)
+    config = rock_settings(feather_px=feather)
     try:
         box = paste(stamp, top, left, BOULDER, 1.0, edited, config)
     except ValueError:  # it lies outside
@@ -90,8 +90,6 @@ def test_a_flip_mirrors_pixels_outline_and_cut_sides(region):
 
 
 def test_a_flip_swaps_left_and_right_cuts(paint):
-    from marsgen.masks.regions import cut_regions
-
     labels = np.full((1, 64, 64), MEADOW, np.uint8)
     labels[0, :14, :14] = BOULDER
     (corner,) = cut_regions(paint(labels), [0], ["boulder"], CONFIG).regions["boulder"]
@@ -106,11 +104,9 @@ def test_the_area_grows_with_the_square_of_the_scale(region, scale):
 
 
 def test_rotation_turns_counterclockwise(paint):
-    from marsgen.masks.regions import cut_regions
-
     labels = np.full((1, 64, 96), MEADOW, np.uint8)
     labels[0, 30:38, 30:60] = BOULDER
-    (bar,) = cut_regions(paint(labels), [0], ["boulder"], PasteConfig(min_thickness=0.2)).regions["boulder"]
+    (bar,) = cut_regions(paint(labels), [0], ["boulder"], rock_settings(min_thickness=0.2)).regions["boulder"]
     inside = shape_stamp(bar, scale=1, angle=20).depth > 0
     rows, columns = np.nonzero(inside)
     slope = np.polyfit(columns, rows, 1)[0]
@@ -126,7 +122,7 @@ def test_detail_survives_being_sampled_between_pixels(region):
 
 @pytest.mark.parametrize("feather", [1.0, 2.5, 5.0])
 def test_the_soft_edge_is_as_wide_as_asked(region, feather):
-    config = PasteConfig(feather_px=feather)
+    config = rock_settings(feather_px=feather)
     edited = grassland(80, 80)
     paste(shape_stamp(region, scale=1), 25, 25, BOULDER, 1.0, edited, config)
     soft = edited.alpha[(edited.alpha > 0) & ~edited.changed]
@@ -178,7 +174,7 @@ def test_brightness_follows_the_ratio_of_the_grounds(region, level, gain):
 def test_the_rim_of_donor_ground_takes_the_brightness_of_the_ground_here(region):
     def rim_error(match_seam: float) -> float:
         # the region's outline is generous: a rim of donor ground lies inside it; without matching at all it shows
-        config = PasteConfig(match_brightness=0, match_seam=match_seam)
+        config = rock_settings(match_brightness=0, match_seam=match_seam)
         edited = grassland(level=50)
         stamp = shape_stamp(region, scale=1)
         _, factors = match_brightness(stamp, 20, 30, ON_MEADOW, region, edited, config)
@@ -206,8 +202,6 @@ def test_only_ground_counts_as_ground(region):
 
 
 def test_a_grey_image_stays_grey(paint):
-    from marsgen.masks.regions import cut_regions
-
     labels = np.full((1, 64, 96), MEADOW, np.uint8)
     labels[0, 30:45, 30:45] = BOULDER
     (grey,) = cut_regions(paint(labels, channels=1), [0], ["boulder"], CONFIG).regions["boulder"]
@@ -237,7 +231,7 @@ def test_the_originals_are_not_touched():
     image, labels = np.zeros((40, 40, 1), np.uint8), np.full((40, 40), MEADOW, np.uint8)
     edited = EditedMask.of(image, labels)
     depth = np.pad(np.ones((6, 6), np.float32), 4, constant_values=-5)
-    paste(Stamp(np.full((14, 14, 1), 200, np.float32), depth, (), 6), 10, 10, BOULDER, 1.0, edited, CONFIG)
+    paste(Stamp(lambda: np.full((14, 14, 1), 200, np.float32), depth, (), 6), 10, 10, BOULDER, 1.0, edited, CONFIG)
     assert edited.changed.sum() == 36
     assert not image.any()
     assert (labels == MEADOW).all()
@@ -251,10 +245,10 @@ def test_a_stamp_outside_the_image_is_our_own_mistake(region, top, left):
 
 def test_the_horizon_is_where_the_sky_ends():
     labels = np.full((48, 40), MEADOW, np.uint8)
-    assert horizon_row(labels, SKY, PasteConfig(horizon=-0.25)) == -12
+    assert horizon_row(labels, SKY, -0.25) == -12
     labels[:2] = SKY
-    assert horizon_row(labels, SKY, PasteConfig(horizon=-0.25)) == -12  # a rim, no sky
+    assert horizon_row(labels, SKY, -0.25) == -12  # a rim, no sky
     labels[:10] = SKY
-    assert horizon_row(labels, SKY, PasteConfig(horizon=-0.25)) == 10
+    assert horizon_row(labels, SKY, -0.25) == 10
     labels[5, :20] = MEADOW  # a hill
-    assert horizon_row(labels, SKY, PasteConfig(horizon=-0.25)) == 5
+    assert horizon_row(labels, SKY, -0.25) == 5

@@ -4,15 +4,13 @@ import json
 
 import numpy as np
 import pytest
+from pasting import cut_regions, edit_sample, rock_settings
 
 from marsgen.cleaning.survey import survey_scenes
-from marsgen.masks.config import PasteConfig
-from marsgen.masks.placement import PlacementPrior, draw_from, learn_placement
-from marsgen.masks.plan import edit_sample
-from marsgen.masks.regions import cut_regions
+from marsgen.masks.placement import PlacementPrior, learn_placement
 
 MEADOW, TREE, BOULDER, SKY = 7, 3, 200, 9
-CONFIG = PasteConfig(regions_per_scene=(1, 1))
+CONFIG = rock_settings(regions_per_scene=(1, 1), horizon="none")
 
 
 @pytest.fixture(scope="module")
@@ -67,20 +65,20 @@ def test_a_class_goes_where_it_occurs_and_evenly_without(lowland, library, learn
 
 def test_no_scene_and_no_ground_is_out_of_the_question(lowland, learned):
     assert (learned.parents > 0).all()
-    assert (learned.feet(0, "boulder") > 0).all()
-    assert learned.feet(1, "boulder").shape == (64, 96)
+    assert (learned.feet(lowland[0], "boulder") > 0).all()
+    assert learned.feet(lowland[1], "boulder").shape == (64, 96)
 
 
 def test_a_class_without_a_region_is_placed_evenly(lowland):
     empty = [i for i in range(60) if BOULDER not in lowland.labels[i]]
     placement = learn_placement(lowland, empty, survey_scenes(lowland).pixels, ["boulder"])
     np.testing.assert_array_equal(placement.parents, np.ones(len(empty)))
-    np.testing.assert_array_equal(placement.feet(0, "boulder"), np.ones((64, 96)))
+    np.testing.assert_array_equal(placement.feet(lowland[0], "boulder"), np.ones((64, 96)))
 
 
 def test_two_classes_have_weights_of_their_own(fields):
     placement = learn_placement(fields, range(24), survey_scenes(fields).pixels, ["tree", "boulder"])
-    assert (placement.feet(20, "tree") != placement.feet(20, "boulder")).any()
+    assert (placement.feet(fields[20], "tree") != placement.feet(fields[20], "boulder")).any()
     library = cut_regions(fields, range(24), ["tree", "boulder"], CONFIG)
     for i in range(10):
         sample = edit_sample(i, 0, fields, library, CONFIG, range(24), placement=placement)
@@ -128,6 +126,7 @@ def test_every_attempt_is_another_plan_and_the_first_is_the_plain_one(fields, bo
 def test_weight_zero_is_never_drawn():
     rng = np.random.default_rng(0)
     weights = np.array([0, 1, 0, 2, 0])
-    drawn = np.bincount([draw_from(weights, rng) for _ in range(3000)], minlength=5) / 3000
+    prior = PlacementPrior(weights, lambda scene, name: np.ones(scene.labels.shape))
+    drawn = np.bincount([prior.draw_parent(rng) for _ in range(3000)], minlength=5) / 3000
     np.testing.assert_allclose(drawn, [0, 1 / 3, 0, 2 / 3, 0], atol=0.03)
     assert drawn[[0, 2, 4]].sum() == 0

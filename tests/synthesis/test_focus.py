@@ -5,6 +5,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+from pasting import cut_regions, edit_sample, rock_settings
 
 from marsgen.cleaning.dataset import open_dataset
 from marsgen.core.config import DataConfig
@@ -12,14 +13,13 @@ from marsgen.core.errors import ConfigError, RunError
 from marsgen.core.runs import Run
 from marsgen.generators.copy_paste import CopyPaste
 from marsgen.masks.config import PasteConfig
-from marsgen.masks.plan import edit_sample
-from marsgen.masks.regions import cut_regions
 from marsgen.synthesis.config import SynthesizeConfig
 from marsgen.synthesis.focus import find_placement, focus_placement, open_focus
 from marsgen.synthesis.scene_maker import SceneMaker
 from marsgen.synthesis.synthesize import synthesize
 
 FOCUS = PasteConfig(placement="focus", regions_per_scene=(1, 1))
+ROCKS = rock_settings(regions_per_scene=(1, 1))
 
 
 class LeftBlind:
@@ -56,7 +56,7 @@ def dataset(tiny_npz):
 
 @pytest.fixture(scope="module")
 def library(dataset):
-    return cut_regions(dataset.scenes, dataset.split.train, ["big_rock"], FOCUS, dataset.survey.keys)
+    return cut_regions(dataset.scenes, dataset.split.train, ["big_rock"], ROCKS, dataset.survey.keys)
 
 
 @pytest.fixture(scope="module")
@@ -82,11 +82,11 @@ def test_the_weight_of_a_parent_is_its_mean_loss(dataset, placement):
 
 def test_regions_go_where_the_loss_is(dataset, library, placement, judge):
     train, scenes = dataset.split.train, dataset.scenes
-    make = partial(edit_sample, seed=0, scenes=scenes, library=library, config=FOCUS, parents=train)
+    make = partial(edit_sample, seed=0, scenes=scenes, library=library, config=ROCKS, parents=train)
     focused, even = ([make(i, placement=p) for i in range(60)] for p in (placement, None))
     hard = set(train[:6])
     share = [np.mean([s.parent_index in hard for s in samples]) for samples in (focused, even)]
-    assert share[0] > 0.75 > 0.45 > share[1]
+    assert share[0] > 0.7 > 0.45 > share[1]
     # whole rocks: one that is cut off goes to its own border, wherever the loss is
     width = scenes[train[0]].labels.shape[1]
     whole = {r.box for r in library.regions["big_rock"] if not r.cut}
@@ -117,7 +117,8 @@ def test_the_folder_says_who_pointed_the_way(dataset, library, judge, placement,
 
 def test_what_a_config_asks_for_is_what_is_placed(dataset, judge):
     find = partial(find_placement, dataset=dataset, class_names=["big_rock"])
-    assert find(PasteConfig()) is None
+    assert find(PasteConfig(placement="uniform")) is None
+    assert find(PasteConfig()).fingerprint == ""
     assert find(PasteConfig(placement="class")).fingerprint == ""
     assert find(FOCUS, judge=judge).fingerprint == judge.fingerprint
 

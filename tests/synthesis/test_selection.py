@@ -13,7 +13,7 @@ from test_flow import call
 from marsgen.cleaning.dataset import open_dataset
 from marsgen.core.config import DataConfig
 from marsgen.core.runs import Run
-from marsgen.masks.regions import cut_regions
+from marsgen.masks.library import open_library
 from marsgen.quality.select import SelectConfig, build_selector
 from marsgen.synthesis.config import CHUNK, SynthesizeConfig
 from marsgen.synthesis.inputs import class_names
@@ -73,7 +73,7 @@ def dataset(tiny_npz):
 def library(dataset):
     config = SynthesizeConfig(classes=("big_rock",))
     names = class_names(config, dataset.scenes)
-    return cut_regions(dataset.scenes, dataset.split.train, names, config.paste, dataset.survey.keys)
+    return open_library(dataset, names, config.paste)
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from marsgen.core.errors import DataError, RunError
 from marsgen.core.runs import Run
 from marsgen.generators import DrawRequest
 from marsgen.generators.copy_paste import CopyPaste
-from marsgen.masks.regions import cut_regions
+from marsgen.masks.library import open_library
 from marsgen.scenes.geometry import Box
 from marsgen.scenes.readers.folder import SceneFolder
 from marsgen.synthesis.config import CHUNK, SynthesizeConfig
@@ -49,7 +49,7 @@ def dataset(tiny_npz):
 
 def cut(dataset, config):
     names = class_names(config, dataset.scenes)
-    return cut_regions(dataset.scenes, dataset.split.train, names, config.paste, dataset.survey.keys)
+    return open_library(dataset, names, config.paste)
 
 
 def fill(folder: Path, dataset, **settings) -> Path:

@@ -20,7 +20,9 @@ from marsgen.scenes.files.pictures import Header, check_all, follows_rotation, p
 from marsgen.scenes.formats.objects import Overlap
 from marsgen.scenes.formats.proposals import propose_groups, propose_rare, rare_rule
 from marsgen.scenes.readers.folder import check_side, fingerprint_sorted
-from marsgen.scenes.scene import SceneSource, scene_key
+from marsgen.scenes.scene import MIN_SIDE_PX, SceneSource, scene_key
+
+Part = Literal["train", "val", "test"]
 
 
 class ReadingConfig(Config):
@@ -46,6 +48,11 @@ class ReadingConfig(Config):
     """bands of a raster to read as grey (one) or red, green, blue (three), counted from 1"""
     range: list[float] | None = Field(None, min_length=2, max_length=2)
     """values of a raster that become 0 and 255; others are clipped. Needed for more than 8 bits"""
+    longest_side: int | None = Field(None, ge=MIN_SIDE_PX)
+    """larger scenes are made smaller, in proportion, to this many pixels on the longer side: images by area averages,
+    label maps by the nearest pixel; null = all keep their size"""
+    parts: dict[Part, Part] = Field(default_factory=dict)
+    """part that the data set ships -> part that it becomes, such as {val: test}"""
     image_column: str = ""
     """column of the pictures in a table; "" = the only one that can be"""
     label_column: str = ""
@@ -114,7 +121,7 @@ class ReadScenes(SceneSource):
         _refuse_same_names(location, [sample.name for sample in self._samples])
         names, renamed = plain_names([sample.name for sample in self._samples])
         self.names = tuple(names)
-        parts = tuple(sample.part for sample in self._samples)
+        parts = _rename_parts(location, [sample.part for sample in self._samples], config.parts)
         self.parts = parts if labelled and any(parts) else None
         self.groups = _groups(location, self.names, config.groups) if config.groups else None
         found = check_all(self._check, range(len(self._samples)), "label maps", location)
@@ -218,6 +225,15 @@ def _refuse_same_names(location: str, names: Sequence[str]) -> None:
     twins = [name for name, count in Counter(names).items() if count > 1]
     if twins:
         raise DataError(f"{location}: {len(twins)} names stand for two pictures each ({twins[0]}); rename one of them")
+
+
+def _rename_parts(location: str, parts: Sequence[str], becomes: Mapping[Part, Part]) -> tuple[str, ...]:
+    for part in becomes:
+        if part not in parts:
+            there = ", ".join(sorted({p for p in parts if p})) or "none"
+            raise DataError(f"{location}: parts names {part!r}, and the data set ships {there}; leave it out")
+    renamed: dict[str, str] = dict(becomes)  # type: ignore[arg-type]
+    return tuple(renamed.get(part, part) for part in parts)
 
 
 def _groups(location: str, names: Sequence[str], pattern: str) -> tuple[str, ...]:

@@ -153,7 +153,7 @@ def _different_columns(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def score_intervals(arm: ArmScores, confidence: float, seed: int) -> Intervals:
     """Interval of an arm's scores (its mean over seeds)."""
-    return percentiles(arm.estimate, _vary([arm], [1], np.random.default_rng([seed, 1])).clip(0, 1), confidence)
+    return percentiles(arm.estimate, vary([arm], [1], np.random.default_rng([seed, 1])).clip(0, 1), confidence)
 
 
 def gain_intervals(baseline: ArmScores, other: ArmScores, *, paired: bool, confidence: float, seed: int) -> Intervals:
@@ -176,13 +176,13 @@ def draw_gains(baseline: ArmScores, other: ArmScores, *, paired: bool, seed: int
     rng = np.random.default_rng([seed, 2, stream])
     if paired:
         difference = ArmScores(other.per_seed - baseline.per_seed, other.drawn - baseline.drawn)
-        drawn = _vary([difference], [1], rng)
+        drawn = vary([difference], [1], rng)
     else:
-        drawn = _vary([other, baseline], [1, -1], rng)
+        drawn = vary([other, baseline], [1, -1], rng)
     return drawn.clip(-1, 1)  # few seeds can carry the noise beyond what two shares can differ by
 
 
-def _vary(arms: Sequence[ArmScores], signs: Sequence[int], rng: np.random.Generator) -> np.ndarray:
+def vary(arms: Sequence[ArmScores], signs: Sequence[int], rng: np.random.Generator) -> np.ndarray:
     """(R, K) draws of a signed sum of arms: what other images and other seeds would have made of it."""
     estimate = sum(sign * arm.estimate for sign, arm in zip(signs, arms, strict=True))
     resampled = sum(sign * arm.resampled for sign, arm in zip(signs, arms, strict=True))

@@ -141,6 +141,15 @@ def test_what_can_be_found_is_said_for_every_number_of_seeds(tmp_path, study_at)
     assert "power/2-1-seeds-1-arms" in [job.name for job in plan_jobs(study)]
 
 
+def test_an_oracle_has_every_rare_scene(tmp_path, study_at):
+    limited = ("oracle=all", "train.data.rare_scenes=3")
+    with pytest.raises(ConfigError, match=r"oracle: arm 'all' is limited to 3 rare scenes; set arms\.all\.train\.data"):
+        study_at(tmp_path, *limited, "arms.all.title=all rocks")
+    study = study_at(tmp_path, *limited, "arms.all.train.data.rare_scenes=null")
+    (job, *_) = (job for job in plan_jobs(study) if job.name.startswith("runs/all-"))
+    assert yaml.safe_load(job.config)["data"] == {"rare_scenes": None}
+
+
 def test_folds_reach_every_command_so_that_nothing_leaks(tmp_path, study_at):
     study = study_at(tmp_path, "folds=3", test=False)
     jobs = plan_jobs(study)
@@ -180,6 +189,9 @@ def test_folds_reach_every_command_so_that_nothing_leaks(tmp_path, study_at):
             "arms.oversampled.baseline=pasted",
             r"arms\.oversampled\.baseline is pasted, but oversampled is a baseline itself; leave it out",
         ),
+        ("oracle=oversampld", r"oracle: no arm 'oversampld' \(did you mean 'oversampled'\?\)"),
+        ("oracle=oversampled", r"oracle and baseline are both oversampled"),
+        ("oracle=pasted", r"oracle: arm 'pasted' trains on pasted; name an arm without sets"),
         ("arms._x.title=x", r"'_x' becomes the name of a folder; .*begin with a letter or digit"),
         ("arms.pasted.trian.lr=1", r"unknown key 'arms\.pasted\.trian' \(did you mean 'train'\?\)"),
     ],

@@ -13,10 +13,10 @@ from segmenter.training.config import AugmentConfig
 def augment_by_torchvision(images, labels, config, seed, first):
     """The same with the transforms of torchvision, which the random numbers and pixels are to equal."""
     steps = [v2.RandomHorizontalFlip(config.flip)] if config.flip else []
-    if config.scale or config.translate:
+    if config.scale or config.translate or config.rotate:
         steps.append(
             v2.RandomAffine(
-                degrees=0,
+                degrees=config.rotate,
                 translate=(config.translate, config.translate) if config.translate else None,
                 scale=(1 - config.scale, 1 + config.scale) if config.scale else None,
                 interpolation=v2.InterpolationMode.BILINEAR,
@@ -42,6 +42,9 @@ def augment_by_torchvision(images, labels, config, seed, first):
         {"flip": 0},
         {"scale": 0},
         {"translate": 0},
+        {"rotate": 30},
+        {"rotate": 90, "scale": 0, "translate": 0},
+        {"rotate": 180, "scale": 0.5, "translate": 0.2, "brightness": 0.5, "contrast": 0.5, "windows_per_transform": 1},
         {"brightness": 0},
         {"contrast": 0},
         {"scale": 0.4, "translate": 0.3, "windows_per_transform": 1},

@@ -160,3 +160,17 @@ def test_scenes_of_several_sizes_are_trained_in_windows(array_scenes, make_datas
     ignored = (labels == 255).float().mean((1, 2))
     # only the scene of 32 rows is smaller than its window: 96 of 128 rows are rim, and nothing else is
     assert sorted(set(ignored.tolist())) == [0, 0.75]
+
+
+def test_windows_of_rare_draws_show_the_rare_class(array_scenes, make_dataset):
+    rng = np.random.default_rng(2)
+    images, labels = rng.integers(0, 256, (6, 64, 96, 1), dtype=np.uint8), np.full((6, 64, 96), 1, np.uint8)
+    corners = [(0, 0), (60, 90), (30, 50), (2, 70), (55, 4), (40, 40)]
+    for label_map, (row, column) in zip(labels, corners, strict=True):
+        label_map[row : row + 3, column : column + 3] = 4
+    dataset = make_dataset(array_scenes(images, labels), range(6), ())
+    settings = config_of(crop=(32, 32), rare_fraction=0.5)
+    batches = TrainingBatches(settings, dataset)
+    for step in range(1, 9):
+        found = batches[step][1]
+        assert (found[len(found) // 2 :] == 3).flatten(1).any(1).all()

@@ -1,0 +1,142 @@
+"""How large a pasted region is to be, and which real region it is made of.
+
+Sizes are drawn from the real regions first and a donor second, so that pasted regions have the sizes of real ones
+whatever is hard to place: a size that finds no place in a scene is tried in another.
+"""
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from marsgen.masks.config import PasteSettings
+from marsgen.masks.profile import Quantiles, SeamProfile
+from marsgen.masks.regions import Region, RegionLibrary
+
+MAX_PUSH_OUT = 0.3
+"""a region that its donor's border cuts off is pushed out of the image by up to this share of its size"""
+TOLERANCE = 1.5
+"""factor by which the visible area may miss the one that was drawn"""
+_LEAST_OVERHANG = 0.1  # of the side of a whole region that is to be cut off by the border
+_PROBABILITIES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
+
+
+@dataclass(frozen=True)
+class Target:
+    """Size of a real region, to be reached by a pasted one."""
+
+    area_px: float
+    cut: tuple[str, ...]
+    """sides on which the border cut it off"""
+
+
+@dataclass(frozen=True, eq=False)
+class Donor:
+    """A real region and how it becomes as large as a target."""
+
+    region: Region
+    flip: bool
+    scale: float
+    jitter: float
+    """the part of `scale` that has nothing to do with perspective"""
+    cut: tuple[str, ...]
+    """sides on which it lies at the border of the scene; flips are applied"""
+    overhang: tuple[float, float]
+    """down and across, how far it reaches beyond that border, as a share of its height and width"""
+    angle: float = 0.0
+    """degrees by which it is turned, counterclockwise"""
+
+
+def draw_target(library: RegionLibrary, name: str, rng: np.random.Generator) -> Target:
+    """The size and the cut sides of one of the real regions of a class, all alike."""
+    real = library.real[name]
+    number = int(rng.integers(len(real)))
+    return Target(float(real.areas[number]), real.cut[number])
+
+
+def draw_donor(library: RegionLibrary, name: str, target: Target, rng: np.random.Generator) -> Donor:
+    """A region of the class that reaches the target within `PasteSettings.scale`, else the one that comes nearest.
+
+    A target that a border cut off is made of such a region, else of a whole one that reaches across the border; a whole
+    target is made of whole regions as long as there are any.
+    """
+    settings = library.settings[name]
+    jitter = 1 + settings.scale_jitter * float(rng.uniform(-1, 1))
+    wanted = np.sqrt(target.area_px / library.donor_areas[name]) * jitter
+    within = (wanted >= settings.scale[0]) & (wanted <= settings.scale[1])
+    is_cut = library.donor_cut[name]
+    alike = is_cut if target.cut else ~is_cut
+    # a whole region stands in for a cut one only if the target does not lie at opposite borders
+    other = ~alike & (not _spans(target.cut))
+    pools = [within & alike, within & other] if alike.any() else [within & other]
+    chosen = next((np.flatnonzero(pool) for pool in pools if pool.any()), None)
+    if chosen is None:
+        usable = np.flatnonzero(alike if alike.any() else np.ones_like(alike))
+        miss = np.abs(np.log(wanted[usable]))
+        chosen = usable[miss <= miss.min() + 0.1]  # those that come nearest
+    region = library.regions[name][int(chosen[int(rng.integers(len(chosen)))])]
+    flip = bool(rng.random() < settings.flip)
+    cut = _mirrored(region.cut) if flip else region.cut
+    overhang = (0.0, 0.0)
+    if cut:
+        down, across = rng.random(2) * MAX_PUSH_OUT
+        overhang = (float(down), float(across))
+    elif target.cut:
+        cut = target.cut
+        most = 1 - settings.min_visible_fraction ** (1 / len(cut))
+        down, across = rng.uniform(min(_LEAST_OVERHANG, most), most, 2)
+        overhang = (float(down), float(across))
+    visible = _visible_share(region, flip, cut, overhang)
+    scale = math.sqrt(target.area_px / max(visible * region.area_px, 1.0)) * jitter
+    if region.cut and scale > settings.scale[1]:  # all of it is needed
+        scale, overhang = math.sqrt(target.area_px / region.area_px) * jitter, (0.0, 0.0)
+    return Donor(region, flip, min(max(scale, settings.scale[0]), settings.scale[1]), jitter, cut, overhang)
+
+
+def span_scene(donor: Donor, shape: tuple[int, ...], settings: PasteSettings) -> Donor | None:
+    """The donor, enlarged to reach both borders where borders on opposite sides cut it off.
+
+    None where it would have to be enlarged more than `scale` allows.
+    """
+    needed = 0.0
+    for sides, side, own in zip((("top", "bottom"), ("left", "right")), shape, donor.region.box.shape, strict=True):
+        if set(sides) <= set(donor.cut):
+            needed = max(needed, (side + 1) / own)
+    if donor.scale >= needed:
+        return donor
+    return replace(donor, scale=needed) if needed <= settings.scale[1] else None
+
+
+def draw_seam_px(seam: SeamProfile, edges_px: tuple[float, ...], area_px: float, rng: np.random.Generator) -> int:
+    """Width of the unlabelled seam around a region of a size, drawn from those around real ones of that size."""
+    widths = seam.width_by_size[int(np.searchsorted(edges_px, area_px, side="right"))]
+    if math.isnan(widths.median):
+        widths = seam.width_px
+    drawn = rng.random()
+    return 0 if math.isnan(widths.median) else round(_at(widths, drawn))
+
+
+def _at(quantiles: Quantiles, share: float) -> float:
+    values = (
+        quantiles.least, quantiles.q10, quantiles.q25, quantiles.median, quantiles.q75, quantiles.q90, quantiles.most
+    )  # fmt: skip
+    return float(np.interp(share, _PROBABILITIES, values))
+
+
+def _spans(cut: tuple[str, ...]) -> bool:
+    return {"left", "right"} <= set(cut) or {"top", "bottom"} <= set(cut)
+
+
+def _mirrored(cut: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple({"left": "right", "right": "left"}.get(side, side) for side in cut)
+
+
+def _visible_share(region: Region, flip: bool, cut: tuple[str, ...], overhang: tuple[float, float]) -> float:
+    """Share of the donor's pixels that lie inside the scene."""
+    if not cut or _spans(cut):
+        return 1.0
+    mask = region.mask[:, ::-1] if flip else region.mask
+    down, across = round(overhang[0] * mask.shape[0]), round(overhang[1] * mask.shape[1])
+    top, bottom = down if "top" in cut else 0, mask.shape[0] - (down if "bottom" in cut else 0)
+    left, right = across if "left" in cut else 0, mask.shape[1] - (across if "right" in cut else 0)
+    return max(float(mask[top:bottom, left:right].sum()), 1.0) / float(mask.sum())

@@ -1,0 +1,111 @@
+"""The interval of a ratio of two gains over one baseline: which share of the one the other is.
+
+*Fieller's set.* The share r = (arm - baseline) / (oracle - baseline) is in the interval exactly where the linear
+combination L(r) = (arm - baseline) - r (oracle - baseline) cannot be told from 0. L(r) is a difference like any gain,
+so its interval is made like that of a gain (bootstrap.py): the same resamples of the test images in all three arms,
+and the exact t for what seeds change, of the seeds' own L(r). No ratio is ever drawn, so a resample in which the
+denominator is near 0 does no harm. For normal draws this is Fieller's theorem; where every resampled denominator is
+above 0, it is the percentile interval of the ratio.
+
+The set is an interval exactly where the denominator's own interval leaves out 0. Elsewhere it is everything, or
+everything but an interval, and there is no answer: the denominator is too small to divide by.
+
+Source: Fieller 1954, doi:10.1111/j.2517-6161.1954.tb00159.x; the bootstrap of it: Hwang 1995, Fieller's problems and
+resampling techniques, Statistica Sinica 5, 161-171.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from segmenter.results.statistics.bootstrap import MAX_UNDEFINED, ArmScores, vary
+
+_STEPS = 20
+"""halvings of a bracket: to a millionth of its width"""
+_FARTHEST = 1e6
+"""a limit beyond this is none: the denominator is hardly distinguishable from 0"""
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """One ratio; all three NaN where the denominator is too small to divide by."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, eq=False)
+class _Column:
+    """One score of three arms: (S,) over all images, (R, S) on each resample."""
+
+    arms: Sequence[tuple[np.ndarray, np.ndarray]]
+    """arm, baseline, oracle"""
+    seeds: Sequence[tuple[int, ...]]
+
+    def estimate(self, arm: float, baseline: float, oracle: float) -> float:
+        return float(sum(c * own.mean() for c, (own, _) in zip((arm, baseline, oracle), self.arms, strict=True)))
+
+    def interval(self, arm: float, baseline: float, oracle: float, confidence: float, seed: int) -> tuple[float, float]:
+        """Interval of the weighted sum of the three arms; arms with the same seeds are added up seed by seed."""
+        of_seeds: dict[tuple[int, ...], list[np.ndarray]] = {}
+        for weight, (own, drawn), seeds in zip((arm, baseline, oracle), self.arms, self.seeds, strict=True):
+            sums = of_seeds.setdefault(seeds, [np.zeros_like(own), np.zeros_like(drawn)])
+            sums[0], sums[1] = sums[0] + weight * own, sums[1] + weight * drawn
+        groups = [ArmScores(own[:, None], drawn[..., None]) for own, drawn in of_seeds.values()]
+        draws = vary(groups, [1] * len(groups), np.random.default_rng([seed, 3]))[:, 0]
+        there = draws[~np.isnan(draws)]
+        if len(there) < (1 - MAX_UNDEFINED) * len(draws):
+            return np.nan, np.nan
+        tail = (1 - confidence) / 2
+        low, high = np.quantile(there, [tail, 1 - tail])
+        return float(low), float(high)
+
+
+def ratio_of_gains(
+    arm: ArmScores,
+    baseline: ArmScores,
+    oracle: ArmScores,
+    column: int,
+    *,
+    seeds: Sequence[tuple[int, ...]],
+    confidence: float,
+    seed: int,
+) -> Ratio:
+    """(arm - baseline) / (oracle - baseline) in one score, with its interval.
+
+    Args:
+        arm, baseline, oracle: from one call of `resample_arms`, so that all saw the same resamples.
+        column: k of the score, 0..K-1.
+        seeds: training seeds of the three arms, in that order; arms with the same seeds are paired seed by seed.
+        confidence: of the interval, in (0.5, 1).
+        seed: of the draws.
+    """
+    scores = _Column([(a.per_seed[:, column], a.drawn[:, :, column]) for a in (arm, baseline, oracle)], seeds)
+    gain = scores.estimate(0, -1, 1)
+    if not gain > 0 or not scores.interval(0, -1, 1, confidence, seed)[0] > 0:
+        return Ratio(np.nan, np.nan, np.nan)
+    value = scores.estimate(1, -1, 0) / gain
+
+    def fits(share: float) -> bool:
+        """Whether L(share) cannot be told from 0."""
+        low, high = scores.interval(1, share - 1, -share, confidence, seed)
+        return bool(low <= 0 <= high)
+
+    low, high = (_limit(fits, value, direction) for direction in (-1, 1))
+    return Ratio(value, low, high) if np.isfinite(low) and np.isfinite(high) else Ratio(np.nan, np.nan, np.nan)
+
+
+def _limit(fits: Callable[[float], bool], inside: float, direction: int) -> float:
+    """Where the set that holds `inside` ends in a direction; infinite where it does not."""
+    width = 0.25
+    while fits(inside + direction * width):
+        inside, width = inside + direction * width, 2 * width
+        if width > _FARTHEST:
+            return direction * np.inf
+    outside = inside + direction * width
+    for _ in range(_STEPS):
+        middle = (inside + outside) / 2
+        inside, outside = (middle, outside) if fits(middle) else (inside, middle)
+    return inside
