@@ -14,6 +14,7 @@ import typer
 
 from marsgen.core.errors import InputError
 from marsgen.core.process_group import first_to_say
+from marsgen.core.reading import first_line, shorten
 from marsgen.core.stop import Stopped, catching_signals
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ Out = Annotated[
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the settings that the command would use, and stop.")]
 
 OUTPUTS = Path("outputs")
+_LONGEST_WORD, _LONGEST_SENTENCE = 200, 1000
 
 # typer carries a click of its own in some versions and imports the public one in others; this is the one in use
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]
@@ -135,7 +137,7 @@ def run_app(app: typer.Typer, program: str) -> None:
     except (MemoryError, RuntimeError) as problem:
         if not _is_out_of_memory(problem):
             raise
-        reason = str(problem).strip().splitlines()[0] if str(problem).strip() else "no more to be had"
+        reason = first_line(problem)
         _stop(f"not enough memory ({reason}); lower batch_size or the size of pictures, or use a larger machine")
     sys.exit(code if isinstance(code, int) else 0)
 
@@ -213,8 +215,14 @@ def _stop(sentence: str) -> None:
     if first_to_say(sentence):
         # a line of its own, wherever the progress bar of another process stands
         line_break = "" if os.environ.get("WORLD_SIZE", "1") == "1" else "\n"
-        print(f"{line_break}error: {printable(sentence)}", file=sys.stderr, flush=True)
+        print(f"{line_break}error: {printable(_brief(sentence))}", file=sys.stderr, flush=True)
     sys.exit(2)
+
+
+def _brief(sentence: str) -> str:
+    """A sentence that a screen holds, whatever a user or a file put into it: first its longest words are shortened."""
+    words = [word if len(word) <= _LONGEST_WORD else f"{word[:120]}...{word[-60:]}" for word in sentence.split()]
+    return shorten(" ".join(words), _LONGEST_SENTENCE)
 
 
 def printable(sentence: str) -> str:

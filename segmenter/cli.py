@@ -84,9 +84,8 @@ def train(
     from segmenter import api
 
     run = api.train(open_scenes(data, classes=classes), extra=extra or (), out=out, config=settings)
-    summary = run.summary
-    score = f"{settings.best_metric} {summary['best_score']:.3f} on val"
-    say(f"best step {summary['best_step']} of {summary['steps']}   {score}")
+    score = f"{settings.best_metric} {run.said('best_score', float):.3f} on val"
+    say(f"best step {run.said('best_step', int)} of {run.said('steps', int)}   {score}")
     say(f"wrote {run.folder}")
 
 
@@ -291,8 +290,8 @@ def predict(
         done = api.predict_data(run, open_scenes(data, classes=classes, labelled=False), out=out, config=settings)
     else:
         done = api.predict_data(run, data or pictures or (), out=out, config=settings)
-    say(f"{done.summary['images']} images labelled")
-    say(f"wrote {done.folder / done.summary['wrote']}")
+    say(f"{done.said('images', int)} images labelled")
+    say(f"wrote {done.folder / done.said('wrote', str)}")
 
 
 @app.command("pseudo-label")
@@ -319,7 +318,7 @@ def pseudo_label(
     done = api.pseudo_label(runs, data, out=out, config=settings)
     from segmenter.inference.pseudo_labels import summary_lines
 
-    for line in summary_lines(done.summary):
+    for line in done.describe(summary_lines):
         say(line)
     say(f"wrote {done.folder}")
 

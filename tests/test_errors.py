@@ -156,3 +156,16 @@ def test_a_full_disk_is_one_line(here, tiny_npz, capsys, monkeypatch):
     ]
     assert "No space left on device" in refused(capsys, *words)
     assert [p.name for p in (here / "synth").rglob("*.p*")] == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("marsgen", "inspect", "--data", "x" * 5000),
+        ("marsgen", "inspect", "--data", "sim:8", "--set", "y" * 5000 + "=1"),
+        ("marsgen", "z" * 5000),
+        ("segmenter", "train", "--data", "sim:24", "--set", "best_metric=" + "w" * 5000),
+    ],
+)
+def test_what_was_given_is_shortened_in_the_answer(words, here, capsys):
+    assert 20 < len(refused(capsys, *words)) < 1100

@@ -122,12 +122,12 @@ def test_a_band_file_that_is_none_is_refused(imported: Path, tmp_path: Path):
     (tmp_path / "classes.yaml").write_text(CLASSES)
     path = tmp_path / "images" / "a.npy"
     for content, words in (
-        (np.zeros((*SIZE, 5), np.uint16), r"uint16 of shape \(40, 48, 5\); expected uint8"),
-        (np.zeros((*SIZE, 2), np.uint8), r"uint8 of shape \(40, 48, 2\)"),
+        (np.zeros((*SIZE, 5), np.uint16), r"uint16 of shape \(40, 48, 5\); uint8 of shape"),
+        (np.zeros((*SIZE, 2), np.uint8), "2 bands; expected 1, 3 or 4 to 16"),
     ):
         np.save(path, content)
         with pytest.raises(DataError, match=words):
             open_scenes(str(tmp_path))
     path.write_bytes(b"no array")
-    with pytest.raises(DataError, match=r"a\.npy: damaged or no \.npy array"):
+    with pytest.raises(DataError, match=r"a\.npy: .*no numpy header"):
         open_scenes(str(tmp_path))

@@ -1,6 +1,7 @@
 """What a stranger's files, a stopped process or another system must not do: promises that hold for all commands."""
 
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 import forked_commands
 import pytest
 import torch
+from closed_pages import POLICY
 from refusals import refused
 from safetensors.torch import load_file, save_file
 from test_flow import call
@@ -24,6 +26,7 @@ from marsgen.scenes.sources import open_scenes
 
 TINY = ("--set", "unet={width: 4, depth: 1}", "--set", "batch_size=4", "--set", "precision=fp32")
 DATA = "sim:24,rocks=0.6,size=32x48"
+LOOSE = ("min_region_px=4", "min_visible_px=4", "min_solidity=0.2", "min_thickness=0.1")
 
 
 @pytest.fixture
@@ -65,8 +68,6 @@ def trained(tmp_path_factory) -> Path:
     ],
 )
 def test_weights_that_are_no_numbers_are_refused(words, trained, here, capsys):
-    import shutil
-
     shutil.copytree(trained, here / "run")
     path = here / "run" / "best.safetensors"
     checkpoint = read_weights(path)
@@ -148,8 +149,13 @@ def test_changed_names_stay_different():
     assert plain_names(["a", "b"]) == (["a", "b"], "")
 
 
-def test_pages_may_load_nothing_and_run_nothing():
-    assert "default-src 'none'" in (TEMPLATES / "page.html.j2").read_text()
+def test_every_page_has_the_frame_that_loads_and_runs_nothing():
+    root = TEMPLATES.parent.parent.parent
+    found = sorted(path for package in ("marsgen", "segmenter") for path in (root / package).rglob("*.html.j2"))
+    pages = [path for path in found if path.name not in ("page.html.j2", "parts.html.j2")]
+    assert len(pages) >= 3
+    assert all('{% extends "page.html.j2" %}' in path.read_text() for path in pages)
+    assert POLICY in (TEMPLATES / "page.html.j2").read_text()
 
 
 # limits
@@ -261,8 +267,7 @@ for words in {commands!r}:
 
 @pytest.mark.timeout(240)
 def test_commands_run_where_there_is_neither_fcntl_nor_wait4(here):
-    paste = ("min_region_px=4", "min_visible_px=4", "min_solidity=0.2", "min_thickness=0.1")
-    loose = [word for each in paste for word in ("--set", f"paste.{each}")]
+    loose = [word for each in LOOSE for word in ("--set", f"paste.{each}")]
     commands = [
         ("marsgen", "synthesize", "--generator", "copy-paste", "--data", DATA, "--n", "4", *loose, "--out", "set"),
         ("segmenter", "train", "--data", DATA, "--extra", "set", *TINY, "--set", "steps=2", "--out", "run"),
@@ -281,3 +286,64 @@ def test_a_console_that_lacks_a_character_ends_no_command(here, encoding):
     done = subprocess.run(command, capture_output=True, check=False, env=environment)
     assert done.returncode == 2
     assert b"error: \\u540d\\u524d.npz: no such file" in done.stderr
+
+
+# files of runs
+
+
+def test_a_done_file_without_its_keys_is_named(trained, here, capsys):
+    words = ("segmenter", "train", "--data", DATA, *TINY, "--set", "steps=2", "--out", "run")
+    for text, expected in (
+        ("{}", "run/DONE: no 'best_score'; damaged; delete it and repeat `segmenter train`"),
+        ('{"best_score": "x"}', "run/DONE: 'best_score' is 'x'; a number was expected"),
+        ("[]", "run/DONE: not readable json (a list where a mapping was expected)"),
+    ):
+        shutil.copytree(trained, here / "run", dirs_exist_ok=True)
+        (here / "run" / "DONE").write_text(text)
+        assert expected in refused(capsys, *words)
+    # deleted, as the sentence says, it is written again
+    (here / "run" / "DONE").unlink()
+    assert call(*words) == 0
+
+
+def test_settings_of_a_run_that_cannot_be_are_named(here, capsys):
+    paste = [word for each in LOOSE for word in ("--set", f"paste.{each}")]
+    made = ("marsgen", "synthesize", "--generator", "copy-paste", "--data", DATA, "--n", "4", *paste, "--out", "set")
+    split = ("--set", "data.val_fraction=0.2")
+    assert call(*made, *split) == 0
+    path = here / "set" / "config.yaml"
+    path.write_text(path.read_text().replace("val_fraction: 0.2", "val_fraction: 7"))
+    line = refused(capsys, "marsgen", "score", "set", "--out", "scored")
+    assert "set/config.yaml: data: val_fraction is 7; expected less than 1" in line
+
+
+def test_a_generator_with_impossible_settings_is_named(here, capsys):
+    config = Path(__file__).parent.parent / "configs" / "tiny" / "train-generator.yaml"
+    small = ("steps=1", "batch_size=2", "generator_width=8", "discriminator_width=8", "crop_px=32")
+    settings = [word for each in small for word in ("--set", each)]
+    words = ("marsgen", "train-generator", "--data", DATA, "--config", str(config), *settings, "--out", "generator")
+    assert call(*words) == 0
+    path = here / "generator" / "config.yaml"
+    good = path.read_text()
+    again = ("marsgen", "synthesize", "--generator", "generator", "--n", "4", "--out", "set")
+    for old, new, expected in (
+        (
+            "val_fraction: 0.15",
+            "val_fraction: 7",
+            "generator/config.yaml: data: val_fraction is 7; expected less than 1",
+        ),
+        ("  data:\n    val_fraction", "  date:\n    val_fraction", "generator/config.yaml: no 'config.data'"),
+        ("    location:", "    locatoin:", "generator/config.yaml: no 'inputs.data.location'"),
+    ):
+        assert old in good
+        path.write_text(good.replace(old, new))
+        assert expected in refused(capsys, *again)
+    assert not (here / "set").exists()
+    path.write_text(good)
+    # NaN weights, with the checksum that belongs to them
+    weights = here / "generator" / "best.safetensors"
+    checkpoint = read_weights(weights)
+    name = next(name for name in checkpoint.tensors if name.startswith("generator."))
+    checkpoint.tensors[name].view(-1)[0] = float("nan")
+    weights.write_bytes(encode_weights(checkpoint.tensors, checkpoint.record))
+    assert f"{name} holds values that are no finite numbers" in refused(capsys, *again)

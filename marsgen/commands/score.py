@@ -85,7 +85,7 @@ def score_set(
         write_text(out / "scores.jsonl", "".join(json.dumps(plain(record)) + "\n" for record in records))
         write_text(out / "gallery.html", draw_page(scores, config.pictures))
         run.finish(scores.summary)
-    return describe(run.summary, str(folder))
+    return run.describe(lambda summary: describe(summary, str(folder)))
 
 
 def _record(sample: Sample, dataset: Dataset) -> dict[str, Any]:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 MAX_HEADER_BYTES = 64 * 2**20
 MAX_RECORD_BYTES = 16 * 2**20
+DAMAGE = (OSError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RuntimeError)
+"""what building a network from a damaged record may raise"""
 _REMEDY = "delete it and repeat the command that wrote it"
 
 

@@ -79,7 +79,9 @@ def make_config(
 def _nest(key: Any, value: Any) -> dict[str, Any]:
     """("a.b", 1) -> {"a": {"b": 1}}, in the value too; numbers of numpy become Python's."""
     if not isinstance(key, str):
-        raise ConfigError(f"settings: the key {key!r} is no text; keys are words such as 'steps' or 'draw.strength'")
+        raise ConfigError(
+            f"settings: the key {shorten(repr(key), 80)} is no text; keys are words such as 'steps' or 'draw.strength'"
+        )
     if isinstance(value, Mapping):
         block: dict[str, Any] = {}
         for inner, content in value.items():
@@ -146,10 +148,10 @@ def build_config(model: type[ConfigT], content: Any, where: str) -> ConfigT:
 
 def _sentence(model: type[BaseModel], error: Any) -> str:
     keys = [str(k) for k in error["loc"]]
-    dotted = ".".join(keys)
+    dotted = shorten(".".join(keys), 80)
     if error["type"] == "extra_forbidden":
         fields = _fields_at(model, keys[:-1])
-        return f"unknown key '{dotted}'{nearest(keys[-1], fields)}; the keys there are {', '.join(sorted(fields))}"
+        return f"unknown key '{dotted}'{nearest(keys[-1][:80], fields)}; the keys there are {', '.join(sorted(fields))}"
     found = error["input"]
     if error["type"] == "missing":
         return f"{dotted} is missing"

@@ -25,5 +25,5 @@ class RunError(InputError):
 
 def nearest(word: str, choices: Iterable[str]) -> str:
     """A hint ready to append: " (did you mean 'steps'?)", or "" when nothing is close."""
-    close = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.5)
+    close = difflib.get_close_matches(word[:100], list(choices), n=1, cutoff=0.5)
     return f" (did you mean '{close[0]}'?)" if close else ""

@@ -1,11 +1,13 @@
 """Atomic writes: a file is there whole or not at all, whatever is killed when, and after a power cut too."""
 
 import ctypes
+import glob
 import hashlib
 import io
 import json
 import os
 import shutil
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -202,6 +204,18 @@ def remove_leftovers(folder: Path) -> None:
         for name in names:
             if _is_leftover(name):
                 Path(where, name).unlink(missing_ok=True)
+
+
+def remove_leftovers_of(path: Path, idle_seconds: float = 0.0) -> None:
+    """Delete the temporary files that killed processes left of one file, in a folder that is no run's.
+
+    Args:
+        idle_seconds: leave those that were written to since; for files that several processes may be writing.
+    """
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
+        with suppress(OSError):
+            if time.time() - left.stat(follow_symlinks=False).st_mtime >= idle_seconds:
+                left.unlink()
 
 
 def _is_leftover(name: str) -> bool:

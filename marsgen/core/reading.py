@@ -170,6 +170,45 @@ class naming:
         raise self.fault(f"{self.where}: {words}{remedy}") from None
 
 
+def value_at(content: Any, key: str, kind: Any, where: Path | str, fault: Fault = DataError, remedy: str = "") -> Any:
+    """The value under a dotted key of nested mappings, checked.
+
+    Args:
+        kind: its type, or a tuple of types; int takes no truth value, float takes whole numbers too.
+    Raises:
+        fault: it is missing or of another type.
+    """
+    found: Any = content
+    for part in key.split("."):
+        if not isinstance(found, dict) or part not in found:
+            raise fault(f"{where}: no '{key}'{'; ' if remedy else ''}{remedy}")
+        found = found[part]
+    kinds = kind if isinstance(kind, tuple) else (kind,)
+    if not any(type(found) is one or (one is float and type(found) is int) for one in kinds):
+        words = " or ".join(_kind(one() if one is not type(None) else None) for one in kinds)
+        raise fault(
+            f"{where}: '{key}' is {shorten(repr(found), 60)}; {words} was expected{'; ' if remedy else ''}{remedy}"
+        )
+    return found
+
+
+def check_content(
+    content: Any, like: type[Shape], where: Path | str, fault: Fault = DataError, remedy: str = ""
+) -> Shape:
+    """Parsed content as a dataclass, a pydantic model or any other type.
+
+    Raises:
+        fault: it is not of that type.
+    """
+    with naming(where, fault, remedy):
+        return _checked(content, like)
+
+
+def first_line(problem: BaseException) -> str:
+    """What an exception says, shortened; its type where it says nothing."""
+    return shorten((str(problem).strip().splitlines() or [type(problem).__name__])[0])
+
+
 def shorten(text: str, most: int = 160) -> str:
     """The text on one line, its middle left out where it is long."""
     text = " ".join(text.split())
@@ -219,7 +258,7 @@ def _checked(found: Any, like: type[Shape]) -> Shape:
         return TypeAdapter(like).validate_python(found)
     except ValidationError as problem:
         first = problem.errors()[0]
-        place = ".".join(str(key) for key in first["loc"])
+        place = shorten(".".join(str(key) for key in first["loc"]), 60)
         raise ValueError(f"{place or 'content'}: {first['msg']}") from None
 
 

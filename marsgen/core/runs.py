@@ -16,14 +16,14 @@ import platform
 import shutil
 import sys
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from marsgen.core.checkpoints import Checkpoint, encode_weights, read_weights
-from marsgen.core.config import Config
+from marsgen.core.config import Config, ConfigT, build_config
 from marsgen.core.errors import RunError
 from marsgen.core.files import (
     is_written,
@@ -36,7 +36,7 @@ from marsgen.core.files import (
     write_text,
 )
 from marsgen.core.lock import LOCK_FILE, Lock, take_lock
-from marsgen.core.reading import read_json, read_json_lines, read_yaml, shorten
+from marsgen.core.reading import naming, read_json, read_json_lines, read_yaml, shorten, value_at
 
 if TYPE_CHECKING:
     import torch
@@ -214,6 +214,43 @@ class Run:
         if self._lock is not None and not self._lock.in_place:
             raise RunError(f"{self.folder}: removed or replaced while this command was writing into it; repeat it")
 
+    def stored(self, key: str, kind: Any) -> Any:
+        """The value under a dotted key of config.yaml, such as "inputs.data.fingerprint"; see `value_at`.
+
+        Raises:
+            RunError: missing or of another type.
+        """
+        remedy = f"not written by this toolkit, or damaged; repeat `{self.command}` into another --out"
+        return value_at(self._identity, key, kind, self.folder / "config.yaml", RunError, remedy)
+
+    def stored_config(self, key: str, model: type[ConfigT]) -> ConfigT:
+        """A block of the settings in config.yaml, checked.
+
+        Raises:
+            RunError: missing.
+            ConfigError: a setting that cannot be.
+        """
+        return build_config(model, self.stored(f"config.{key}", dict), f"{self.folder / 'config.yaml'}: {key}")
+
+    def said(self, key: str, kind: Any) -> Any:
+        """The value under a dotted key of the summary; see `value_at`.
+
+        Raises:
+            RunError: missing or of another type.
+        """
+        remedy = f"damaged; delete it and repeat `{self.command}`"
+        return value_at(self.summary, key, kind, self.folder / "DONE", RunError, remedy)
+
+    def describe(self, in_words: Callable[[dict[str, Any]], Sequence[str]]) -> tuple[str, ...]:
+        """The summary in lines.
+
+        Raises:
+            RunError: the summary is not one that `in_words` can read.
+        """
+        summary, remedy = self.summary, f"damaged; delete it and repeat `{self.command}`"
+        with naming(self.folder / "DONE", RunError, remedy, "not as it was written"):
+            return tuple(in_words(summary))
+
     # metrics
 
     def log(self, step: int, **values: float) -> None:
@@ -235,6 +272,10 @@ class Run:
             for number, (_, line) in enumerate(read_json_lines(path, RunError, remedy), start=1):
                 if type(line.get("step")) is not int:
                     raise RunError(f"{path}: line {number}: no whole number under 'step'; {remedy}")
+                for key, value in line.items():
+                    if value is not None and type(value) not in (int, float):
+                        found = f"{shorten(key, 60)} is {_short(value)}; a number was expected"
+                        raise RunError(f"{path}: line {number}: {found}, {remedy}")
                 yield line
 
     def rewind_metrics(self, step: int) -> None:
@@ -252,13 +293,17 @@ class Run:
                 os.fsync(file.fileno())
         self.save_weights("last.safetensors", tensors, step=step, **record)
 
+    @property
+    def checkpoint_path(self) -> Path:
+        """Where `save_checkpoint` writes."""
+        return self.folder / "last.safetensors"
+
     def load_checkpoint(self) -> Checkpoint | None:
         """The state to go on from, or None for a run that has none yet; metrics are rewound to its step."""
-        path = self.folder / "last.safetensors"
-        if not is_written(path):
+        if not is_written(self.checkpoint_path):
             self.rewind_metrics(0)
             return None
-        checkpoint = read_weights(path)
+        checkpoint = read_weights(self.checkpoint_path)
         self.rewind_metrics(checkpoint.step)
         return checkpoint
 

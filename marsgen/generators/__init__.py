@@ -15,7 +15,7 @@ from pydantic import ConfigDict, Field
 
 from marsgen.core.config import Config, load_config, make_config
 from marsgen.core.errors import ConfigError, DataError, RunError, nearest
-from marsgen.core.reading import read_json
+from marsgen.core.reading import read_json, shorten
 from marsgen.scenes.classes import IGNORED_INDEX, ClassSet
 from marsgen.scenes.scene import SceneSource, name_channels
 
@@ -213,6 +213,20 @@ def load_generator(
         raise RunError(f"{folder / RECORD}: no text under 'generator'; {remedy}")
     generator: Generator = find_generator(kind).load(folder, draw)  # type: ignore[attr-defined]
     return _fit(generator, folder, classes, channels)
+
+
+def read_maker(record: dict[str, Any]) -> tuple[tuple[str, ...], str]:
+    """Keys of the scenes that a generator was trained on, and its number format, from its generator.json.
+
+    Raises:
+        ValueError: they are not of those types.
+    """
+    trained_on, precision = record.get("trained_on"), record.get("precision")
+    if not isinstance(trained_on, list) or not all(isinstance(key, str) for key in trained_on):
+        raise ValueError("'trained_on' is no list of scene keys")
+    if precision not in ("auto", "bf16", "fp32"):
+        raise ValueError(f"'precision' is {shorten(repr(precision), 60)}")
+    return tuple(trained_on), precision
 
 
 class ReorderedGenerator:

@@ -18,12 +18,12 @@ import torch
 import torch.nn.functional as F
 from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
 
-from marsgen.core.checkpoints import read_weights, refuse_not_finite
+from marsgen.core.checkpoints import DAMAGE, checksum, read_tensors, read_weights, refuse_other_shapes
 from marsgen.core.errors import InputError, RunError
 from marsgen.core.files import file_fingerprint
-from marsgen.core.reading import read_json
+from marsgen.core.reading import first_line, read_json, value_at
 from marsgen.core.training import arithmetic
-from marsgen.generators import DEFAULT_SAMPLING, RECORD, DrawConfig, DrawRequest
+from marsgen.generators import DEFAULT_SAMPLING, RECORD, DrawConfig, DrawRequest, read_maker
 from marsgen.generators.denoiser import Condition, Denoiser
 from marsgen.generators.style import StyleTable, denormalise, normalise, visible_style
 from marsgen.scenes.classes import IGNORED_INDEX, ClassSet
@@ -89,21 +89,21 @@ class Diffusion:
         Raises:
             RunError: a file is missing or damaged, the weights are of another network, or it does not support `draw`.
         """
-        tables = read_weights(folder / STYLES).tensors
+        styled = read_weights(folder / STYLES)
+        tables = styled.tensors
         try:
             record = read_json(folder / RECORD, fault=RunError)
             classes = ClassSet.from_dict(record["classes"], str(folder / RECORD))
-            network = Denoiser.from_pretrained(folder / DENOISER, low_cpu_mem_usage=False, local_files_only=True)
-            refuse_not_finite(network.state_dict())
+            network: Any = _open_denoiser(folder / DENOISER, styled.record)
             styles = StyleTable(tables["styles.shares"], tables["styles.styles"])
-            trained_on, precision = tuple(record["trained_on"]), str(record["precision"])
-            null_condition = bool(record["null_condition"])
+            trained_on, precision = read_maker(record)
+            null_condition = value_at(record, "null_condition", bool, folder / RECORD, RunError)
             if (network.num_classes, network.channels) != (len(classes), record["channels"]):
                 raise ValueError(f"the network is for {network.num_classes} classes, {network.channels} channels")
-        except (InputError, OSError, ValueError, KeyError, TypeError, RuntimeError) as problem:
+        except (InputError, *DAMAGE) as problem:
             raise RunError(
                 f"{folder}: {RECORD}, {STYLES} and {DENOISER}/ do not make a diffusion generator "
-                f"({str(problem).splitlines()[0]}); train it again into another --out"
+                f"({first_line(problem)}); train it again into another --out"
             ) from None
         network.to("cuda" if torch.cuda.is_available() else "cpu", memory_format=torch.channels_last)
         fingerprint = file_fingerprint(folder / DENOISER / DENOISER_WEIGHTS)
@@ -197,10 +197,30 @@ def flow_solver(levels: torch.Tensor) -> DPMSolverMultistepScheduler:
     return solver
 
 
-def save_denoiser(network: Denoiser, folder: Path) -> None:
-    """Write folder/denoiser/ (config.json, safetensors), whole or not at all."""
+def _open_denoiser(folder: Path, record: dict[str, Any]) -> Denoiser:
+    """The network in folder/, as `save_denoiser` wrote it; `record` (of the styles) holds its checksum.
+
+    Raises:
+        InputError, OSError, ValueError: a file is missing, or the weights are not those that were written.
+    """
+    tensors = read_tensors(folder / DENOISER_WEIGHTS)
+    if record.get("denoiser") != checksum(tensors):
+        raise ValueError(f"the weights in {DENOISER}/ do not have the checksum that was recorded with the styles")
+    described = read_json(folder / "config.json", fault=RunError)
+    settings = {key: value for key, value in described.items() if not key.startswith("_")}
+    blocks, widths = value_at(settings, "blocks", int, "config.json"), value_at(settings, "widths", list, "config.json")
+    if blocks * len(widths) > len(tensors):
+        raise ValueError(f"config.json names {blocks:,} blocks at {len(widths):,} scales for {len(tensors)} weights")
+    refuse_other_shapes(lambda: Denoiser(**settings), tensors)
+    options = {"low_cpu_mem_usage": False, "local_files_only": True, "use_safetensors": True}
+    return Denoiser.from_pretrained(folder, **options)  # type: ignore[arg-type]
+
+
+def save_denoiser(network: Denoiser, folder: Path) -> str:
+    """Write folder/denoiser/ (config.json, safetensors), whole or not at all; returns the checksum of its weights."""
     partial = folder / f".{DENOISER}.partial"
     shutil.rmtree(partial, ignore_errors=True)
     network.save_pretrained(partial)
     shutil.rmtree(folder / DENOISER, ignore_errors=True)
     partial.rename(folder / DENOISER)
+    return checksum(read_tensors(folder / DENOISER / DENOISER_WEIGHTS))

@@ -21,12 +21,12 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from marsgen.core.checkpoints import read_weights, without_prefix
+from marsgen.core.checkpoints import DAMAGE, read_weights, refuse_other_shapes, without_prefix
 from marsgen.core.errors import InputError, RunError
 from marsgen.core.files import file_fingerprint
-from marsgen.core.reading import read_json
+from marsgen.core.reading import first_line, read_json, value_at
 from marsgen.core.training import arithmetic
-from marsgen.generators import DEFAULT_SAMPLING, RECORD, DrawConfig, DrawRequest
+from marsgen.generators import DEFAULT_SAMPLING, RECORD, DrawConfig, DrawRequest, read_maker
 from marsgen.generators.norm import ChannelNorm
 from marsgen.generators.style import STYLE_NUMBERS, StyleTable, denormalise, fill_smoothly, normalise, visible_style
 from marsgen.scenes.classes import IGNORED_INDEX, ClassSet
@@ -332,13 +332,16 @@ class Pix2Pix:
         try:
             record = read_json(folder / RECORD, fault=RunError)
             classes = ClassSet.from_dict(record["classes"], str(folder / RECORD))
-            network = GeneratorNetwork(len(classes), record["channels"], record["width"])
-            network.load_state_dict(without_prefix("generator", weights.tensors))
+            channels, width = (value_at(record, key, int, folder / RECORD, RunError) for key in ("channels", "width"))
+            tensors = without_prefix("generator", weights.tensors)
+            refuse_other_shapes(lambda: GeneratorNetwork(len(classes), channels, width), tensors)
+            network = GeneratorNetwork(len(classes), channels, width)
+            network.load_state_dict(tensors)
             styles = StyleTable(weights.tensors["styles.shares"], weights.tensors["styles.styles"])
-            trained_on, precision = tuple(record["trained_on"]), str(record["precision"])
-        except (InputError, OSError, ValueError, KeyError, TypeError, RuntimeError) as problem:
+            trained_on, precision = read_maker(record)
+        except (InputError, *DAMAGE) as problem:
             raise RunError(
-                f"{folder}: {RECORD} and {WEIGHTS} do not make a pix2pix generator ({str(problem).splitlines()[0]}); "
+                f"{folder}: {RECORD} and {WEIGHTS} do not make a pix2pix generator ({first_line(problem)}); "
                 "train it again into another --out"
             ) from None
         network.to("cuda" if torch.cuda.is_available() else "cpu")

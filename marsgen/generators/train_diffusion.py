@@ -133,8 +133,9 @@ def train(
 
     if run.writes:
         write_json(run.folder / RECORD, record)
-        save_denoiser(ema, run.folder)
-    run.save_weights(STYLES, {"styles.shares": styles.shares, "styles.styles": styles.styles}, step=config.steps)
+        written = save_denoiser(ema, run.folder)
+        tables = {"styles.shares": styles.shares, "styles.styles": styles.styles}
+        run.save_weights(STYLES, tables, step=config.steps, denoiser=written)
     summary = {
         "generator": "diffusion",
         "steps": config.steps,

@@ -10,7 +10,9 @@ from PIL import Image
 
 from marsgen.cleaning.dataset import Dataset
 from marsgen.core.checkpoints import load_optimizer_tensors, optimizer_tensors, prefixed, without_prefix
+from marsgen.core.errors import RunError
 from marsgen.core.files import write_bytes
+from marsgen.core.reading import naming
 from marsgen.core.runs import Run
 from marsgen.generators import DrawRequest, Generator
 from marsgen.generators.batches import cut_window, soft_window
@@ -82,10 +84,11 @@ def restore(run: Run, networks: Networks, optimizers: Optimizers) -> int:
     checkpoint = run.load_checkpoint()
     if checkpoint is None:
         return 0
-    for name, network in networks.items():
-        network.load_state_dict(without_prefix(name, checkpoint.tensors))
-    for name, optimizer in optimizers.items():
-        load_optimizer_tensors(optimizer, checkpoint.tensors, name)
+    with naming(run.checkpoint_path, RunError, "delete it and repeat the command", "not a checkpoint of this run"):
+        for name, network in networks.items():
+            network.load_state_dict(without_prefix(name, checkpoint.tensors))
+        for name, optimizer in optimizers.items():
+            load_optimizer_tensors(optimizer, checkpoint.tensors, name)
     return checkpoint.step
 
 

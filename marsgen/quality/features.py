@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from marsgen.core.errors import DataError, RunError, nearest
+from marsgen.core.arrays import read_npy
+from marsgen.core.checkpoints import read_tensors
+from marsgen.core.errors import DataError, InputError, RunError, nearest
 from marsgen.core.files import file_fingerprint, write_npy
+from marsgen.core.reading import first_line
 from marsgen.quality.judges import Judge
 from marsgen.scenes.scene import scene_key
 
@@ -103,19 +106,17 @@ def _open_imagenet() -> FeatureNetwork:
 
 def _open_resnet(path: Path) -> FeatureNetwork:
     import torchvision
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
     from torch import nn
 
     try:
-        tensors = {key: value for key, value in load_file(path).items() if not key.startswith("fc.")}
+        tensors = {key: value for key, value in read_tensors(path).items() if not key.startswith("fc.")}
         # only the deeper ones have bottlenecks of three convolutions
         name = "resnet50" if "layer1.0.conv3.weight" in tensors else "resnet18"
         network = getattr(torchvision.models, name)(weights=None)
         network.fc = nn.Identity()
         network.load_state_dict(tensors)
-    except (SafetensorError, OSError, RuntimeError) as problem:
-        reason = str(problem).splitlines()[0]
+    except (InputError, ValueError, OSError, RuntimeError) as problem:
+        reason = first_line(problem)
         raise DataError(
             f"--features {path}: not a safetensors file of torchvision's resnet18 or resnet50 ({reason})"
         ) from None
@@ -142,7 +143,7 @@ def extract_features(
     """
     path = folder / f"features-{_name_content(network, pictures)}.npy"
     if path.exists():
-        return np.load(path, allow_pickle=False)
+        return read_npy(path, np.float32, (None, None))
     found = [network.features(batch) for batch in _batches(pictures, batch_size)]
     features = np.concatenate(found).astype(np.float32)
     write_npy(path, features)

@@ -98,7 +98,7 @@ def open_scored_set(
     """
     made = Run.load(folder, "marsgen synthesize")
     head = _read_head(folder)
-    split = split or DataConfig.model_validate(made.config.get("data") or {})
+    split = split or (made.stored_config("data", DataConfig) if made.config.get("data") else DataConfig())
     dataset = _open_parents(folder, head, split, data, classes)
     synthetic = open_scenes(str(folder))
     samples = _read_samples(folder, synthetic, spaced(len(synthetic), max_samples))
@@ -153,9 +153,15 @@ def _check_reference(others: SceneSource, dataset: Dataset) -> None:
 def _read_head(folder: Path) -> dict[str, Any]:
     try:
         head = read_set_head(folder)
-        if isinstance(head["data"]["location"], str) and head["data"]["fingerprint"] and head["classes"]:
+        texts = (
+            head["data"]["location"],
+            head["data"]["fingerprint"],
+            head["data"].get("classes") or "",
+            *head["classes"],
+        )
+        if all(isinstance(text, str) for text in texts) and head["classes"]:
             return head
-    except (DataError, KeyError, TypeError):
+    except (DataError, KeyError, TypeError, AttributeError):
         pass
     raise RunError(f"{folder / HEAD_FILE}: does not say which data and classes the set was made from; make it again")
 

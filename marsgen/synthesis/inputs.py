@@ -91,13 +91,12 @@ def find_sources(config: SynthesizeConfig, generator: str, data: Data | None) ->
         raise RunError(f"--generator {generator}: no such folder{hint}")
     trained = Run.load(Path(generator), "marsgen train-generator")
     if data is None:
-        stored = trained.inputs["data"]
-        classes = Path(stored["classes"]) if stored["classes"] else None
-        data = open_scenes(stored["location"], classes=classes)
+        classes = trained.stored("inputs.data.classes", (str, type(None)))
+        data = open_scenes(trained.stored("inputs.data.location", str), classes=Path(classes) if classes else None)
     if isinstance(data, Dataset):
         split = split_of(data, config.data)
     else:
-        split = config.data or DataConfig.model_validate(trained.config["data"])
+        split = config.data or trained.stored_config("data", DataConfig)
     return Sources(generator, data, scenes_of(data), split)
 
 

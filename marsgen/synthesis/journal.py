@@ -18,11 +18,12 @@ import numpy as np
 from marsgen.core.errors import RunError
 from marsgen.core.files import filling_text, plain, sync_file_system, sync_folder
 from marsgen.core.process_group import ProcessGroup
-from marsgen.core.reading import parse_json, read_json_lines
+from marsgen.core.reading import parse_json, read_json_lines, value_at
 from marsgen.synthesis.config import CHUNK
 
 MANIFEST = "manifest.jsonl"
 REMEDY = "delete the folder and repeat the command"
+_KEYS = {"name": str, "parent.name": str, "donors": list}
 SYNC_SECONDS = 2.0
 """time between two syncs of the disk; a killed process makes again what it made since the last one"""
 
@@ -82,12 +83,44 @@ def finished_chunks(folder: Path, n: int) -> np.ndarray:
     return done
 
 
-def merge_journals(folder: Path) -> None:
-    """Journals, each in order, -> the manifest in the order of samples; memory does not grow with their number."""
+def merge_journals(folder: Path, n: int) -> None:
+    """Journals, each in order, -> the manifest in the order of samples; memory does not grow with their number.
+
+    Raises:
+        RunError: a sample of 0..n-1 is missing or there twice.
+    """
     with filling_text(folder / MANIFEST) as manifest:
         lines = heapq.merge(*map(_numbered_lines, _journals(folder)), key=lambda numbered: numbered[0])
-        manifest.writelines(line for _, line in lines)
+        expected = 0
+        for number, line in lines:
+            if number != expected:
+                break
+            manifest.write(line)
+            expected += 1
+        else:
+            number = n
+        if (number, expected) != (n, n):
+            what = f"sample {expected} is missing" if number > expected else f"sample {number} is there twice"
+            raise RunError(f"{folder}: {what} in the journals; {REMEDY}")
     sync_folder(folder)  # before the journals are removed
+
+
+def read_manifest(folder: Path) -> Iterator[dict[str, Any]]:
+    """The lines of the manifest that `merge_journals` wrote.
+
+    Raises:
+        RunError: a line that describes no pair.
+    """
+    path = folder / MANIFEST
+    for number, (_, record) in enumerate(read_json_lines(path, RunError, REMEDY), start=1):
+        for key, kind in _KEYS.items():
+            value_at(record, key, kind, f"{path}: line {number}", RunError, REMEDY)
+        for donor in record["donors"]:
+            value_at(donor, "class", str, f"{path}: line {number}: donors", RunError, REMEDY)
+        if "selection" in record:
+            value_at(record, "selection.tried", int, f"{path}: line {number}", RunError, REMEDY)
+            value_at(record, "selection.kept", str, f"{path}: line {number}", RunError, REMEDY)
+        yield record
 
 
 def remove_journals(folder: Path) -> None:

@@ -8,14 +8,14 @@ from PIL import Image
 
 from marsgen.core.errors import RunError
 from marsgen.core.files import write_bytes
-from marsgen.core.reading import read_json_lines
+from marsgen.core.reading import shorten
 from marsgen.scenes.classes import ClassSet
 from marsgen.scenes.files.label_maps import read_label_map
 from marsgen.scenes.files.pictures import read_image
 from marsgen.scenes.readers.folder import image_path
 from marsgen.scenes.readers.shards import SHARDS_FOLDER, read_slot
 from marsgen.scenes.scene import SceneSource
-from marsgen.synthesis.journal import MANIFEST, REMEDY
+from marsgen.synthesis.journal import MANIFEST, REMEDY, read_manifest
 
 MIN_WIDTH_PX = 1000
 """narrower sheets are enlarged"""
@@ -27,10 +27,13 @@ def write_preview(folder: Path, scenes: SceneSource, n: int, rows: int = 12, zoo
     chosen = set(np.linspace(0, n - 1, min(rows, n)).astype(int).tolist())
     position = {name: index for index, name in enumerate(scenes.names)}
     strips = []
-    for index, (_, record) in enumerate(read_json_lines(folder / MANIFEST, RunError, REMEDY)):
+    for index, record in enumerate(read_manifest(folder)):
         if index in chosen:
             image, labels = _read_pair(folder, record["name"], index, scenes)
-            parent = scenes[position[record["parent"]["name"]]].image
+            name = record["parent"]["name"]
+            if name not in position:
+                raise RunError(f"{folder / MANIFEST}: {shorten(name, 60)} is no scene of {scenes.location}; {REMEDY}")
+            parent = scenes[position[name]].image
             panels = [_rgb(parent, scenes.classes), scenes.classes.paint(labels), _rgb(image, scenes.classes)]
             strips.append(np.concatenate([_padded(panel, FRAME_PX, FRAME_PX) for panel in panels], axis=1))
     width = max(strip.shape[1] for strip in strips)

@@ -6,15 +6,13 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from marsgen.core.errors import RunError
-from marsgen.core.reading import read_json_lines
 from marsgen.core.runs import Run
 from marsgen.provenance import fingerprints_of_part, keys_of_part, read_set_head, write_set_head
 from marsgen.provenance.data_card import card_of, write_data_card
 from marsgen.scenes.readers.folder import write_classes
 from marsgen.scenes.readers.shards import allocate_shards, refuse_mixed_sizes
 from marsgen.synthesis.config import BATCH_SIZE
-from marsgen.synthesis.journal import MANIFEST, REMEDY
+from marsgen.synthesis.journal import read_manifest
 from marsgen.synthesis.scene_maker import SceneMaker
 
 
@@ -52,7 +50,7 @@ def write_record(run: Run, maker: SceneMaker) -> None:
 def write_card(folder: Path, maker: SceneMaker) -> None:
     """Write README.md from the finished manifest."""
     scenes, pasted = maker.dataset.scenes, Counter[str]()
-    for _, record in read_json_lines(folder / MANIFEST, RunError, REMEDY):
+    for record in read_manifest(folder):
         pasted.update({donor["class"] for donor in record["donors"]})
     card = card_of(
         scenes,

@@ -12,9 +12,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from marsgen.core.errors import RunError
 from marsgen.core.process_group import SINGLE_PROCESS, ProcessGroup
-from marsgen.core.reading import read_json_lines
 from marsgen.core.runs import Run
 from marsgen.quality.select import SelectionCounts, Selector, build_selector
 from marsgen.synthesis.compare_regions import write_comparison
@@ -23,10 +21,10 @@ from marsgen.synthesis.focus import find_placement
 from marsgen.synthesis.inputs import SynthesisInputs
 from marsgen.synthesis.journal import (
     MANIFEST,
-    REMEDY,
     Journal,
     finished_chunks,
     merge_journals,
+    read_manifest,
     remove_journals,
     truncate_journals,
 )
@@ -75,7 +73,7 @@ def synthesize(run: Run, maker: SceneMaker, process_group: ProcessGroup = SINGLE
     process_group.wait_for_everyone()
     if process_group.is_main_process:
         if not manifest.exists():
-            merge_journals(folder)
+            merge_journals(folder, n)
         remove_journals(folder)
         write_preview(folder, maker.dataset.scenes, n)
         write_card(folder, maker)
@@ -127,7 +125,7 @@ def _helper_threads(shape: tuple[int, int] | None) -> int:
 def _summarise(folder: Path, selector: Selector | None = None) -> dict[str, Any]:
     regions: Counter[str] = Counter()
     pairs, counts = 0, SelectionCounts()
-    for _, record in read_json_lines(folder / MANIFEST, RunError, REMEDY):
+    for record in read_manifest(folder):
         pairs += 1
         regions.update(donor["class"] for donor in record["donors"])
         if selection := record.get("selection"):

@@ -56,7 +56,7 @@ def choose_scenes(run: Run, source: SceneSource, part: str = "auto") -> ChosenSc
             `marsgen.provenance.refuse_seen_scene`).
     """
     split = read_split_keys(run.folder)
-    own = source.fingerprint() == run.inputs["data"]["fingerprint"]
+    own = source.fingerprint() == run.stored("inputs.data.fingerprint", str)
     if part == "auto":
         part = "test" if own else "all"
     if part != "all" and not own:

@@ -2,15 +2,21 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
 
+from marsgen.core.arrays import read_npy
+from marsgen.core.config import Config, build_config
 from marsgen.core.errors import RunError
 from marsgen.core.reading import read_json
 from marsgen.core.runs import Run
 from marsgen.scenes.classes import ClassSet
-from segmenter.evaluation.regions import found_regions, region_classes
+from segmenter.evaluation.config import EvaluateConfig
+from segmenter.evaluation.regions import REGION, found_regions, region_classes
+
+_REMEDY = "damaged evaluation; delete the folder and evaluate again"
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,21 +56,83 @@ def read_evaluation(folder: Path) -> Evaluation:
         RunError: not there, not finished, or damaged.
     """
     Run.load(folder, "segmenter evaluate")
-    remedy = "damaged evaluation; delete the folder and evaluate again"
-    record = read_json(folder / "evaluation.json", fault=RunError, remedy=remedy)
-    names = read_json(folder / "names.json", fault=RunError, remedy=remedy)
-    try:
-        return Evaluation(
-            folder=folder,
-            record=record,
-            classes=ClassSet.from_dict(record["classes"], str(folder / "evaluation.json")),
-            names=tuple(names["names"]),
-            groups=None if names["groups"] is None else tuple(names["groups"]),
-            keys=tuple(names["keys"]),
-            counts=np.load(folder / "counts.npy", mmap_mode="r", allow_pickle=False),
-            ignored=np.load(folder / "ignored.npy", allow_pickle=False),
-            regions=np.load(folder / "regions.npy", allow_pickle=False),
-            false_alarms=np.load(folder / "false_alarms.npy", allow_pickle=False),
-        )
-    except (OSError, ValueError, KeyError, TypeError) as problem:
-        raise RunError(f"{folder}: damaged evaluation ({problem}); delete the folder and evaluate again") from None
+    path = folder / "evaluation.json"
+    record = build_config(_Record, read_json(path, fault=RunError, remedy=_REMEDY), f"{path}: damaged")
+    listed = read_json(folder / "names.json", _Names, RunError, _REMEDY)
+    classes = ClassSet.from_dict(record.classes, str(path))
+    number, of_classes = len(listed.names), len(classes)
+    if any(len(each) != number for each in (listed.keys, listed.groups or listed.keys)):
+        raise RunError(f"{folder / 'names.json'}: {number} names and other numbers of groups or keys; {_REMEDY}")
+    return Evaluation(
+        folder=folder,
+        record=record.model_dump(mode="json", exclude_unset=True, by_alias=True),
+        classes=classes,
+        names=listed.names,
+        groups=listed.groups,
+        keys=listed.keys,
+        counts=_read_counts(folder / "counts.npy", (number, of_classes, of_classes)),
+        ignored=read_npy(folder / "ignored.npy", np.int64, (number,), RunError, _REMEDY),
+        regions=_read_regions(folder / "regions.npy", number, of_classes),
+        false_alarms=_read_regions(folder / "false_alarms.npy", number, of_classes),
+    )
+
+
+class _ClassScores(Config):
+    """The scores of one class; those of its regions where they are counted."""
+
+    model_config = ConfigDict(populate_by_name=True)
+    class_name: str = Field(alias="class")
+    iou: float | None
+    precision: float | None
+    recall: float | None
+    true_px: int
+    predicted_px: int
+    regions: int = 0
+    regions_found: int = 0
+    regions_touched: int = 0
+    false_alarms: int = 0
+
+
+class _Scored(Config):
+    location: str
+    fingerprint: str
+
+
+class _Record(Config):
+    """evaluation.json."""
+
+    data: _Scored
+    part: Literal["test", "val", "train", "all"]
+    images: int
+    settings: EvaluateConfig
+    mean_iou: float | None
+    pixel_accuracy: float | None
+    pixel_accuracy_ignored_wrong: float | None
+    ignored_px: int
+    per_class: list[_ClassScores]
+    classes: dict[str, Any]
+
+
+class _Names(BaseModel):
+    """names.json."""
+
+    names: tuple[str, ...]
+    groups: tuple[str, ...] | None
+    keys: tuple[str, ...]
+
+
+def _read_counts(path: Path, shape: tuple[int, ...]) -> np.ndarray:
+    counts = read_npy(path, np.int32, shape, RunError, _REMEDY, mapped=True)
+    if any((counts[start : start + 1024] < 0).any() for start in range(0, len(counts), 1024)):
+        raise RunError(f"{path}: counts below 0; {_REMEDY}")
+    return counts
+
+
+def _read_regions(path: Path, images: int, classes: int) -> np.ndarray:
+    rows = read_npy(path, REGION, (None,), RunError, _REMEDY)
+    for field, stop in (("image", images), ("class_index", classes)):
+        if len(rows) and not 0 <= rows[field].min() <= rows[field].max() < stop:
+            raise RunError(f"{path}: a {field} outside 0..{stop - 1}; {_REMEDY}")
+    if (rows["area_px"] < 1).any() or (rows["hit_px"] < 0).any() or (rows["hit_px"] > rows["area_px"]).any():
+        raise RunError(f"{path}: regions of impossible sizes; {_REMEDY}")
+    return rows

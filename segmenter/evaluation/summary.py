@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from marsgen.core.arrays import read_npy
 from marsgen.scenes.classes import ClassSet
 from marsgen.scenes.confusion import (
     iou_per_class,
@@ -16,7 +17,7 @@ from marsgen.scenes.confusion import (
 from marsgen.scenes.scene import SceneSource
 from segmenter.evaluation.config import EvaluateConfig
 from segmenter.evaluation.reader import Evaluation
-from segmenter.evaluation.regions import found_regions, region_classes
+from segmenter.evaluation.regions import REGION, found_regions, region_classes
 
 CAUTION = {
     "train": "these scenes were trained on: the scores say what was memorised, not what is known",
@@ -28,9 +29,10 @@ def summarise(
     source: SceneSource, part: str, images: int, classes: ClassSet, config: EvaluateConfig, folder: Path
 ) -> dict[str, Any]:
     """The content of evaluation.json, computed from the files beside it."""
-    confusion = sum_counts(np.load(folder / "counts.npy", mmap_mode="r"))
-    ignored_px = int(np.load(folder / "ignored.npy").sum())
-    regions, alarms = np.load(folder / "regions.npy"), np.load(folder / "false_alarms.npy")
+    counts = read_npy(folder / "counts.npy", np.int32, (images, len(classes), len(classes)), mapped=True)
+    confusion = sum_counts(counts)
+    ignored_px = int(read_npy(folder / "ignored.npy", np.int64, (images,)).sum())
+    regions, alarms = (read_npy(folder / f"{name}.npy", REGION, (None,)) for name in ("regions", "false_alarms"))
     iou, precision, recall = iou_per_class(confusion), precision_per_class(confusion), recall_per_class(confusion)
     found = found_regions(regions, config.found_fraction)
     per_class = []

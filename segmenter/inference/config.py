@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from marsgen.core.config import BatchSize, Config, Side
+from marsgen.core.config import BatchSize, Config, Side, build_config
 from marsgen.scenes.files.band_files import MOST_CHANNELS
 from marsgen.scenes.scene import MIN_SIDE_PX
 
@@ -33,9 +33,8 @@ class InferenceConfig(Config):
     @classmethod
     def of(cls, settings: dict[str, Any]) -> "InferenceConfig":
         """The inference settings among the keys of a stored config."""
-        return InferenceConfig.model_validate(
-            {key: settings[key] for key in InferenceConfig.model_fields if key in settings}
-        )
+        known = {key: settings[key] for key in InferenceConfig.model_fields if key in settings}
+        return build_config(InferenceConfig, known, "settings")
 
 
 class PredictConfig(InferenceConfig):

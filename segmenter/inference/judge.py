@@ -34,7 +34,7 @@ class SegmenterJudge:
         self.channels = record["channels"]
         self.fingerprint = file_fingerprint(run.folder / "best.safetensors")
         self.trained_on = read_split_keys(run.folder).trained_on
-        self.saw_synthetic = bool(run.inputs["extra"])
+        self.saw_synthetic = bool(run.stored("inputs.extra", list))
 
     def probs(self, images: np.ndarray) -> np.ndarray:
         """(B, H, W, channels) uint8 -> (B, C, H, W) float32 probabilities, sum 1 over C."""

@@ -12,9 +12,11 @@ from accelerate import PartialState
 from torch import nn
 from tqdm import tqdm
 
-from marsgen.core.checkpoints import read_weights
+from marsgen.core.checkpoints import DAMAGE, read_weights, refuse_other_shapes
+from marsgen.core.config import build_config
 from marsgen.core.errors import DataError, InputError, RunError
 from marsgen.core.files import filling_text
+from marsgen.core.reading import check_content, first_line, value_at
 from marsgen.core.runs import Run
 from marsgen.scenes.classes import ClassSet
 from marsgen.scenes.files.rasters import refuse_no_rasterio
@@ -49,15 +51,17 @@ def load_segmenter(folder: Path, keep_void: bool = False) -> tuple[nn.Module, Cl
     checkpoint = read_weights(path)
     try:
         classes = ClassSet.from_dict(checkpoint.record["classes"], str(path))
-        config = NetworkConfig.model_validate(checkpoint.record["network"])
-        network = build_network(config, checkpoint.record["channels"], len(classes))
+        config = build_config(NetworkConfig, checkpoint.record["network"], "its network")
+        channels = value_at(checkpoint.record, "channels", int, "its record")
+        refuse_other_shapes(lambda: build_network(config, channels, len(classes)), checkpoint.tensors)
+        network = build_network(config, channels, len(classes))
         network.load_state_dict(checkpoint.tensors)
         if config.void_weight and not keep_void:
             network = ClassesOnly(network, len(classes))
         if "logit_shift" in checkpoint.record:
-            network = Calibrated(network, checkpoint.record["logit_shift"])
-    except (InputError, KeyError, ValueError, RuntimeError) as problem:
-        reason = str(problem).splitlines()[0]
+            network = Calibrated(network, check_content(checkpoint.record["logit_shift"], list[float], "logit_shift"))
+    except (InputError, *DAMAGE) as problem:
+        reason = first_line(problem)
         raise RunError(f"{path}: not the weights of a segmenter ({reason}); train it again") from None
     network = network.to(memory_format=torch.channels_last)
     return network.to(PartialState().device).eval(), classes, checkpoint.record

@@ -23,6 +23,7 @@ import numpy as np
 from torch import nn
 from tqdm import tqdm
 
+from marsgen.core.arrays import read_npy
 from marsgen.core.errors import DataError, RunError
 from marsgen.core.files import file_fingerprint, write_npy
 from marsgen.core.runs import Run
@@ -143,7 +144,9 @@ def pseudo_label(config: PseudoLabelConfig, run: Run, teachers: Teachers, scenes
                     images = np.stack([scenes.read(i)[0] for i in batch])
                     write_npy(path, np.stack(teachers.predict(images, config), axis=1))  # (B, 2, H, W) uint16
                 bar.update(len(batch))
-        *predicted, no_label = count_confidences(_read_predictions(scenes, predictions), len(teachers.classes) + 1)
+        *predicted, no_label = count_confidences(
+            _read_predictions(scenes, predictions, len(teachers.classes)), len(teachers.classes) + 1
+        )
         thresholds = choose_thresholds(np.array(predicted), config.keep)
         pairs = _write_pairs(run.folder, scenes, teachers.classes, thresholds)
         per_class = {
@@ -248,16 +251,20 @@ def _batches(scenes: SceneSource, predictions: Path) -> Iterator[tuple[range, Pa
         yield range(first, min(first + size, len(scenes))), predictions / f"{first:08d}.npy"
 
 
-def _read_predictions(scenes: SceneSource, predictions: Path) -> Iterator[tuple[range, np.ndarray]]:
-    """Each batch with its (B, 2, H, W) uint16 prediction: indices, confidences."""
-    return ((batch, np.load(path, allow_pickle=False)) for batch, path in _batches(scenes, predictions))
+def _read_predictions(scenes: SceneSource, predictions: Path, num_classes: int) -> Iterator[tuple[range, np.ndarray]]:
+    """Each batch with its (B, 2, H, W) uint16 prediction: indices, `num_classes` = no label; confidences."""
+    for batch, path in _batches(scenes, predictions):
+        found = read_npy(path, np.uint16, (len(batch), 2, None, None), RunError)
+        if found[:, 0].max(initial=0) > num_classes:
+            raise RunError(f"{path}: a class that is none; delete it and repeat the command")
+        yield batch, found
 
 
 def _write_pairs(folder: Path, scenes: SceneSource, classes: ClassSet, thresholds: np.ndarray) -> int:
     """Write the pictures in which a pixel keeps its label; return how many."""
     written = 0
     threshold_of = np.append(thresholds, LEVELS)  # pixels predicted to have no label get none
-    for batch, prediction in _read_predictions(scenes, folder / PREDICTIONS):
+    for batch, prediction in _read_predictions(scenes, folder / PREDICTIONS, len(classes)):
         found, confidence = prediction[:, 0], prediction[:, 1]
         indices = np.where(confidence >= threshold_of[found], found, IGNORED_INDEX).astype(np.uint8)
         for number, labels in zip(batch, indices, strict=True):

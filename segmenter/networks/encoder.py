@@ -14,6 +14,7 @@ from torch import nn
 from marsgen.core.checkpoints import read_tensors, refuse_not_finite
 from marsgen.core.errors import ConfigError, DataError, RunError, nearest
 from marsgen.core.files import file_fingerprint
+from marsgen.core.reading import first_line
 from marsgen.scenes.tensors import pad_to_multiple
 from segmenter.networks.config import EncoderConfig
 
@@ -67,7 +68,7 @@ class EncoderUNet(nn.Module):
                 classes=num_classes,
             )
         except (ValueError, TypeError, RuntimeError, AssertionError, NotImplementedError) as problem:
-            reason = str(problem).splitlines()[0]
+            reason = first_line(problem)
             raise ConfigError(
                 f"encoder.name is '{name}': no U-Net of {len(decoder_channels)} levels can be built on it ({reason}); "
                 "try resnet18 or tu-tf_efficientnet_lite0"
@@ -195,7 +196,7 @@ def _read_tensors(path: Path) -> dict[str, torch.Tensor]:
         return tensors
     except Exception as problem:  # safetensors, pickle and zip each have their own
         raise DataError(
-            f"encoder.weights is '{path}': not readable as tensors ({str(problem).splitlines()[0][:80]}); {expected}"
+            f"encoder.weights is '{path}': not readable as tensors ({first_line(problem)}); {expected}"
         ) from None
 
 

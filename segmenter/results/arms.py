@@ -7,13 +7,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from marsgen.core.errors import DataError, RunError
+from marsgen.core.reading import check_content
 from marsgen.core.runs import Run
 from segmenter.evaluation.config import EvaluateConfig
 from segmenter.evaluation.reader import Evaluation, read_evaluation
 from segmenter.inference.config import InferenceConfig
 from segmenter.results.counts import StudyCounts, count_evaluations
 from segmenter.results.metadata import ArmMetadata, StatisticsSettings
+
+
+class ExtraRecord(BaseModel):
+    """What is read of a run's record of its extra scenes."""
+
+    location: str
+    fingerprint: str
+    generator: str | None = None
+    mode: str | None = None
+    drawing: dict[str, float | None] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +39,7 @@ class Arm:
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        return tuple(run.config["seed"] for run in self.runs)
+        return tuple(run.stored("config.seed", int) for run in self.runs)
 
 
 # which runs, which evaluations
@@ -47,7 +60,7 @@ def open_runs(folders: Sequence[Path], *, allow_different_steps: bool = False) -
     if len(runs) < 2:
         raise RunError("one run was named; a comparison needs at least two")
     for run in runs[1:]:
-        steps, first = run.config["steps"], runs[0].config["steps"]
+        steps, first = run.stored("config.steps", int), runs[0].stored("config.steps", int)
         if steps != first and not allow_different_steps:
             raise RunError(
                 f"{run.folder} was trained for {steps} steps and {runs[0].folder} for {first}: more training alone "
@@ -143,9 +156,9 @@ def group_arms(runs: Sequence[Run], evaluations: Sequence[Evaluation]) -> list[A
     labels = _tell_apart([_label(runs[members[key][0]]) for key in members], [recipes[key] for key in members])
     arms = []
     for label, numbers in zip(labels, members.values(), strict=True):
-        numbers = sorted(numbers, key=lambda n: runs[n].config["seed"])
+        numbers = sorted(numbers, key=lambda n: runs[n].stored("config.seed", int))
         for a, b in itertools.pairwise(numbers):
-            if runs[a].config["seed"] == runs[b].config["seed"]:
+            if runs[a].stored("config.seed", int) == runs[b].stored("config.seed", int):
                 raise RunError(
                     f"{runs[a].folder} and {runs[b].folder} are one recipe with seed {runs[a].config['seed']} twice; "
                     "name one of them, or train one with another --set seed=N"
@@ -158,10 +171,10 @@ def _recipe(run: Run) -> dict[str, Any]:
     """What the runs of an arm have in common, flat: dotted key -> value."""
     extras = [
         {key: e.get(key) for key in ("generator", "mode", "n", "recipe")} if e.get("generator") else e
-        for e in _extras(run)
+        for e in extras_of(run)
     ]
     config = {key: value for key, value in run.config.items() if key != "seed"}
-    return flatten_settings({**config, "data.fingerprint": run.inputs["data"]["fingerprint"], "extra": extras})
+    return flatten_settings({**config, "data.fingerprint": run.stored("inputs.data.fingerprint", str), "extra": extras})
 
 
 def flatten_settings(content: Any, where: str = "") -> dict[str, Any]:
@@ -177,7 +190,7 @@ def flatten_settings(content: Any, where: str = "") -> dict[str, Any]:
 def _label(run: Run) -> str:
     """An arm in words: "real only", "+ copy-paste", "+ diffusion (region, strength 0.6)", or an extra folder's name."""
     words = []
-    for extra in _extras(run):
+    for extra in extras_of(run):
         name = extra.get("generator") or Path(extra["location"]).name
         strength = (extra.get("drawing") or {}).get("strength", 1)
         how = [extra["mode"]] if extra.get("mode") and name != "copy-paste" else []
@@ -213,19 +226,22 @@ def count_arms(arms: Sequence[Arm], statistics: StatisticsSettings) -> StudyCoun
                 title=arm.label,
                 baseline=names[0] if name != names[0] else None,
                 seeds=arm.seeds,
-                synthetic=any(extra.get("generator") for extra in _extras(arm.runs[0])),
-                pseudo_labels=any(extra.get("teachers") for extra in _extras(arm.runs[0])),
+                synthetic=any(extra.get("generator") for extra in extras_of(arm.runs[0])),
+                pseudo_labels=any(extra.get("teachers") for extra in extras_of(arm.runs[0])),
             ),
             [[evaluation] for evaluation in arm.evaluations],
         )
         for name, arm in zip(names, arms, strict=True)
     ]
-    settings = StatisticsSettings.model_validate({k: getattr(statistics, k) for k in StatisticsSettings.model_fields})
+    settings = StatisticsSettings(**{k: getattr(statistics, k) for k in StatisticsSettings.model_fields})
     return count_evaluations(counted, title=f"Gains over {arms[0].label}", baseline=names[0], statistics=settings)
 
 
-def _extras(run: Run) -> list[dict[str, Any]]:
-    return list(run.inputs.get("extra") or ())
+def extras_of(run: Run) -> list[dict[str, Any]]:
+    """The extra scenes of a training run, as `describe_extra` recorded them."""
+    extras = run.stored("inputs.extra", (list, type(None))) or []
+    check_content(extras, list[ExtraRecord], f"{run.folder / 'config.yaml'}: extra", RunError, "train it again")
+    return extras
 
 
 def file_names(labels: Sequence[str]) -> list[str]:

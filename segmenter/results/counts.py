@@ -9,8 +9,6 @@ Letters: S seeds of an arm, N test images, C classes. Weights and pictures are n
 """
 
 import io
-import zipfile
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import ValidationError
 
-from marsgen.core.errors import DataError, nearest
+from marsgen.core.arrays import read_npz
+from marsgen.core.config import build_config
+from marsgen.core.errors import ConfigError, DataError, nearest
 from marsgen.core.files import write_bytes, write_json
 from marsgen.core.reading import read_json
 from marsgen.scenes.classes import ClassSet
@@ -333,12 +332,12 @@ def read_counts(folder: Path) -> StudyCounts:
     Raises:
         DataError: a file is missing or damaged, or the files do not fit together; the message names the file.
     """
+    content = read_json(folder / "study.json", dict, DataError, _REMEDY)
     try:
-        metadata = StudyMetadata.model_validate(read_json(folder / "study.json", dict, DataError, _REMEDY))
-        images = _image_list(read_json(folder / "images.json", dict, DataError, _REMEDY), folder / "images.json")
-    except ValidationError as problem:
-        wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in problem.errors()[:3])
-        raise DataError(f"{folder / 'study.json'}: {wrong}") from None
+        metadata = build_config(StudyMetadata, content, str(folder / "study.json"))
+    except ConfigError as problem:
+        raise DataError(str(problem)) from None
+    images = _image_list(read_json(folder / "images.json", dict, DataError, _REMEDY), folder / "images.json")
     arms = tuple(_read_arm(folder / f"{arm.name}.npz", arm) for arm in metadata.arms)
     try:
         return StudyCounts(metadata, images, arms)
@@ -359,11 +358,9 @@ def _image_list(content: Any, path: Path) -> ImageList:
 
 
 def _read_arm(path: Path, metadata: ArmMetadata) -> ArmCounts:
-    try:
-        with np.load(path, allow_pickle=False) as content:
-            return ArmCounts(metadata, content["counts"], content["regions"], content["false_alarms"])
-    except FileNotFoundError:
-        raise DataError(f"{path}: missing; study.json names the arm {metadata.name}, its counts belong here") from None
-    except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as problem:
-        reason = str(problem).splitlines()[0]
-        raise DataError(f"{path}: damaged ({reason}); copy or write it again") from None
+    unsigned = frozenset({np.uint8, np.uint16, np.uint32, np.uint64})
+    rows = (SEED_REGION, (None,))
+    if not path.exists():
+        raise DataError(f"{path}: missing; study.json names the arm {metadata.name}, its counts belong here")
+    expected = {"counts": (unsigned, (None, None, None, None)), "regions": rows, "false_alarms": rows}
+    return ArmCounts(metadata, **read_npz(path, expected, DataError, "damaged, copy or write it again"))

@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import Field
 
 from marsgen.core.errors import DataError
-from marsgen.core.files import write_text
+from marsgen.core.files import remove_leftovers_of, write_text
 from marsgen.core.runs import Run
 from marsgen.scenes.sources import open_scenes
 from segmenter.results.arms import count_arms
@@ -81,8 +81,10 @@ def report_study(folder: Path, out: Path | None = None) -> tuple[list[str], Path
     out = out or beside
     results = summarise(read_counts(counts))
     gallery = read_gallery(out / "gallery.json") or read_gallery(beside / "gallery.json")
-    write_results(results, out)
     page = out / "study.html"
+    for path in (*(out / name for name in ("results.json", "results.md", *results.tables)), page):
+        remove_leftovers_of(path)
+    write_results(results, out)
     write_text(page, render(results, gallery))
     return result_lines(results), page
 

@@ -247,7 +247,7 @@ def rows_as_csv(rows: Sequence[Any]) -> str:
 
 def markdown_lines(results: StudyResults) -> list[str]:
     """Every table, for a document."""
-    lines = [f"# {results.metadata.title}", "", *_markdown(score_table(results))]
+    lines = [f"# {escape_markdown(results.metadata.title)}", "", *_markdown(score_table(results))]
     for table in gain_tables(results):
         lines += _markdown(table)
     words = meanings(results.metadata.statistics.practical_gain)
@@ -255,23 +255,29 @@ def markdown_lines(results: StudyResults) -> list[str]:
     lines += ["Intervals are those of each arm alone; the verdict is about the interval corrected for all arms.", ""]
     lines += [*(f"- {word}: {meaning}." for word, meaning in words.items()), ""]
     for curve, chosen in zip(results.metadata.curves, results.recommendations, strict=True):
-        lines += [*_markdown(curve_table(results, curve.name)), recommendation_text(chosen), ""]
+        lines += [*_markdown(curve_table(results, curve.name)), escape_markdown(recommendation_text(chosen)), ""]
     for table in subgroup_tables(results):
         lines += _markdown(table)
     costs = cost_table(results)
     lines += _markdown(costs) if costs else []
-    return [*lines, *(f"- {sentence}" for sentence in results.limitations)]
+    return [*lines, *(f"- {escape_markdown(sentence)}" for sentence in results.limitations)]
 
 
 def _markdown(table: Table) -> list[str]:
     aligned = ["---" if n < table.names else "---:" for n in range(len(table.head))]
     rows = [markdown_row([" ".join(part for part in cell[:3] if part) for cell in row]) for row in table.rows]
-    return [f"**{table.title}**", "", markdown_row(table.head), markdown_row(aligned), *rows, ""]
+    return [f"**{escape_markdown(table.title)}**", "", markdown_row(table.head), markdown_row(aligned), *rows, ""]
 
 
 def markdown_row(cells: Sequence[str]) -> str:
-    """One line of a markdown table; bars in the cells are text."""
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+    """One line of a markdown table."""
+    return "| " + " | ".join(map(escape_markdown, cells)) + " |"
+
+
+def escape_markdown(text: str) -> str:
+    """Text in which nothing begins a cell, code, a tag, a link or a line; names come from files of others."""
+    escaped = "".join(f"\\{c}" if c in "\\|`<" else c for c in " ".join(text.split("\n")))
+    return escaped.replace("](", "]\\(")
 
 
 def recommendation_text(chosen: Recommendation) -> str:

@@ -131,10 +131,12 @@ def _refuse_other_pictures(study: Study, pictures: SceneSource) -> None:
             folder = study.path("sets", name, fold)
             if not (folder / "config.yaml").is_file():
                 continue
-            there = Run.load(folder, "segmenter pseudo-label", finished=False).inputs["data"]
-            if there["fingerprint"] != pictures.fingerprint():
+            there = Run.load(folder, "segmenter pseudo-label", finished=False)
+            fingerprint = there.stored("inputs.data.fingerprint", str)
+            if fingerprint != pictures.fingerprint():
+                location = there.stored("inputs.data.location", str)
                 raise RunError(
-                    f"{folder} was labelled from {there['location']} (fingerprint {there['fingerprint']}), and "
+                    f"{folder} was labelled from {location} (fingerprint {fingerprint}), and "
                     f"{pictures.location} has fingerprint {pictures.fingerprint()}; give the same pictures with "
                     "--unlabelled, or the set another name"
                 )

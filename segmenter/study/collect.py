@@ -31,8 +31,8 @@ def read_evaluations(study: Study, arm: str) -> list[list[Evaluation]]:
 
     Evaluations of the same runs on other data or with other settings are ignored.
     """
-    inputs = Run.load(study.folder, "segmenter study", finished=False).inputs
-    test_data = inputs.get("test", inputs["data"])["fingerprint"]
+    run = Run.load(study.folder, "segmenter study", finished=False)
+    test_data = run.stored(f"inputs.{'test' if 'test' in run.inputs else 'data'}.fingerprint", str)
     seeds = study.config.seeds_of(arm)
     by_fold = []
     for fold in study.folds:

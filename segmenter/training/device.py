@@ -13,6 +13,7 @@ from torch import nn
 
 from marsgen.core.errors import RunError
 from marsgen.core.process_group import join_process_group
+from marsgen.core.reading import first_line
 from marsgen.core.training import computes_in_bf16
 from segmenter.training.config import TrainConfig
 from segmenter.training.distributed import SyncDropout
@@ -70,7 +71,7 @@ def capture(network: nn.Module, images: torch.Tensor, accelerator: Accelerator) 
     except torch.cuda.OutOfMemoryError:
         raise
     except RuntimeError as problem:
-        reason = str(problem).splitlines()[0]
+        reason = first_line(problem)
         raise RunError(
             f"the network cannot become a CUDA graph ({reason}); repeat the command with --set cuda_graph=false"
         ) from None

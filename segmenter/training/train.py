@@ -16,6 +16,8 @@ from tqdm import tqdm
 
 from marsgen.cleaning.dataset import Dataset
 from marsgen.core.checkpoints import load_optimizer_tensors, optimizer_tensors, prefixed, read_weights, without_prefix
+from marsgen.core.errors import RunError
+from marsgen.core.reading import check_content, naming
 from marsgen.core.runs import Run
 from marsgen.core.stop import stoppable
 from marsgen.core.training import cosine_lr, refuse_nan, set_lr, update_ema, warm_up_ema
@@ -82,12 +84,13 @@ class State:
         checkpoint = run.load_checkpoint()
         if checkpoint is None:
             return 0
-        self.network.load_state_dict(without_prefix("network", checkpoint.tensors))
-        if self.ema is not self.network:
-            self.ema.load_state_dict(without_prefix("ema", checkpoint.tensors))
-        self.loss_fn.load_state_dict(without_prefix("loss", checkpoint.tensors))
-        load_optimizer_tensors(self.optimizer, checkpoint.tensors, "optimizer")
-        self.progress = Progress(**checkpoint.record["progress"])
+        with naming(run.checkpoint_path, RunError, "delete it and repeat the command", "not a checkpoint of this run"):
+            self.network.load_state_dict(without_prefix("network", checkpoint.tensors))
+            if self.ema is not self.network:
+                self.ema.load_state_dict(without_prefix("ema", checkpoint.tensors))
+            self.loss_fn.load_state_dict(without_prefix("loss", checkpoint.tensors))
+            load_optimizer_tensors(self.optimizer, checkpoint.tensors, "optimizer")
+            self.progress = check_content(checkpoint.record["progress"], Progress, "progress", RunError)
         return checkpoint.step
 
 

@@ -1,6 +1,7 @@
 """Run a command line in a forked child under limits, and judge its answer."""
 
 import contextlib
+import importlib
 import os
 import resource
 import signal
@@ -13,6 +14,8 @@ from pathlib import Path
 MEMORY_BYTES = 3 * 2**30
 """that a child may take beyond what it is forked with"""
 FILE_BYTES = 2 * 2**30
+ORDINARY = 65534
+"""number of the user that is usually called nobody"""
 SECONDS = 120
 
 
@@ -31,13 +34,15 @@ class Answer:
 def import_everything() -> None:
     """Import what the commands need, once, so that every fork has it."""
     import torch
+    import torch._dynamo  # every optimizer imports it, for seconds
+    from PIL import Image
 
     import marsgen.cli
     import marsgen.commands.export
     import marsgen.commands.inspect
     import marsgen.commands.preview
     import marsgen.commands.score
-    import marsgen.generators.pix2pix
+    import marsgen.generators.train_diffusion
     import marsgen.generators.train_pix2pix
     import marsgen.synthesis.synthesize  # noqa: F401
     import segmenter.cli
@@ -47,8 +52,25 @@ def import_everything() -> None:
     import segmenter.results.report
     import segmenter.study.run
     import segmenter.training.train  # noqa: F401
+    from marsgen.scenes.simulate import SimulationConfig, simulate_scene
 
+    Image.init()
     torch.set_num_threads(1)
+    simulate_scene(0, SimulationConfig())  # its textures are kept
+
+
+def list_modules(path: Path) -> None:
+    """Add the names of all that this process has imported to a file."""
+    with path.open("a") as file:
+        file.writelines(f"{name}\n" for name in sys.modules)
+
+
+def import_listed(path: Path) -> None:
+    """Import what commands were seen to import late: an ordinary user may not be able to, and it takes seconds."""
+    for name in dict.fromkeys(path.read_text().split("\n")):
+        if name and name not in sys.modules and name.isascii():
+            with contextlib.suppress(Exception):
+                importlib.import_module(name)
 
 
 def start(
@@ -58,12 +80,13 @@ def start(
     seconds: int = SECONDS,
     ordinary: bool = False,
     before: Callable[[], None] | None = None,
+    after: Callable[[], None] | None = None,
 ) -> int:
     """Fork a child that runs `words` in `folder`, with its output in folder/.out and .err; its process id.
 
     Args:
-        ordinary: the child gives up what root may do on files of everybody.
-        before: called in the child first.
+        ordinary: the child runs as an ordinary user, to whom all that lies in `folder` is given.
+        before, after: called in the child, at its begin and its end.
     """
     sys.stdout.flush()
     sys.stderr.flush()
@@ -86,10 +109,12 @@ def start(
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.alarm(seconds)
         if ordinary:
-            drop_capabilities()
+            become_ordinary()
         if before is not None:
             before()
         code = _call(words)
+        if after is not None:
+            after()
     except BaseException:
         import traceback
 
@@ -101,12 +126,19 @@ def start(
         os._exit(code)
 
 
-def drop_capabilities() -> None:
-    """Let file permissions hold for this process although it is root's."""
-    import ctypes
+def give_away(folder: Path) -> None:
+    """Let everything in `folder` belong to the ordinary user."""
+    if os.geteuid() == 0:
+        for path in (folder, *folder.rglob("*")):
+            os.chown(path, ORDINARY, ORDINARY, follow_symlinks=False)
 
-    header = (ctypes.c_uint32 * 2)(0x20080522, 0)  # version 3 of the call, this process
-    ctypes.CDLL(None).capset(ctypes.byref(header), ctypes.byref((ctypes.c_uint32 * 6)()))
+
+def become_ordinary() -> None:
+    """Run on as an ordinary user, whom file permissions hold back; who is no root is one already."""
+    if os.geteuid() == 0:
+        os.setgroups([])
+        os.setgid(ORDINARY)
+        os.setuid(ORDINARY)
 
 
 def _call(words: Sequence[str]) -> int:
@@ -133,6 +165,8 @@ def run(words: Sequence[str], folder: Path, **limits: object) -> Answer:
     """`start` and `wait`."""
     for name in (".out", ".err"):
         (folder / name).unlink(missing_ok=True)
+    if limits.get("ordinary"):
+        give_away(folder)
     started = time.monotonic()
     return wait(start(words, folder, **limits), folder, started)  # type: ignore[arg-type]
 

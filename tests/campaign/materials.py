@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from functools import partial
 from pathlib import Path
 
 import answers
@@ -14,11 +15,12 @@ TINY_SEGMENTER = ("--set", "unet={width: 4, depth: 1}", "--set", "batch_size=4",
 TINY_SEGMENTER += ("--set", "precision=fp32", "--set", "validate_every=2")
 TINY_GENERATOR = ("--config", str(ROOT / "configs/tiny/train-generator.yaml"), "--set", "batch_size=2")
 TINY_GENERATOR += ("--set", "generator_width=8", "--set", "discriminator_width=8", "--set", "crop_px=32")
+TINY_DIFFUSION = ("--config", str(ROOT / "configs/tiny/diffusion.yaml"), "--set", "checkpoint_every=2")
 
 
 def make(folder: Path) -> None:
     """Fill `folder`: train.npz, test.npz, png/, shards/, plain/ (a folder of pictures), generator/, diffusion/, runs,
-    their evaluations, counts/ (of a study), study/ (finished, tiny)."""
+    their evaluations, counts/ (of a study)."""
     from marsgen.scenes.simulate import SimulationConfig, simulate_scene
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -38,6 +40,7 @@ def make(folder: Path) -> None:
         ("marsgen", "synthesize", *paste, "--out", "png"),
         ("marsgen", "synthesize", *paste, "--format", "shards", "--out", "shards"),
         ("marsgen", "train-generator", *data, *TINY_GENERATOR, "--set", "steps=2", "--out", "generator"),
+        ("marsgen", "train-generator", *data, *TINY_DIFFUSION, "--set", "steps=2", "--out", "diffusion"),
         ("segmenter", "train", *data, *TINY_SEGMENTER, "--set", "steps=4", "--out", "run"),
         ("segmenter", "train", *data, *TINY_SEGMENTER, "--set", "steps=4", "--set", "seed=1", "--out", "run1"),
         ("segmenter", "train", *data, "--extra", "png", *TINY_SEGMENTER, "--set", "steps=4", "--out", "extra"),
@@ -45,8 +48,9 @@ def make(folder: Path) -> None:
         ("marsgen", "export", "test.npz", "--out", "plain"),
     ]
     for words in commands:
-        answer = answers.run(words, folder)
+        answer = answers.run(words, folder, after=partial(answers.list_modules, folder / ".modules"))
         assert answer.code == 0, f"{' '.join(words)}: {answer.err}"
+    answers.import_listed(folder / ".modules")
     stopped = ("segmenter", "train", *data, *TINY_SEGMENTER, "--set", "steps=4", "--out", "stopped")
     answer = answers.run(stopped, folder, before=_stop_at_the_end)
     assert (folder / "stopped" / "last.safetensors").exists(), answer.err

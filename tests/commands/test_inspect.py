@@ -5,6 +5,7 @@ import re
 
 import numpy as np
 import pytest
+from closed_pages import check_closed
 
 from marsgen.commands.inspect import InspectConfig, inspect_dataset
 from marsgen.core.config import configs_folder, load_config
@@ -157,3 +158,7 @@ def test_bad_input_leaves_nothing_behind(tiny_npz, tmp_path):
 
 def test_the_shipped_yaml_files_are_the_defaults_and_a_small_copy():
     assert load_config(InspectConfig, configs_folder() / "tiny" / "inspect.yaml").autoencoder_steps < 100
+
+
+def test_the_page_is_closed(inspected):
+    check_closed((inspected[1] / "inspect.html").read_text())

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from closed_pages import check_closed
 from typer.testing import CliRunner
 
 from marsgen.cleaning.dataset import open_dataset
@@ -250,3 +251,7 @@ def test_numbers_are_short():
 
 def test_the_tiny_yaml_is_a_small_copy():
     assert load_config(ScoreConfig, configs_folder() / "tiny" / "score.yaml").resamples < 100
+
+
+def test_the_page_is_closed(scored):
+    check_closed((scored[1] / "gallery.html").read_text())

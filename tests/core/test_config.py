@@ -61,3 +61,10 @@ def test_interpolation_is_not_resolved(tmp_path):
     path.write_text("steps: ${oc.env:HOME}\n")
     with pytest.raises(ConfigError, match="steps is"):
         load_config(Recipe, path)
+
+
+@pytest.mark.parametrize("override", ["x" * 3000 + "=1", "data." + "y" * 3000 + "=1", "steps=" + "z" * 3000])
+def test_a_long_text_is_not_repeated_whole(override):
+    with pytest.raises(ConfigError) as caught:
+        load_config(Recipe, None, [override])
+    assert len(str(caught.value)) < 700

@@ -196,3 +196,29 @@ def test_an_optimizer_goes_through_a_file_unchanged(tmp_path):
     assert torch.equal(model.weight, other.weight)
     _, forgetful_optimizer = fresh()
     assert not optimizer_tensors(forgetful_optimizer, "adam")
+
+
+def test_a_key_of_a_run_file_that_is_missing_or_wrong_is_named(tmp_path):
+    folder = tmp_path / "run"
+    run = Run.start(folder, "train", Recipe(), {"data": {"fingerprint": 5}})
+    run.log(1, loss=2.0)
+    run.finish({"steps": 3, "loss": "low"})
+    run = Run.load(folder)
+    assert (run.stored("config.steps", int), run.said("steps", (int, float))) == (3, 3)
+    for read, words in (
+        (
+            lambda: run.stored("inputs.data.location", str),
+            r"config\.yaml: no 'inputs\.data\.location'; .*`train`",
+        ),
+        (lambda: run.stored("inputs.data.fingerprint", str), r"'inputs\.data\.fingerprint' is 5; a text was expected"),
+        (lambda: run.said("best_step", int), r"DONE: no 'best_step'; damaged; delete it and repeat `train`"),
+        (lambda: run.said("loss", float), r"DONE: 'loss' is 'low'; a number was expected"),
+        (lambda: run.describe(lambda summary: [f"{summary['loss']:.3f}"]), r"DONE: not as it was written"),
+        (lambda: run.describe(lambda summary: [summary["images"]]), r"DONE: not as it was written"),
+    ):
+        with pytest.raises(RunError, match=words):
+            read()
+    with (folder / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 2, "loss": "low"}\n')
+    with pytest.raises(RunError, match=r"metrics\.jsonl: line 2: loss is 'low'; a number was expected"):
+        list(run.metrics())

@@ -1,12 +1,14 @@
 """Training diffusion: it learns, it goes on after a kill as if nothing had happened, it says what is wrong."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from painted import CLASSES, Killed, Painted, painted_dataset
+from safetensors.torch import load_file, save_file
 
 from marsgen.core.checkpoints import read_weights
 from marsgen.core.errors import ConfigError, DataError, RunError
@@ -183,3 +185,29 @@ def test_the_mean_of_the_weights_is_kept_and_not_the_last_ones(tmp_path):
 def test_impossible_settings_are_refused(setting, message):
     with pytest.raises(ConfigError, match=message):
         load_training_config(None, ["kind=diffusion", *setting.split()])
+
+
+def test_other_weights_than_those_that_were_trained_are_refused(trained, tmp_path):
+    shutil.copytree(trained, tmp_path / "run")
+    path = tmp_path / "run" / DENOISER / DENOISER_WEIGHTS
+    tensors = load_file(path)
+    name = sorted(tensors)[0]
+
+    def refused(words: str) -> None:
+        with pytest.raises(RunError, match=rf"do not make a diffusion generator \(.*{words}"):
+            load_generator(str(tmp_path / "run"))
+
+    tensors[name].view(-1)[0] += 1
+    save_file(tensors, path, {"format": "pt"})
+    refused("do not have the checksum that was recorded")
+    tensors[name].view(-1)[0] = float("nan")
+    save_file(tensors, path, {"format": "pt"})
+    refused(f"{name} holds values that are no finite numbers")
+    shutil.copy(trained / DENOISER / DENOISER_WEIGHTS, path)
+    described = tmp_path / "run" / DENOISER / "config.json"
+    content = json.loads(described.read_text())
+    # 10**7 channels would take terabytes: the shapes are compared before there is a network
+    described.write_text(json.dumps(content | {"widths": [10**7, 16]}))
+    refused(r"weight .* is \(.*\); its network has")
+    described.write_text(json.dumps(content))
+    load_generator(str(tmp_path / "run"))

@@ -589,3 +589,20 @@ def test_scene_keys_do_not_depend_on_the_file_format(folder: Path):
     image, _ = painted(0)
     save(folder / "images" / "a.png", image[..., 0], compress_level=9)
     assert scene_key(SceneFolder(folder)[0].image) == scene_key(image)
+
+
+def test_a_pattern_that_takes_exponential_time_is_stopped(tmp_path, monkeypatch):
+    monkeypatch.setattr("marsgen.scenes.files.layout.PATTERN_SECONDS", 1.0)
+    image, labels = painted()
+    write_pair(tmp_path, "a" * 60, image, labels, MARS)
+    (tmp_path / "classes.yaml").write_text(yaml.safe_dump(MARS.to_dict() | {"groups": "^((?:a|a)+)!"}))
+    with pytest.raises(DataError, match=r"groups is '.*', which takes more than 1 s on 1 names; write it without"):
+        SceneFolder(tmp_path)
+
+
+@pytest.mark.parametrize("pattern", ["(a{99999999999999})", "(" * 3000 + ")" * 3000, "(a", "a"])
+def test_a_pattern_that_is_none_is_refused(tmp_path, pattern):
+    write_pair(tmp_path, "a", *painted(), MARS)
+    (tmp_path / "classes.yaml").write_text(yaml.safe_dump(MARS.to_dict() | {"groups": pattern}))
+    with pytest.raises(DataError, match="groups is"):
+        SceneFolder(tmp_path)

@@ -2,6 +2,7 @@
 
 import io
 import multiprocessing
+import os
 import pickle
 import tracemalloc
 import zipfile
@@ -128,6 +129,18 @@ def test_the_cache_goes_by_content_and_not_by_name(course: Path, cache: Path):
     saved(course, training_set=np.stack([255 - IMAGES, LABELS], 1))
     assert_holds(opened(course, memory_limit=0), 255 - IMAGES, LABELS)
     assert_holds(before, IMAGES, LABELS)
+
+
+def test_half_an_array_of_a_killed_process_leaves_the_cache(course: Path, cache: Path):
+    opened(course, memory_limit=10_000)
+    (unpacked,) = cache.iterdir()
+    unpacked.unlink()
+    old, new = (cache / f".{unpacked.name}.{pid}.partial" for pid in (4711, 4712))
+    for path in (old, new):
+        path.write_bytes(b"half")
+    os.utime(old, (0, 0))
+    opened(course, memory_limit=10_000)
+    assert sorted(cache.iterdir()) == sorted([unpacked, new])  # the other one may still be written
 
 
 def test_a_damaged_cache_is_filled_again(course: Path, cache: Path):

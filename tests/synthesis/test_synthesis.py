@@ -1,6 +1,7 @@
 """Synthesis: every sample a function of (inputs, seed, index), whatever the batch, the number of samples or a kill."""
 
 import json
+import shutil
 import threading
 import time
 from pathlib import Path
@@ -12,7 +13,7 @@ import torch
 
 from marsgen.cleaning.dataset import open_dataset
 from marsgen.core.config import DataConfig
-from marsgen.core.errors import DataError
+from marsgen.core.errors import DataError, RunError
 from marsgen.core.runs import Run
 from marsgen.generators import DrawRequest
 from marsgen.generators.copy_paste import CopyPaste
@@ -153,6 +154,33 @@ def test_an_interrupted_set_goes_on_to_the_same_bytes(dataset, twenty, tmp_path)
     assert sum(shape[0] for shape in generator.shapes) < 2 * CHUNK * 2  # the finished chunk was not drawn again
     assert content(tmp_path / "cut") == content(twenty)
     assert not list((tmp_path / "cut").rglob(".*.partial"))
+
+
+def without(line: dict, key: str) -> dict:
+    return {k: v for k, v in line.items() if k != key}
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda lines: lines[:3] + lines[4:], "sample 3 is missing in the journals"),
+        (lambda lines: lines[:4] + lines[3:], "sample 3 is there twice in the journals"),
+        (lambda lines: [*lines[:5], without(lines[5], "donors"), *lines[6:]], "line 6: no 'donors'"),
+        (lambda lines: [*lines[:5], lines[5] | {"donors": [3]}, *lines[6:]], "line 6: donors: no 'class'"),
+        (lambda lines: [lines[0] | {"parent": {"name": "nowhere"}}, *lines[1:]], "nowhere is no scene of"),
+        (lambda lines: [*lines[:5], lines[5] | {"selection": {"tried": "x"}}, *lines[6:]], "'selection.tried' is 'x'"),
+    ],
+)
+def test_a_journal_that_was_edited_makes_no_set(dataset, twenty, tmp_path, change, words):
+    shutil.copytree(twenty, tmp_path / "edited")
+    for name in ("DONE", "manifest.jsonl"):
+        (tmp_path / "edited" / name).unlink()
+    lines = change(manifest(twenty))
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    (tmp_path / "edited" / "journal-000-000.jsonl").write_text(text)
+    with pytest.raises(RunError, match=f"{words}.*delete the folder and repeat the command"):
+        fill(tmp_path / "edited", dataset)
+    assert not (tmp_path / "edited" / "DONE").exists()
 
 
 @pytest.mark.timeout(120)

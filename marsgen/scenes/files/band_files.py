@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from marsgen.core.arrays import read_npy
 from marsgen.core.errors import DataError
 
 SUFFIX = ".npy"
@@ -27,18 +28,11 @@ def read_bands(path: Path) -> np.ndarray:
     Raises:
         DataError: no array of such a picture, or a damaged one.
     """
-    try:
-        # of this kind whatever the file is called: np.load would open an archive of arrays too
-        image = np.lib.format.open_memmap(path, mode="r")
-    except FileNotFoundError:
-        raise DataError(f"{path}: the file is gone; was the data set moved while it was read?") from None
-    except (OSError, ValueError, EOFError) as problem:
-        raise DataError(f"{path}: damaged or no .npy array ({str(problem).splitlines()[0]}); save it again") from None
-    if image.dtype != np.uint8 or image.ndim != 3 or not is_channels(image.shape[2]):
-        raise DataError(
-            f"{path}: {image.dtype} of shape {image.shape}; expected uint8 (height, width, bands), with 1, 3 or 4 to "
-            f"{MOST_CHANNELS} bands"
-        )
+    image = read_npy(
+        path, np.uint8, (None, None, None), DataError, "save it as uint8 (height, width, bands)", mapped=True
+    )
+    if not is_channels(image.shape[2]):
+        raise DataError(f"{path}: {image.shape[2]} bands; expected 1, 3 or 4 to {MOST_CHANNELS}")
     return image
 
 

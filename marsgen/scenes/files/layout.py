@@ -13,20 +13,24 @@ splits:                         # parts that the data set ships: folders, a file
 orientation: follow             # pictures with a rotation tag: follow or ignore it; default: as the label maps fit
 """
 
+import json
 import re
-from collections.abc import Mapping
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
 from marsgen.core.errors import DataError
-from marsgen.core.reading import read_text, shorten
+from marsgen.core.reading import first_line, read_text, shorten
 
 PARTS = ("train", "val", "test")
 KEYS = ("images", "labels", "suffix", "map", "threshold", "groups", "splits", "orientation")
+PATTERN_SECONDS = 30.0
+"""most time that the pattern of `groups` may take over all names; a million names take 2 s"""
 IGNORED = "ignored"
 """stands in `map` for pixels without a label"""
 
@@ -54,20 +58,29 @@ class Layout:
     """part -> its folders, a file of names, or names"""
     orientation: str = ""
 
-    @cached_property
-    def _pattern(self) -> re.Pattern[str]:
-        return re.compile(self.groups)
-
-    def group_of(self, name: str) -> str:
-        """The group of a scene.
+    def find_groups(self, names: Sequence[str]) -> list[str | None]:
+        """The group of each scene; None where the pattern is not found in its name.
 
         Raises:
-            DataError: the pattern is not found in the name.
+            DataError: the pattern takes longer than `PATTERN_SECONDS`.
         """
-        found = self._pattern.search(name)
-        if found is None:
-            raise DataError(f"{name}: 'groups: {self.groups}' is not found in this name; correct the pattern")
-        return found.group(1) or ""
+        return _find_groups(self.groups, names)
+
+    def groups_of(self, names: Sequence[str]) -> tuple[str, ...]:
+        """`find_groups` where every name has a group.
+
+        Raises:
+            DataError: see `find_groups`; or the pattern is not found in a name.
+        """
+        found = self.find_groups(names)
+        if None in found:
+            raise DataError(self.no_group(names[found.index(None)]))
+        return tuple(group or "" for group in found)
+
+    def no_group(self, name: str) -> str:
+        """What is said of a name without a group."""
+        pattern = shorten(self.groups, 80)
+        return f"{name}: 'groups: {pattern}' is not found in this name; correct the pattern"
 
     def to_dict(self) -> dict[str, Any]:
         """The same content as keys of classes.yaml; what has its default is left out."""
@@ -93,6 +106,33 @@ class Layout:
         }
 
 
+# json in, json out; run as a program of its own, because nothing else can stop a search that takes exponential time
+_SEARCH = """
+import json, re, sys
+pattern, names = json.loads(sys.stdin.read())
+found = map(re.compile(pattern).search, names)
+print(json.dumps([match and (match.group(1) or "") for match in found]))
+"""
+
+
+def _find_groups(pattern: str, names: Sequence[str]) -> list[str | None]:
+    command, given = [sys.executable, "-I", "-c", _SEARCH], json.dumps([pattern, list(names)])
+    try:
+        done = subprocess.run(
+            command, input=given, capture_output=True, text=True, check=True, timeout=PATTERN_SECONDS, encoding="ascii"
+        )
+    except subprocess.TimeoutExpired:
+        raise DataError(
+            f"groups is {shorten(repr(pattern), 80)}, which takes more than {PATTERN_SECONDS:g} s on {len(names):,} "
+            "names; write it without repeats inside repeats, as in 'num_(\\d+)'"
+        ) from None
+    except subprocess.CalledProcessError as problem:
+        raise DataError(
+            f"groups is {shorten(repr(pattern), 80)}, which cannot be searched for ({shorten(problem.stderr[-160:])})"
+        ) from None
+    return list(json.loads(done.stdout))
+
+
 def read_layout(content: Mapping[str, Any]) -> Layout:
     """The layout keys of a classes.yaml whose scalars are texts.
 
@@ -112,10 +152,13 @@ def read_layout(content: Mapping[str, Any]) -> Layout:
     if layout.groups:
         try:
             groups = re.compile(layout.groups).groups
-        except re.error as problem:
-            raise DataError(f"groups is {layout.groups!r}, no regular expression ({problem})") from None
+        except (re.error, OverflowError, RecursionError) as problem:
+            said = shorten(repr(layout.groups), 80)
+            raise DataError(f"groups is {said}, no regular expression ({first_line(problem)})") from None
         if groups != 1:
-            raise DataError(f"groups is {layout.groups!r}, with {groups} groups; expected one, as in 'num_(\\d+)'")
+            raise DataError(
+                f"groups is {shorten(repr(layout.groups), 80)}, with {groups} groups; expected one, as in 'num_(\\d+)'"
+            )
     splits = content.get("splits") or {}
     if not isinstance(splits, Mapping) or not set(splits) <= set(PARTS):
         raise DataError(f"splits is {shorten(repr(splits))}; expected a mapping with keys among train, val and test")

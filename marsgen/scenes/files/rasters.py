@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from marsgen.core.errors import DataError
+from marsgen.core.reading import first_line
 from marsgen.scenes.files.band_files import MOST_CHANNELS, is_channels
 from marsgen.scenes.files.pictures import tiff_tags
 
@@ -71,7 +72,7 @@ def open_raster(path: Path, mode: str = "r", **profile: Any) -> Any:
             warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
             return rasterio.open(path, mode, **profile)
     except rasterio.errors.RasterioIOError as problem:
-        raise DataError(f"{path}: not a readable raster ({str(problem).splitlines()[0]})") from None
+        raise DataError(f"{path}: not a readable raster ({first_line(problem)})") from None
 
 
 def probe_raster(

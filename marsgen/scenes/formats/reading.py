@@ -246,7 +246,7 @@ def _rename_parts(location: str, parts: Sequence[str], becomes: Mapping[Part, Pa
 def _groups(location: str, names: Sequence[str], pattern: str) -> tuple[str, ...]:
     layout = read_layout({"groups": pattern})
     try:
-        return tuple(layout.group_of(name) for name in names)
+        return layout.groups_of(names)
     except DataError as problem:
         raise DataError(f"{location}: {problem}") from None
 

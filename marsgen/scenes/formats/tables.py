@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from marsgen.core.errors import DataError
+from marsgen.core.reading import first_line
 from marsgen.scenes.classes import ClassSet
 from marsgen.scenes.files.label_maps import read_label_map_and_way
 from marsgen.scenes.files.names import is_plain
@@ -73,7 +74,7 @@ def read_huggingface(listing: Listing, config: ReadingConfig, classes: ClassSet 
         try:
             saved = datasets.load_from_disk(str(listing.root / root))
         except (OSError, ValueError) as problem:
-            raise DataError(f"{listing.root / root}: not readable ({str(problem).splitlines()[0]})") from None
+            raise DataError(f"{listing.root / root}: not readable ({first_line(problem)})") from None
         part = PART_WORDS.get(root.name.lower(), "")
         samples += samples_of_dataset(saved, config, classes, root / "row", part, notes)
     assert classes is not None
@@ -138,7 +139,7 @@ class _ParquetRows:
         try:
             self._file = parquet.ParquetFile(path)
         except (pa.ArrowException, OSError) as problem:
-            raise DataError(f"{path}: not a readable Parquet file ({str(problem).splitlines()[0]})") from None
+            raise DataError(f"{path}: not a readable Parquet file ({first_line(problem)})") from None
         groups = [self._file.metadata.row_group(i).num_rows for i in range(self._file.metadata.num_row_groups)]
         self._ends = np.cumsum(groups) if groups else np.zeros(1, np.int64)
         self.columns = {f.name: _holds_pictures(f.type) for f in self._file.schema_arrow}

@@ -215,15 +215,16 @@ def _labelled_pairs(folder: Path, layout: Layout, notes: list[str]) -> list[Pair
 def _groups_and_parts(
     folder: Path, pairs: list[Pair], layout: Layout
 ) -> tuple[tuple[str, ...] | None, tuple[str, ...] | None]:
-    groups, faults = [], Faults()
-    for pair in pairs if layout.groups else ():
-        try:
-            groups.append(layout.group_of(pair.name))
-        except DataError as problem:
-            faults.add(problem)
-    faults.raise_any(folder)
     parts = tuple(pair.part for pair in pairs)
-    return tuple(groups) if layout.groups else None, parts if any(parts) else None
+    kept_parts = parts if any(parts) else None
+    if not layout.groups:
+        return None, kept_parts
+    groups, faults = layout.find_groups([pair.name for pair in pairs]), Faults()
+    for pair, group in zip(pairs, groups, strict=True):
+        if group is None:
+            faults.add(DataError(layout.no_group(pair.name)))
+    faults.raise_any(folder)
+    return tuple(group or "" for group in groups), kept_parts
 
 
 def _reading_notes(found: list[_Checked]) -> list[str]:

@@ -13,31 +13,28 @@ import lzma
 import os
 import shutil
 import struct
-import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
+from marsgen.core.arrays import Header, read_header, unpacks_too_far
 from marsgen.core.errors import DataError, nearest
-from marsgen.core.files import write_stream
+from marsgen.core.files import remove_leftovers_of, write_stream
 from marsgen.scenes.classes import IGNORED_INDEX, ClassSet
 from marsgen.scenes.scene import MIN_SIDE_PX, SceneSource
 
 MEMORY_LIMIT_BYTES = 256 * 2**20
 """larger arrays stay on disk: mapped in place when stored uncompressed, else unpacked once into `cache_folder`"""
 
-UNPACKED_FREELY_BYTES = 2**30
-MOST_UNPACKED = 200
-"""times its packed size that a larger array may have; pictures have 2, label maps up to 100"""
-
 _CHUNK_BYTES = 4 * 2**20
+_IDLE_SECONDS = 600.0
+"""without a write, after which somebody else's unpacking counts as killed"""
 _EXPECTED = {
     "training_set": "(N, 2, height, width)",
     "test_set": "(N, height, width)",
@@ -133,17 +130,6 @@ def _blocks(array: np.ndarray) -> Iterator[np.ndarray]:
 # what is in the file
 
 
-@dataclass(frozen=True)
-class _Header:
-    """First bytes of an .npy member: enough to refuse it before any of its data is read."""
-
-    shape: tuple[int, ...]
-    column_major: bool
-    dtype: np.dtype
-    size: int
-    """bytes of the header itself"""
-
-
 @contextmanager
 def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
     try:
@@ -178,17 +164,15 @@ def _image_key(path: Path, archive: zipfile.ZipFile, labelled: bool) -> str:
     return key
 
 
-def _read_header(where: str, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> _Header:
+def _read_header(where: str, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Header:
     with archive.open(info) as file:
         try:
-            version = np.lib.format.read_magic(file)
-            read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
-            return _Header(*read(file), size=file.tell())
-        except (ValueError, KeyError, TypeError, SyntaxError, tokenize.TokenError) as problem:
-            raise DataError(f"{where} has no numpy header ({str(problem).splitlines()[0]}); save it again") from None
+            return read_header(file)
+        except ValueError as problem:
+            raise DataError(f"{where} has {problem}; save it again") from None
 
 
-def _check_header(where: str, key: str, header: _Header, bytes_there: int) -> None:
+def _check_header(where: str, key: str, header: Header, bytes_there: int) -> None:
     """Refuse an array by its type, shape or length."""
     shape = header.shape
     if header.dtype.hasobject:
@@ -224,11 +208,8 @@ def _load(path: Path, archive: zipfile.ZipFile, key: str, memory_limit: int) -> 
     where = f"{path}: '{key}'"
     header = _read_header(where, archive, info)
     _check_header(where, key, header, info.file_size)
-    if info.file_size > max(UNPACKED_FREELY_BYTES, MOST_UNPACKED * info.compress_size):
-        raise DataError(
-            f"{where} unpacks to {info.file_size:,} bytes, more than {MOST_UNPACKED} times its {info.compress_size:,}; "
-            "no pictures pack that well, write it with numpy.savez"
-        )
+    if bomb := unpacks_too_far(info):
+        raise DataError(f"{where} {bomb}; no pictures pack that well, write it with numpy.savez")
     if info.file_size > memory_limit:
         file, start = _mappable(path, archive, info)
         return np.memmap(file, np.uint8, "r", start + header.size, header.shape, "F" if header.column_major else "C")
@@ -258,6 +239,7 @@ def _mappable(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> tu
 def _unpack(archive: zipfile.ZipFile, info: zipfile.ZipInfo, unpacked: Path) -> None:
     try:
         unpacked.parent.mkdir(parents=True, exist_ok=True)
+        remove_leftovers_of(unpacked, _IDLE_SECONDS)
         if (free := shutil.disk_usage(unpacked.parent).free) < info.file_size:
             raise OSError(errno.ENOSPC, f"{free / 2**20:.0f} MiB are free")
         write_stream(unpacked, _unpacked_pieces(archive, info))

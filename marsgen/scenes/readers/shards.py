@@ -10,13 +10,13 @@ the files in any order, and what they leave is the same. numpy.load(file, mmap_m
 """
 
 import os
-import tokenize
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 
 import numpy as np
 
+from marsgen.core.arrays import read_header
 from marsgen.core.errors import DataError
 from marsgen.core.files import filling_npy
 from marsgen.scenes.classes import ClassSet
@@ -179,23 +179,23 @@ def _open_shards(folder: Path, kind: str, n: int) -> list[_Shard]:
 def _open_shard(path: Path) -> _Shard:
     """Read the header of a shard and hold it against the file's size."""
     try:
-        with path.open("rb") as file:
-            version = np.lib.format.read_magic(file)
-            read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
-            shape, column_major, dtype = read(file)
-            start, size = file.tell(), os.fstat(file.fileno()).st_size
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        with os.fdopen(descriptor, "rb") as file:
+            header, size = read_header(file), os.fstat(descriptor).st_size
     except OSError as problem:
         raise DataError(f"{path}: cannot be read ({problem.strerror}); copy the whole folder again") from None
-    except (ValueError, KeyError, TypeError, SyntaxError, tokenize.TokenError):
+    except ValueError:
         raise DataError(f"{path}: no .npy file; copy the whole folder again") from None
     dimensions = 4 if path.name.startswith("images") else 3
-    if dtype != np.uint8 or column_major or len(shape) != dimensions or not all(map(is_channels, shape[3:])):
+    shape = header.shape
+    channels_fit = all(map(is_channels, shape[3:]))
+    if header.dtype != np.uint8 or header.column_major or len(shape) != dimensions or not channels_fit:
         raise DataError(
-            f"{path}: {dtype} of shape {shape}; expected rows of uint8 (scenes, height, width"
+            f"{path}: {header.dtype} of shape {shape}; expected rows of uint8 (scenes, height, width"
             f"{', channels' if dimensions == 4 else ''}), make the set again"
         )
-    if size != start + prod(shape):
+    if size != header.bytes_expected:
         raise DataError(
-            f"{path}: {size:,} bytes; expected {start + prod(shape):,} for shape {shape}, copy the file again"
+            f"{path}: {size:,} bytes; expected {header.bytes_expected:,} for shape {shape}, copy the file again"
         )
-    return _Shard(path, shape[0], shape[1:], start)
+    return _Shard(path, shape[0], shape[1:], header.size)

@@ -14,7 +14,7 @@ from marsgen.core.runs import Run
 from marsgen.provenance import read_split_keys
 from marsgen.scenes.classes import ClassSet
 from marsgen.scenes.scene import Scene, SceneSource, scene_key
-from segmenter.results.arms import Arm
+from segmenter.results.arms import Arm, extras_of
 from segmenter.results.counts import StudyCounts
 from segmenter.results.page.figures import Curve, draw_confusion, draw_curves
 from segmenter.results.page.gallery import Gallery, OpenPredictor, Row, make_gallery, picture_address
@@ -130,14 +130,17 @@ def _samples(arms: Sequence[Arm], classes: ClassSet, count: int, scenes_at: Open
     """A section for each extra folder that any arm was trained on."""
     sections: dict[str, Samples] = {}
     for arm in arms:
-        for extra in arm.runs[0].inputs.get("extra") or ():
+        for extra in extras_of(arm.runs[0]):
             if extra["fingerprint"] not in sections:
                 sections[extra["fingerprint"]] = _sample(arm.runs[0], extra, classes, count, scenes_at)
     return list(sections.values())
 
 
 def _sample(run: Run, extra: dict[str, Any], classes: ClassSet, count: int, scenes_at: OpenScenes) -> Samples:
-    data, location = run.inputs["data"], extra["location"]
+    data, location = (
+        {key: run.stored(f"inputs.data.{key}", str) for key in ("location", "fingerprint")},
+        extra["location"],
+    )
     synthetic, lacks = _open_again(location, extra["fingerprint"], classes, scenes_at)
     real, lacks_too = _open_again(data["location"], data["fingerprint"], classes, scenes_at)
     if synthetic is None or real is None:

@@ -2,22 +2,26 @@
 
 import csv
 import json
+import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from painted_runs import ArrayScenes, evaluate_run, paint_labels, read_json, write_run
+from painted_studies import paint_study
 
 from marsgen.core.errors import DataError, RunError
 from marsgen.scenes.classes import ClassSet
 from marsgen.scenes.confusion import iou_per_class
 from segmenter.results.arms import Arm, count_arms, file_names
 from segmenter.results.compare import CompareConfig, compare, open_arms
-from segmenter.results.counts import write_counts
+from segmenter.results.counts import StudyCounts, write_counts
 from segmenter.results.gains import Gain
 from segmenter.results.report import report_study
 from segmenter.results.summary import StudyResults, summarise
+from segmenter.results.tables import escape_markdown, markdown_lines
 from segmenter.training.extras import describe_extra
 
 COPY_PASTE = {"location": "outputs/cp", "fingerprint": "c" * 16, "generator": "copy-paste", "mode": "region", "n": 50}
@@ -270,6 +274,22 @@ def test_markdown_cells_keep_their_bars(tmp_path: Path, source: ArrayScenes):
         evaluate_run(write_run(tmp_path / name, extra=extra), renamed, 0.5)
     compare([tmp_path / "a", tmp_path / "b"], FAST, tmp_path / "out")
     assert "IoU a\\|b" in (tmp_path / "out" / "results.md").read_text(encoding="utf-8")
+
+
+def test_names_stay_text_in_a_document():
+    hostile = "| a `b` <img src=x> [c](http://d) \\ e\nf"
+    assert escape_markdown(hostile) == r"\| a \`b\` \<img src=x> [c]\(http://d) \\ e f"
+    assert escape_markdown("-1.3 [-10.6, +7.4] (p)") == "-1.3 [-10.6, +7.4] (p)"
+    study = paint_study({"real": (None, 0.2), "copy": ("real", 0.5)}, images=12)
+    arms = tuple(replace(arm, metadata=arm.metadata.model_copy(update={"title": hostile})) for arm in study.arms)
+    metadata = study.metadata.model_copy(update={"title": hostile, "arms": tuple(arm.metadata for arm in arms)})
+    lines = markdown_lines(summarise(StudyCounts(metadata, study.images, arms)))
+    assert sum("img" in line for line in lines) > 4
+    assert not [line for line in lines if re.search(r"(?<!\\)(<|`)|\]\(|\n", line)]
+    tables = "\n".join(line.replace(r"\|", "") for line in lines).split("\n\n")
+    rows = [table.split("\n") for table in tables if table.startswith("| ")]
+    assert len(rows) > 3
+    assert all(len({row.count("|") for row in table}) == 1 for table in rows)
 
 
 # refusals

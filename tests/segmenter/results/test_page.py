@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from closed_pages import check_closed
 from painted_runs import ArrayScenes, evaluate_run, paint_labels, predictor, write_run
 from painted_studies import ROCK, paint_study, study_of
 from test_report import TagBalance, read_picture
@@ -215,3 +216,18 @@ def test_gallery_refuses_what_it_cannot_show(folded):
         make_gallery(study, {**runs, "copy": runs["copy"][:1]}, whole)
     with pytest.raises(DataError, match="painted.npz does not hold the test image scene.*test.npz"):
         make_gallery(study, runs, ArrayScenes(whole.labels, seed=5))
+
+
+def test_the_page_is_closed(page: str):
+    check_closed(page)
+
+
+def test_what_a_killed_study_report_left_is_removed(folder: Path, tmp_path: Path):
+    shutil.copytree(folder / "results", tmp_path / "out")
+    left = [tmp_path / "out" / f".{name}.4711.partial" for name in ("gains.csv", "results.json", "study.html")]
+    others = tmp_path / "out" / ".thesis.docx.partial"
+    for path in (*left, others):
+        path.write_text("half")
+    report_study(folder / "counts", tmp_path / "out")
+    assert not any(path.exists() for path in left)
+    assert others.exists()

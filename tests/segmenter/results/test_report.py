@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from closed_pages import check_closed
 from painted_runs import ArrayScenes, evaluate_run, keys_of, paint_labels, predictor, write_run
 from PIL import Image
 
@@ -297,3 +298,7 @@ def test_figures_take_the_colour_of_the_page():
 def test_hundreds_of_classes_fit_in_a_figure():
     svg = draw_confusion(np.eye(200, dtype=int) * 5, [f"class {i}" for i in range(200)], "arm")
     assert "class 17" not in svg
+
+
+def test_the_page_is_closed(page: str):
+    check_closed(page)
