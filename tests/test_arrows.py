@@ -104,7 +104,7 @@ def test_every_folder_imports_only_what_stands_before_it_in_the_table():
         ("marsgen.core.files", "marsgen.scenes.scene", "which stands after it"),
         ("marsgen.generators.pix2pix", "marsgen.commands.score", "which stands after it"),
         ("marsgen.cli", "segmenter.config", "which stands after it"),
-        ("segmenter.training.train", "marsgen.masks.paste", "which segmenter must not import"),
+        ("segmenter.training.train", "marsgen.masks.blend", "which segmenter must not import"),
         ("segmenter.results.page", "marsgen.pages.score_page", "which segmenter must not import"),
         ("marsgen.new_folder.module", "marsgen.core.files", "not in the table"),
     ],

@@ -6,7 +6,7 @@
 - `perspective.py`: the horizon of a scene and the distance of a row below it
 - `regions.py`: Region and RegionLibrary; `cut_regions` finds them in the train scenes
 - `library.py`: `open_library`, all of the above from a data set
-- `paste.py`: Stamp and EditedMask; `shape_stamp` turns and scales one region, `paste` blends it into a scene
+- `blend.py`: Stamp and EditedMask; `shape_stamp` turns and scales one region, `paste` blends it into a scene
 - `donors.py`: how large a pasted region is to be, and which real region it is made of
 - `placement.py`: PlacementPrior, the weights of scenes and places; `learn_placement` learns it from real scenes
 - `canvas.py`: Canvas, the scene that is pasted into; where a region may stand in it, and whether it fits

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from marsgen.masks.blend import EditedMask, Slices, Stamp, clip_window
 from marsgen.masks.config import PasteSettings
 from marsgen.masks.donors import MAX_PUSH_OUT, TOLERANCE, Donor, Target
-from marsgen.masks.paste import EditedMask, Slices, Stamp, clip_window
 from marsgen.masks.regions import BORDER_PX, FOOT_FRACTION, RegionLibrary
 
 FOOT_ON_GROUND = 0.9

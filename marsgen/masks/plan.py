@@ -8,9 +8,9 @@ from functools import partial
 import numpy as np
 
 from marsgen.core.errors import DataError
+from marsgen.masks.blend import EditedMask, Stamp, clear_seam, clip_window, match_brightness, paste, shape_stamp
 from marsgen.masks.canvas import AVOID_PX, Canvas, draw_foot, fits, move_to_border, rows_of_size
 from marsgen.masks.donors import TOLERANCE, Donor, Target, draw_donor, draw_seam_px, draw_target, span_scene
-from marsgen.masks.paste import EditedMask, Stamp, clear_seam, clip_window, match_brightness, paste, shape_stamp
 from marsgen.masks.perspective import horizon_row
 from marsgen.masks.placement import PlacementPrior
 from marsgen.masks.regions import RegionLibrary, cut_sides, inscribed_radius

@@ -39,7 +39,7 @@ def test_it_has_learned_nothing_and_says_who_it_is():
 
 
 def test_it_loads_without_torch():
-    modules = "sys, marsgen.generators.copy_paste, marsgen.masks.paste"
+    modules = "sys, marsgen.generators.copy_paste, marsgen.masks.blend"
     script = f"import {modules}; print(*{{'torch', 'skimage'}} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""

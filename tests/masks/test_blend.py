@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pasting import cut_regions, rock_settings
 
-from marsgen.masks.paste import EditedMask, Stamp, match_brightness, paste, shape_stamp
+from marsgen.masks.blend import EditedMask, Stamp, match_brightness, paste, shape_stamp
 from marsgen.masks.perspective import horizon_row
 
 MEADOW, TREE, BOULDER, SKY = 7, 3, 200, 9
