@@ -150,7 +150,7 @@ def test_a_generator_of_other_classes_or_channels_is_refused(trained, tmp_path):
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("width", 8, "do not make a pix2pix generator .*state_dict"),
+        ("width", 8, "do not make a pix2pix generator .*its network has"),
         ("classes", [], r"generator\.json: a mapping with keys"),
         ("generator", "pix2pixx", r"no generator 'pix2pixx' \(did you mean 'pix2pix'\?\)"),
     ],
