@@ -58,7 +58,7 @@ def fingerprint_picture(image: np.ndarray) -> bytes:
 
     Pictures of equal content have fingerprints that differ in few bits, whatever their size and file format.
     """
-    return np.packbits(_lay(_reduce(image), _WHOLE).ravel() > 0).tobytes()
+    return np.packbits(_lay(_reduce(image), [_WHOLE]).ravel() > 0).tobytes()
 
 
 def fingerprint_scenes(scenes: SceneSource) -> list[bytes]:
@@ -114,11 +114,11 @@ def _find_best(signs: np.ndarray, reduced: np.ndarray, least: float, *, crops: b
     """The known picture that agrees most with a reduced one: (position in (N, 576) `signs`, agreement)."""
     if not len(signs):
         return 0, 0.0
-    agreements, _ = _agreements(signs, _lay(reduced, _WHOLE)[None])
+    agreements, _ = _agreements(signs, _lay(reduced, [_WHOLE]))
     if agreements.max() >= least or not crops:
         return int(agreements.argmax()), float(agreements.max())
     windows = _windows()
-    agreements, which = _agreements(signs, np.stack([_lay(reduced, window) for window in windows]))
+    agreements, which = _agreements(signs, _lay(reduced, windows))
     best, highest = 0, -1.0
     for position in np.argsort(-agreements)[:_REFINED]:
         agreement = float(agreements[position])
@@ -161,7 +161,7 @@ def _refine(signs: np.ndarray, reduced: np.ndarray, window: Window, agreement: f
             moved = [
                 (*window[:side], window[side] + way * step, *window[side + 1 :]) for side in range(4) for way in (-1, 1)
             ]
-            agreements, which = _agreements(signs[None], np.stack([_lay(reduced, w) for w in moved]))  # type: ignore
+            agreements, which = _agreements(signs[None], _lay(reduced, moved))  # type: ignore[arg-type]
             rising = bool(agreements[0] > agreement)
             if rising:
                 agreement, window = float(agreements[0]), moved[int(which[0])]  # type: ignore[assignment]
@@ -173,15 +173,20 @@ def _reduce(image: np.ndarray) -> np.ndarray:
     return block_means(image, min(image.shape[0], _FINE), min(image.shape[1], _FINE))
 
 
-def _lay(reduced: np.ndarray, window: Window) -> np.ndarray:
-    """Fine detail of a reduced picture on a fingerprint: (24, 24) float32, 0 beyond it and at its border."""
-    top, bottom, left, right = window
-    rows, columns = _cells_within(top, bottom), _cells_within(left, right)
-    cells = _weights(reduced.shape[0], top, bottom, rows) @ reduced @ _weights(reduced.shape[1], left, right, columns).T
-    laid = np.zeros((_CELLS, _CELLS), np.float32)
-    laid[rows.start + _RIM : rows.stop - _RIM, columns.start + _RIM : columns.stop - _RIM] = normalise_contrast(cells)[
-        _RIM:-_RIM, _RIM:-_RIM
-    ]
+def _lay(reduced: np.ndarray, windows: Sequence[Window]) -> np.ndarray:
+    """Fine detail of a reduced picture, laid on a fingerprint in each way: (P, 24, 24) float32, 0 beyond its border."""
+    laid = np.zeros((len(windows), _CELLS, _CELLS), np.float32)
+    alike: dict[tuple[int, int], list[tuple[int, range, range]]] = {}  # windows of one shape are computed together
+    for place, (top, bottom, left, right) in enumerate(windows):
+        rows, columns = _cells_within(top, bottom), _cells_within(left, right)
+        alike.setdefault((len(rows), len(columns)), []).append((place, rows, columns))
+    for members in alike.values():
+        down = np.stack([_weights(reduced.shape[0], *windows[place][:2], rows) for place, rows, _ in members])
+        across = np.stack([_weights(reduced.shape[1], *windows[place][2:], columns) for place, _, columns in members])
+        details = normalise_contrast(down @ reduced @ across.transpose(0, 2, 1))
+        for (place, rows, columns), detail in zip(members, details, strict=True):
+            inner = detail[_RIM:-_RIM, _RIM:-_RIM]
+            laid[place, rows.start + _RIM : rows.stop - _RIM, columns.start + _RIM : columns.stop - _RIM] = inner
     laid[np.abs(laid) < _BLAND] = 0
     return laid
 

@@ -250,7 +250,7 @@ def fine_detail(image: np.ndarray) -> np.ndarray:
 
 
 def normalise_contrast(cells: np.ndarray) -> np.ndarray:
-    """(rows, columns) grey block means -> float32 of the same shape: detail without shading, of even contrast.
+    """(..., rows, columns) grey block means -> float32 of the same shape: detail without shading, of even contrast.
 
     Source: local contrast normalisation, Jarrett et al. 2009, doi:10.1109/ICCV.2009.5459469.
     """
@@ -280,7 +280,7 @@ def _dot(windows: np.ndarray, others: np.ndarray) -> np.ndarray:
 
 
 def _blur(cells: np.ndarray, sigma: float) -> np.ndarray:
-    return _blur_weights(cells.shape[0], sigma) @ cells @ _blur_weights(cells.shape[1], sigma).T
+    return _blur_weights(cells.shape[-2], sigma) @ cells @ _blur_weights(cells.shape[-1], sigma).T
 
 
 @lru_cache(maxsize=64)
