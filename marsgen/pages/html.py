@@ -63,7 +63,7 @@ def png_address(picture: np.ndarray) -> str:
     """
     grey = (picture == picture[..., :1]).all()  # one channel then: a third of the bytes
     buffer = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(picture[..., 0] if grey else picture)).save(buffer, "PNG", optimize=True)
+    Image.fromarray(np.ascontiguousarray(picture[..., 0] if grey else picture)).save(buffer, "PNG")
     return PNG_PREFIX + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -307,14 +307,15 @@ def _colour(value: Any, name: str) -> tuple[int, int, int]:
     return red, green, blue
 
 
-def default_colours(count: int) -> list[tuple[int, int, int]]:
+@lru_cache
+def default_colours(count: int) -> tuple[tuple[int, int, int], ...]:
     """`count` distinct colours, at most 511, none of them black: those of Pascal VOC, which alternate bits of red,
     green and blue (VOCdevkit/VOCcode/VOClabelcolormap.m)."""
     colours = []
     for number in range(1, count + 1):
         channels = [sum((number >> (3 * bit + c) & 1) << (7 - bit) for bit in range(8)) for c in range(3)]
         colours.append((channels[0], channels[1], channels[2]))
-    return colours
+    return tuple(colours)
 
 
 def read_classes(path: Path) -> ClassSet:
