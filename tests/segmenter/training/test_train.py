@@ -61,7 +61,7 @@ def test_four_scenes_can_be_learned_by_heart(scenes, make_dataset, tmp_path):
     four, (other, *_) = np.split(np.argsort([-np.unique(m).size for m in scenes.labels], stable=True), [4])
     dataset = make_dataset(scenes, four, (other,))
     config = config_of(
-        unet=UNetConfig(width=16),
+        unet=UNetConfig(width=8),
         steps=100,
         batch_size=4,
         lr=5e-3,
