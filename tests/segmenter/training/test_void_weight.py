@@ -37,7 +37,7 @@ def runs(array_scenes, make_dataset, tmp_path_factory):
     for weight in (0.0, 1.0):
         config = TrainConfig(
             unet=UNetConfig(width=8),
-            steps=60,
+            steps=40,
             batch_size=4,
             warmup_steps=5,
             lr=1e-2,
