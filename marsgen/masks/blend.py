@@ -58,6 +58,8 @@ class Stamp:
 
     sample_pixels: Callable[[], np.ndarray]
     """gives `pixels`; called when the stamp fits somewhere, since most places that are tried do not"""
+    sample_labels: Callable[[], np.ndarray]
+    """gives `labels`"""
     depth: np.ndarray
     """(h, w) float32: distance in px to the region's outline, positive inside"""
     cut: tuple[str, ...]
@@ -69,6 +71,11 @@ class Stamp:
     def pixels(self) -> np.ndarray:
         """(h, w, channels) float32 in [0, 255]: the region and a margin of its surroundings."""
         return self.sample_pixels()
+
+    @cached_property
+    def labels(self) -> np.ndarray:
+        """(h, w) uint8 class ids of the donor scene."""
+        return self.sample_labels()
 
     @cached_property
     def box(self) -> Box:
@@ -127,12 +134,19 @@ def shape_stamp(
     def sample_pixels() -> np.ndarray:
         return _sample_bilinear(layers + np.float32(sharpen) * region.detail if sharpen else layers, rows, columns)
 
+    def sample_labels() -> np.ndarray:
+        at_row, at_column = (
+            at.round().astype(np.intp).clip(0, side - 1)
+            for at, side in zip(np.broadcast_arrays(rows, columns), region.labels.shape, strict=True)
+        )
+        return region.labels[at_row, at_column]
+
     depth = _sample_bilinear(region.layers[..., -1:], rows, columns)[..., 0]
     cut = tuple({"left": "right", "right": "left"}.get(side, side) for side in region.cut) if flip else region.cut
     grown = tall / height
     # the centre of the last pixel lies half a pixel inside the stamp's edge
     reach = max(region.margin_px * grown - 0.5, 0.5)
-    return Stamp(sample_pixels, depth * np.float32(grown), cut, reach)
+    return Stamp(sample_pixels, sample_labels, depth * np.float32(grown), cut, reach)
 
 
 def _sample_bilinear(layers: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:

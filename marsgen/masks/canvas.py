@@ -5,16 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
 from marsgen.masks.blend import EditedMask, Slices, Stamp, clip_window
 from marsgen.masks.config import PasteSettings
 from marsgen.masks.donors import MAX_PUSH_OUT, TOLERANCE, Donor, Target
-from marsgen.masks.regions import BORDER_PX, FOOT_FRACTION, RegionLibrary
+from marsgen.masks.regions import BORDER_PX, FOOT_FRACTION, Region, RegionLibrary
 
 FOOT_ON_GROUND = 0.9
 """share of that outline that has to lie on a ground class; label maps have small unlabelled gaps"""
+MIN_LABELLED_PX = 8
+"""with fewer labelled pixels around or below a region, nothing is known there"""
 AVOID_PX = 3
 """distance within which a region may not come to a class of `avoid_classes`"""
 
@@ -31,6 +34,11 @@ class Canvas:
     """what `foot_weights` gave, once per class, before anything was pasted; 0 off the ground"""
     cached_sums: dict[str, np.ndarray] = field(default_factory=dict)
     """their cumulative sums in reading order"""
+
+    @cached_property
+    def present(self) -> np.ndarray:
+        """(256,) bool: ids in the scene."""
+        return np.bincount(self.edited.labels.ravel(), minlength=256) > 0
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -174,10 +182,43 @@ def fits(stamp: Stamp, top: int, left: int, donor: Donor, target: Target, canvas
         return False
     if np.count_nonzero(labels[mask] == library.classes.ignored) > settings.max_ignored_fraction * visible:
         return False
-    if "bottom" in donor.cut:
-        return True  # its foot is outside
-    standing = library.ground[name][labels[_foot_outline(mask)]]
-    return bool(standing.mean() >= FOOT_ON_GROUND)
+    if "bottom" not in donor.cut:  # else its foot is outside
+        standing = library.ground[name][labels[_foot_outline(mask)]]
+        if standing.mean() < FOOT_ON_GROUND:
+            return False
+    return _surroundings_match(labels, stamp.labels[inside], depth, canvas, name)
+
+
+def may_match(region: Region, canvas: Canvas) -> bool:
+    """Whether the scene has enough of the classes that surround a region for it to match anywhere."""
+    known = region.surroundings.any()
+    least = canvas.library.settings[region.class_name].match_surroundings
+    return bool(not known or region.surroundings[canvas.present].sum() >= least)
+
+
+def _surroundings_match(labels: np.ndarray, own: np.ndarray, depth: np.ndarray, canvas: Canvas, name: str) -> bool:
+    """Whether most of what surrounds a stamp is of the class that surrounded its donor.
+
+    A simple form of Dvornik et al. 2018 (arXiv 1807.07428), who learn which surroundings suit an object.
+
+    Args:
+        labels, own, depth: (h, w) ids of the scene and of the donor, and distance to the outline, positive inside.
+    """
+    library, least = canvas.library, canvas.library.settings[name].match_surroundings
+    if not least:
+        return True
+    unknown = library.pasted.copy()
+    unknown[library.classes.ignored] = True
+    around = (depth <= 0) & ~unknown[labels] & ~unknown[own]
+    alike = labels == own
+    checked = [around]
+    if name in library.upright:
+        lowest = np.flatnonzero((depth > 0).any(axis=1))[-1]
+        beneath = around.copy()
+        beneath[: lowest + 1] = False
+        beneath[:, ~(depth > 0).any(axis=0)] = False
+        checked.append(beneath)
+    return all(alike[part].mean() >= least for part in checked if np.count_nonzero(part) >= MIN_LABELLED_PX)
 
 
 def _too_close(window: Slices, stamp: Stamp, canvas: Canvas, settings: PasteSettings) -> bool:

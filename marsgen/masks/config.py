@@ -77,6 +77,9 @@ class PasteConfig(Config):
     """classes that a region may stand on; an empty list means every class that is not pasted"""
     avoid_classes: tuple[str, ...] | None = None
     """classes that a region neither covers nor comes within 3 px of"""
+    match_surroundings: Share = 0.5
+    """least share of the labelled pixels around a pasted region with the class that they had around the donor; where
+    top and bottom of the class differ, of those straight below it as well. 0 = anywhere"""
     gap_px: Annotated[int, Field(ge=0)] = 2
     """least distance in px between a pasted region and any other region of a pasted class"""
     max_ignored_fraction: Share | None = None

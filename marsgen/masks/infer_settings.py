@@ -12,6 +12,7 @@ _MOST_PER_SCENE = 4  # more in one scene take time and bring no other scene
 _LEAST_BELOW = 0.05  # of the labelled pixels below the regions
 _MORE_BELOW = 4.0  # times the share above
 _MOST_BELOW = 0.5
+_UPRIGHT_TURN = 6.0  # degrees: what stands or hangs does not lie tilted, whatever the axes of small regions say
 _SEAM_SHARE = 0.05  # of the pixels beside the regions: fewer come from other gaps in the labels
 
 
@@ -129,8 +130,9 @@ def _allowed_turn(profile: ClassProfile) -> tuple[float, str]:
     if direction.axis_p < SIGNIFICANT:
         # circular standard deviation of doubled angles, halved (Mardia and Jupp 2000, equation 2.3.14)
         spread = math.degrees(math.sqrt(-2 * math.log(min(max(direction.concentration, 1e-6), 1.0)))) / 2
-        return abs(round(min(spread, 45.0), 1)), f"real axes lie at {direction.mean_angle:.0f} +- {spread:.0f} degrees"
-    return 6.0, f"top and bottom differ (p {direction.up_down_p:.1g})"
+        most = _UPRIGHT_TURN if direction.up_down_p < SIGNIFICANT else 45.0
+        return abs(round(min(spread, most), 1)), f"real axes lie at {direction.mean_angle:.0f} +- {spread:.0f} degrees"
+    return _UPRIGHT_TURN, f"top and bottom differ (p {direction.up_down_p:.1g})"
 
 
 def _edge(profile: ClassProfile) -> dict[str, Inferred]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from marsgen.core.errors import DataError
 from marsgen.masks.blend import EditedMask, Stamp, clear_seam, clip_window, match_brightness, paste, shape_stamp
-from marsgen.masks.canvas import AVOID_PX, Canvas, draw_foot, fits, move_to_border, rows_of_size
+from marsgen.masks.canvas import AVOID_PX, Canvas, draw_foot, fits, may_match, move_to_border, rows_of_size
 from marsgen.masks.donors import TOLERANCE, Donor, Target, draw_donor, draw_seam_px, draw_target, span_scene
 from marsgen.masks.perspective import horizon_row
 from marsgen.masks.placement import PlacementPrior
@@ -17,6 +17,8 @@ from marsgen.masks.regions import RegionLibrary, cut_sides, inscribed_radius
 from marsgen.scenes.geometry import Box
 from marsgen.scenes.scene import SceneSource, scene_key
 
+DONORS_PER_REGION = 3
+"""donors of one size tried in a scene before another scene is drawn: each wants surroundings like its own"""
 PARENTS_PER_DRAW = 40
 """scenes in which the same sizes are tried before others are drawn"""
 
@@ -230,24 +232,32 @@ def _fill(canvas: Canvas, wanted: Sequence[tuple[str, Target]], tries: int, rng:
     """Paste the wanted regions; fewer when the tries run out."""
     places: list[Place] = []
     for name, target in wanted:
-        shaped = _draw_shaped(canvas, name, target, rng)
-        if shaped is None:
+        place = next(
+            (place for _ in range(DONORS_PER_REGION) if (place := _paste_one(canvas, name, target, tries, rng))), None
+        )
+        if place is None:
             break
-        for _ in range(tries if len(shaped[0].cut) < 2 else 1):  # a corner is one place
-            place = _try_place(canvas, *shaped, target, rng)
-            if place is not None:
-                places.append(place)
-                break
-        else:
-            break
+        places.append(place)
     return places
+
+
+def _paste_one(canvas: Canvas, name: str, target: Target, tries: int, rng: np.random.Generator) -> Place | None:
+    """Draw a donor and paste it; None when the tries run out."""
+    shaped = _draw_shaped(canvas, name, target, rng)
+    if shaped is None:
+        return None
+    for _ in range(tries if len(shaped[0].cut) < 2 else 1):  # a corner is one place
+        place = _try_place(canvas, *shaped, target, rng)
+        if place is not None:
+            return place
+    return None
 
 
 def _draw_shaped(canvas: Canvas, name: str, target: Target, rng: np.random.Generator) -> tuple[Donor, Stamp] | None:
     """Draw a donor, and turn and warp it; None where it cannot span the scene as its target does."""
     settings = canvas.library.settings[name]
     donor = span_scene(draw_donor(canvas.library, name, target, rng), canvas.shape, settings)
-    if donor is None:
+    if donor is None or not may_match(donor.region, canvas):
         return None
     angle = 0.0
     warp: tuple[float, float, float] = (0.0, 0.0, 0.0)

@@ -11,7 +11,7 @@ from marsgen.core.errors import DataError
 from marsgen.masks.config import PasteSettings
 from marsgen.masks.infer_settings import stands_on
 from marsgen.masks.perspective import distance_below, horizon_row
-from marsgen.masks.profile import ClassProfile
+from marsgen.masks.profile import SIGNIFICANT, ClassProfile
 from marsgen.scenes.classes import ClassSet
 from marsgen.scenes.geometry import Box, label_regions
 from marsgen.scenes.scene import Scene, SceneSource, scene_key
@@ -53,6 +53,10 @@ class Region:
     """95th percentile of the brightness of its own pixels, in [0, 255]"""
     layers: np.ndarray
     """(h, w, channels + 1) float32: pixels in [0, 255], last the distance in px to its outline, positive inside"""
+    labels: np.ndarray
+    """(h, w) uint8 class ids, its own and those of its surroundings"""
+    surroundings: np.ndarray
+    """(256,) float64 share of each id among the labelled pixels around it; all 0 where none has a label"""
     detail: np.ndarray
     """(h, w, channels) float32: pixels minus their blurred selves; added where sampling would blur them"""
 
@@ -125,6 +129,11 @@ class RegionLibrary:
     def standing(self) -> tuple[str, ...]:
         """Classes whose regions stand on something, see `stands_on`."""
         return tuple(name for name, profile in self.profiles.items() if stands_on(profile))
+
+    @cached_property
+    def upright(self) -> frozenset[str]:
+        """Classes whose top and bottom differ."""
+        return frozenset(n for n, profile in self.profiles.items() if profile.direction.up_down_p < SIGNIFICANT)
 
     @cached_property
     def pasted(self) -> np.ndarray:
@@ -353,6 +362,8 @@ def _cut_one(
         ground_level=max(ground_level, 1.0),
         highlight=max(float(np.percentile(luminance(pixels)[depth > 0], 95)), 1.0),
         layers=np.concatenate([values, depth[..., None]], axis=-1),
+        labels=labels,
+        surroundings=np.bincount(labels[labelled], minlength=256) / max(labelled.sum(), 1),
         detail=values - ndimage.gaussian_filter(values, DETAIL_PX, axes=(0, 1)),
     )
 

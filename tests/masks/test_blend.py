@@ -231,7 +231,15 @@ def test_the_originals_are_not_touched():
     image, labels = np.zeros((40, 40, 1), np.uint8), np.full((40, 40), MEADOW, np.uint8)
     edited = EditedMask.of(image, labels)
     depth = np.pad(np.ones((6, 6), np.float32), 4, constant_values=-5)
-    paste(Stamp(lambda: np.full((14, 14, 1), 200, np.float32), depth, (), 6), 10, 10, BOULDER, 1.0, edited, CONFIG)
+    paste(
+        Stamp(lambda: np.full((14, 14, 1), 200, np.float32), lambda: labels, depth, (), 6),
+        10,
+        10,
+        BOULDER,
+        1.0,
+        edited,
+        CONFIG,
+    )
     assert edited.changed.sum() == 36
     assert not image.any()
     assert (labels == MEADOW).all()
