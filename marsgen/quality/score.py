@@ -30,6 +30,7 @@ from marsgen.quality.features import FeatureNetwork, extract_features, shrink
 from marsgen.quality.judges import Judge
 from marsgen.quality.near_copies import Nearest, copy_bound, find_nearest
 from marsgen.quality.scored_set import Sample, ScoredSet, spaced
+from marsgen.quality.variety import measure_variety
 from marsgen.scenes.confusion import iou_per_class
 from marsgen.scenes.scene import SceneSource, batches_of_one_shape
 
@@ -144,6 +145,13 @@ def _score_crops(
         nearest = pairwise_distances(features, real_features).min(1) / max(usual, 1e-12)
         for (sample, _), distance in zip(pasted, nearest, strict=True):
             sample.relative_feature_distances.append(float(distance))
+        donors = [
+            (donor["key"], *donor["donor_box"])
+            for sample in scores.scored.samples
+            for donor in sample.donors
+            if donor.get("class") == name and "donor_box" in donor
+        ]
+        found["variety"] = asdict(measure_variety(real_features, features, usual, donors, seed=config.seed))
         found |= _compare((real_features, features), groups, config)
     return found
 

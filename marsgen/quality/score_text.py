@@ -15,8 +15,11 @@ def describe(summary: dict[str, Any], location: str) -> tuple[str, ...]:
 
 
 def describe_fidelity(summary: dict[str, Any]) -> tuple[str, ...]:
-    """The lines about copies and agreement."""
+    """The lines about variety, copies and agreement."""
     lines = []
+    for name, found in summary["crops"].items():
+        if "variety" in found:
+            lines += _variety_lines(name, found["variety"], found["real"])
     for name, found in summary["copies"].items():
         lines += _copy_lines(name, found)
     if summary["agreement"] is not None:
@@ -44,6 +47,16 @@ def _measure_lines(title: str, found: dict[str, Any]) -> list[str]:
     widths = [max(len(row[column]) for row in table) for column in range(4)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table]
     return [*lines, f"  ({found['features']} features; frechet on {found['dimensions']} principal components)"]
+
+
+def _variety_lines(name: str, found: dict[str, Any], real: int) -> list[str]:
+    line = f"variety of {name}: as good as {number(found['effective'])} different regions of {found['of']}"
+    if found["donors"]:
+        line += f", from {found['donors']} donors ({found['per_donor']:.1f} regions a donor)"
+    return [
+        line,
+        f"  {real} synthetic ones {number(found['same_number'])}, the {real} real ones {number(found['real'])}",
+    ]
 
 
 def _copy_lines(name: str, found: dict[str, Any]) -> list[str]:
