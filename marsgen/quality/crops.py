@@ -77,6 +77,16 @@ def find_pasted(
     return found
 
 
+def isolate(region: RareRegion, side: int) -> np.ndarray:
+    """(side, side, channels) uint8: a region resized to a square, its surroundings replaced by its mean."""
+    from skimage.transform import resize  # here: slow to import
+
+    inside = region.pixels[region.mask].mean(0)
+    picture = np.where(region.mask[..., None], region.pixels, inside).astype(np.float32)
+    resized = resize(picture, (side, side), order=1, preserve_range=True, anti_aliasing=True)
+    return resized.round().clip(0, 255).astype(np.uint8)
+
+
 def crop_window(box: Box, shape: tuple[int, int], side: int) -> Box:
     """The square of `side` pixels round the middle of a box, moved inside a (height, width) scene where it would leave.
 

@@ -16,7 +16,7 @@ from marsgen.cleaning.dataset import Dataset
 from marsgen.cleaning.near_duplicates import find_duplicates, join_linked
 from marsgen.core.config import MOST_SIDE_PX, BatchSize, Config, Seed
 from marsgen.quality.agreement import agreement_counts
-from marsgen.quality.crops import RareRegion, find_pasted, find_real
+from marsgen.quality.crops import RareRegion, find_pasted, find_real, isolate
 from marsgen.quality.distances import (
     MIN_PICTURES,
     compare_sets,
@@ -30,7 +30,7 @@ from marsgen.quality.features import FeatureNetwork, extract_features, shrink
 from marsgen.quality.judges import Judge
 from marsgen.quality.near_copies import Nearest, copy_bound, find_nearest
 from marsgen.quality.scored_set import Sample, ScoredSet, spaced
-from marsgen.quality.variety import measure_variety
+from marsgen.quality.variety import Variety, measure_variety
 from marsgen.scenes.confusion import iou_per_class
 from marsgen.scenes.scene import SceneSource, batches_of_one_shape
 
@@ -145,15 +145,29 @@ def _score_crops(
         nearest = pairwise_distances(features, real_features).min(1) / max(usual, 1e-12)
         for (sample, _), distance in zip(pasted, nearest, strict=True):
             sample.relative_feature_distances.append(float(distance))
-        donors = [
-            (donor["key"], *donor["donor_box"])
-            for sample in scores.scored.samples
-            for donor in sample.donors
-            if donor.get("class") == name and "donor_box" in donor
-        ]
-        found["variety"] = asdict(measure_variety(real_features, features, usual, donors, seed=config.seed))
+        found["variety"] = asdict(_score_variety(scores, name, real, config, network, folder))
         found |= _compare((real_features, features), groups, config)
     return found
+
+
+def _score_variety(
+    scores: Scores, name: str, real: list[RareRegion], config: MeasureConfig, network: FeatureNetwork, folder: Path
+) -> Variety:
+    """By the regions alone: surroundings vary with every scene, whatever is pasted into it."""
+    real_features, features = (
+        extract_features(network, [isolate(region, config.crop_px) for region in some], folder, config.batch_size)
+        for some in (real, [region for _, region in scores.regions[name]])
+    )
+    scenes = np.array([region.scene for region in real])
+    nearest = neighbour_radii(pairwise_distances(real_features, real_features), scenes, 1)
+    width = float(np.median(nearest[np.isfinite(nearest)])) if np.isfinite(nearest).any() else float("nan")
+    donors = [
+        (donor["key"], *donor["donor_box"])
+        for sample in scores.scored.samples
+        for donor in sample.donors
+        if donor.get("class") == name and "donor_box" in donor
+    ]
+    return measure_variety(real_features, features, width, donors, seed=config.seed)
 
 
 def _real_regions(scores: Scores, name: str, config: MeasureConfig) -> list[RareRegion]:

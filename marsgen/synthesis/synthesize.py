@@ -1,7 +1,7 @@
 """Fill a folder with synthetic image/label pairs; the same command resumes an interrupted set."""
 
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
@@ -124,13 +124,18 @@ def _helper_threads(shape: tuple[int, int] | None) -> int:
 
 def _summarise(folder: Path, selector: Selector | None = None) -> dict[str, Any]:
     regions: Counter[str] = Counter()
+    donors: dict[str, set[tuple[Any, ...]]] = defaultdict(set)
     pairs, counts = 0, SelectionCounts()
     for record in read_manifest(folder):
         pairs += 1
-        regions.update(donor["class"] for donor in record["donors"])
+        for donor in record["donors"]:
+            regions[donor["class"]] += 1
+            donors[donor["class"]].add((donor["key"], *donor["donor_box"]))
         if selection := record.get("selection"):
             counts.add(selection)
     summary: dict[str, Any] = {"pairs": pairs, "regions": dict(sorted(regions.items()))}
+    if donors:  # how often the same region comes again tells more of a set than its size
+        summary["donors"] = {f"donors of {name}": len(some) for name, some in sorted(donors.items())}
     if selector is not None:
         summary["selection"] = counts.describe(selector)
     return summary

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from marsgen.core.errors import DataError
-from marsgen.quality.crops import crop_window, find_pasted, find_real
+from marsgen.quality.crops import RareRegion, crop_window, find_pasted, find_real, isolate
 from marsgen.scenes.geometry import Box
 from marsgen.scenes.scene import Scene, SceneSource
 from marsgen.scenes.sources import mars_classes
@@ -80,3 +80,12 @@ def test_a_window_without_the_class_gives_no_region():
 def test_a_box_that_is_no_window_of_its_scene_is_named(box):
     with pytest.raises(DataError, match=r"0: box .* is no window .* of a scene of 64 x 128 pixels"):
         pasted(Painted(())[0], box)
+
+
+def test_an_isolated_region_shows_nothing_of_its_surroundings():
+    mask = np.zeros((6, 10), bool)
+    mask[1:5, 2:8] = True
+    pixels = np.where(mask, 100, 255).astype(np.uint8)[..., None]
+    region = RareRegion(0, "rock", Box(0, 0, 6, 10), mask, pixels, pixels, (False,) * 4)
+    assert isolate(region, 16).shape == (16, 16, 1)
+    assert (isolate(region, 16) == 100).all()
