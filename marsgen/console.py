@@ -60,6 +60,8 @@ Out = Annotated[
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the settings that the command would use, and stop.")]
 
 OUTPUTS = Path("outputs")
+LOG_INTERVAL_S = 60
+"""between two states of a progress bar where standard error is no terminal"""
 _LONGEST_WORD, _LONGEST_SENTENCE = 200, 1000
 
 # typer carries a click of its own in some versions and imports the public one in others; this is the one in use
@@ -110,8 +112,7 @@ def say_settings(settings: "Config") -> None:
 
 def run_app(app: typer.Typer, program: str) -> None:
     """Run a command line. A user's mistake is one line on standard error and exit code 2; a bug is a traceback."""
-    if not is_first_process():
-        os.environ["TQDM_DISABLE"] = "1"  # tqdm's own switch, read when it is first imported: one process shows bars
+    _set_bars()
     _show_notes()
     try:
         with catching_signals():
@@ -140,6 +141,18 @@ def run_app(app: typer.Typer, program: str) -> None:
         reason = first_line(problem)
         _stop(f"not enough memory ({reason}); lower batch_size or the size of pictures, or use a larger machine")
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _set_bars() -> None:
+    """One process shows bars; in a file or a pipe they are a line a minute, for a log is read and not watched.
+
+    tqdm reads its own switches when it is first imported; those that the user set win.
+    """
+    if not is_first_process():
+        os.environ["TQDM_DISABLE"] = "1"
+    elif not sys.stderr.isatty():
+        for switch in ("TQDM_MININTERVAL", "TQDM_DELAY"):
+            os.environ.setdefault(switch, str(LOG_INTERVAL_S))
 
 
 class _NoteHandler(logging.Handler):
