@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: campaign test demo check format clean
+.PHONY: campaign test demo check docs notebooks format clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
@@ -29,6 +29,15 @@ check: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/deptry .
+
+# the pages of docs/, the notebooks, all settings and the Python functions as a site in outputs/site
+docs: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[docs]"
+	$(BIN)/mkdocs build --strict
+
+# run the notebooks' sources and store what comes out
+notebooks: $(READY)
+	$(BIN)/python docs/notebooks/write.py
 
 format: $(READY)
 	$(BIN)/ruff check --fix .

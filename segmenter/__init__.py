@@ -9,21 +9,23 @@ Data flow one way, and each folder stands for one stage; CONTRIBUTING.md has the
     results/        counts -> scores and gains with intervals -> verdict.py (the rule) -> text, tables, figures, page
     study/          experiments of many runs (arms x seeds x folds) as one resumable job
     config.py       the settings of every command, listed; each stands in the folder that reads it
-    api.py          what `import segmenter` offers: train, evaluate, predict, predict_data, pseudo_label
+    api.py          what `import segmenter` offers: train, evaluate, predict, predict_data, pseudo_label; beside it
+                    TrainedSegmenter of inference/hub.py
     cli.py          the command `segmenter`; SETTINGS lists the settings of every command
 
-Of marsgen it imports core, scenes, cleaning, provenance, console and pages.html, nothing else; marsgen never imports
-segmenter.
+Of marsgen it imports core, scenes, cleaning, provenance, hub, console and pages.html, nothing else; marsgen never
+imports segmenter.
 """
 
 from importlib import import_module
 from typing import Any
 
-__all__ = ["evaluate", "predict", "predict_data", "pseudo_label", "train"]
+__all__ = ["TrainedSegmenter", "evaluate", "predict", "predict_data", "pseudo_label", "train"]
 
 
 def __getattr__(name: str) -> Any:
     """The functions of api.py, imported when one is used: `import segmenter` alone stays quick."""
     if name in __all__:
-        return getattr(import_module("segmenter.api"), name)
+        module = "segmenter.inference.hub" if name == "TrainedSegmenter" else "segmenter.api"
+        return getattr(import_module(module), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,16 +1,22 @@
 """The whole path on pictures of five bands of 16 bits: imported from GeoTIFF, and never reduced to RGB."""
 
+import re
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 from test_flow import call
 
 import marsgen as mg
 import segmenter as sg
 from marsgen.core.errors import DataError
-from marsgen.scenes.sources import open_scenes
+from marsgen.scenes.classes import read_classes
+from marsgen.scenes.files.raster_source import RasterSource
+from marsgen.scenes.formats.reading import ReadingConfig
+from marsgen.scenes.sources import open_pictures, open_scenes
 
 rasterio = pytest.importorskip("rasterio")
 SIZE = (40, 48)
@@ -102,8 +108,61 @@ def test_the_whole_path(imported: Path, satellite: Path, tmp_path: Path, monkeyp
     wanted = sg.predict(run, data.scenes[1].image)
     np.testing.assert_array_equal(labels[2:], wanted[2:])
     assert (labels[:2] == 255).all()
+    remembered = ("segmenter", "predict", "run", picture, "--overlay", "--out", "remembered")
+    assert call(*remembered) == 0  # the run knows how its pictures were read
+    assert content_of("remembered/labels") == content_of("labelled/labels")
+    np.testing.assert_array_equal(sg.predict(run, picture)[2:], wanted[2:])
+    assert call("segmenter", "predict", "run", "--data", str(satellite), "--out", "whole") == 0
+    assert content_of("whole/labels")["s01.tif"] == content_of("labelled/labels")["s01.tif"]
     overlay = np.asarray(Image.open("labelled/overlay/s01.png"))
     np.testing.assert_array_equal(overlay[0], data.scenes[1].image[0][:, [3, 2, 1]])  # no label: the picture itself
+
+
+def content_of(folder: str) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
+
+
+def test_how_rasters_were_read_is_remembered(imported: Path, satellite: Path, tmp_path: Path, capsys):
+    wanted = RasterSource("uint16", 5, (1, 2, 3, 4, 5), 0, 4000)
+    classes = read_classes(imported / "classes.yaml")
+    assert classes.rasters == wanted
+    assert mg.synthesize(mg.from_folder(imported), "copy-paste", n=1, out=tmp_path / "set").classes.rasters == wanted
+    # a folder of rasters whose classes.yaml says it is opened as it is
+    shutil.copytree(satellite, tmp_path / "raw")
+    text = yaml.safe_dump({"rasters": {"type": "uint16", "of": 5, "bands": [4, 3, 2], "range": [0, 4000]}})
+    (tmp_path / "raw" / "classes.yaml").write_text(CLASSES + text)
+    raw, whole = open_scenes(str(tmp_path / "raw")), open_scenes(str(imported))
+    np.testing.assert_array_equal(raw[1].image, whole[1].image[..., [3, 2, 1]])
+    # rasters of another kind are not read as these
+    values = np.zeros((5, *SIZE), np.uint8)
+    for name, bands, words in (
+        ("bytes", values, "uint8 pixels; the training pictures were bands 1, 2, 3, 4, 5 of 5, uint16, 0 to 4000 as"),
+        ("six", values[[0, *range(5)]].astype(np.uint16), "6 bands; the training pictures were bands 1, 2, 3, 4, 5 of"),
+    ):
+        write(tmp_path / f"{name}.tif", bands)
+        with pytest.raises(DataError, match=re.escape(words)):
+            open_pictures([tmp_path / f"{name}.tif"], classes)
+    chosen = open_pictures([tmp_path / "bytes.tif"], classes, reading=ReadingConfig(range=[0, 255]))
+    assert chosen.channels == 5
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"type": "uint16"},
+        {"type": "object", "of": 5, "bands": [1], "range": [0, 1]},
+        {"type": "uint16", "of": 5, "bands": [6], "range": [0, 1]},
+        {"type": "uint16", "of": 5, "bands": [1, 2], "range": [0, 1]},
+        {"type": "uint16", "of": 5, "bands": "123", "range": [0, 1]},
+        {"type": "uint16", "of": 5, "bands": [1], "range": [1, 0]},
+        {"type": "uint16", "of": 5, "bands": [1], "range": [0, ".inf"]},
+        [4, 3, 2],
+    ],
+)
+def test_nonsense_about_rasters_is_refused(tmp_path: Path, wrong: object):
+    (tmp_path / "classes.yaml").write_text(CLASSES + yaml.safe_dump({"rasters": wrong}))
+    with pytest.raises(DataError, match=r"classes\.yaml: rasters is .*; expected something like \{type: uint16"):
+        read_classes(tmp_path / "classes.yaml")
 
 
 def test_what_has_no_place_for_bands_is_refused(imported: Path, tmp_path: Path, capsys):

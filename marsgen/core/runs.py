@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from marsgen.core.checkpoints import Checkpoint, encode_weights, read_weights
 from marsgen.core.config import Config, ConfigT, build_config
@@ -108,7 +108,7 @@ class Run:
             return run
         if not is_written(folder / "config.yaml"):
             (folder / "DONE").unlink(missing_ok=True)  # of a run that was being cleared
-            write_text(folder / "config.yaml", _as_yaml(run._identity))
+            write_text(folder / "config.yaml", as_yaml(run._identity))
             sync_folder(folder)
         run._record_environment()
         return run
@@ -160,7 +160,7 @@ class Run:
             )
 
     @classmethod
-    def load(cls, folder: Path, *commands: str, finished: bool = True) -> "Run":
+    def load(cls, folder: Path, *commands: str, finished: bool = True) -> Self:
         """Open a run folder for reading.
 
         Args:
@@ -336,7 +336,8 @@ def _read_identity(folder: Path) -> dict[str, Any]:
     return {key: content[key] for key in kinds}
 
 
-def _as_yaml(content: dict[str, Any]) -> str:
+def as_yaml(content: dict[str, Any]) -> str:
+    """The content of a config.yaml."""
     import yaml
 
     class Dumper(yaml.SafeDumper):

@@ -50,30 +50,18 @@ class DataCard:
         }
         size = "sizes differ" if self.shape is None else f"{self.shape[0]} x {self.shape[1]} pixels"
         lines = [
-            "---",
-            yaml.safe_dump(front, sort_keys=False, allow_unicode=True).rstrip(),
-            "---",
+            *front_matter(front),
             "",
             f"# {self.title}",
             "",
             f"{self.pairs} pairs of picture and label map, {size}, {name_channels(self.channels)}. Written by marsgen.",
             "",
-            *self._classes(),
+            *class_table(self.classes, {self.shown_words: self.shown} if self.shown else {}),
             "",
             *(f"- {what}: {value}" for what, value in self._facts()),
             "",
         ]
         return "\n".join(lines)
-
-    def _classes(self) -> list[str]:
-        counted = bool(self.shown)
-        rows = [["class", "id", "rare", *([self.shown_words] if counted else [])]]
-        rows.append(["---"] * len(rows[0]))
-        for name, number in zip(self.classes.names, self.classes.ids, strict=True):
-            rare = "yes" if name in self.classes.rare else ""
-            rows.append([_cell(name), str(number), rare, *([str(self.shown.get(name, 0))] if counted else [])])
-        table = [f"| {' | '.join(row)} |" for row in rows]
-        return [*table, "", f"Pixels of id {self.classes.ignored} carry no label."]
 
     def _facts(self) -> list[tuple[str, str]]:
         head = self.head
@@ -101,6 +89,26 @@ class DataCard:
         facts.append(("Licence of the source", licence))
         facts.append(("Measured gain", self.gain or "none was measured"))
         return facts
+
+
+def front_matter(front: Mapping[str, Any]) -> list[str]:
+    """The yaml at the head of a card, in lines."""
+    return ["---", yaml.safe_dump(dict(front), sort_keys=False, allow_unicode=True).rstrip(), "---"]
+
+
+def class_table(classes: ClassSet, columns: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Names and ids in lines of markdown.
+
+    Args:
+        columns: title of one more column -> class -> what stands there; 0 where a class is missing.
+    """
+    rows = [["class", "id", "rare", *columns]]
+    rows.append(["---"] * len(rows[0]))
+    for name, number in zip(classes.names, classes.ids, strict=True):
+        rare = "yes" if name in classes.rare else ""
+        rows.append([_cell(name), str(number), rare, *(str(values.get(name, 0)) for values in columns.values())])
+    table = [f"| {' | '.join(row)} |" for row in rows]
+    return [*table, "", f"Pixels of id {classes.ignored} carry no label."]
 
 
 def _cell(text: str) -> str:

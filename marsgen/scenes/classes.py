@@ -13,6 +13,7 @@ from marsgen.core.errors import DataError, nearest
 from marsgen.core.reading import is_printable_name, read_yaml, shorten
 from marsgen.scenes.files.layout import IGNORED, Layout, read_layout, value_table
 from marsgen.scenes.files.layout import KEYS as LAYOUT_KEYS
+from marsgen.scenes.files.raster_source import RasterSource, read_raster_source
 
 IGNORED_INDEX = 255
 """Class index of pixels without a label, in every tensor and table; at most 255 classes can therefore exist."""
@@ -39,6 +40,8 @@ class ClassSet:
     """channels that stand for red, green and blue on pages and in overlays, counted from 1; () = the first three"""
     license: str = field(default="", compare=False)
     """of the data, for data cards: an identifier of the hub, such as cc-by-4.0; "" = unknown"""
+    rasters: RasterSource | None = field(default=None, compare=False)
+    """how the pictures were made from rasters; None = they were not"""
 
     def __post_init__(self) -> None:
         if not 2 <= len(self.names) <= 255:
@@ -185,6 +188,7 @@ class ClassSet:
             "rare": list(self.rare),
             **({"bands": list(self.bands)} if self.bands else {}),
             **({"license": self.license} if self.license else {}),
+            **({"rasters": self.rasters.to_dict()} if self.rasters else {}),
             "classes": [
                 {"name": n, "id": i, "colour": list(c)}
                 for n, i, c in zip(self.names, self.ids, self.colours, strict=True)
@@ -203,7 +207,7 @@ class ClassSet:
         try:
             if not isinstance(content, dict):
                 raise DataError("a mapping with keys ignored, rare and classes was expected")
-            _refuse_unknown(content, ("ignored", "rare", "classes", "bands", "license", *LAYOUT_KEYS), "")
+            _refuse_unknown(content, ("ignored", "rare", "classes", "bands", "license", "rasters", *LAYOUT_KEYS), "")
             if "classes" not in content:
                 raise DataError("key 'classes' is missing; see configs/classes_mars.yaml for an example")
             entries = content["classes"]
@@ -228,6 +232,7 @@ class ClassSet:
                 own_colours=all(_colour_of(e) is not None for e in entries),
                 license="" if content.get("license") in (None, "", *_NOTHING) else _name(content["license"], "license"),
                 bands=tuple(_byte(band, "a number in bands") for band in _list(content.get("bands"), "bands")),
+                rasters=read_raster_source(content.get("rasters")),
             )
         except (DataError, TypeError, ValueError) as problem:
             raise DataError(f"{where}: {problem}") from None

@@ -7,7 +7,7 @@ import os
 import shlex
 import zipfile
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from marsgen.core.errors import DataError, nearest
 from marsgen.scenes.classes import ClassSet, read_classes
 from marsgen.scenes.files.layout import IGNORED, Folders
 from marsgen.scenes.files.pictures import is_picture
+from marsgen.scenes.files.rasters import is_raster
 from marsgen.scenes.formats.reading import ReadingConfig, ReadScenes
 from marsgen.scenes.formats.recognise import list_source, open_recognised, recognise
 from marsgen.scenes.formats.tables import read_loaded
@@ -112,7 +113,7 @@ def open_pictures(
 
     Args:
         places: picture files, folders with pictures in them; or one place that `open_scenes` opens.
-        classes: of the labels to come.
+        classes: of the labels to come, and how the rasters were read that a network was trained on.
         channels: that are wanted, see `PictureFiles`.
         reading: bands and range of rasters.
     Raises:
@@ -120,7 +121,10 @@ def open_pictures(
     """
     paths = refuse_missing(places)
     if len(places) == 1 and not _holds_pictures(paths[0]):
-        return open_scenes(str(places[0]), labelled=False, reading=reading)
+        known = classes_of(paths[0]) if classes.rasters is not None else None
+        if known is not None and known.rasters is None:
+            known = replace(known, rasters=classes.rasters)  # rasters are read as those that were trained on
+        return open_scenes(str(places[0]), classes=known, labelled=False, reading=reading)
     if data := [str(path) for path in paths if not is_picture(path) and not _holds_pictures(path)]:
         raise DataError(f"{data[0]}: neither a picture nor a folder of pictures; label a data set in a call of its own")
     scenes = PictureFiles(paths, classes, channels=channels, bands=reading.bands, value_range=reading.range)
@@ -198,7 +202,7 @@ def _open_folder(
     if (folder / SHARDS_FOLDER).is_dir():
         return ShardScenes(folder, classes, labelled=labelled, location=location)
     known = classes or classes_of(folder)
-    if not is_laid_out(folder, known):
+    if not is_laid_out(folder, known) or _holds_rasters(folder, known):
         found = open_recognised(location, folder, fit_config(reading, known), known, labelled=labelled)
         if found is not None:
             return found
@@ -213,6 +217,15 @@ def classes_of(folder: Path) -> ClassSet | None:
     """What the classes.yaml of a folder says, or None."""
     path = folder / CLASSES_FILE
     return read_classes(path) if path.is_file() else None
+
+
+def _holds_rasters(folder: Path, classes: ClassSet | None) -> bool:
+    """Whether classes.yaml says how rasters are read, and the pictures are such; an imported copy says it too."""
+    if classes is None or classes.rasters is None or not (folder / classes.layout.folders.images).is_dir():
+        return False
+    with os.scandir(folder / classes.layout.folders.images) as entries:
+        first = next((Path(entry.path) for entry in entries if is_picture(Path(entry.name))), None)
+    return first is not None and is_raster(first)
 
 
 def is_laid_out(folder: Path, classes: ClassSet | None) -> bool:

@@ -1,6 +1,6 @@
 """A finished evaluation, read back from its folder."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -43,6 +43,31 @@ class Evaluation:
     def scored_classes(self) -> list[int]:
         """Indices of the classes whose regions are counted."""
         return region_classes(self.classes)
+
+    def ordered_like(self, classes: ClassSet) -> "Evaluation":
+        """The same evaluation with its classes, counts and regions in the order of `classes`.
+
+        Raises:
+            ValueError: classes of other names.
+        """
+        order = self.classes.order_of(classes)
+        if order is None:
+            raise ValueError(f"{', '.join(self.classes.names)} are not {', '.join(classes.names)}")
+        if self.classes.names == classes.names:
+            return self
+        position = np.argsort(order).astype(np.int32)  # of each of its classes among `classes`
+        regions, false_alarms = self.regions.copy(), self.false_alarms.copy()
+        for rows in (regions, false_alarms):
+            rows["class_index"] = position[rows["class_index"]]
+        ordered = self.classes.ordered_like(classes)
+        return replace(
+            self,
+            record={**self.record, "classes": ordered.to_dict()},
+            classes=ordered,
+            counts=np.asarray(self.counts)[:, order][:, :, order],
+            regions=regions,
+            false_alarms=false_alarms,
+        )
 
     def found(self) -> np.ndarray:
         """(R,) bool: which true regions count as found."""

@@ -48,9 +48,9 @@ class PredictConfig(InferenceConfig):
     overlay: bool = False
     """also write overlay/NAME.png: the picture under the colours of the classes"""
     bands: list[int] | None = Field(None, min_length=1, max_length=MOST_CHANNELS)
-    """bands of a raster to read, counted from 1, as in `marsgen import`; null = all"""
+    """bands of a raster to read, counted from 1, as in `marsgen import`; null = as the training pictures were read"""
     range: list[float] | None = Field(None, min_length=2, max_length=2)
-    """values of a raster that become 0 and 255, as in `marsgen import`. Needed for more than 8 bits"""
+    """values of a raster that become 0 and 255, as in `marsgen import`; null = as the training pictures were read"""
     batch_size: BatchSize = 32
     """images per forward pass"""
 

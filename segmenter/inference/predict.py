@@ -1,5 +1,6 @@
 """`segmenter predict`: the network of a finished run, images -> label maps, as indexed PNG or as the course's CSV."""
 
+import logging
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -30,6 +31,8 @@ from segmenter.inference.sliding_window import predict_in_windows, resize_images
 from segmenter.networks.build import build_network
 from segmenter.networks.config import NetworkConfig
 from segmenter.networks.wrappers import Calibrated, ClassesOnly
+
+_log = logging.getLogger(__name__)
 
 DEFAULT_INFERENCE = InferenceConfig()
 """each image once, whole and at its own size"""
@@ -146,8 +149,11 @@ def predict(config: PredictConfig, run: Run, segmenter: Path, scenes: SceneSourc
 
 def check_images(config: PredictConfig, segmenter: Path, scenes: SceneSource) -> None:
     """Raise what `predict` would raise, before a folder is made for its result."""
-    _, _, record = load_segmenter(segmenter)
+    _, classes, record = load_segmenter(segmenter)
     refuse_other_channels(scenes, segmenter, record)
+    theirs, ours = scenes.classes.rasters, classes.rasters
+    if theirs is not None and ours is not None and theirs != ours:
+        _log.warning("%s: %s; %s was trained on %s", scenes.location, theirs.describe(), segmenter, ours.describe())
     if any(scenes.raster(index) for index in range(len(scenes))):
         refuse_no_rasterio(f"{scenes.location}: writing label maps with the georeference")
     if _wants_csv(config, scenes) and scenes.shape is None:

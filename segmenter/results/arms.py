@@ -70,7 +70,7 @@ def open_runs(folders: Sequence[Path], *, allow_different_steps: bool = False) -
 
 
 def find_evaluations(runs: Sequence[Run], data: str = "", settings: EvaluateConfig | None = None) -> list[Evaluation]:
-    """The one evaluation that all runs share: same data, same part, same settings.
+    """The one evaluation that all runs share: same data, same part, same settings; classes in the first run's order.
 
     Args:
         data: see CompareConfig.data, or the data's fingerprint; "" = there is only one.
@@ -100,7 +100,7 @@ def find_evaluations(runs: Sequence[Run], data: str = "", settings: EvaluateConf
     evaluations = [there[shared[0]] for there in found]
     for run, evaluation in zip(runs, evaluations, strict=True):
         _refuse_other_scenes(runs[0], evaluations[0], run, evaluation)
-    return evaluations
+    return [evaluation.ordered_like(evaluations[0].classes) for evaluation in evaluations]
 
 
 def _evaluations_of(run: Run, data: str, wanted: EvaluateConfig | None) -> dict[tuple, Evaluation]:
@@ -125,7 +125,7 @@ def _names(evaluations: dict[tuple, Evaluation]) -> str:
 
 
 def _refuse_other_scenes(first_run: Run, first: Evaluation, run: Run, evaluation: Evaluation) -> None:
-    if evaluation.classes.names != first.classes.names:
+    if evaluation.classes.order_of(first.classes) is None:
         raise DataError(
             f"{run.folder} tells apart {', '.join(evaluation.classes.names)}; {first_run.folder} tells apart "
             f"{', '.join(first.classes.names)}; only runs of the same classes can be compared"

@@ -16,6 +16,7 @@ from marsgen.core.errors import DataError
 from marsgen.core.reading import first_line
 from marsgen.scenes.files.band_files import MOST_CHANNELS, is_channels
 from marsgen.scenes.files.pictures import tiff_tags
+from marsgen.scenes.files.raster_source import RasterSource
 
 GEO_TAGS = (33550, 33922, 34264, 34735)
 """ModelPixelScale, ModelTiepoint, ModelTransformation, GeoKeyDirectory (OGC GeoTIFF 1.1, 7.1)"""
@@ -29,13 +30,8 @@ class RasterHeader(NamedTuple):
 
     height: int
     width: int
-    stored: int
-    """bands in the file"""
-    bands: tuple[int, ...]
-    """bands that are read, counted from 1"""
-    low: float
-    high: float
-    """values that become 0 and 255"""
+    source: RasterSource
+    """what is read of it"""
 
 
 def is_raster(path: Path) -> bool:
@@ -76,19 +72,39 @@ def open_raster(path: Path, mode: str = "r", **profile: Any) -> Any:
 
 
 def probe_raster(
-    path: Path, bands: Sequence[int] | None = None, value_range: Sequence[float] | None = None, command: str = ""
+    path: Path,
+    bands: Sequence[int] | None = None,
+    value_range: Sequence[float] | None = None,
+    command: str = "",
+    usual: RasterSource | None = None,
 ) -> RasterHeader:
     """Size, bands and range of a raster.
 
     Args:
-        bands: to read, counted from 1; None = all.
-        value_range: values that become 0 and 255; None = 0 and 255 themselves, possible for 8 bits only.
+        bands: to read, counted from 1; None = those of `usual`, else all.
+        value_range: values that become 0 and 255; None = those of `usual`, else 0 and 255 themselves, possible for 8
+            bits only.
         command: that is repeated with the settings which an error asks for.
+        usual: the rasters that training pictures were made from.
     Raises:
-        DataError: bands that are not there, a band number or range that has to be chosen.
+        DataError: bands that are not there, a band number or range that has to be chosen, or another kind of raster
+            than `usual`.
     """
     with open_raster(path) as raster:
         height, width, count, kind = raster.height, raster.width, raster.count, np.dtype(raster.dtypes[0])
+    if usual is not None:
+        if value_range is None and kind.name != usual.kind:
+            raise DataError(
+                f"{path}: {kind} pixels; the training pictures were {usual.describe()}; say what becomes 0 and 255 "
+                f"here: {command}--set range=[LOW,HIGH]"
+            )
+        if bands is None and count != usual.stored:
+            raise DataError(
+                f"{path}: {count} bands; the training pictures were {usual.describe()}; say which bands to read here: "
+                f"{command}--set bands=[1,2,3]"
+            )
+        bands = usual.bands if bands is None else bands
+        value_range = (usual.low, usual.high) if value_range is None else value_range
     chosen = tuple(bands) if bands else tuple(range(1, count + 1))
     if not bands and not is_channels(count):
         raise DataError(
@@ -108,15 +124,16 @@ def probe_raster(
     low, high = value_range or (0, 255)
     if not low < high:
         raise DataError(f"range is [{low:g}, {high:g}]; the first value has to be below the second")
-    return RasterHeader(height, width, count, chosen, low, high)
+    return RasterHeader(height, width, RasterSource(kind.name, count, chosen, float(low), float(high)))
 
 
 def read_raster(path: Path, header: RasterHeader) -> np.ndarray:
     """(H, W, bands) uint8: the header's range becomes 0..255, other values are clipped; 0 where there is no data."""
+    source = header.source
     with open_raster(path) as raster:
-        values = raster.read(list(header.bands)).astype(np.float64)
+        values = raster.read(list(source.bands)).astype(np.float64)
         empty = _empty(raster)
-    scaled = np.clip((values - header.low) / (header.high - header.low), 0, 1) * 255
+    scaled = np.clip((values - source.low) / (source.high - source.low), 0, 1) * 255
     scaled[:, empty] = 0
     return np.ascontiguousarray(np.rint(scaled).astype(np.uint8).transpose(1, 2, 0))
 

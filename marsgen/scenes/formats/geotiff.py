@@ -5,6 +5,7 @@ carry no label.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from marsgen.scenes.classes import ClassSet
 from marsgen.scenes.files.layout import Layout
 from marsgen.scenes.files.pairs import find_pairs
 from marsgen.scenes.files.pictures import tiff_tags
+from marsgen.scenes.files.raster_source import RasterSource
 from marsgen.scenes.files.rasters import (
     RasterHeader,
     is_georeferenced,
@@ -57,7 +59,10 @@ def read(listing: Listing, config: ReadingConfig, classes: ClassSet | None) -> R
         )
     notes: list[str] = []
     pairs = find_pairs(listing.root, classes.layout if classes else Layout(), notes)
-    first = probe_raster(pairs[0].image, config.bands, config.range, _COMMAND)
+    first = _header(pairs[0].image, config, usual := classes.rasters).source
+    classes = replace(classes, rasters=first)
+    if usual is not None and usual != first:
+        notes.append(f"classes.yaml says {usual.describe()}; the settings change that")
     shown = ", ".join(str(band) for band in first.bands)
     kinds = {1: " as grey", 3: " as red, green, blue"}
     notes.append(f"bands {shown} of {first.stored} are read{kinds.get(len(first.bands), '')}")
@@ -69,19 +74,19 @@ def read(listing: Listing, config: ReadingConfig, classes: ClassSet | None) -> R
         files = tuple((path.relative_to(listing.root).as_posix(), path) for path in used)
         label = None if pair.labels is None else _label_reader(pair.image, pair.labels, classes)
         place = pair.image if is_georeferenced(pair.image) else None
-        image = _image_reader(pair.image, config)
+        image = _image_reader(pair.image, config, usual)
         samples.append(Sample(pair.name, image, label, pair.part, files=files, raster=place))
     if any(sample.raster for sample in samples):
         notes.append("a copy does not keep the georeference; predictions on the files themselves do")
     return Reading(NAME, classes, samples, notes)
 
 
-def _header(path: Path, config: ReadingConfig) -> RasterHeader:
-    return probe_raster(path, config.bands, config.range, _COMMAND)
+def _header(path: Path, config: ReadingConfig, usual: RasterSource | None) -> RasterHeader:
+    return probe_raster(path, config.bands, config.range, _COMMAND, usual)
 
 
-def _image_reader(path: Path, config: ReadingConfig) -> Callable[[], np.ndarray]:
-    return lambda: read_raster(path, _header(path, config))
+def _image_reader(path: Path, config: ReadingConfig, usual: RasterSource | None) -> Callable[[], np.ndarray]:
+    return lambda: read_raster(path, _header(path, config, usual))
 
 
 def _label_reader(image: Path, labels: Path, classes: ClassSet) -> Callable[[tuple[int, int]], Labelling]:

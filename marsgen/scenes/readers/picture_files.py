@@ -51,7 +51,7 @@ class PictureFiles(SceneSource):
 
         Args:
             places: picture files, and folders with pictures in them.
-            classes: of the labels to come; only its ignored id is used here.
+            classes: of the labels to come; only its ignored id is used here, and how its rasters are read.
             channels: that are wanted; grey pictures are read as RGB where it is 3. None = as they are.
             bands, value_range: of rasters, see `probe_raster`.
         Raises:
@@ -120,8 +120,10 @@ class PictureFiles(SceneSource):
         """How a file is read (a raster's header, or whether it is turned), its (height, width) and channels."""
         if is_raster(path):
             refuse_no_rasterio(f"{path}: reading this raster")
-            raster = probe_raster(path, self._bands, self._range, "repeat the command with ")
-            return raster, (raster.height, raster.width), len(raster.bands)
+            raster = probe_raster(
+                path, self._bands, self._range, "repeat the command with ", usual=self.classes.rasters
+            )
+            return raster, (raster.height, raster.width), len(raster.source.bands)
         header = probe_image(path)
         turned = follows_rotation(path, header, None)
         return turned, header.upright if turned else (header.height, header.width), header.channels

@@ -163,7 +163,7 @@ def _open_again(
         except InputError as problem:
             lacks = f"not shown: {problem}"
             continue
-        if source.fingerprint() == fingerprint and source.classes.names == classes.names:
+        if source.fingerprint() == fingerprint and source.classes.order_of(classes) is not None:
             return source, ""
     return None, lacks
 

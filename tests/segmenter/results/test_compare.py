@@ -9,12 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from painted_runs import ArrayScenes, evaluate_run, paint_labels, read_json, write_run
+from painted_runs import ArrayScenes, evaluate_run, paint_labels, predictor, read_json, write_run
 from painted_studies import paint_study
 
 from marsgen.core.errors import DataError, RunError
 from marsgen.scenes.classes import ClassSet
 from marsgen.scenes.confusion import iou_per_class
+from segmenter.evaluation.config import EvaluateConfig
+from segmenter.evaluation.evaluate import choose_scenes, evaluate
 from segmenter.results.arms import Arm, count_arms, file_names
 from segmenter.results.compare import CompareConfig, compare, open_arms
 from segmenter.results.counts import StudyCounts, write_counts
@@ -348,6 +350,39 @@ def test_several_shared_evaluations_need_a_choice(tmp_path: Path, source: ArrayS
     assert chosen[0].evaluations[0].record["images"] == 6
     with pytest.raises(RunError, match=r"no finished evaluation on elsewhere"):
         arms_of(folders, CompareConfig(resamples=400, data="elsewhere"))
+
+
+def test_classes_in_another_order_are_the_same_classes(tmp_path: Path, source: ArrayScenes):
+    """One network lists its classes in another order; both arms count alike, in the order of the first."""
+    permuted = ArrayScenes(
+        source.labels, replace(source.classes, names=("big_rock", "bedrock", "soil"), ids=(4, 2, 1)), source.location
+    )
+    order = permuted.classes.order_of(source.classes)
+    assert order == [2, 1, 0]
+    skilled = predictor(source, 0.7, seed=0)
+
+    def predict(images: np.ndarray) -> np.ndarray:
+        predicted = skilled(images)
+        predicted[:, 26:31, 40:46] = 2  # a rock where mostly there is none
+        return predicted
+
+    for name, scenes, extra in (
+        ("first", source, []),
+        ("same", source, [COPY_PASTE]),
+        ("other", permuted, [PIX2PIX]),
+    ):
+        run, config = write_run(tmp_path / name, 0, extra), EvaluateConfig()
+        chosen = choose_scenes(run, scenes, config.part)
+        table = np.argsort(order).astype(np.uint8) if scenes is permuted else np.arange(3, dtype=np.uint8)
+        evaluate(run, scenes, chosen, scenes.classes, lambda images, to=table: to[predict(images)], config)
+    study = count_arms(arms_of([tmp_path / name for name in ("first", "same", "other")]), FAST)
+    assert study.classes.names == source.classes.names
+    _, same, other = study.arms
+    assert same.counts.sum() > 0
+    np.testing.assert_array_equal(other.counts, same.counts)
+    for rows, wanted in ((other.regions, same.regions), (other.false_alarms, same.false_alarms)):
+        assert len(wanted)
+        np.testing.assert_array_equal(rows, wanted)
 
 
 def test_different_classes_are_refused(runs: dict[str, list[Path]], tmp_path: Path, source: ArrayScenes):
