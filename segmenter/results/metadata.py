@@ -57,6 +57,8 @@ class ArmMetadata(Config):
     """in the order of the first axis of its counts"""
     synthetic: bool = False
     """whether it was trained on synthetic scenes too"""
+    rare_scenes: int | None = Field(None, ge=0)
+    """real training scenes that show a rare class, mean over seeds and folds; none = not known"""
     pseudo_labels: bool = False
     """whether it was trained on images that other networks labelled too"""
     train_minutes: tuple[float, ...] = ()

@@ -25,6 +25,7 @@ from segmenter.results.notes import limitations
 from segmenter.results.oracle import OracleShare, compute_gains_over_bar, compute_oracle_shares
 from segmenter.results.statistics.bootstrap import ArmScores, resample_arms
 from segmenter.results.subgroups import Subgroup, compute_subgroups, list_shares, sum_shares
+from segmenter.results.worth import Worth, compute_worth
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +62,8 @@ class StudyResults:
     """of the oracle's gain over the study's baseline; empty where the study has no oracle"""
     over_bar: Sequence[Gain]
     """of the arms with a generator over the best one without, in the IoU of rare classes; empty without an oracle"""
+    worth: Sequence[Worth]
+    """of gains in labelled rare scenes; empty where the baseline was trained on one number of them alone"""
     curves: Sequence[DosePoint]
     recommendations: Sequence[Recommendation]
     """of each curve"""
@@ -78,7 +81,7 @@ class StudyResults:
     @cached_property
     def tables(self) -> dict[str, Sequence[Any]]:
         """File name -> rows, of every csv file that has any."""
-        names = ("scores", "gains", "oracle_shares", "over_bar", "curves", "subgroups", "costs")
+        names = ("scores", "gains", "oracle_shares", "over_bar", "worth", "curves", "subgroups", "costs")
         return {f"{name}.csv": getattr(self, name) for name in names if getattr(self, name)}
 
     def gains_in(self, score: str, class_name: str = "", against: str = OWN) -> list[Gain]:
@@ -110,6 +113,7 @@ def summarise(study: StudyCounts, *more_limitations: str) -> StudyResults:
         gains=gains,
         oracle_shares=compute_oracle_shares(study, scores),
         over_bar=compute_gains_over_bar(study, scores),
+        worth=compute_worth(study, scores),
         curves=compute_dose_points(study, gains, recommendations),
         recommendations=recommendations,
         subgroups=compute_subgroups(study, shares, share_sums, share_scores),

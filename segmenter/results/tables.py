@@ -5,6 +5,7 @@
 <out>/gains.csv         every gain with both intervals and its verdict
 <out>/oracle_shares.csv share of the oracle's gain that each arm reaches; only where the study has an oracle
 <out>/over_bar.csv      gains of arms with a generator over the best one without; only beside an oracle
+<out>/worth.csv         gains in labelled rare scenes; only where the study has a learning curve
 <out>/curves.csv        gains by dose; only where the study has a curve
 <out>/subgroups.csv     regions found by size and by distance
 <out>/costs.csv         minutes and memory; only where they were measured
@@ -101,6 +102,13 @@ def over_bar_table(results: StudyResults) -> Table | None:
     head = ("class", "arm", "best without a generator", "its IoU, %", "IoU, %", "gain, points")
     title = "Arms with a trained generator over the best arm without one (chosen by the same scores, which favours it)"
     return Table(title, head, tuple(rows), names=3) if rows else None
+
+
+def worth_table(results: StudyResults) -> Table | None:
+    """What gains are worth in labelled rare scenes; None where the study has no learning curve."""
+    rows = [(Cell(row.class_name), Cell(row.title), Cell(row.reading)) for row in results.worth]
+    title = "Gains over the baseline in labelled scenes of the rare classes"
+    return Table(title, ("class", "arm", "worth"), tuple(rows), names=3) if rows else None
 
 
 def curve_table(results: StudyResults, name: str) -> Table:
@@ -251,7 +259,8 @@ def markdown_lines(results: StudyResults) -> list[str]:
     for table in gain_tables(results):
         lines += _markdown(table)
     words = meanings(results.metadata.statistics.practical_gain)
-    lines += [line for table in (oracle_table(results), over_bar_table(results)) if table for line in _markdown(table)]
+    extra = (oracle_table(results), over_bar_table(results), worth_table(results))
+    lines += [line for table in extra if table for line in _markdown(table)]
     lines += ["Intervals are those of each arm alone; the verdict is about the interval corrected for all arms.", ""]
     lines += [*(f"- {word}: {meaning}." for word, meaning in words.items()), ""]
     for curve, chosen in zip(results.metadata.curves, results.recommendations, strict=True):
@@ -304,6 +313,7 @@ def result_lines(results: StudyResults, *, every_score: bool = False) -> list[st
     for rows in tables:
         lines += _gain_lines(rows, results, width)
     lines += _oracle_lines(results)
+    lines += [f"{row.name}, {row.title}: {row.reading}" for row in results.worth]
     for curve, chosen in zip(results.metadata.curves, results.recommendations, strict=True):
         lines.append(f"{curve.title}: {recommendation_text(chosen)}")
     return [*lines, *(results.limitations if every_score else ())]

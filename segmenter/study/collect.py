@@ -69,6 +69,7 @@ def _describe_arm(study: Study, arm: str) -> ArmMetadata:
         seeds=seeds,
         synthetic=not all(pseudo_labelled),
         pseudo_labels=any(pseudo_labelled),
+        rare_scenes=_rare_scenes(study, arm),
         train_minutes=tuple(sum(cost["seconds"] for cost in folds) / 60 for folds in runs),
         peak_memory_mb=tuple(max(cost["peak_mb"] for cost in folds) for folds in runs),
         generator_minutes=_minutes(study, generator_jobs),
@@ -76,6 +77,16 @@ def _describe_arm(study: Study, arm: str) -> ArmMetadata:
         interrupted=any(cost["resumed"] for cost in (*made, *itertools.chain(*runs))),
         settings=flatten_settings(config.arms[arm].train),
     )
+
+
+def _rare_scenes(study: Study, arm: str) -> int:
+    """Real training scenes that show a rare class, mean over the arm's runs."""
+    found = [
+        Run.load(study.run_path(arm, seed, fold), "segmenter train").said("rare_scenes", int)
+        for seed in study.config.seeds_of(arm)
+        for fold in study.folds
+    ]
+    return round(sum(found) / len(found))
 
 
 def _jobs_behind(study: Study, arm: str) -> tuple[list[str], list[str]]:

@@ -271,6 +271,7 @@ def summarise(
         "stopped_early": steps < config.steps,
         "images_seen": steps * config.batch_size,
         "real_scenes": len(dataset.split.train),
+        "rare_scenes": len(dataset.train_scenes_with(dataset.scenes.classes.rare)),
         "extra_scenes": sum(len(extra) for extra in extras),
         "val_scenes": len(dataset.split.val),
         "data": dataset.describe(),

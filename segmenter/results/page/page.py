@@ -27,6 +27,7 @@ from segmenter.results.tables import (
     recommendation_text,
     score_table,
     subgroup_tables,
+    worth_table,
 )
 from segmenter.results.verdict import Verdict, meanings
 
@@ -53,6 +54,7 @@ def render(results: StudyResults, gallery: Gallery | None = None, runs: RunSecti
         common_forests=[Markup(figure) for figure in _forests(results, COMMON)],
         gain_tables=gain_tables(results),
         oracle_tables=[table for table in (oracle_table(results), over_bar_table(results)) if table],
+        worth_table=worth_table(results),
         oracle_shares={row.arm: row.reading for row in results.oracle_shares if row.name == f"IoU {name}"},
         curves=_curves(results),
         score_table=score_table(results),

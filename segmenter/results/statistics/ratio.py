@@ -37,20 +37,27 @@ class Ratio:
 
 
 @dataclass(frozen=True, eq=False)
-class _Column:
-    """One score of three arms: (S,) over all images, (R, S) on each resample."""
+class WeightedSum:
+    """Weighted sums of one score of some arms."""
 
     arms: Sequence[tuple[np.ndarray, np.ndarray]]
-    """arm, baseline, oracle"""
+    """of each arm (S,) scores over all images and (R, S) on each resample"""
     seeds: Sequence[tuple[int, ...]]
+    """training seeds of each"""
 
-    def estimate(self, arm: float, baseline: float, oracle: float) -> float:
-        return float(sum(c * own.mean() for c, (own, _) in zip((arm, baseline, oracle), self.arms, strict=True)))
+    @classmethod
+    def of(cls, arms: Sequence[ArmScores], column: int, seeds: Sequence[tuple[int, ...]]) -> "WeightedSum":
+        """Score `column` of arms from one call of `resample_arms`."""
+        return cls([(arm.per_seed[:, column], arm.drawn[:, :, column]) for arm in arms], seeds)
 
-    def interval(self, arm: float, baseline: float, oracle: float, confidence: float, seed: int) -> tuple[float, float]:
-        """Interval of the weighted sum of the three arms; arms with the same seeds are added up seed by seed."""
+    def estimate(self, *weights: float) -> float:
+        """The sum, one weight for each arm."""
+        return float(sum(c * own.mean() for c, (own, _) in zip(weights, self.arms, strict=True)))
+
+    def interval(self, *weights: float, confidence: float, seed: int) -> tuple[float, float]:
+        """Its interval; arms with the same seeds are added up seed by seed. NaN where it cannot be made."""
         of_seeds: dict[tuple[int, ...], list[np.ndarray]] = {}
-        for weight, (own, drawn), seeds in zip((arm, baseline, oracle), self.arms, self.seeds, strict=True):
+        for weight, (own, drawn), seeds in zip(weights, self.arms, self.seeds, strict=True):
             sums = of_seeds.setdefault(seeds, [np.zeros_like(own), np.zeros_like(drawn)])
             sums[0], sums[1] = sums[0] + weight * own, sums[1] + weight * drawn
         groups = [ArmScores(own[:, None], drawn[..., None]) for own, drawn in of_seeds.values()]
@@ -82,15 +89,15 @@ def ratio_of_gains(
         confidence: of the interval, in (0.5, 1).
         seed: of the draws.
     """
-    scores = _Column([(a.per_seed[:, column], a.drawn[:, :, column]) for a in (arm, baseline, oracle)], seeds)
+    scores = WeightedSum.of((arm, baseline, oracle), column, seeds)
     gain = scores.estimate(0, -1, 1)
-    if not gain > 0 or not scores.interval(0, -1, 1, confidence, seed)[0] > 0:
+    if not gain > 0 or not scores.interval(0, -1, 1, confidence=confidence, seed=seed)[0] > 0:
         return Ratio(np.nan, np.nan, np.nan)
     value = scores.estimate(1, -1, 0) / gain
 
     def fits(share: float) -> bool:
         """Whether L(share) cannot be told from 0."""
-        low, high = scores.interval(1, share - 1, -share, confidence, seed)
+        low, high = scores.interval(1, share - 1, -share, confidence=confidence, seed=seed)
         return bool(low <= 0 <= high)
 
     low, high = (_limit(fits, value, direction) for direction in (-1, 1))
