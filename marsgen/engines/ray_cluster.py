@@ -1,0 +1,149 @@
+"""Ray: tasks on the machines of a cluster (https://docs.ray.io), which share a file system.
+
+Ray places each task by its cores, GPUs and memory, begins it again where its worker or machine is lost, and lists it
+under its name. On a node, the worker's command server forks the commands (command_server.py).
+"""
+
+import os
+import signal
+import threading
+import time
+from concurrent.futures import Future
+from functools import cached_property
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from marsgen.core.errors import ConfigError, RunError
+from marsgen.core.reading import first_line
+from marsgen.engines.command_server import CommandServer
+from marsgen.engines.task import RETRIES, Outcome, PerJob, Task, WorkerLost
+
+_CLAIM_SECONDS = 60
+"""Ray notices within that time that a client was killed, and ends its tasks"""
+_server: CommandServer | None = None
+
+
+class RayCluster:
+    """An `Engine`."""
+
+    slots = 10_000
+
+    def __init__(self, address: str, per_job: PerJob, folder: Path) -> None:
+        """See `open_engine`; the cluster is joined when the first task is submitted.
+
+        Raises:
+            ConfigError: Ray is not installed.
+        """
+        if find_spec("ray") is None:
+            raise ConfigError("--on: Ray is not installed here; pip install 'marsgen[cluster]', or leave out --on")
+        self._address, self._per_job, self._folder = address, per_job, folder
+        self._refs: list[Any] = []
+
+    def submit(self, task: Task) -> Future[Outcome]:
+        ref = self._run.options(name=task.name).remote(task, os.getcwd(), self._per_job.cpus or 1)
+        self._refs.append(ref)
+        outcome: Future[Outcome] = Future()
+        ref.future().add_done_callback(lambda ended: _hand_on(ended, outcome))
+        return outcome
+
+    def close(self) -> None:
+        if not self._refs:
+            return
+        import ray
+
+        if ray.is_initialized():
+            _, running = ray.wait(self._refs, num_returns=len(self._refs), timeout=0)
+            for ref in running:
+                ray.cancel(ref)
+            ray.wait(running, num_returns=len(running), timeout=20) if running else None
+            ray.shutdown()
+
+    @cached_property
+    def _run(self) -> Any:
+        """`_run_on_node` as a remote function of the cluster, which is joined."""
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        import ray
+
+        in_main_thread = threading.current_thread() is threading.main_thread()
+        on_term = signal.getsignal(signal.SIGTERM)
+        try:
+            ray.init(
+                None if self._address == "ray" else self._address,
+                namespace="marsgen",
+                logging_level="ERROR",
+                log_to_driver=False,
+            )
+        except (ConnectionError, RuntimeError, ValueError) as problem:
+            raise RunError(f"--on {self._address}: no cluster there ({first_line(problem)}); is it started?") from None
+        if in_main_thread:
+            signal.signal(signal.SIGTERM, on_term)  # Ray would exit without writing checkpoints
+        self._claim = _claim(self._folder)
+        gpus = self._per_job.gpus
+        if gpus is None:
+            gpus = min(1, ray.cluster_resources().get("GPU", 0))
+        needs = {
+            "num_cpus": self._per_job.cpus or 1,
+            "num_gpus": gpus,
+            "memory": int(self._per_job.memory_gb * 2**30),
+        }
+        return ray.remote(max_retries=RETRIES, retry_exceptions=[WorkerLost], **needs)(_run_on_node)
+
+
+class _Claim:
+    """An actor that lives as long as the command that fills a folder: network file systems keep no locks."""
+
+
+def _claim(folder: Path) -> Any:
+    import ray
+
+    deadline = time.monotonic() + _CLAIM_SECONDS
+    while True:
+        try:
+            return ray.remote(num_cpus=0)(_Claim).options(name=f"{folder.resolve()}").remote()
+        except ValueError:
+            if time.monotonic() > deadline:
+                raise RunError(
+                    f"{folder}: another command on this cluster is writing into it; wait for it or choose another --out"
+                ) from None
+            time.sleep(0.5)
+
+
+def _run_on_node(task: Task, folder: str, threads: int) -> Outcome:
+    """Run a task in the worker of a node.
+
+    Args:
+        folder: the working directory of the command that submitted it.
+    """
+    global _server
+    if not task.log.is_absolute() or not task.log.parent.is_dir():
+        try:
+            os.chdir(folder)
+        except OSError:
+            return Outcome(f"{os.uname().nodename} has no folder {folder}; start the cluster on a shared file system")
+    if not task.log.parent.is_dir():
+        return Outcome(f"{os.uname().nodename} has no folder {task.log.parent}; use a shared file system")
+    _server = _server or CommandServer(threads)
+    gpus = os.environ.get("CUDA_VISIBLE_DEVICES")
+    try:
+        return _server.run(task, {} if gpus is None else {"CUDA_VISIBLE_DEVICES": gpus})
+    except BaseException:  # cancelled: the child writes a checkpoint
+        _server.close()
+        _server = None
+        raise
+
+
+def _hand_on(ended: Any, outcome: Future[Outcome]) -> None:
+    from ray import exceptions
+
+    lost = (exceptions.WorkerCrashedError, exceptions.NodeDiedError, exceptions.OutOfMemoryError)
+    try:
+        outcome.set_result(ended.result())
+    except (WorkerLost, *lost):
+        outcome.set_exception(WorkerLost())
+    except exceptions.RayTaskError as bug:
+        outcome.set_exception(bug)
+    except Exception as problem:
+        outcome.set_exception(
+            RunError(f"the cluster was lost ({first_line(problem)}); repeat the command, finished jobs are kept")
+        )
