@@ -40,9 +40,12 @@ class CommandServer:
         # glibc gives large blocks back at once and gets them again as zeroed pages: a tenth of the time of a step on
         # a CPU. Progress bars go into a log. A module that is not yet installed is found where this process found it.
         self._environment = {
-            **{"OMP_NUM_THREADS": str(threads), **os.environ},
-            **{"MALLOC_MMAP_THRESHOLD_": "1000000000", "MALLOC_TRIM_THRESHOLD_": "4000000000"},
-            **{"TQDM_MININTERVAL": "10", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            "OMP_NUM_THREADS": str(threads),
+            **os.environ,
+            "MALLOC_MMAP_THRESHOLD_": "1000000000",
+            "MALLOC_TRIM_THRESHOLD_": "4000000000",
+            "TQDM_MININTERVAL": "10",
+            "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
         }
         self._starting, self._numbers, self._closed = threading.Lock(), count(), False
         self._process: subprocess.Popen[bytes] | None = None
@@ -103,9 +106,7 @@ class CommandServer:
 
     def _start(self) -> subprocess.Popen[bytes]:
         words = [sys.executable, "-m", "marsgen.engines.command_server", *_PRELOADED]
-        server = subprocess.Popen(
-            words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=self._environment
-        )
+        server = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=self._environment)
         self._waiting = {}
         threading.Thread(target=_listen, args=(server, self._waiting), daemon=True).start()
         return server
@@ -123,9 +124,10 @@ def _listen(server: subprocess.Popen[bytes], waiting: dict[int, Future[list[floa
 
 
 def _start(command: tuple[str, ...], log: Path, environment: Mapping[str, str]) -> list[float]:
+    words = [sys.executable, "-m", f"{command[0]}.cli", *command[1:]]
     with log.open("ab") as file:
-        words = [sys.executable, "-m", f"{command[0]}.cli", *command[1:]]
-        done = subprocess.run(words, stdout=file, stderr=file, stdin=subprocess.DEVNULL, env={**os.environ, **environment})
+        there = {**os.environ, **environment}
+        done = subprocess.run(words, stdout=file, stderr=file, stdin=subprocess.DEVNULL, env=there, check=False)
     return [done.returncode, 0.0, 0.0]
 
 
@@ -138,7 +140,7 @@ def _last_line(log: Path) -> str:
 
 
 def _serve() -> dict[str, Any] | None:
-    """Fork a child for each line of standard input; returns in the children, with what each is to do, and at the end."""
+    """Fork a child for each line of standard input; returns in each child what it is to do, and None at the end."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the owner too, which says what is to end
     requests, answers, nowhere = os.dup(0), os.dup(1), os.open(os.devnull, os.O_RDWR)
     os.dup2(nowhere, 0)

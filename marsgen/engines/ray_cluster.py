@@ -19,8 +19,6 @@ from marsgen.core.reading import first_line
 from marsgen.engines.command_server import CommandServer
 from marsgen.engines.task import RETRIES, Outcome, PerJob, Task, WorkerLost
 
-_CLAIM_SECONDS = 60
-"""Ray notices within that time that a client was killed, and ends its tasks"""
 _server: CommandServer | None = None
 
 
@@ -78,7 +76,7 @@ class RayCluster:
             raise RunError(f"--on {self._address}: no cluster there ({first_line(problem)}); is it started?") from None
         if in_main_thread:
             signal.signal(signal.SIGTERM, on_term)  # Ray would exit without writing checkpoints
-        self._claim = _claim(self._folder)
+        self._claim = self._claim_folder()
         gpus = self._per_job.gpus
         if gpus is None:
             gpus = min(1, ray.cluster_resources().get("GPU", 0))
@@ -89,24 +87,29 @@ class RayCluster:
         }
         return ray.remote(max_retries=RETRIES, retry_exceptions=[WorkerLost], **needs)(_run_on_node)
 
+    def _claim_folder(self, seconds: float = 60) -> Any:
+        """An actor of the folder's name. Where there is one, wait `seconds` for Ray to notice that its owner is gone.
+
+        Raises:
+            RunError: another command works in the folder.
+        """
+        import ray
+
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                return ray.remote(num_cpus=0)(_Claim).options(name=f"{self._folder.resolve()}").remote()
+            except ValueError:
+                if time.monotonic() > deadline:
+                    raise RunError(
+                        f"{self._folder}: another command on this cluster is writing into it; wait for it or choose "
+                        "another --out"
+                    ) from None
+                time.sleep(0.5)
+
 
 class _Claim:
     """An actor that lives as long as the command that fills a folder: network file systems keep no locks."""
-
-
-def _claim(folder: Path) -> Any:
-    import ray
-
-    deadline = time.monotonic() + _CLAIM_SECONDS
-    while True:
-        try:
-            return ray.remote(num_cpus=0)(_Claim).options(name=f"{folder.resolve()}").remote()
-        except ValueError:
-            if time.monotonic() > deadline:
-                raise RunError(
-                    f"{folder}: another command on this cluster is writing into it; wait for it or choose another --out"
-                ) from None
-            time.sleep(0.5)
 
 
 def _run_on_node(task: Task, folder: str, threads: int) -> Outcome:

@@ -57,8 +57,9 @@ class Outcome:
 class Engine(Protocol):
     """Runs tasks side by side."""
 
-    slots: int
-    """tasks that it is useful to submit at a time"""
+    @property
+    def slots(self) -> int:
+        """Tasks that it is useful to submit at a time."""
 
     def submit(self, task: Task) -> Future[Outcome]:
         """Run a task. The future raises WorkerLost where the task was begun `RETRIES` times again in vain."""

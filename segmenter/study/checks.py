@@ -14,7 +14,7 @@ from marsgen.scenes.classes import ClassSet, read_classes
 from marsgen.scenes.scene import SceneSource
 from marsgen.scenes.sources import open_scenes, open_test_set
 from segmenter.study.folder import Study
-from segmenter.study.jobs import Job, is_finished, task_of
+from segmenter.study.jobs import Job, is_finished, outcome_of, task_of
 from segmenter.study.plan import data_settings, recipe_of_run
 
 
@@ -63,7 +63,7 @@ def check_settings(jobs: Sequence[Job], folder: Path, engine: Engine) -> None:
     different = {(job.commands[0][:2], job.config): job for job in unfinished if job.commands[0][0] == "marsgen"}
     tried = {job.name: engine.submit(task_of(job, folder, "--dry-run")) for job in different.values()}
     for name, future in tried.items():
-        if reason := future.result().reason:
+        if reason := outcome_of(future).reason:
             raise ConfigError(f"{name}: {reason}")
 
 

@@ -146,7 +146,7 @@ def run_jobs(jobs: Sequence[Job], folder: Path, engine: Engine, counted: str = "
             elif running:
                 bar.set_postfix_str(", ".join(job.name for job in list(running.values())[:3]))
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    job, outcome = running.pop(future), _outcome(future)
+                    job, outcome = running.pop(future), outcome_of(future)
                     if outcome.reason:
                         failed[job.name] = outcome.reason
                         bar.write(_failure(job, folder, outcome), file=sys.stderr)
@@ -164,7 +164,7 @@ def run_jobs(jobs: Sequence[Job], folder: Path, engine: Engine, counted: str = "
         )
 
 
-def _outcome(future: Future[Outcome]) -> Outcome:
+def outcome_of(future: Future[Outcome]) -> Outcome:
     try:
         return future.result()
     except WorkerLost:
