@@ -1,6 +1,5 @@
 """The `segmenter` command: parse, open the run, call one stage, print the summary."""
 
-import os
 from contextlib import closing
 from pathlib import Path
 from typing import Annotated
@@ -235,7 +234,7 @@ def study(
 ) -> None:
     """Train every arm of a study with every seed and report what each gained; repeat the command to resume."""
     from marsgen.core.config import configs_folder, load_config
-    from marsgen.engines.choose import open_engine
+    from marsgen.engines.choose import open_engine, refuse_torchrun
     from segmenter.study.config import StudyConfig
     from segmenter.study.folder import Study
     from segmenter.study.run import open_study, run_study
@@ -248,8 +247,7 @@ def study(
     study = Study(settings, folder, data, test, None if classes is None else str(classes), unlabelled)
     if dry_run:
         return say_settings(settings)
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise ConfigError("a study starts its own processes; leave out torchrun and say how many with --workers")
+    refuse_torchrun()
     with closing(open_engine(workers, on, per_job, folder)) as engine:
         page = run_study(study, open_study(study, engine), engine)
     say(f"wrote {page}")

@@ -10,7 +10,7 @@ from marsgen.engines.task import Outcome, Task
 class InProcess:
     """An `Engine`."""
 
-    slots = 1
+    slots = width = 1
 
     def __init__(self) -> None:
         self.ran: list[tuple[str, ...]] = []

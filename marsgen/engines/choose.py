@@ -1,5 +1,8 @@
 """The engine that --workers, --on and --per-job ask for."""
 
+import os
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import yaml
@@ -33,6 +36,27 @@ def open_engine(workers: int | None, on: str | None, per_job: str | None, folder
     from marsgen.engines.ray_cluster import RayCluster
 
     return RayCluster(on, needs, folder)
+
+
+@contextmanager
+def open_engine_if_named(
+    workers: int | None, on: str | None, per_job: str | None, folder: Path
+) -> Iterator[Engine | None]:
+    """The engine of `open_engine`, or None where no option names one."""
+    if workers is None and on is None:
+        if per_job is not None:
+            raise ConfigError("--per-job: nothing is started without --workers or --on; give one of them")
+        yield None
+        return
+    refuse_torchrun()
+    with closing(open_engine(workers, on, per_job, folder)) as engine:
+        yield engine
+
+
+def refuse_torchrun() -> None:
+    """Raise ConfigError where torchrun has started several of this command."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ConfigError("this command starts its own processes; leave out torchrun and say how many with --workers")
 
 
 def _parse(text: str) -> dict[str, object]:

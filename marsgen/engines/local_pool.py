@@ -25,6 +25,10 @@ class LocalPool:
     def slots(self) -> int:
         return self._workers or _fitting_workers(self._cores, len(self._gpus), self._per_job)
 
+    @property
+    def width(self) -> int:
+        return self.slots
+
     def submit(self, task: Task) -> Future[Outcome]:
         return self._threads.submit(self._run, task)
 

@@ -38,6 +38,13 @@ class RayCluster:
         self._address, self._per_job, self._folder = address, per_job, folder
         self._refs: list[Any] = []
 
+    @property
+    def width(self) -> int:
+        import ray
+
+        _, there = self._run, ray.cluster_resources()
+        return max(1, int(min(there.get(name, 0) // each for name, each in self._needs.items() if each)))
+
     def submit(self, task: Task) -> Future[Outcome]:
         ref = self._run.options(name=task.name).remote(task, os.getcwd(), self._per_job.cpus or 1)
         self._refs.append(ref)
@@ -80,11 +87,9 @@ class RayCluster:
         gpus = self._per_job.gpus
         if gpus is None:
             gpus = min(1, ray.cluster_resources().get("GPU", 0))
-        needs = {
-            "num_cpus": self._per_job.cpus or 1,
-            "num_gpus": gpus,
-            "memory": int(self._per_job.memory_gb * 2**30),
-        }
+        cpus, memory = self._per_job.cpus or 1, int(self._per_job.memory_gb * 2**30)
+        self._needs = {"CPU": cpus, "GPU": gpus, "memory": memory}
+        needs = {"num_cpus": cpus, "num_gpus": gpus, "memory": memory}
         return ray.remote(max_retries=RETRIES, retry_exceptions=[WorkerLost], **needs)(_run_on_node)
 
     def _claim_folder(self, seconds: float = 60) -> Any:

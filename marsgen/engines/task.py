@@ -61,8 +61,20 @@ class Engine(Protocol):
     def slots(self) -> int:
         """Tasks that it is useful to submit at a time."""
 
+    @property
+    def width(self) -> int:
+        """Tasks that run at a time, as far as is known."""
+
     def submit(self, task: Task) -> Future[Outcome]:
         """Run a task. The future raises WorkerLost where the task was begun `RETRIES` times again in vain."""
 
     def close(self) -> None:
         """Stop what still runs: as SIGTERM does, so that trainings write a checkpoint."""
+
+
+def outcome_of(future: Future[Outcome]) -> Outcome:
+    """What came of a task; that its worker was lost too often is a failure like others."""
+    try:
+        return future.result()
+    except WorkerLost:
+        return Outcome(f"its worker was lost {RETRIES + 1} times")

@@ -8,13 +8,13 @@ from marsgen.cleaning.dataset import Dataset, open_dataset
 from marsgen.core.config import DataConfig, build_config
 from marsgen.core.errors import ConfigError, DataError, RunError
 from marsgen.core.runs import Run
-from marsgen.engines.task import Engine
+from marsgen.engines.task import Engine, outcome_of
 from marsgen.provenance import refuse_held_out_pictures, refuse_seen_test_scenes
 from marsgen.scenes.classes import ClassSet, read_classes
 from marsgen.scenes.scene import SceneSource
 from marsgen.scenes.sources import open_scenes, open_test_set
 from segmenter.study.folder import Study
-from segmenter.study.jobs import Job, is_finished, outcome_of, task_of
+from segmenter.study.jobs import Job, is_finished, task_of
 from segmenter.study.plan import data_settings, recipe_of_run
 
 

@@ -21,7 +21,7 @@ from tqdm import tqdm
 from marsgen.core.errors import RunError
 from marsgen.core.files import is_written, write_json, write_text
 from marsgen.core.reading import read_json
-from marsgen.engines.task import RETRIES, Engine, Outcome, Task, WorkerLost
+from marsgen.engines.task import Engine, Outcome, Task, outcome_of
 
 _SHOWN_LINES = 10
 
@@ -162,13 +162,6 @@ def run_jobs(jobs: Sequence[Job], folder: Path, engine: Engine, counted: str = "
             f"{len(failed)} of {len(jobs)} jobs failed, first {first}: {failed[first]} (full output: "
             f"{folder}/jobs/{first}.log); correct that and repeat the command, finished jobs are kept"
         )
-
-
-def outcome_of(future: Future[Outcome]) -> Outcome:
-    try:
-        return future.result()
-    except WorkerLost:
-        return Outcome(f"its worker was lost {RETRIES + 1} times")
 
 
 def _record(job: Job, folder: Path, outcome: Outcome) -> None:
