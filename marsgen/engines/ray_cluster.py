@@ -1,7 +1,8 @@
-"""Ray: tasks on the machines of a cluster (https://docs.ray.io), which share a file system.
+"""Ray: tasks on the machines of a cluster (https://docs.ray.io).
 
 Ray places each task by its cores, GPUs and memory, begins it again where its worker or machine is lost, and lists it
-under its name. On a node, the worker's command server forks the commands (command_server.py).
+under its name. On a node, the worker's command server forks the commands (command_server.py). They write into a file
+system that all machines share; where there is none, what a task reads and writes travels through Ray (parcels.py).
 """
 
 import os
@@ -12,11 +13,14 @@ from concurrent.futures import Future
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
+from uuid import uuid4
 
 from marsgen.core.errors import ConfigError, RunError
 from marsgen.core.reading import first_line
 from marsgen.engines.command_server import CommandServer
+from marsgen.engines.parcels import pack, paths_in, unpack
 from marsgen.engines.task import RETRIES, Outcome, PerJob, Task, WorkerLost
 
 _server: CommandServer | None = None
@@ -37,6 +41,7 @@ class RayCluster:
             raise ConfigError("--on: Ray is not installed here; pip install 'marsgen[cluster]', or leave out --on")
         self._address, self._per_job, self._folder = address, per_job, folder
         self._refs: list[Any] = []
+        self._parcels: dict[Path, Any] = {}
 
     @property
     def width(self) -> int:
@@ -46,10 +51,15 @@ class RayCluster:
         return max(1, int(min(there.get(name, 0) // each for name, each in self._needs.items() if each)))
 
     def submit(self, task: Task) -> Future[Outcome]:
-        ref = self._run.options(name=task.name).remote(task, os.getcwd(), self._per_job.cpus or 1)
+        run, here = self._run.options(name=task.name), Path.cwd()
+        if self._shared:
+            ref = run.remote(task, str(here), self._per_job.cpus or 1)
+        else:
+            reads = dict.fromkeys(path for command in task.commands for path in paths_in(command))
+            ref = run.remote(task, None, self._per_job.cpus or 1, *(self._parcel(path) for path in reads))
         self._refs.append(ref)
         outcome: Future[Outcome] = Future()
-        ref.future().add_done_callback(lambda ended: _hand_on(ended, outcome))
+        ref.future().add_done_callback(lambda ended: _hand_on(ended, outcome, here))
         return outcome
 
     def close(self) -> None:
@@ -92,6 +102,27 @@ class RayCluster:
         needs = {"num_cpus": cpus, "num_gpus": gpus, "memory": memory}
         return ray.remote(max_retries=RETRIES, retry_exceptions=[WorkerLost], **needs)(_run_on_node)
 
+    @cached_property
+    def _shared(self) -> bool:
+        """Whether a node of the cluster sees the folder."""
+        import ray
+
+        assert self._run is not None  # the cluster is joined
+        token = self._folder.absolute() / f".{uuid4().hex}.partial"
+        token.touch()
+        try:
+            return ray.get(ray.remote(num_cpus=0)(os.path.exists).remote(str(token)))
+        finally:
+            token.unlink()
+
+    def _parcel(self, path: Path) -> Any:
+        """The contents of a path in Ray's object store, put there once: what is finished does not change."""
+        import ray
+
+        if path not in self._parcels:
+            self._parcels[path] = ray.put(pack([path]))
+        return self._parcels[path]
+
     def _claim_folder(self, seconds: float = 60) -> Any:
         """An actor of the folder's name. Where there is one, wait `seconds` for Ray to notice that its owner is gone.
 
@@ -117,20 +148,32 @@ class _Claim:
     """An actor that lives as long as the command that fills a folder: network file systems keep no locks."""
 
 
-def _run_on_node(task: Task, folder: str, threads: int) -> Outcome:
+def _run_on_node(task: Task, folder: str | None, threads: int, *parcels: bytes) -> tuple[Outcome, bytes]:
     """Run a task in the worker of a node.
 
     Args:
-        folder: the working directory of the command that submitted it.
+        folder: the working directory of the command that submitted it; None = it is not seen here.
+        parcels: what it reads then.
+    Returns:
+        the outcome and, where no file system is shared, a parcel of what it wrote.
     """
-    global _server
-    if not task.log.is_absolute() or not task.log.parent.is_dir():
+    with TemporaryDirectory(ignore_cleanup_errors=True) as place:
         try:
-            os.chdir(folder)
-        except OSError:
-            return Outcome(f"{os.uname().nodename} has no folder {folder}; start the cluster on a shared file system")
-    if not task.log.parent.is_dir():
-        return Outcome(f"{os.uname().nodename} has no folder {task.log.parent}; use a shared file system")
+            os.chdir(folder or place)
+            for parcel in parcels:
+                unpack(parcel, Path(place))
+            task.log.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as problem:
+            return Outcome(f"node {os.uname().nodename}: {problem.filename or folder}: {problem.strerror}"), b""
+        outs = [Path(command[command.index("--out") + 1]) for command in task.commands if "--out" in command]
+        try:
+            return _run_here(task, threads), pack([*outs, task.log]) if folder is None else b""
+        finally:
+            os.chdir("/")
+
+
+def _run_here(task: Task, threads: int) -> Outcome:
+    global _server
     _server = _server or CommandServer(threads)
     gpus = os.environ.get("CUDA_VISIBLE_DEVICES")
     try:
@@ -141,16 +184,19 @@ def _run_on_node(task: Task, folder: str, threads: int) -> Outcome:
         raise
 
 
-def _hand_on(ended: Any, outcome: Future[Outcome]) -> None:
+def _hand_on(ended: Any, outcome: Future[Outcome], here: Path) -> None:
     from ray import exceptions
 
     lost = (exceptions.WorkerCrashedError, exceptions.NodeDiedError, exceptions.OutOfMemoryError)
     try:
-        outcome.set_result(ended.result())
+        result, parcel = ended.result()
+        if parcel:
+            unpack(parcel, here)
+        outcome.set_result(result)
     except (WorkerLost, *lost):
         outcome.set_exception(WorkerLost())
-    except exceptions.RayTaskError as bug:
-        outcome.set_exception(bug)
+    except (exceptions.RayTaskError, OSError) as problem:
+        outcome.set_exception(problem)
     except Exception as problem:
         outcome.set_exception(
             RunError(f"the cluster was lost ({first_line(problem)}); repeat the command, finished jobs are kept")

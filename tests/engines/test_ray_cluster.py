@@ -74,3 +74,18 @@ def test_tasks_share_the_nodes_a_failure_is_its_own_and_a_lost_worker_loses_noth
     assert (tmp_path / "a.log").read_text().count("$ marsgen --version") == 2
     with pytest.raises(RunError, match="another command on this cluster is writing into it"):
         RayCluster("ray", NEEDS, tmp_path)._claim_folder(seconds=0)
+
+
+def test_without_a_shared_file_system_files_travel_through_ray(engine, tmp_path, monkeypatch, tiny_npz):
+    monkeypatch.chdir(tmp_path)
+    Path("data.npz").write_bytes(tiny_npz.read_bytes())  # a relative path: no node has it in its working directory
+    assert engine._shared
+    engine._shared = False
+    words = ("marsgen", "synthesize", "--generator", "copy-paste", "--n", "5", "--data", "data.npz", "--out", "a/set")
+    (tmp_path / "a").mkdir()
+    again = ("marsgen", "inspect", "--data", "a/set", "--out", "a/page")
+    for task in (Task("set", (words,), Path("a/set.log")), Task("page", (again,), Path("a/page.log"))):
+        assert engine.submit(task).result().reason == ""
+        assert task.log.read_text().startswith("$ marsgen ")
+    assert len(list(Path("a/set/images").iterdir())) == 5
+    assert list(Path("a/page").glob("*.html"))
