@@ -37,7 +37,7 @@ def engine(cluster: str, tmp_path: Path) -> Iterator[RayCluster]:
 
 
 def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)
