@@ -9,6 +9,7 @@ the command line prints is logged by the logger "marsgen".
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from marsgen.core.config import Config, DataConfig, make_config
 from marsgen.core.errors import ConfigError, nearest
 from marsgen.core.process_group import join_process_group
 from marsgen.core.runs import Run, latest_run
+from marsgen.engines.task import Engine
 from marsgen.generators import find_training, make_training_config, refuse_other_channels
 from marsgen.quality.judges import refuse_no_judge
 from marsgen.scenes.classes import ClassSet, read_classes
@@ -232,6 +234,7 @@ def synthesize(
     out: str | Path | None = None,
     config: SynthesizeConfig | str | Path | None = None,
     settings: Mapping[str, Any] | None = None,
+    engine: Engine | None = None,
     **more: Any,
 ) -> SceneSource:
     """Paste regions of a class into real scenes and draw the pictures of the new label maps (`marsgen synthesize`).
@@ -244,6 +247,7 @@ def synthesize(
         focus: run of `segmenter train`: paste where its loss is high.
         out: folder of the set; default outputs/synth.
         config, settings, more: settings of the command, see the head of this file.
+        engine: makes the pairs in parts; from marsgen.engines. Data in memory cannot be sent to it.
     Returns:
         the synthetic scenes, read one at a time: `image, labels = scenes[0]`.
     Raises:
@@ -269,6 +273,7 @@ def synthesize(
 
     # here: torch takes seconds to import
     from marsgen.synthesis.compare_regions import describe_comparison, read_comparison
+    from marsgen.synthesis.parts import make_parts
     from marsgen.synthesis.synthesize import prepare_maker
     from marsgen.synthesis.synthesize import synthesize as fill
 
@@ -284,7 +289,10 @@ def synthesize(
         dataset.log(_log)
         inputs.log(_log)
         if maker is not None and not run.finished:
-            fill(run, maker, process_group)
+            make = None
+            if engine is not None:
+                make = partial(make_parts, folder=folder, generator=sources.generator, config=config, engine=engine)
+            fill(run, maker, process_group, make)
         process_group.wait_for_everyone()
         for name, found in read_comparison(folder).items():
             _log.info(describe_comparison(name, found))

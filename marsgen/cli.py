@@ -12,8 +12,11 @@ from marsgen.console import (
     ConfigFile,
     Data,
     DryRun,
+    On,
     Out,
     Overrides,
+    PerJob,
+    Workers,
     given_settings,
     read_class_set,
     run_app,
@@ -322,6 +325,9 @@ def synthesize(
     config: ConfigFile = None,
     overrides: Overrides = None,
     out: Out = None,
+    workers: Workers = None,
+    on: On = None,
+    per_job: PerJob = None,
     dry_run: DryRun = False,
 ) -> None:
     """Paste regions of a rare class into real scenes and draw the pictures that belong to the new label maps."""
@@ -334,11 +340,30 @@ def synthesize(
         return say_settings(settings)
     from marsgen import api
     from marsgen.core.runs import Run
+    from marsgen.engines.choose import open_engine_if_named
     from marsgen.scenes.sources import open_scenes
 
     scenes = None if data is None else open_scenes(data, classes=classes)
-    made = api.synthesize(scenes, generator, focus=focus, out=out, config=settings)
+    with open_engine_if_named(workers, on, per_job, out or OUTPUTS / "synth") as engine:
+        made = api.synthesize(scenes, generator, focus=focus, out=out, config=settings, engine=engine)
     _say_finished(Run.load(Path(made.location)))
+
+
+@app.command("synthesize-part", hidden=True)
+def synthesize_part(
+    folder: Annotated[Path, typer.Argument(help="The set's folder.")],
+    generator: Annotated[str, typer.Option("--generator", help="Folder of the generator, or copy-paste.")],
+    chunks: Annotated[str, typer.Option("--chunks", help="FIRST:END, numbers of chunks.")],
+    number: Annotated[int, typer.Option("--number", help="Number of the part.")],
+    batch_size: Annotated[int, typer.Option("--batch-size", help="The setting, which the set does not record.")],
+) -> None:
+    """Make a part of a set for `marsgen synthesize --workers` or `--on`."""
+    from marsgen.synthesis.inputs import reopen_inputs
+
+    inputs = reopen_inputs(folder, generator, batch_size)
+    from marsgen.synthesis.synthesize import make_part
+
+    make_part(inputs, folder, number, range(*map(int, chunks.split(":"))))
 
 
 @app.command()

@@ -57,6 +57,32 @@ Out = Annotated[
     ),
 ]
 
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        "--workers",
+        help="Jobs side by side on this machine. Default: as many as its cores, GPUs and memory hold.",
+        min=1,
+        metavar="N",
+    ),
+]
+On = Annotated[
+    str | None,
+    typer.Option(
+        "--on",
+        help="A Ray cluster: ray (RAY_ADDRESS, the one on this machine, or a new one) or ray://HOST:10001.",
+        metavar="ray",
+    ),
+]
+PerJob = Annotated[
+    str | None,
+    typer.Option(
+        "--per-job",
+        help="What each job needs: cpus=1,gpus=0.25,memory_gb=4. Default: a core, a GPU where there are any, 2 GB.",
+        metavar="NEEDS",
+    ),
+]
+
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the settings that the command would use, and stop.")]
 
 OUTPUTS = Path("outputs")

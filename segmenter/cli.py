@@ -1,5 +1,6 @@
 """The `segmenter` command: parse, open the run, call one stage, print the summary."""
 
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
@@ -11,8 +12,11 @@ from marsgen.console import (
     ConfigFile,
     Data,
     DryRun,
+    On,
     Out,
     Overrides,
+    PerJob,
+    Workers,
     given_settings,
     run_app,
     say,
@@ -223,11 +227,14 @@ def study(
     classes: Classes = None,
     overrides: Overrides = None,
     out: Out = None,
+    workers: Workers = None,
+    on: On = None,
+    per_job: PerJob = None,
     dry_run: DryRun = False,
 ) -> None:
     """Train every arm of a study with every seed and report what each gained; repeat the command to resume."""
     from marsgen.core.config import configs_folder, load_config
-    from marsgen.core.process_group import join_controllers
+    from marsgen.engines.choose import open_engine, refuse_torchrun
     from segmenter.study.config import StudyConfig
     from segmenter.study.folder import Study
     from segmenter.study.run import open_study, run_study
@@ -240,9 +247,9 @@ def study(
     study = Study(settings, folder, data, test, None if classes is None else str(classes), unlabelled)
     if dry_run:
         return say_settings(settings)
-    process_group = join_controllers()
-    run = open_study(study, process_group)
-    page = run_study(study, run, process_group)
+    refuse_torchrun()
+    with closing(open_engine(workers, on, per_job, folder)) as engine:
+        page = run_study(study, open_study(study, engine), engine)
     say(f"wrote {page}")
 
 

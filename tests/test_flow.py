@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from in_process import InProcess
 
 from marsgen.commands.demo import DemoConfig, demo_commands
-from segmenter.study.child_process import Usage
 
 ROOT = Path(__file__).parent.parent
 TINY = {
@@ -102,8 +102,7 @@ def shortened(command: str) -> list[str]:
 def test_every_command_of_the_readme_runs_in_its_order(workplace, monkeypatch, capsys):
     monkeypatch.chdir(workplace)
     # the commands of a study run in this process too: the same code, without importing torch for each
-    used_up = Usage()
-    monkeypatch.setattr("segmenter.study.jobs.run_command", lambda command, log, lock: (call(*command), used_up))
+    monkeypatch.setattr("marsgen.engines.choose.open_engine", lambda *_: InProcess())
     commands = commands_of(ROOT / "README.md")
     used = {tuple(c.split()[:2]) for c in commands}
     assert used >= {
@@ -122,8 +121,7 @@ def test_every_command_of_the_readme_runs_in_its_order(workplace, monkeypatch, c
 @pytest.mark.timeout(400)
 def test_every_command_of_the_page_on_studies_runs_in_its_order(workplace, monkeypatch, capsys):
     monkeypatch.chdir(workplace)
-    used_up = Usage()
-    monkeypatch.setattr("segmenter.study.jobs.run_command", lambda command, log, lock: (call(*command), used_up))
+    monkeypatch.setattr("marsgen.engines.choose.open_engine", lambda *_: InProcess())
     commands = commands_of(ROOT / "docs" / "studies.md")
     assert len(commands) == 8
     for command in commands:
@@ -133,7 +131,7 @@ def test_every_command_of_the_page_on_studies_runs_in_its_order(workplace, monke
         printed = capsys.readouterr()
         assert code == 0, f"{command}\n{printed.out}\n{printed.err}"
         assert "wrote" in printed.out or "--folds" in command, command
-    # the torchrun command belongs to the finished study of the first one
+    # the command with --workers belongs to the finished study of the first one
     assert sorted(path.name for path in Path("outputs/study/runs").iterdir()) == [
         *("oversampled-seed0", "oversampled-seed1", "pasted-seed0", "pasted-seed1"),
     ]

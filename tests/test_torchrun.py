@@ -132,20 +132,3 @@ def test_a_batch_that_does_not_divide_is_refused_by_all_and_said_once(shared):
     errors = [line for line in (shared / "stderr").read_text().splitlines() if line.startswith("error: ")]
     assert errors == ["error: batch_size is 3; it has to be a multiple of the 2 processes"]
     assert not (shared / "odd").exists()
-
-
-def test_a_studys_processes_may_be_more_than_the_gpus(tmp_path):
-    script = tmp_path / "controllers.py"
-    script.write_text(
-        "import sys, torch\n"
-        "torch.cuda.is_available, torch.cuda.device_count = lambda: True, lambda: 1\n"
-        "from marsgen.core.process_group import join_controllers\n"
-        "process_group = join_controllers()\n"
-        "with process_group.main_process_first():\n"
-        "    open(sys.argv[1], 'a').write(f'{process_group.process_index} of {process_group.num_processes}\\n')\n"
-        "process_group.wait_for_everyone()\n"
-        "assert len(open(sys.argv[1]).readlines()) == 2\n"
-    )
-    done = torchrun(str(script), str(tmp_path / "order"))
-    assert done.returncode == 0, done.stderr
-    assert (tmp_path / "order").read_text() == "0 of 2\n1 of 2\n"

@@ -2,11 +2,10 @@
 
 import hashlib
 import os
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
-__all__ = ["SINGLE_PROCESS", "ProcessGroup", "first_to_say", "join_controllers", "join_process_group"]
+__all__ = ["SINGLE_PROCESS", "ProcessGroup", "first_to_say", "join_process_group"]
 
 
 class ProcessGroup(Protocol):
@@ -38,34 +37,6 @@ class _SingleProcess:
 SINGLE_PROCESS: ProcessGroup = _SingleProcess()
 
 
-class _Controllers:
-    """Processes that only start child commands, so there may be more of them than GPUs.
-
-    They use torch.distributed directly: accelerate's barrier needs a GPU for every process, even through gloo.
-    """
-
-    def __init__(self) -> None:
-        import torch.distributed as group
-
-        if not group.is_initialized():
-            group.init_process_group("gloo")
-        self.process_index, self.num_processes = group.get_rank(), group.get_world_size()
-        self.is_main_process = self.process_index == 0
-
-    def wait_for_everyone(self) -> None:
-        import torch.distributed as group
-
-        group.barrier()
-
-    @contextmanager
-    def main_process_first(self) -> Iterator[None]:
-        if not self.is_main_process:
-            self.wait_for_everyone()
-        yield
-        if self.is_main_process:
-            self.wait_for_everyone()
-
-
 def join_process_group() -> ProcessGroup:
     """The processes that torchrun started, or SINGLE_PROCESS.
 
@@ -77,11 +48,6 @@ def join_process_group() -> ProcessGroup:
     from accelerate import PartialState
 
     return PartialState(cpu=not torch.cuda.is_available())
-
-
-def join_controllers() -> ProcessGroup:
-    """The processes that torchrun started, any number of them on one GPU, or SINGLE_PROCESS; they compute nothing."""
-    return SINGLE_PROCESS if _count_started() == 1 else _Controllers()
 
 
 def first_to_say(sentence: str) -> bool:

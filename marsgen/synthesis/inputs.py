@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from marsgen.cleaning.dataset import Data, Dataset, scenes_of, split_of
-from marsgen.core.config import DataConfig
+from marsgen.cleaning.dataset import Data, Dataset, dataset_of, scenes_of, split_of
+from marsgen.core.config import DataConfig, build_config
 from marsgen.core.errors import ConfigError, DataError, RunError, nearest
 from marsgen.core.runs import Run
 from marsgen.generators import Generator, load_generator
@@ -17,7 +17,7 @@ from marsgen.quality.select import open_fitting_judge
 from marsgen.scenes.readers.shards import refuse_mixed_sizes
 from marsgen.scenes.scene import SceneSource
 from marsgen.scenes.sources import open_scenes
-from marsgen.synthesis.config import SynthesizeConfig
+from marsgen.synthesis.config import BATCH_SIZE, SynthesizeConfig
 
 if TYPE_CHECKING:
     from marsgen.masks.regions import RegionLibrary
@@ -129,6 +129,27 @@ def open_inputs(config: SynthesizeConfig, dataset: Dataset, generator: str, focu
     focused_on = open_focus(focus, config.paste, dataset)
     judge = open_fitting_judge(config.select, dataset)
     return SynthesisInputs(config, dataset, opened, library, focused_on, judge, focus)
+
+
+def reopen_inputs(folder: Path, generator: str, batch_size: int) -> SynthesisInputs:
+    """What the set in `folder` is made from, as its record says.
+
+    Raises:
+        InputError: see `find_sources` and `open_inputs`; or not what the set was begun with.
+    """
+    run = Run.load(folder, "marsgen synthesize", finished=False)
+    config = build_config(SynthesizeConfig, run.config | {BATCH_SIZE: batch_size}, f"{folder / 'config.yaml'}: config")
+    classes = run.stored("inputs.data.classes", (str, type(None)))
+    scenes = open_scenes(run.stored("inputs.data.location", str), classes=Path(classes) if classes else None)
+    sources = find_sources(config, generator, scenes)
+    dataset = dataset_of(sources.data, sources.scenes, sources.split)
+    focus = run.stored("inputs.focus.location", str) if "focus" in run.inputs else None
+    inputs = open_inputs(config.model_copy(update={"data": sources.split}), dataset, sources.generator, focus)
+    record = {"data": dataset.scenes.identity(), **inputs.record()}
+    for name, there in run.inputs.items():
+        if there["fingerprint"] != record[name]["fingerprint"]:
+            raise RunError(f"{folder}: its {name} changed while it was made; delete it and repeat the command")
+    return inputs
 
 
 def class_names(config: SynthesizeConfig, scenes: SceneSource) -> tuple[str, ...]:

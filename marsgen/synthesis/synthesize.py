@@ -1,7 +1,9 @@
 """Fill a folder with synthetic image/label pairs; the same command resumes an interrupted set."""
 
 import math
+import shutil
 from collections import Counter, defaultdict
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
@@ -28,6 +30,7 @@ from marsgen.synthesis.journal import (
     remove_journals,
     truncate_journals,
 )
+from marsgen.synthesis.parts import FOLDER, PartOfSet
 from marsgen.synthesis.preview import write_preview
 from marsgen.synthesis.record import write_card, write_record
 from marsgen.synthesis.scene_maker import SceneMaker, pilot
@@ -53,12 +56,18 @@ def prepare_maker(inputs: SynthesisInputs, process_group: ProcessGroup = SINGLE_
     return replace(maker, selector=build_selector(config.select, inputs.judge, pilot(maker, process_group)))
 
 
-def synthesize(run: Run, maker: SceneMaker, process_group: ProcessGroup = SINGLE_PROCESS) -> None:
+def synthesize(
+    run: Run,
+    maker: SceneMaker,
+    process_group: ProcessGroup = SINGLE_PROCESS,
+    make: Callable[[np.ndarray], None] | None = None,
+) -> None:
     """Fill `run.folder` with pairs, resuming where an earlier run was interrupted, and finish the run.
 
     Args:
         process_group: the processes that call this together; each makes some of the chunks, the main one writes the
             rest.
+        make: makes the chunks of these numbers elsewhere; None = in these processes.
     """
     folder, n = run.folder, maker.config.n
     manifest = folder / MANIFEST
@@ -69,17 +78,34 @@ def synthesize(run: Run, maker: SceneMaker, process_group: ProcessGroup = SINGLE
     if not manifest.exists():
         todo = np.flatnonzero(~finished_chunks(folder, n))
         process_group.wait_for_everyone()  # all have read the journals before the first writes one
-        make_chunks(todo[process_group.process_index :: process_group.num_processes], folder, maker, process_group)
+        if make is None:
+            make_chunks(todo[process_group.process_index :: process_group.num_processes], folder, maker, process_group)
+        elif len(todo):
+            make(todo)
+            truncate_journals(folder, n)  # a part that was lost may have left a line cut short
     process_group.wait_for_everyone()
     if process_group.is_main_process:
         if not manifest.exists():
             merge_journals(folder, n)
         remove_journals(folder)
+        shutil.rmtree(folder / FOLDER, ignore_errors=True)
         write_preview(folder, maker.dataset.scenes, n)
         write_card(folder, maker)
         if maker.library is not None:
             write_comparison(folder, MANIFEST, maker.library)
         run.finish(_summarise(folder, maker.selector))
+
+
+def make_part(inputs: SynthesisInputs, folder: Path, number: int, chunks: range) -> None:
+    """Make those of the given chunks that are not finished, for the process that has opened the set in `folder`.
+
+    Args:
+        number: of the part, which gives its journals their name.
+    """
+    part = PartOfSet(number)
+    done = finished_chunks(folder, inputs.config.n)
+    todo = np.array([chunk for chunk in chunks if not done[chunk]], int)
+    make_chunks(todo, folder, prepare_maker(inputs, part), part)
 
 
 def make_chunks(

@@ -1,22 +1,20 @@
 """What `segmenter study` refuses before anything is trained: unsuitable data, and settings that a command rejects."""
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from marsgen.cleaning.dataset import Dataset, open_dataset
 from marsgen.core.config import DataConfig, build_config
 from marsgen.core.errors import ConfigError, DataError, RunError
-from marsgen.core.files import write_text
 from marsgen.core.runs import Run
+from marsgen.engines.task import Engine, outcome_of
 from marsgen.provenance import refuse_held_out_pictures, refuse_seen_test_scenes
 from marsgen.scenes.classes import ClassSet, read_classes
 from marsgen.scenes.scene import SceneSource
 from marsgen.scenes.sources import open_scenes, open_test_set
-from segmenter.study.child_process import check_command
 from segmenter.study.folder import Study
-from segmenter.study.jobs import Job, config_path, is_finished
+from segmenter.study.jobs import Job, is_finished, task_of
 from segmenter.study.plan import data_settings, recipe_of_run
 
 
@@ -53,7 +51,7 @@ def check_data(study: Study) -> dict[str, Any]:
     return inputs
 
 
-def check_settings(jobs: Sequence[Job], folder: Path) -> None:
+def check_settings(jobs: Sequence[Job], folder: Path, engine: Engine) -> None:
     """Let every command of marsgen that is still to run check its settings (--dry-run).
 
     The settings of segmenter's own commands are checked by `plan_jobs`.
@@ -62,14 +60,11 @@ def check_settings(jobs: Sequence[Job], folder: Path) -> None:
         ConfigError: a command refuses its settings; the message names the job.
     """
     unfinished = [job for job in jobs if job.commands and not is_finished(folder, job)]
-    for job in unfinished:
-        write_text(config_path(folder, job.name), job.config)
     different = {(job.commands[0][:2], job.config): job for job in unfinished if job.commands[0][0] == "marsgen"}
-    with ThreadPoolExecutor() as pool:  # in parallel, since each imports torch first
-        problems = pool.map(lambda job: check_command(job.commands[0]), different.values())
-        for job, problem in zip(different.values(), problems, strict=True):
-            if problem:
-                raise ConfigError(f"{job.name}: {problem}")
+    tried = {job.name: engine.submit(task_of(job, folder, "--dry-run")) for job in different.values()}
+    for name, future in tried.items():
+        if reason := outcome_of(future).reason:
+            raise ConfigError(f"{name}: {reason}")
 
 
 def _identify(location: str, scenes: SceneSource) -> dict[str, Any]:

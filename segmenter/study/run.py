@@ -17,8 +17,8 @@ from pathlib import Path
 
 from marsgen.console import say, say_note
 from marsgen.core.files import write_text
-from marsgen.core.process_group import ProcessGroup
 from marsgen.core.runs import Run
+from marsgen.engines.task import Engine
 from segmenter.results.counts import write_counts
 from segmenter.results.page.gallery import write_gallery
 from segmenter.results.report import report_study
@@ -44,57 +44,43 @@ EXTENDABLE_KEYS = (
 """keys of the yaml that may change between two starts of one study; finished jobs check their own settings"""
 
 
-def open_study(study: Study, process_group: ProcessGroup) -> Run:
+def open_study(study: Study, engine: Engine) -> Run:
     """Open the study's folder, after everything was checked that can be checked without training.
 
     Raises:
         ConfigError, DataError: settings or data that cannot be used; nothing to score on.
-        RunError: the folder holds something else, or jobs that were finished with other settings.
+        RunError: the folder holds something else, jobs that were finished with other settings, or another study.
     """
     jobs = plan_jobs(study)
     inputs = check_data(study)
     if study.config.unused:
         say_note(f"no arm uses {', '.join(study.config.unused)}: not made")
-    start = partial(
-        Run.start,
-        study.folder,
-        "segmenter study",
-        study.config,
-        inputs,
-        without_effect=EXTENDABLE_KEYS,
-        writes=process_group.is_main_process,
-    )
+    start = partial(Run.start, study.folder, "segmenter study", study.config, inputs, without_effect=EXTENDABLE_KEYS)
     run = start()
-    if process_group.is_main_process:
-        if run.finished:  # arms may have been added; a finished run holds no lock, so it is opened again
-            (study.folder / "DONE").unlink()
-            run = start()
-        write_text(study.folder / "study.yaml", as_yaml(study.config.model_dump(mode="json")))
-        check_settings(jobs, study.folder)
-    process_group.wait_for_everyone()
+    if run.finished:  # arms may have been added; a finished run holds no lock, so it is opened again
+        (study.folder / "DONE").unlink()
+        run = start()
+    write_text(study.folder / "study.yaml", as_yaml(study.config.model_dump(mode="json")))
+    check_settings(jobs, study.folder, engine)
     return run
 
 
-def run_study(study: Study, run: Run, process_group: ProcessGroup) -> Path:
+def run_study(study: Study, run: Run, engine: Engine) -> Path:
     """Run the jobs that are not finished, then write counts, tables and report.
 
     Args:
         run: from `open_study`.
-        process_group: the processes that share the jobs.
     Returns:
         the report.
     Raises:
         RunError: jobs failed; finished ones are kept.
     """
-    run_jobs(plan_jobs(study), study.folder, process_group, counted="runs/")
-    page = study.folder / "results" / "study.html"
-    if process_group.is_main_process:
-        counts = collect_counts(study)
-        write_counts(study.folder / "counts", counts)
-        write_gallery(study.folder / "results" / "gallery.json", draw_gallery(study, counts))
-        lines, page = report_study(study.folder)
-        for line in lines:
-            say(line)
-        run.finish({"arms": len(study.config.arms), "seeds": len(study.config.seeds), "folds": len(study.folds)})
-    process_group.wait_for_everyone()
+    run_jobs(plan_jobs(study), study.folder, engine, counted="runs/")
+    counts = collect_counts(study)
+    write_counts(study.folder / "counts", counts)
+    write_gallery(study.folder / "results" / "gallery.json", draw_gallery(study, counts))
+    lines, page = report_study(study.folder)
+    for line in lines:
+        say(line)
+    run.finish({"arms": len(study.config.arms), "seeds": len(study.config.seeds), "folds": len(study.folds)})
     return page

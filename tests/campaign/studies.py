@@ -14,8 +14,7 @@ from kills import content_of, difference
 from materials import ROOT, copy
 
 SECONDS = 400
-WORKERS = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "segmenter.cli")
-STUDY = ("study", "s.yaml", "--data", "train.npz", "--test", "test.npz", "--out", "out")
+STUDY = ("study", "s.yaml", "--data", "train.npz", "--test", "test.npz", "--workers", "2", "--out", "out")
 TEXT = """
 title: two workers
 seeds: [0, 1]
@@ -43,9 +42,8 @@ def try_study(kills: int, seed: int, root: Path, place: Path) -> list[str]:
         _fresh(root, folder)
         child = _start(folder)
         time.sleep(rng.random() * seconds)
-        # by turns: all at once as a node that dies, one worker alone, and SIGTERM as a scheduler sends it
-        # (torchrun's workers have sessions of their own, so that no signal to a group reaches them)
-        victims = [rng.choice(_children(child.pid) or [child.pid])] if number % 3 == 1 else _family(child.pid)
+        # by turns: all at once as a node that dies, one process alone, and SIGTERM as a scheduler sends it
+        victims = [rng.choice(_family(child.pid))] if number % 3 == 1 else _family(child.pid)
         for victim in victims:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(victim, signal.SIGTERM if number % 3 == 2 else signal.SIGKILL)
@@ -69,7 +67,7 @@ def _start(folder: Path) -> subprocess.Popen[bytes]:
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
     with (folder / ".err").open("ab") as log:
         return subprocess.Popen(
-            [sys.executable, *WORKERS, *STUDY],
+            [sys.executable, "-m", "segmenter.cli", *STUDY],
             cwd=folder,
             env=environment,
             stdout=log,

@@ -10,13 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from in_process import InProcess, call
 
 from marsgen.core.config import configs_folder, load_config
 from marsgen.core.errors import ConfigError, DataError, InputError, RunError
-from marsgen.core.process_group import SINGLE_PROCESS
-from segmenter.study import checks as checks_file
-from segmenter.study import jobs as jobs_file
-from segmenter.study.child_process import Usage
+from marsgen.core.stop import Stopped
 from segmenter.study.collect import read_evaluations
 from segmenter.study.config import StudyConfig
 from segmenter.study.folder import Study
@@ -24,7 +22,6 @@ from segmenter.study.plan import plan_jobs
 from segmenter.study.run import open_study, run_study
 
 TINY = configs_folder() / "tiny" / "study.yaml"
-CHECK_COMMAND = checks_file.check_command
 
 
 @pytest.fixture(scope="module")
@@ -36,48 +33,11 @@ def study_at(tiny_npz, tiny_test_npz):
     return build
 
 
-def call(command, log) -> int:
-    """A command in this process instead of one of its own: the same code, without the imports."""
-    import marsgen.cli
-    import segmenter.cli
-
-    app = {"marsgen": marsgen.cli, "segmenter": segmenter.cli}[command[0]].app
-    try:
-        app(list(command[1:]), standalone_mode=False)
-    except InputError as problem:
-        log.write(f"error: {problem}\n")
-        return 2
-    return 0
-
-
 @pytest.fixture(scope="module")
-def all_commands():
-    """Every command that jobs run, in this process."""
-    ran: list[tuple[str, ...]] = []
-
-    def run(command, log, lock):
-        ran.append(tuple(command))
-        return call(command, log), Usage()
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(jobs_file, "run_command", run)
-        patch.setattr(checks_file, "check_command", lambda command: "")
-        yield ran
-
-
-@pytest.fixture
-def commands(all_commands):
-    all_commands.clear()
-    return all_commands
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory, all_commands, study_at) -> tuple[Path, list[tuple[str, ...]]]:
+def finished(tmp_path_factory, study_at) -> tuple[Path, list[tuple[str, ...]]]:
     """The folder of a finished study, and the commands that were run for it."""
-    all_commands.clear()
     folder = tmp_path_factory.mktemp("finished") / "study"
-    run(study_at(folder))
-    return folder, list(all_commands)
+    return folder, run(study_at(folder))
 
 
 @pytest.fixture
@@ -90,9 +50,12 @@ PSEUDO = ["sets.pseudo.teacher=pasted", "arms.pseudo.extra=[pseudo]", "arms.pseu
 """an arm that is trained on pseudo-labels of all runs of `pasted`"""
 
 
-def run(study: Study) -> Path:
-    with contextlib.closing(open_study(study, SINGLE_PROCESS)) as opened:
-        return run_study(study, opened, SINGLE_PROCESS)
+def run(study: Study) -> list[tuple[str, ...]]:
+    """Run a study to its end; the commands that it took."""
+    engine = InProcess()
+    with contextlib.closing(open_study(study, engine)) as opened:
+        run_study(study, opened, engine)
+    return engine.ran
 
 
 # what is planned
@@ -211,7 +174,7 @@ def test_a_part_of_a_study_in_folds_has_none_of_its_own(tmp_path, where, study_a
 
 def test_sets_and_generators_of_no_arm_are_named(tmp_path, study_at, capsys):
     study = study_at(tmp_path, "sets.more.generator=gan", "generators.gan.kind=pix2pix")
-    open_study(study, SINGLE_PROCESS).close()
+    open_study(study, InProcess()).close()
     assert "note: no arm uses sets.more, generators.gan: not made" in capsys.readouterr().err
     assert not study_at(tmp_path).config.unused
 
@@ -219,23 +182,22 @@ def test_sets_and_generators_of_no_arm_are_named(tmp_path, study_at, capsys):
 def test_an_arms_mistake_is_found_before_anything_is_trained(tmp_path, study_at):
     study = study_at(tmp_path / "study", "arms.pasted.train.learning_rate=1")
     with pytest.raises(ConfigError, match=r"arms\.pasted: unknown key 'learning_rate'"):
-        open_study(study, SINGLE_PROCESS)
+        open_study(study, InProcess())
     assert not study.folder.exists()
 
 
 def test_an_arm_that_the_data_do_not_suit_is_refused_before_anything_is_trained(tmp_path, study_at):
     config = study_at(tmp_path).config
     with pytest.raises(DataError, match=r"rare_fraction is 0\.25, but no training scene shows a rare class"):
-        open_study(Study(config, tmp_path / "a", "sim:24,rocks=0", "sim:24,seed=1,rocks=0.5", None), SINGLE_PROCESS)
+        open_study(Study(config, tmp_path / "a", "sim:24,rocks=0", "sim:24,seed=1,rocks=0.5", None), InProcess())
     with pytest.raises(ConfigError, match=r"best_metric is 'iou_rock'"):
-        open_study(study_at(tmp_path / "b", "arms.pasted.train.best_metric=iou_rock"), SINGLE_PROCESS)
+        open_study(study_at(tmp_path / "b", "arms.pasted.train.best_metric=iou_rock"), InProcess())
     assert not (tmp_path / "a").exists()
 
 
-def test_a_sets_mistake_is_found_before_anything_is_trained(tmp_path, monkeypatch, study_at):
-    monkeypatch.setattr(checks_file, "check_command", CHECK_COMMAND)
+def test_a_sets_mistake_is_found_before_anything_is_trained(tmp_path, study_at):
     with pytest.raises(ConfigError, match=r"sets/pasted: .*unknown key 'pastes' \(did you mean 'paste'\?\)"):
-        open_study(study_at(tmp_path / "study", "sets.pasted.settings.pastes.scale=1"), SINGLE_PROCESS)
+        open_study(study_at(tmp_path / "study", "sets.pasted.settings.pastes.scale=1"), InProcess())
 
 
 def test_an_arm_that_knows_fewer_rocks_than_its_set_is_refused(tmp_path, study_at):
@@ -340,7 +302,7 @@ def test_pictures_that_teachers_label_are_checked_before_anything_is_trained(tmp
 
     def refuse(words: str, data: str = "sim:48,rocks=0.4", unlabelled: str | None = None, config=study.config) -> None:
         with pytest.raises(InputError, match=words):
-            open_study(Study(config, folder, data, study.test, None, unlabelled), SINGLE_PROCESS)
+            open_study(Study(config, folder, data, study.test, None, unlabelled), InProcess())
         assert not folder.exists()
 
     refuse("sim:48,rocks=0.4 has no pictures without labels .*; name some with --unlabelled")
@@ -352,9 +314,9 @@ def test_pictures_that_teachers_label_are_checked_before_anything_is_trained(tmp
 
 def test_data_to_score_on_are_needed_and_only_once(tmp_path, study_at):
     with pytest.raises(DataError, match=r"nothing to score on; give labelled scenes with --test, or set aside a part"):
-        open_study(study_at(tmp_path / "a", test=False), SINGLE_PROCESS)
+        open_study(study_at(tmp_path / "a", test=False), InProcess())
     with pytest.raises(ConfigError, match=r"leave out --test, or the folds"):
-        open_study(study_at(tmp_path / "b", "folds=2"), SINGLE_PROCESS)
+        open_study(study_at(tmp_path / "b", "folds=2"), InProcess())
 
 
 def test_test_scenes_that_networks_are_trained_on_are_refused_before_anything_is_trained(tmp_path, study_at, tiny_npz):
@@ -362,14 +324,14 @@ def test_test_scenes_that_networks_are_trained_on_are_refused_before_anything_is
     with pytest.raises(
         DataError, match=r"tiny\.npz too, where networks learn from it; give --test scenes of their own"
     ):
-        open_study(Study(study.config, study.folder, study.data, str(tiny_npz), None), SINGLE_PROCESS)
+        open_study(Study(study.config, study.folder, study.data, str(tiny_npz), None), InProcess())
     assert not study.folder.exists()
 
 
 # what is done
 
 
-def test_a_study_runs_every_job_once_and_ends_with_a_report(finished, commands, study_at):
+def test_a_study_runs_every_job_once_and_ends_with_a_report(finished, study_at):
     folder, ran = finished
     assert (folder / "results" / "study.html").read_text().count("rock tiles oversampled") > 0
     assert [command[1] for command in ran].count("train") == 4
@@ -378,21 +340,20 @@ def test_a_study_runs_every_job_once_and_ends_with_a_report(finished, commands, 
     assert power["seeds"] == 2
     made = [p for kind in ("counts", "results") for p in (folder / kind).rglob("*") if p.is_file()]
     first = {p: p.read_bytes() for p in made}
-    run(study_at(folder))
-    assert commands == []
+    assert run(study_at(folder)) == []
     assert first == {p: p.read_bytes() for p in made}
 
 
-def test_an_arm_can_be_added_later_and_only_its_runs_run(copied, commands, study_at):
-    run(study_at(copied, "arms.real.title=real only"))
+def test_an_arm_can_be_added_later_and_only_its_runs_run(copied, study_at):
+    commands = run(study_at(copied, "arms.real.title=real only"))
     assert [command[1] for command in commands] == ["train", "evaluate"] * 2
     results = json.loads((copied / "results/results.json").read_text())
     assert "real only" in json.dumps(results)
 
 
-def test_a_teacher_can_be_added_later_and_its_trainings_are_part_of_what_the_arm_costs(copied, commands, study_at):
+def test_a_teacher_can_be_added_later_and_its_trainings_are_part_of_what_the_arm_costs(copied, study_at):
     before = (copied / "config.yaml").read_text()
-    run(study_at(copied, *PSEUDO))
+    commands = run(study_at(copied, *PSEUDO))
     assert [command[1] for command in commands] == ["pseudo-label", *["train", "evaluate"] * 2]
     assert (copied / "config.yaml").read_text() == before
     cards = {card["name"]: card for card in json.loads((copied / "counts/study.json").read_text())["arms"]}
@@ -402,42 +363,39 @@ def test_a_teacher_can_be_added_later_and_its_trainings_are_part_of_what_the_arm
     labelling = json.loads((copied / "jobs/sets/pseudo.json").read_text())["seconds"] / 60
     assert pseudo["set_minutes"] == pytest.approx(pasted["set_minutes"] + sum(pasted["train_minutes"]) + labelling)
     assert ", pseudo-labels too" in (copied / "results/study.html").read_text()
-    commands.clear()
-    run(study_at(copied, *PSEUDO))
-    run(study_at(copied))  # the arm may be left out again
-    assert commands == []
+    assert run(study_at(copied, *PSEUDO)) == []
+    assert run(study_at(copied)) == []  # the arm may be left out again
     other = study_at(copied, *PSEUDO)
     with pytest.raises(RunError, match=r"sets/pseudo was labelled from .*tiny\.npz .*sim:9,seed=5 has fingerprint"):
-        open_study(Study(other.config, copied, other.data, other.test, None, "sim:9,seed=5"), SINGLE_PROCESS)
+        open_study(Study(other.config, copied, other.data, other.test, None, "sim:9,seed=5"), InProcess())
 
 
 def test_a_finished_study_that_is_opened_again_belongs_to_one_process(copied, study_at):
     with (
-        contextlib.closing(open_study(study_at(copied), SINGLE_PROCESS)),
+        contextlib.closing(open_study(study_at(copied), InProcess())),
         pytest.raises(RunError, match="another process is writing into this run"),
     ):
-        open_study(study_at(copied), SINGLE_PROCESS)
+        open_study(study_at(copied), InProcess())
 
 
 def test_what_all_arms_share_cannot_change_in_a_folder_that_is_filled(finished, study_at):
     with pytest.raises(RunError, match=r"belongs to another run \(config\.train\.steps is 8 there and 9 here\)"):
-        open_study(study_at(finished[0], "train.steps=9"), SINGLE_PROCESS)
+        open_study(study_at(finished[0], "train.steps=9"), InProcess())
     assert (finished[0] / "DONE").exists()
 
 
-def test_runs_may_be_scored_in_other_ways_too(copied, commands, study_at):
+def test_runs_may_be_scored_in_other_ways_too(copied, study_at):
     study = study_at(copied)
     runs = [str(copied / f"runs/oversampled-seed{seed}") for seed in (0, 1)]
-    with (copied / "log").open("w") as log:
-        assert call(["segmenter", "evaluate", *runs, "--data", study.test, "--set", "flip=true"], log) == 0
+    call(("segmenter", "evaluate", *runs, "--data", study.test, "--set", "flip=true"))
     for (evaluation,) in read_evaluations(study, "oversampled"):
         assert not evaluation.record["settings"]["flip"]
 
 
-def test_a_study_goes_on_where_its_data_were_moved(copied, commands, study_at, tmp_path, tiny_npz):
+def test_a_study_goes_on_where_its_data_were_moved(copied, study_at, tmp_path, tiny_npz):
     moved = Path(shutil.copy(tiny_npz, tmp_path / "moved.npz"))
     study = study_at(copied, "arms.more={train: {rare_fraction: 0.5}}")
-    run(replace(study, data=str(moved)))
+    commands = run(replace(study, data=str(moved)))
     trained = [command[command.index("--out") + 1] for command in commands if command[1] == "train"]
     assert trained == [str(copied / "runs" / f"more-seed{seed}") for seed in study.config.seeds]
 
@@ -449,25 +407,24 @@ def test_other_pictures_without_labels_in_the_data_are_refused(copied, study_at,
     np.savez(tmp_path / "other.npz", **arrays)
     study = study_at(copied)
     with pytest.raises(RunError, match=r"belongs to another run \(inputs\.test_set is data of fingerprint"):
-        open_study(replace(study, data=str(tmp_path / "other.npz")), SINGLE_PROCESS)
+        open_study(replace(study, data=str(tmp_path / "other.npz")), InProcess())
 
 
-def test_a_killed_study_goes_on_and_ends_with_the_same_counts(finished, copied, commands, monkeypatch, study_at):
-    study, alive = study_at(copied), jobs_file.run_command
+def test_a_killed_study_goes_on_and_ends_with_the_same_counts(finished, copied, monkeypatch, study_at):
+    study = study_at(copied)
     for gone in ("counts", "results", "runs/pasted-seed0"):
         shutil.rmtree(copied / gone)
     (copied / "jobs/runs/pasted-seed0.json").unlink()
 
-    def die(command, log, lock):
-        if command[1] == "evaluate":
-            raise KeyboardInterrupt
-        return alive(command, log, lock)
+    def die(*_: object, **__: object) -> None:
+        raise Stopped(15)
 
-    monkeypatch.setattr(jobs_file, "run_command", die)
-    with pytest.raises(KeyboardInterrupt):
-        run(study)
-    monkeypatch.setattr(jobs_file, "run_command", alive)
-    again = run(study).parents[1] / "counts"
+    with monkeypatch.context() as patch:
+        patch.setattr("segmenter.api.evaluate", die)
+        with pytest.raises(Stopped):
+            run(study)
+    run(study)
+    again = copied / "counts"
     for path in (finished[0] / "counts").glob("*.npz"):
         assert (again / path.name).read_bytes() == path.read_bytes()
     cards = json.loads((again / "study.json").read_text())["arms"]
@@ -475,7 +432,7 @@ def test_a_killed_study_goes_on_and_ends_with_the_same_counts(finished, copied, 
     assert "(was interrupted: at least)" in (copied / "results/study.html").read_text()
 
 
-def test_folds_score_every_scene_once(tmp_path, commands, study_at):
+def test_folds_score_every_scene_once(tmp_path, study_at):
     study = study_at(tmp_path / "study", "folds=2", "seeds=[0]", "train.steps=4", test=False)
     run(study)
     images = json.loads((study.folder / "counts" / "images.json").read_text())
