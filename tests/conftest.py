@@ -2,6 +2,7 @@
 
 import gc
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
@@ -22,6 +23,23 @@ def pytest_collection_finish() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(200_000, 20, 100)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _unsynced() -> Iterator[None]:
+    """Let no test wait for the disk: kills leave what was written, and power cuts (core/test_power_cut.py) are played.
+
+    Commands in processes of their own sync as ever.
+    """
+    import marsgen.core.files
+
+    class Library:
+        syncfs = staticmethod(lambda descriptor: 0)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        patch.setattr(marsgen.core.files, "_c_library", Library)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -1,11 +1,13 @@
-"""Commands in processes of their own that need not import torch anew: forked from one server that has imported it.
+"""Commands and scripts in processes of their own that need not import torch anew: forked from one server that has.
 
 A forked process has its own memory and can be killed like any other. What has to be true of a fresh interpreter
-(start-up imports, torchrun, console encodings) is tested with `subprocess` instead.
+(start-up imports, console encodings, `torchrun -m`) is tested with `subprocess` instead.
 """
 
 import os
+import runpy
 import sys
+from collections.abc import Callable
 from multiprocessing import get_context
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -22,26 +24,69 @@ def start(*words: str, stderr: Path | str = os.devnull) -> BaseProcess:
     Args:
         stderr: file that gets what it says on standard error.
     """
-    child = _CONTEXT.Process(target=_run, args=(words, os.getcwd(), str(stderr)))
-    child.start()
-    return child
+    return _start(_command, words, os.devnull, stderr)
 
 
 def run(*words: str, stderr: Path | str = os.devnull) -> int:
     """Run a command to its end; returns its exit code."""
-    child = start(*words, stderr=stderr)
-    child.join()
+    return _end(start(*words, stderr=stderr))
+
+
+def run_script(path: Path, *words: str, stdout: Path | str = os.devnull, stderr: Path | str = os.devnull) -> int:
+    """Run `python path words...` to its end; returns its exit code."""
+    return _end(_start(_script, (str(path), *words), stdout, stderr))
+
+
+def torchrun(path: Path, *words: str, stdout: Path | str, stderr: Path | str) -> int:
+    """`torchrun --standalone --nproc_per_node 2 path words...`, whose two processes are forks as well."""
+    return _end(_start(_torchrun, (str(path), *words), stdout, stderr))
+
+
+def _start(work: Callable[..., None], words: tuple[str, ...], stdout: Path | str, stderr: Path | str) -> BaseProcess:
+    child = _CONTEXT.Process(target=_run, args=(work, words, os.getcwd(), str(stdout), str(stderr)))
+    child.start()
+    return child
+
+
+def _end(child: BaseProcess) -> int:
+    try:
+        child.join()
+    finally:
+        child.kill()  # of one that has ended nothing; where the test is cut short, nothing goes on running
     assert child.exitcode is not None
     return child.exitcode
 
 
-def _run(words: tuple[str, ...], folder: str, stderr: str) -> None:
+def _run(work: Callable[..., None], words: tuple[str, ...], folder: str, stdout: str, stderr: str) -> None:
     os.chdir(folder)
-    for descriptor, path in ((1, os.devnull), (2, stderr)):
+    for descriptor, path in ((1, stdout), (2, stderr)):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND), descriptor)
+    work(*words)
+
+
+def _command(*words: str) -> None:
     sys.argv = list(words)
     if words[0] == "marsgen":
         from marsgen.cli import main
     else:
         from segmenter.cli import main
     main()
+
+
+def _script(*words: str) -> None:
+    sys.argv = list(words)
+    sys.path.insert(0, str(Path(words[0]).parent))
+    runpy.run_path(words[0], run_name="__main__")
+
+
+def _torchrun(*words: str) -> None:
+    import torch.distributed.run as launcher
+
+    launch = launcher.elastic_launch
+
+    def forking(config: launcher.LaunchConfig, entrypoint: str) -> Callable[..., object]:
+        config.start_method = "fork"
+        return lambda *_: launch(config, _script)(*words)
+
+    launcher.elastic_launch = forking
+    launcher.main(["--standalone", "--nproc_per_node", "2", *words])

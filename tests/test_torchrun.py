@@ -1,4 +1,7 @@
-"""Two processes under torchrun: they compute what one does, keep in step, and go on after a kill."""
+"""Two processes under torchrun: they compute what one does, keep in step, and go on after a kill.
+
+One test starts `torchrun -m` as a user does; in the others the processes of torchrun are forks, see forked_commands.py.
+"""
 
 import json
 import shutil
@@ -6,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import forked_commands
 import numpy as np
 import pytest
 from shared_work import generator_words, pairs_words, train_words
@@ -19,11 +23,6 @@ pytestmark = pytest.mark.timeout(400)
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
 
 
-def torchrun(*words: str) -> subprocess.CompletedProcess:
-    """Start two processes of a script or of `-m module`."""
-    return subprocess.run([*TORCHRUN, *words], capture_output=True, text=True, timeout=300, check=False)
-
-
 def content(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
@@ -32,11 +31,11 @@ def content(folder: Path) -> dict[str, bytes]:
 def shared(tiny_npz, tmp_path_factory) -> Path:
     """What tests/shared_work.py left: folders segmenter and generator, a killed run, and the notes of each process."""
     folder = tmp_path_factory.mktemp("two")
-    done = torchrun(str(Path(__file__).parent / "shared_work.py"), str(tiny_npz), str(folder))
-    assert done.returncode == 1, done.stderr  # the kill
-    assert (folder / "notes-0.json").exists(), done.stderr
-    assert done.stdout.count("wrote") == 3, done.stdout  # one line per command, not per process
-    (folder / "stderr").write_text(done.stderr)
+    script, out, err = Path(__file__).parent / "shared_work.py", folder / "stdout", folder / "stderr"
+    code = forked_commands.torchrun(script, str(tiny_npz), str(folder), stdout=out, stderr=err)
+    assert code == 1, err.read_text()  # the kill
+    assert (folder / "notes-0.json").exists(), err.read_text()
+    assert out.read_text().count("wrote") == 3, out.read_text()  # one line per command, not per process
     shutil.copy(folder / "killed" / "last.safetensors", folder / "step3.safetensors")
     return folder
 
@@ -117,7 +116,8 @@ def test_a_killed_torchrun_goes_on_to_the_same_bytes(shared, tiny_npz):
     assert (shared / "killed" / "last.safetensors").exists()
     assert not (shared / "killed" / "DONE").exists()
     program, *words = train_words(tiny_npz, shared / "killed")
-    done = torchrun("-m", f"{program}.cli", *words)
+    command = [*TORCHRUN, "-m", f"{program}.cli", *words]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("wrote") == 1
     assert content(shared / "killed") == content(shared / "segmenter")

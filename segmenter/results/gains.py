@@ -13,9 +13,9 @@ from segmenter.evaluation.regions import region_classes
 from segmenter.results.counts import ArmCounts, StudyCounts
 from segmenter.results.labels import points, score_names, score_text
 from segmenter.results.metadata import DoseCurve
-from segmenter.results.statistics.bootstrap import ArmScores, gain_intervals, score_intervals
+from segmenter.results.statistics.bootstrap import ArmScores, Intervals, gain_intervals, score_intervals
 from segmenter.results.statistics.simultaneous import simultaneous_gains
-from segmenter.results.subgroups import Share, share_column
+from segmenter.results.subgroups import Share
 from segmenter.results.verdict import Verdict, decide, explain
 
 OWN, COMMON = "own baseline", "study baseline"
@@ -124,22 +124,27 @@ def compute_scores(
     scores: Mapping[str, ArmScores],
     shares: Sequence[Share],
     share_scores: Mapping[str, ArmScores],
+    share_intervals: Mapping[str, Intervals],
 ) -> list[Score]:
     """Every score of every arm: IoU, mean IoU, regions found, precision, recall, false alarms."""
     statistics, rows = study.metadata.statistics, []
     named = [(k, score, name) for k, (score, name) in enumerate(score_names(study.classes)) if score]
     extra = [
-        (share_column(shares, b), share.by, study.classes.names[share.class_index])
+        (b, share.by, study.classes.names[share.class_index])
         for b, share in enumerate(shares)
         if share.by in ("precision", "recall")
     ]
     for arm in study.arms:
-        for of_arm, columns in ((scores[arm.metadata.name], named), (share_scores[arm.metadata.name], extra)):
-            intervals = score_intervals(of_arm, statistics.confidence, statistics.seed)
+        own, shared = scores[arm.metadata.name], share_scores[arm.metadata.name]
+        of_own = score_intervals(own, statistics.confidence, statistics.seed)
+        for found, intervals, columns in (
+            (own, of_own, named),
+            (shared, share_intervals[arm.metadata.name], extra),
+        ):
             for k, score, name in columns:
                 if not np.isnan(intervals.estimate[k]):
                     interval = (intervals.estimate[k], intervals.low[k], intervals.high[k])
-                    rows.append(_score(arm, score, name, "share", *interval, of_arm.per_seed[:, k]))
+                    rows.append(_score(arm, score, name, "share", *interval, found.per_seed[:, k]))
         for c in region_classes(study.classes):
             of_class = arm.false_alarms[arm.false_alarms["class_index"] == c]["seed_index"]
             number = np.bincount(of_class, minlength=len(arm.metadata.seeds)).astype(np.float64)

@@ -8,7 +8,7 @@ import numpy as np
 
 from segmenter.evaluation.regions import region_classes
 from segmenter.results.counts import ArmCounts, StudyCounts
-from segmenter.results.statistics.bootstrap import SUMS, ArmScores, gain_intervals, score_intervals
+from segmenter.results.statistics.bootstrap import ArmScores, Intervals, gain_intervals
 
 _SIZE_BORDERS_PX = (64, 256, 1024)
 _DISTANCES = ("far", "middle", "near")
@@ -81,10 +81,9 @@ def list_shares(study: StudyCounts) -> list[Share]:
 
 
 def sum_shares(arm: ArmCounts, shares: Sequence[Share], study: StudyCounts) -> np.ndarray:
-    """(S, units, 5, B) `unit_sums` in which each of B shares takes the place of a class.
+    """(S, units, 2, B) wholes and parts of B shares, for `resample_arms` with `share_sums`.
 
-    The class's "regions" are the whole and its "found" the part, so `resample_arms` gives the intervals of all shares
-    on the same resamples as those of all other scores.
+    So the intervals of all shares come from the same resamples as those of all other scores.
     """
     whole, part = np.zeros((2, *arm.counts.shape[:2], len(shares)))
     found = arm.found(study.metadata.scoring.found_fraction)
@@ -100,8 +99,7 @@ def sum_shares(arm: ArmCounts, shares: Sequence[Share], study: StudyCounts) -> n
             rows = arm.regions[counted]
             np.add.at(whole[..., b], (rows["seed_index"], rows["image"]), 1)
             np.add.at(part[..., b], (rows["seed_index"], rows["image"]), found[counted])
-    sums = np.zeros((*arm.counts.shape[:2], len(SUMS), len(shares)))
-    sums[:, :, SUMS.index("regions")], sums[:, :, SUMS.index("found")] = whole, part
+    sums = np.stack([whole, part], axis=2)
     if study.images.groups is None:
         return sums
     names, unit = np.unique(np.asarray(study.images.groups), return_inverse=True)
@@ -110,23 +108,23 @@ def sum_shares(arm: ArmCounts, shares: Sequence[Share], study: StudyCounts) -> n
     return grouped
 
 
-def share_column(shares: Sequence[Share], number: int) -> int:
-    """Where the scores of `sum_shares` hold the share of that number: behind B IoUs and their mean."""
-    return len(shares) + 1 + number
-
-
 def compute_subgroups(
-    study: StudyCounts, shares: Sequence[Share], sums: Mapping[str, np.ndarray], scores: Mapping[str, ArmScores]
+    study: StudyCounts,
+    shares: Sequence[Share],
+    sums: Mapping[str, np.ndarray],
+    scores: Mapping[str, ArmScores],
+    intervals: Mapping[str, Intervals],
 ) -> list[Subgroup]:
     """A row for each arm and each share by size or distance.
 
     Args:
         sums: `sum_shares` by arm name.
         scores: the same, resampled.
+        intervals: of `scores`.
     """
     statistics, rows = study.metadata.statistics, []
     for arm in study.metadata.arms:
-        own = score_intervals(scores[arm.name], statistics.confidence, statistics.seed)
+        own = intervals[arm.name]
         gain = None
         if arm.baseline is not None:
             paired = study.is_paired(arm.baseline, arm.name)
@@ -139,7 +137,7 @@ def compute_subgroups(
             )
         for b, share in enumerate(shares):
             if share.by in ("size", "distance"):
-                k, total = share_column(shares, b), sums[arm.name][..., b].sum(1).mean(0)
+                regions, found = sums[arm.name][..., b].sum(1).mean(0)
                 rows.append(
                     Subgroup(
                         arm=arm.name,
@@ -148,14 +146,14 @@ def compute_subgroups(
                         class_name=study.classes.names[share.class_index],
                         by=share.by,
                         bin=share.bin,
-                        regions=int(total[SUMS.index("regions")]),
-                        found=float(total[SUMS.index("found")]),
-                        share=float(own.estimate[k]),
-                        low=float(own.low[k]),
-                        high=float(own.high[k]),
-                        gain=float(gain.estimate[k]) if gain else np.nan,
-                        gain_low=float(gain.low[k]) if gain else np.nan,
-                        gain_high=float(gain.high[k]) if gain else np.nan,
+                        regions=int(regions),
+                        found=float(found),
+                        share=float(own.estimate[b]),
+                        low=float(own.low[b]),
+                        high=float(own.high[b]),
+                        gain=float(gain.estimate[b]) if gain else np.nan,
+                        gain_low=float(gain.low[b]) if gain else np.nan,
+                        gain_high=float(gain.high[b]) if gain else np.nan,
                     )
                 )
     return rows

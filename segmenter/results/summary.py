@@ -1,6 +1,6 @@
 """All results of a study, from its raw counts alone: what the tables, the files and the page show."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -23,7 +23,7 @@ from segmenter.results.gains import (
 from segmenter.results.metadata import ArmMetadata, StudyMetadata
 from segmenter.results.notes import limitations
 from segmenter.results.oracle import OracleShare, compute_gains_over_bar, compute_oracle_shares
-from segmenter.results.statistics.bootstrap import ArmScores, resample_arms
+from segmenter.results.statistics.bootstrap import ArmScores, resample_arms, score_intervals, score_sums, share_sums
 from segmenter.results.subgroups import Subgroup, compute_subgroups, list_shares, sum_shares
 from segmenter.results.worth import Worth, compute_worth
 
@@ -101,30 +101,36 @@ def summarise(study: StudyCounts, *more_limitations: str) -> StudyResults:
     }
     scores = _resample(sums, study)
     shares = list_shares(study)
-    share_sums = {arm.metadata.name: sum_shares(arm, shares, study) for arm in study.arms}
-    share_scores = _resample(share_sums, study)
+    part_sums = {arm.metadata.name: sum_shares(arm, shares, study) for arm in study.arms}
+    share_scores = _resample(part_sums, study, share_sums)
+    statistics = study.metadata.statistics
+    share_intervals = {
+        arm: score_intervals(found, statistics.confidence, statistics.seed) for arm, found in share_scores.items()
+    }
     gains = compute_gains(study, scores)
     recommendations = [recommend_dose(curve, study, gains, scores) for curve in metadata.curves]
     return StudyResults(
         metadata=metadata,
         classes=study.classes,
         primary_class=study.primary_class,
-        scores=compute_scores(study, scores, shares, share_scores),
+        scores=compute_scores(study, scores, shares, share_scores, share_intervals),
         gains=gains,
         oracle_shares=compute_oracle_shares(study, scores),
         over_bar=compute_gains_over_bar(study, scores),
         worth=compute_worth(study, scores),
         curves=compute_dose_points(study, gains, recommendations),
         recommendations=recommendations,
-        subgroups=compute_subgroups(study, shares, share_sums, share_scores),
+        subgroups=compute_subgroups(study, shares, part_sums, share_scores, share_intervals),
         costs=[_cost(arm) for arm in metadata.arms if _is_measured(arm)],
         limitations=(*limitations(study, sums[metadata.baseline][0]), *more_limitations),
     )
 
 
-def _resample(sums: Mapping[str, np.ndarray], study: StudyCounts) -> dict[str, ArmScores]:
+def _resample(
+    sums: Mapping[str, np.ndarray], study: StudyCounts, score: Callable[[np.ndarray], np.ndarray] = score_sums
+) -> dict[str, ArmScores]:
     settings = study.metadata.statistics
-    return dict(zip(sums, resample_arms(list(sums.values()), settings.resamples, settings.seed), strict=True))
+    return dict(zip(sums, resample_arms(list(sums.values()), settings.resamples, settings.seed, score), strict=True))
 
 
 def _is_measured(arm: ArmMetadata) -> bool:

@@ -3,13 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from torchmetrics.functional.classification import (
-    multiclass_accuracy,
-    multiclass_confusion_matrix,
-    multiclass_jaccard_index,
-    multiclass_precision,
-    multiclass_recall,
-)
 
 from marsgen.scenes.confusion import (
     confusion_matrix,
@@ -70,6 +63,15 @@ def test_counts_of_parts_add_up_to_the_whole():
 
 @pytest.mark.parametrize("num_classes", [2, 4, 20])
 def test_torchmetrics_agrees(num_classes: int):
+    # here: it takes seconds to import, and every process that runs tests imports every test file
+    from torchmetrics.functional.classification import (
+        multiclass_accuracy,
+        multiclass_confusion_matrix,
+        multiclass_jaccard_index,
+        multiclass_precision,
+        multiclass_recall,
+    )
+
     truth, predicted = random_maps(num_classes, seed=num_classes)
     confusion = confusion_matrix(truth, predicted, num_classes)
     p, t = torch.from_numpy(predicted.astype(np.int64)), torch.from_numpy(truth.astype(np.int64))

@@ -26,7 +26,7 @@ images held it in 77 to 100 %: three seeds drawn from three vary too little wher
 Where that happens in more than MAX_UNDEFINED of the resamples, too few images show the class and there is no interval.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -116,17 +116,28 @@ def score_sums(sums: np.ndarray) -> np.ndarray:
     return np.concatenate([iou, mean, _ratio(found, regions)], axis=-1)
 
 
-def resample_arms(arms: Sequence[np.ndarray], resamples: int, seed: int) -> list[ArmScores]:
+def share_sums(sums: np.ndarray) -> np.ndarray:
+    """(..., 2, B) sums of B wholes and of their parts -> (..., B) shares, NaN where the whole is 0."""
+    return _ratio(sums[..., 1, :], sums[..., 0, :])
+
+
+def resample_arms(
+    arms: Sequence[np.ndarray],
+    resamples: int,
+    seed: int,
+    score: Callable[[np.ndarray], np.ndarray] = score_sums,
+) -> list[ArmScores]:
     """Score every arm on the same resamples of the same test images.
 
     Args:
         arms: (S, N, 5, C) `unit_sums` of each arm's seeds; N and C agree, S may differ.
         resamples: R.
         seed: of the resamples.
+        score: makes scores (..., K) of sums; with `share_sums`, arms are (S, N, 2, B).
     """
-    num_classes = arms[0].shape[-1]
-    full = [score_sums(arm.sum(1)) for arm in arms]
-    drawn = [np.empty((resamples, len(arm), 2 * num_classes + 1)) for arm in arms]
+    parts, num_classes = arms[0].shape[-2:]
+    full = [score(arm.sum(1)) for arm in arms]
+    drawn = [np.empty((resamples, *scores.shape)) for scores in full]
     # one wide matrix of all arms and seeds: (N, runs * 5 * C); what the test holds is the same for all of them, so many
     # columns are equal and are summed once
     flat = np.concatenate([np.moveaxis(arm, 0, 1).reshape(arm.shape[1], -1) for arm in arms], axis=1)
@@ -135,20 +146,21 @@ def resample_arms(arms: Sequence[np.ndarray], resamples: int, seed: int) -> list
     for rows, weights in _weights(len(flat), resamples, seed):
         sums = (weights @ flat)[:, columns]
         for arm, scores, out, start, stop in zip(arms, full, drawn, edges, edges[1:], strict=False):
-            block = score_sums(sums[:, start:stop].reshape(len(weights), len(arm), len(SUMS), num_classes))
-            # a mean IoU over fewer classes than usual is another quantity
-            lost = np.isnan(block[..., :num_classes]) & ~np.isnan(scores[:, :num_classes])
-            block[..., num_classes][lost.any(-1)] = np.nan
+            block = score(sums[:, start:stop].reshape(len(weights), len(arm), parts, num_classes))
+            if score is score_sums:
+                # a mean IoU over fewer classes than usual is another quantity
+                lost = np.isnan(block[..., :num_classes]) & ~np.isnan(scores[:, :num_classes])
+                block[..., num_classes][lost.any(-1)] = np.nan
             out[rows] = block
     return [ArmScores(scores, out) for scores, out in zip(full, drawn, strict=True)]
 
 
 def _different_columns(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(N, K) -> its (N, D) different columns, and the (K,) index of each column among them."""
-    places: dict[bytes, int] = {}
-    index = [places.setdefault(column.tobytes(), len(places)) for column in matrix.T]
-    first = [index.index(place) for place in range(len(places))]
-    return np.ascontiguousarray(matrix[:, first]), np.array(index)
+    first: dict[bytes, int] = {}
+    places = [first.setdefault(column.tobytes(), number) for number, column in enumerate(matrix.T)]
+    kept, index = np.unique(places, return_inverse=True)
+    return np.ascontiguousarray(matrix[:, kept]), index
 
 
 def score_intervals(arm: ArmScores, confidence: float, seed: int) -> Intervals:

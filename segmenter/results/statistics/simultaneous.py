@@ -80,10 +80,14 @@ def simultaneous_gains(
 
 def _p_of_draws(drawn: np.ndarray) -> np.ndarray:
     """(R, K) two-sided p of each draw among the draws: 1 in the middle, 2 / (R + 1) at either end."""
-    from scipy.stats import rankdata
-
     count = (~np.isnan(drawn)).sum(0)
-    rank = rankdata(drawn, axis=0, nan_policy="omit")  # ties share a rank: an arm that never moves is never far out
+    rank = np.full(drawn.shape, np.nan)
+    for k in range(drawn.shape[1]):
+        # ties share their mean rank: an arm that never moves is never far out
+        there = ~np.isnan(drawn[:, k])
+        values = drawn[there, k]
+        ordered = np.sort(values)
+        rank[there, k] = (np.searchsorted(ordered, values) + np.searchsorted(ordered, values, "right") + 1) / 2
     return np.minimum(2 * np.minimum(rank, count + 1 - rank) / (count + 1), 1)
 
 

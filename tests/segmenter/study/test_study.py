@@ -344,9 +344,13 @@ def test_a_study_runs_every_job_once_and_ends_with_a_report(finished, study_at):
     assert first == {p: p.read_bytes() for p in made}
 
 
-def test_an_arm_can_be_added_later_and_only_its_runs_run(copied, study_at):
-    commands = run(study_at(copied, "arms.real.title=real only"))
+def test_an_arm_can_be_added_where_the_data_were_moved_and_only_its_runs_run(copied, study_at, tmp_path, tiny_npz):
+    moved = Path(shutil.copy(tiny_npz, tmp_path / "moved.npz"))
+    study = study_at(copied, "arms.real={title: real only, train: {rare_fraction: 0.5}}")
+    commands = run(replace(study, data=str(moved)))
     assert [command[1] for command in commands] == ["train", "evaluate"] * 2
+    trained = [command[command.index("--out") + 1] for command in commands if command[1] == "train"]
+    assert trained == [str(copied / "runs" / f"real-seed{seed}") for seed in study.config.seeds]
     results = json.loads((copied / "results/results.json").read_text())
     assert "real only" in json.dumps(results)
 
@@ -390,14 +394,6 @@ def test_runs_may_be_scored_in_other_ways_too(copied, study_at):
     call(("segmenter", "evaluate", *runs, "--data", study.test, "--set", "flip=true"))
     for (evaluation,) in read_evaluations(study, "oversampled"):
         assert not evaluation.record["settings"]["flip"]
-
-
-def test_a_study_goes_on_where_its_data_were_moved(copied, study_at, tmp_path, tiny_npz):
-    moved = Path(shutil.copy(tiny_npz, tmp_path / "moved.npz"))
-    study = study_at(copied, "arms.more={train: {rare_fraction: 0.5}}")
-    commands = run(replace(study, data=str(moved)))
-    trained = [command[command.index("--out") + 1] for command in commands if command[1] == "train"]
-    assert trained == [str(copied / "runs" / f"more-seed{seed}") for seed in study.config.seeds]
 
 
 def test_other_pictures_without_labels_in_the_data_are_refused(copied, study_at, tmp_path, tiny_npz):
