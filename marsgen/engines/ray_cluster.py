@@ -5,6 +5,7 @@ under its name. On a node, the worker's command server forks the commands (comma
 system that all machines share; where there is none, what a task reads and writes travels through Ray (parcels.py).
 """
 
+import logging
 import os
 import signal
 import threading
@@ -86,7 +87,7 @@ class RayCluster:
             ray.init(
                 None if self._address == "ray" else self._address,
                 namespace="marsgen",
-                logging_level="ERROR",
+                logging_level=logging.ERROR,
                 log_to_driver=False,
             )
         except (ConnectionError, RuntimeError, ValueError) as problem:
@@ -99,8 +100,9 @@ class RayCluster:
             gpus = min(1, ray.cluster_resources().get("GPU", 0))
         cpus, memory = self._per_job.cpus or 1, int(self._per_job.memory_gb * 2**30)
         self._needs = {"CPU": cpus, "GPU": gpus, "memory": memory}
-        needs = {"num_cpus": cpus, "num_gpus": gpus, "memory": memory}
-        return ray.remote(max_retries=RETRIES, retry_exceptions=[WorkerLost], **needs)(_run_on_node)
+        needs: dict[str, Any] = {"num_cpus": cpus, "num_gpus": gpus, "memory": memory}
+        needs |= {"max_retries": RETRIES, "retry_exceptions": [WorkerLost]}
+        return ray.remote(**needs)(_run_on_node)
 
     @cached_property
     def _shared(self) -> bool:

@@ -30,10 +30,10 @@ class Worth(ScoreOfArm):
     """What an arm's gain is worth in labelled scenes of the rare classes."""
 
     scenes: float
-    """more labelled scenes that would bring as much; below 0 = fewer would do; infinite = more than the curve knows"""
+    """more labelled scenes that would bring as much; below 0 = fewer would do; NaN = beyond the curve"""
     low: float
     high: float
-    """its interval; -inf or inf where it reaches beyond the curve"""
+    """its interval; NaN for an end beyond the curve"""
     fewest: int
     most: int
     """scenes less and more than the baseline's that the curve reaches"""
@@ -88,8 +88,11 @@ def compute_worth(study: StudyCounts, scores: Mapping[str, ArmScores]) -> list[W
             sums = WeightedSum.of([scores[a.name] for a in involved], k, [a.seeds for a in involved])
             numbers = [float(a.rare_scenes or 0) for a in curve]
             known = float(baseline.rare_scenes or 0)
-            settings = metadata.statistics
-            at, low, high = scenes_of(sums, numbers, confidence=settings.confidence, seed=settings.seed)
+            confidence, seed = metadata.statistics.confidence, metadata.statistics.seed
+            rise = [0.0, -1.0, *[0.0] * (len(curve) - 2), 1.0]
+            at = low = high = float("nan")
+            if sums.estimate(*rise) > 0 and sums.interval(*rise, confidence=confidence, seed=seed)[0] > 0:
+                at, low, high = scenes_of(sums, numbers, confidence=confidence, seed=seed)
             fewest, most = round(numbers[0] - known), round(numbers[-1] - known)
             rows.append(
                 Worth(
@@ -97,15 +100,19 @@ def compute_worth(study: StudyCounts, scores: Mapping[str, ArmScores]) -> list[W
                     title=arm.title,
                     score=score,
                     class_name=class_name,
-                    scenes=at - known,
-                    low=low - known,
-                    high=high - known,
+                    scenes=_finite(at - known),
+                    low=_finite(low - known),
+                    high=_finite(high - known),
                     fewest=fewest,
                     most=most,
                     reading=read_worth(at - known, low - known, high - known, most),
                 )
             )
     return rows
+
+
+def _finite(number: float) -> float:
+    return number if np.isfinite(number) else float("nan")
 
 
 def scenes_of(
@@ -159,13 +166,20 @@ def read_worth(scenes: float, low: float, high: float, most: int) -> str:
     """A worth in words.
 
     Args:
-        scenes, low, high: more scenes than the baseline has; infinite beyond the curve.
+        scenes, low, high: more scenes than the baseline has; infinite beyond the curve, NaN where it does not rise.
         most: the most that the curve knows.
     """
-    ends = ["less" if low == -np.inf else f"{low:.0f}", f"more than {most}" if high == np.inf else f"{high:.0f}"]
+    if scenes != scenes:
+        return "worth in labelled scenes cannot be told: more of them alone do not surely raise the score"
+    ends = dict.fromkeys(_end(value, most) for value in (low, high))
+    interval = f"[{', '.join(ends)}]"
     if scenes == np.inf:
-        return f"worth more than {most} more labelled rare scenes [{ends[0]}, {ends[1]}]"
+        return f"worth more than {most} more labelled rare scenes {interval}"
     if scenes == -np.inf or round(scenes) < 0:
-        fewer = "many" if scenes == -np.inf else f"{-scenes:.0f}"
-        return f"worth no labelled rare scene: as with {fewer} fewer [{ends[0]}, {ends[1]}]"
-    return f"worth about {scenes:.0f} more labelled rare scenes [{ends[0]}, {ends[1]}]"
+        fewer = "of the curve's fewest scenes" if scenes == -np.inf else f"with {-scenes:.0f} fewer"
+        return f"worth no labelled rare scene: at or below the score {fewer} {interval}"
+    return f"worth about {scenes:.0f} more labelled rare scenes {interval}"
+
+
+def _end(value: float, most: int) -> str:
+    return "fewer" if value == -np.inf else f"more than {most}" if value == np.inf else f"{value:.0f}"

@@ -97,6 +97,14 @@ def test_a_study_says_what_its_arms_are_worth(study):
     assert "Worth in labelled scenes" in render(results)
 
 
+def test_a_curve_that_does_not_rise_is_no_measure():
+    skills = {"few": (None, 0.5), "all": ("few", 0.5), "drawn": ("few", 0.6)}
+    flat = with_scenes(paint_study(skills), {"all": 60}, ("all",))
+    (row,) = summarise(flat).worth
+    assert np.isnan(row.scenes)
+    assert "cannot be told" in row.reading
+
+
 def test_a_study_without_a_curve_says_nothing(study):
     alone = with_scenes(study, {}, ())
     assert summarise(alone).worth == []
@@ -107,9 +115,10 @@ def test_a_study_without_a_curve_says_nothing(study):
     ("given", "words"),
     [
         ((12.2, 3, 28, 45), "worth about 12 more labelled rare scenes [3, 28]"),
-        ((12.2, -np.inf, np.inf, 45), "worth about 12 more labelled rare scenes [less, more than 45]"),
+        ((12.2, -np.inf, np.inf, 45), "worth about 12 more labelled rare scenes [fewer, more than 45]"),
         ((np.inf, 3, np.inf, 45), "worth more than 45 more labelled rare scenes [3, more than 45]"),
-        ((-7, -np.inf, 2, 45), "worth no labelled rare scene: as with 7 fewer [less, 2]"),
+        ((-7, -np.inf, 2, 45), "worth no labelled rare scene: at or below the score with 7 fewer [fewer, 2]"),
+        ((np.inf, np.inf, np.inf, 45), "worth more than 45 more labelled rare scenes [more than 45]"),
     ],
 )
 def test_words(given, words):
