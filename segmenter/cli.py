@@ -259,9 +259,7 @@ def auto(
     data: Data,
     class_name: Annotated[
         str | None,
-        typer.Option(
-            "--class", help="The class to find. Default: the only rare class of the data.", metavar="NAME"
-        ),
+        typer.Option("--class", help="The class to find. Default: the only rare class of the data.", metavar="NAME"),
     ] = None,
     budget: Annotated[str, typer.Option("--budget", help="Time that it may take, such as 45m or 2h.")] = "2h",
     test: Annotated[

@@ -71,7 +71,15 @@ class Answer(Config):
 
 
 def answer_of(
-    results: StudyResults, class_name: str, *, bar: str, plain: str, winner: str | None, pairs: int, rare: int, test: int
+    results: StudyResults,
+    class_name: str,
+    *,
+    bar: str,
+    plain: str,
+    winner: str | None,
+    pairs: int,
+    rare: int,
+    test: int,
 ) -> Answer:
     """The answer of a finished confirmation.
 

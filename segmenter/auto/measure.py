@@ -105,4 +105,3 @@ def _pilot(
     few = {name: settings | {"steps": size} for name, settings in config.generators.items()}
     config = config.model_copy(update={"generators": few})
     return study_at(config, folder / "pilot" / f"{size}", folder / "data" / "race", None, pictures)
-

@@ -1,13 +1,13 @@
 """AUTO: look at the data, measure costs, race, confirm, train on all data, answer; a repeated command goes on.
 
-    <out>/data/           the scenes of the race, of the confirmation and of the last training
-    <out>/pilot/          a few steps of each kind of job, to know what it costs
-    <out>/plan.json       what will be done; made once
-    <out>/race/           one study, grown rung by rung; rung<k>.yaml is the study of each rung, race.json what it found
-    <out>/confirm/        the study of what the race chose: report in results/study.html
-    <out>/final/          generator, set and segmenter of the recommended recipe, from all data
-    <out>/recipe.yaml     the recommended recipe
-    <out>/answer.md       the answer; answer.json its numbers
+<out>/data/           the scenes of the race, of the confirmation and of the last training
+<out>/pilot/          a few steps of each kind of job, to know what it costs
+<out>/plan.json       what will be done; made once
+<out>/race/           one study, grown rung by rung; rung<k>.yaml is the study of each rung, race.json what it found
+<out>/confirm/        the study of what the race chose: report in results/study.html
+<out>/final/          generator, set and segmenter of the recommended recipe, from all data
+<out>/recipe.yaml     the recommended recipe
+<out>/answer.md       the answer; answer.json its numbers
 """
 
 import contextlib
@@ -455,5 +455,7 @@ def _write_answer(question: Question, look: Look) -> None:
 
 
 def _sets(question: Question, config: StudyConfig, arm: str) -> list[Path]:
-    places = [[question.folder / stage / "sets" / name for stage in ("final", "confirm")] for name in config.arms[arm].extra]
+    places = [
+        [question.folder / stage / "sets" / name for stage in ("final", "confirm")] for name in config.arms[arm].extra
+    ]
     return [final if is_written(final / "DONE") else tested for final, tested in places]
