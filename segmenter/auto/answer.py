@@ -151,8 +151,8 @@ def paragraph(answer: Answer) -> str:
         if not answer.leading:
             return "No recipe was ranked yet; repeat the command with a larger --budget and it goes on."
         return (
-            f"Not confirmed yet. In the race so far, by IoU of {answer.class_name} on validation scenes, in points over "
-            f"{answer.bar_title}: {answer.leading}. Such leads shrink: repeat the command, and the best is measured on "
+            f"Not confirmed yet. In the race so far, by IoU of {answer.class_name} on validation scenes, in points "
+            f"over {answer.bar_title}: {answer.leading}. Such leads shrink: repeat the command, and the best is measured on "
             "scenes that the race never saw."
         )
     return " ".join(filter(None, [_of_bar(answer), _of_extra(answer), _of_score(answer)]))
@@ -211,8 +211,8 @@ def _of_labels(answer: Answer) -> str:
     ends = ", ".join("more" if number is None else f"{number}" for number in more[1:])
     about = f"about {more[0]}" if more[0] is not None else f"more than {(_MOST - 1) * there}"
     return (
-        f" Label {about} more images of it [{ends}] to gain {100 * GAIN_TO_LABEL_FOR:.0f} points, if it goes on as from "
-        f"{there // 2} to {there} of them ({step.text})."
+        f" Label {about} more images of it [{ends}] to gain {100 * GAIN_TO_LABEL_FOR:.0f} points, if it goes on as "
+        f"from {there // 2} to {there} of them ({step.text})."
     )
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from marsgen.console import say
-from marsgen.core.config import build_config
+from marsgen.core.config import DataConfig, build_config
 from marsgen.core.errors import ConfigError, RunError
 from marsgen.core.files import filling_text, is_written, write_json, write_text
 from marsgen.core.reading import read_json
@@ -37,6 +37,7 @@ from segmenter.auto.plan import (
     fit,
     in_race,
     last_seconds,
+    race_seconds,
     total_seconds,
     wall_seconds,
 )
@@ -61,7 +62,7 @@ from segmenter.study.checks import check_data
 from segmenter.study.config import StudyConfig
 from segmenter.study.folder import Study, run_name
 from segmenter.study.jobs import is_finished, read_cost, run_jobs
-from segmenter.study.plan import as_yaml, data_settings, plan_jobs
+from segmenter.study.plan import as_yaml, plan_jobs
 from segmenter.study.run import open_study, run_study, train_and_count
 
 
@@ -91,6 +92,16 @@ class Question:
     @cached_property
     def with_extra(self) -> list[str]:
         return [arm for arm in self.arms if self.recipes.arms[arm].extra]
+
+    @cached_property
+    def split(self) -> DataConfig:
+        """Cleaning and split of the recipes."""
+        return build_config(DataConfig, self.recipes.train.get("data") or {}, "train.data")
+
+    @cached_property
+    def rare_training(self) -> int:
+        """Scenes of the class that the confirmation trains on."""
+        return count_rare_training(self.folder / "data" / "race", self.split)
 
     def study(self, config: StudyConfig, name: str) -> Study:
         """A study of the race, or of the confirmation."""
@@ -124,16 +135,16 @@ def run_auto(question: Question, open_engine: Callable[[], Engine]) -> Path:
 
 def _answer(question: Question, open_engine: Callable[[], Engine], run: Run) -> None:
     folder, config, clock = question.folder, question.config, Clock(question.folder / "clock.json")
-    split = build_config_of_data(question.recipes)
-    look = prepare(question.data, question.test, question.class_name, folder / "data", split, config.test_fraction)
+    split, places = question.split, folder / "data"
+    look = prepare(question.data, question.test, question.class_name, places, split, config.test_fraction)
     engine = TimedEngine(open_engine, clock)
     with contextlib.closing(engine):
         try:
             plan = _plan(question, look, engine, clock)
             engine.deadline = question.seconds
-            done = _race(question, look, plan, engine)
-            done = done and _confirm(question, look, plan, engine)
-            if done and look.set_aside and plan.last_training:
+            _race(question, plan, engine)
+            whole = _confirm(question, plan, engine)
+            if look.set_aside and plan.last_training:
                 _train_on_all(question, plan, engine)
         except BudgetSpent:
             say("the budget is used up; the same command with a larger --budget goes on")
@@ -144,15 +155,8 @@ def _answer(question: Question, open_engine: Callable[[], Engine], run: Run) -> 
             say((folder / "answer.md").read_text(encoding="utf-8").rstrip())
             raise
     _write_answer(question, look)
-    if done:
+    if whole:  # else a larger budget trains what is missing
         run.finish({"seconds": round(clock.seconds), "answer": "answer.md"})
-
-
-def build_config_of_data(recipes: StudyConfig) -> Any:
-    """Cleaning and split of the recipes."""
-    from marsgen.core.config import DataConfig
-
-    return build_config(DataConfig, recipes.train.get("data") or {}, "train.data")
 
 
 # what will be done
@@ -168,8 +172,8 @@ def _plan(question: Question, look: Look, engine: TimedEngine, clock: Clock) -> 
         f"{look.test_rare} with it ({look.test_from})"
     )
     say(
-        f"smallest gain that is likely to be seen: about {100 * smallest_gain(look.test_rare, config.seeds):.0f} points "
-        f"of IoU with {config.seeds} seeds"
+        "smallest gain that is likely to be seen: about "
+        f"{100 * smallest_gain(look.test_rare, config.seeds):.0f} points of IoU with {config.seeds} seeds"
     )
     if is_written(path):
         return read_plan(question.folder)
@@ -211,10 +215,11 @@ def _plan(question: Question, look: Look, engine: TimedEngine, clock: Clock) -> 
     write_json(path, plan.model_dump(mode="json"))
     for words in plan.given_up:
         say(f"to fit the budget: {words}")
+    planned = clock.seconds + total_seconds(plan, recipes, engine.width)
     rungs = ", ".join(f"{arms} x {seeds}" for arms, seeds in zip(in_race(plan), plan.rungs, strict=True))
     say(
         f"plan: race of {len(plan.arms)} recipes (recipes x seeds: {rungs}), confirmation with {plan.seeds} new seeds; "
-        f"about {time_text(clock.seconds + total_seconds(plan, recipes, engine.width))} of {time_text(question.seconds)}"
+        f"about {time_text(planned)} of {time_text(question.seconds)}"
     )
     return plan
 
@@ -226,7 +231,7 @@ def read_plan(folder: Path) -> Plan:
 
 
 def _refuse_unfit(question: Question) -> None:
-    """Refuse before anything is trained what a study would refuse: settings, classes, test scenes that are trained on."""
+    """Refuse before anything is trained what a study would: settings, classes, test scenes that are trained on."""
     config = _confirm_config(
         question, Effort(steps=full_steps(question.recipes)), question.recipes.baseline, None, 2, (), False
     )
@@ -251,14 +256,15 @@ def _race_config(question: Question, effort: Effort, arms: Sequence[str], seeds:
     return race_config(question.recipes, effort, arms, seeds, question.config.validation_fraction)
 
 
-def _race(question: Question, look: Look, plan: Plan, engine: TimedEngine) -> bool:
-    """Run the rungs that are not finished; whether there is at least one.
+def _race(question: Question, plan: Plan, engine: TimedEngine) -> None:
+    """Run the rungs that are not finished, and write what they chose.
 
     Rungs after the first stop where the time of what comes after them begins.
     """
     rungs = read_rungs(question.folder)
     recipes, reference = question.recipes, question.recipes.baseline
-    after = total_seconds(plan, recipes, engine.width) - _race_wall(plan, recipes, engine.width)
+    race = wall_seconds(race_seconds(plan, recipes), engine.width)
+    after = total_seconds(plan, recipes, engine.width) - race
     for number, seeds in enumerate(plan.rungs[len(rungs) :], start=len(rungs)):
         if rungs and is_written(question.folder / "race" / "chosen.json"):
             break
@@ -279,14 +285,6 @@ def _race(question: Question, look: Look, plan: Plan, engine: TimedEngine) -> bo
         say(f"rung {number + 1}, {seeds} seed{'s' * (seeds > 1)}: kept {kept} beside {recipes.title_of(reference)}")
     bar, winner = choose(rungs, reference, question.with_extra)
     write_json(question.folder / "race" / "chosen.json", {"bar": bar, "winner": winner})
-    engine.deadline = question.seconds
-    return True
-
-
-def _race_wall(plan: Plan, recipes: StudyConfig, width: int) -> float:
-    from segmenter.auto.plan import race_seconds
-
-    return wall_seconds(race_seconds(plan, recipes), width)
 
 
 def _run_rung(
@@ -326,8 +324,8 @@ def _confirm_config(
     return confirm_config(question.recipes, effort, bar, winner, seeds, curve, fewer)
 
 
-def _confirm(question: Question, look: Look, plan: Plan, engine: TimedEngine) -> bool:
-    """Measure what the race chose; where the time ends before, with the seeds that every claimed arm has."""
+def _confirm(question: Question, plan: Plan, engine: TimedEngine) -> bool:
+    """Measure what the race chose; whether all of it. Else it is reported with the seeds that every claimed arm has."""
     config = _planned_confirmation(question, plan)
     study = question.study(config, "confirm")
     write_text(question.folder / "confirm.yaml", as_yaml(config.model_dump(mode="json")))
@@ -350,14 +348,10 @@ def _confirm(question: Question, look: Look, plan: Plan, engine: TimedEngine) ->
 def _planned_confirmation(question: Question, plan: Plan) -> StudyConfig:
     bar, winner = read_chosen(question.folder)
     effort = plan.effort.model_copy(update={"folds": 0})
-    there = _rare_training(question)
+    there = question.rare_training
     curve = (there // 2, there // 4) if plan.curve and there >= 8 else ()
     fewer = plan.fewer_pairs and winner is not None and bool(set(question.recipes.arms[winner].extra))
     return _confirm_config(question, effort, bar, winner, plan.seeds, curve, fewer)
-
-
-def _rare_training(question: Question) -> int:
-    return count_rare_training(question.folder / "data" / "race", build_config_of_data(question.recipes))
 
 
 def _run_confirmation(study: Study, engine: TimedEngine) -> None:
@@ -424,7 +418,7 @@ def _current_answer(question: Question, look: Look | None) -> Answer:
             plain=plain_arm(recipes),
             winner=winner,
             pairs=pairs,
-            rare=_rare_training(question),
+            rare=question.rare_training,
             test=test,
         )
     titles = {arm: recipes.title_of(arm) for arm in recipes.arms}

@@ -82,12 +82,12 @@ def confirm_config(
     Args:
         bar: best arm on real scenes.
         winner: best arm with extra scenes; None = none raced.
-        curve: numbers of rare scenes, half and quarter of what there is, that the bar is trained on too; () = it is not.
+        curve: numbers of rare scenes, half and quarter of what there is, that the bar is trained on too; () = it is
+            not.
         fewer: train the winner on half its pairs too.
     """
     arms = {bar: _arm(recipes, bar), plain_arm(recipes): _arm(recipes, plain_arm(recipes))}
     sets: dict[str, Any] = {}
-    claimed = winner if winner is not None else None
     if winner is not None:
         arms[winner] = _arm(recipes, winner)
     if winner is not None and fewer:
@@ -102,8 +102,11 @@ def confirm_config(
         arms[name] = _arm(recipes, bar) | {"title": f"{recipes.title_of(bar)}, {scenes} scenes of the class"}
         arms[name]["train"] = merge_settings(recipes.arms[bar].train, fewer_scenes)
     for name in (FEWER, HALF, QUARTER):
-        if name in arms and claimed is not None:
-            arms[name]["baseline"] = claimed  # a family of their own: they make the claimed intervals no wider
+        if name in arms and winner is not None:
+            arms[name]["baseline"] = winner  # a family of their own: they make the claimed intervals no wider
+    if len(arms) == 1:  # the plain arm won: over what is all the same
+        other = next(name for name in [*on_real_scenes(recipes), *recipes.arms] if name not in arms)
+        arms[other] = _arm(recipes, other)
     return _study(
         recipes,
         effort,

@@ -37,8 +37,8 @@ def test_helps():
     text = paragraph(answer(fewer=fewer, worth="worth about 40 more labelled images [15, 90]"))
     assert text == (
         "Oversampling gives +9.8 points [+5.0, +14.0] of IoU crack over real scenes only. Copy-paste adds +3.1 points "
-        "[+1.2, +5.0] on top. That is worth about 40 more labelled images [15, 90]. 500 pairs cannot be told from 1,000 "
-        "(-0.2 points [-2.0, +2.0]). Recommended: copy-paste, IoU 31.0 (5 seeds, 40 test scenes with crack)."
+        "[+1.2, +5.0] on top. That is worth about 40 more labelled images [15, 90]. 500 pairs cannot be told from "
+        "1,000 (-0.2 points [-2.0, +2.0]). Recommended: copy-paste, IoU 31.0 (5 seeds, 40 test scenes with crack)."
     )
     worse = fewer.model_copy(update={"verdict": Verdict.HURTS})
     assert "500 pairs are not enough" in paragraph(answer(fewer=worse))
