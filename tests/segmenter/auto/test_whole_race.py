@@ -1,6 +1,7 @@
 """`segmenter auto` from data to answer at the smallest size: what it writes, and that it goes on."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 import yaml
 from in_process import InProcess
 
+import marsgen.cli
 from marsgen.core.config import configs_folder, load_config
 from marsgen.core.errors import ConfigError
 from marsgen.core.stop import Stopped
@@ -115,3 +117,11 @@ def test_a_budget_that_is_too_small_says_how_much_is_needed(data, tmp_path):
         ask(data, tmp_path / "auto", InProcess(), seconds=1.0)
     assert not (tmp_path / "auto" / "plan.json").exists()
     assert not (tmp_path / "auto" / "race").exists()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no process takes the place of another there")
+def test_marsgen_auto_becomes_segmenter_auto(monkeypatch):
+    became = []
+    monkeypatch.setattr("os.execv", lambda program, words: became.append(words[1:]))
+    marsgen.cli.app(["auto", "--data", "d", "--set", "seeds=2", "--help"], standalone_mode=False)
+    assert became == [["-m", "segmenter.cli", "auto", "--data", "d", "--set", "seeds=2", "--help"]]
