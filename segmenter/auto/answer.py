@@ -152,8 +152,8 @@ def paragraph(answer: Answer) -> str:
             return "No recipe was ranked yet; repeat the command with a larger --budget and it goes on."
         return (
             f"Not confirmed yet. In the race so far, by IoU of {answer.class_name} on validation scenes, in points "
-            f"over {answer.bar_title}: {answer.leading}. Such leads shrink: repeat the command, and the best is measured "
-            "on scenes that the race never saw."
+            f"over {answer.bar_title}: {answer.leading}. Such leads shrink: repeat the command, and the best is "
+            "measured on scenes that the race never saw."
         )
     return " ".join(filter(None, [_of_bar(answer), _of_extra(answer), _of_score(answer)]))
 
