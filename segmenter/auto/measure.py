@@ -8,6 +8,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from marsgen.core.errors import ConfigError
+from marsgen.core.files import write_text
+from marsgen.engines.task import Task, outcome_of
 from segmenter.auto.clock import Clock, TimedEngine
 from segmenter.auto.plan import Costs, Line
 from segmenter.auto.studies import Effort, full_steps, jobs_for, race_config, set_sizes, study_at
@@ -15,8 +17,8 @@ from segmenter.study.config import COPY_PASTE, StudyConfig
 from segmenter.study.folder import Study, run_name
 from segmenter.study.jobs import read_cost, run_jobs
 
-FEW, MORE = 4, 16
-"""steps and scenes of the two runs of each kind"""
+FEW = 16
+"""steps and scenes of the longer of the two runs of each kind; the shorter has a quarter of them"""
 
 
 def measure(
@@ -36,8 +38,13 @@ def measure(
         folder: <out>; the runs are kept under pilot/.
         pictures: to pseudo-label.
     """
-    sizes = [size for size in (FEW, MORE) if size < full_steps(recipes)] or [1]
+    longer = min(FEW, full_steps(recipes))
+    sizes = sorted({max(1, longer // 4), longer})
     pilots = {size: _pilot(recipes, arms, folder, size, pictures, validation_fraction) for size in sizes}
+    # the engine's first task waits for its imports, and would be measured with them
+    log = folder / "pilot" / "start.log"
+    write_text(log, "")
+    outcome_of(engine.submit(Task("start", (("segmenter", "--version"),), log)))
     run, generators, sets = None, dict[str, float](), dict[str, Line]()
     for kind, name in _kinds(recipes, arms):
         if run is not None and clock.seconds > until:
