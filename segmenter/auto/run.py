@@ -56,9 +56,10 @@ from segmenter.auto.studies import (
     study_at,
     without_scoring,
 )
-from segmenter.results.counts import read_counts
+from segmenter.results.counts import read_counts, write_counts
 from segmenter.results.summary import summarise
 from segmenter.study.checks import check_data
+from segmenter.study.collect import collect_counts
 from segmenter.study.config import StudyConfig
 from segmenter.study.folder import Study, run_name
 from segmenter.study.jobs import is_finished, read_cost, run_jobs
@@ -151,6 +152,7 @@ def _answer(question: Question, open_engine: Callable[[], Engine], run: Run) -> 
             _write_answer(question, look)
             return
         except (Stopped, KeyboardInterrupt):
+            _count_what_is_there(question)
             _write_answer(question, look)
             say((folder / "answer.md").read_text(encoding="utf-8").rstrip())
             raise
@@ -343,6 +345,15 @@ def _confirm(question: Question, plan: Plan, engine: TimedEngine) -> bool:
         _run_confirmation(question.study(less, "confirm"), engine)
     engine.deadline = question.seconds
     return whole
+
+
+def _count_what_is_there(question: Question) -> None:
+    """Count the finished seeds of a confirmation that was stopped, where they are enough; nothing is trained."""
+    if is_written(question.folder / "race" / "chosen.json"):
+        study = question.study(_planned_confirmation(question, read_plan(question.folder)), "confirm")
+        less = finished_part(study)
+        if less is not None:
+            write_counts(study.folder / "counts", collect_counts(question.study(less, "confirm")))
 
 
 def _planned_confirmation(question: Question, plan: Plan) -> StudyConfig:

@@ -88,6 +88,10 @@ def test_an_evening_ends_with_recipe_segmenter_report_and_one_paragraph(data, tm
     with pytest.raises(Stopped):
         ask(data, out, second)
     assert "Not confirmed yet" in capsys.readouterr().out
+    # stopped where every claimed arm has two seeds: the answer is confirmed already
+    with pytest.raises(Stopped):
+        ask(data, out, StoppedAfter(10))
+    assert "Recommended: " in capsys.readouterr().out
     third = InProcess()
     answer = ask(data, out, third)
     assert (out / "plan.json").read_bytes() == plan
@@ -98,7 +102,7 @@ def test_an_evening_ends_with_recipe_segmenter_report_and_one_paragraph(data, tm
     race, test = ({p.name for p in (out / "data" / part / "images").iterdir()} for part in ("race", "test"))
     assert not race & test
     assert len(race | test) == 40
-    assert {name.split("seed")[1] for name in trained(third)} == {"100", "101"}
+    assert {name.split("seed")[1] for name in trained(third)} <= {"100", "101"}
     # what it ends with
     recipe = yaml.safe_load((out / "recipe.yaml").read_text())
     assert recipe["train"]["steps"] == 8
