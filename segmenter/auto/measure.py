@@ -32,7 +32,7 @@ def measure(
     validation_fraction: float,
     until: float,
 ) -> Costs:
-    """Costs of what was measured until the clock says `until`; of the reference in any case.
+    """Costs of what was measured until the clock says `until`; of the reference and the cheapest set in any case.
 
     Args:
         folder: <out>; the runs are kept under pilot/.
@@ -47,7 +47,7 @@ def measure(
     outcome_of(engine.submit(Task("start", (("segmenter", "--version"),), log)))
     run, generators, sets = None, dict[str, float](), dict[str, Line]()
     for kind, name in _kinds(recipes, arms):
-        if run is not None and clock.seconds > until:
+        if sets and clock.seconds > until:
             break
         job = run_name(recipes.baseline, 0, None) if kind == "runs" else f"{kind}/{name}"
         for pilot in pilots.values():
