@@ -120,9 +120,9 @@ def answer_of(
 
 
 def worth_of(results: StudyResults, winner: str | None, class_name: str) -> str:
-    """What the winner's gain is worth in labelled images; "" where the confirmation has no learning curve.
+    """What the winner's gain is worth in labelled images; "" = not measured.
 
-    The arms that it needs are in the confirmation (`HALF`, `QUARTER`).
+    The arms that this needs are in the confirmation: the bar with half and a quarter of its rare scenes.
     """
     return ""
 
@@ -177,7 +177,7 @@ def _of_bar(answer: Answer) -> str:
 def _of_extra(answer: Answer) -> str:
     claim = answer.extra
     if claim is None:
-        return ""
+        return _of_labels(answer).strip()
     if claim.verdict == Verdict.HELPS:
         worth = f" That is {answer.worth}." if answer.worth else ""
         return f"{_capital(claim.title)} adds {claim.text} on top.{worth}{_of_pairs(answer)}"

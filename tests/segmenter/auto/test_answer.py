@@ -51,6 +51,7 @@ def test_generated_data_do_not_help_but_labels_would():
     assert "Generated data do not help here: the best of them, copy-paste, +0.1 points [-1.0, +1.2]." in text
     # one doubling of 60 images gains 5 points; two would be needed at 2.5 points each, half of one at 10
     assert "Label about 60 more images of it [25, 180] to gain 5 points" in text
+    assert " Label about 60 more images" in paragraph(answer(extra=None, doubling=doubling))
     unsure = doubling.model_copy(update={"low": -0.01})
     assert "[25, more]" in paragraph(answer(extra=none, doubling=unsure))
     flat = doubling.model_copy(update={"gain": -0.01, "low": -0.03})
