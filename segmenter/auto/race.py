@@ -8,6 +8,8 @@ measured with other scenes and other seeds.
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from marsgen.core.config import Config
 from segmenter.auto.plan import kept_of
 from segmenter.results.counts import StudyCounts
@@ -25,10 +27,10 @@ class Rung(Config):
 
 
 def rank(counts: StudyCounts, class_name: str, arms: Sequence[str]) -> dict[str, float]:
-    """Gain of arms over the study's baseline in the IoU of a class, mean over seeds."""
+    """Gain of arms over the study's baseline in the IoU of a class, mean over seeds; no score counts as 0."""
     k, part = counts.classes.index(class_name), counts.metadata.scoring.found_fraction
     score = {
-        arm: float(score_sums(counts.arm(arm).unit_sums(part, None).sum(1))[:, k].mean())
+        arm: float(np.nan_to_num(score_sums(counts.arm(arm).unit_sums(part, None).sum(1))[:, k]).mean())
         for arm in (counts.metadata.baseline, *arms)
     }
     return {arm: score[arm] - score[counts.metadata.baseline] for arm in arms}
@@ -37,9 +39,9 @@ def rank(counts: StudyCounts, class_name: str, arms: Sequence[str]) -> dict[str,
 def keep_better(gains: Mapping[str, float], with_extra: Sequence[str]) -> tuple[str, ...]:
     """The better half of the arms, best first; the best of those with extra scenes is among them.
 
-    Of equal gains the arm that was named first, the cheaper one, is better. An arm without a score is worst.
+    Of equal gains the arm that was named first, the cheaper one, is better.
     """
-    order = sorted(gains, key=lambda arm: gains[arm] if gains[arm] == gains[arm] else -2.0, reverse=True)
+    order = sorted(gains, key=lambda arm: gains[arm], reverse=True)
     kept = order[: kept_of(len(order))]
     best = next((arm for arm in order if arm in with_extra), None)
     if best is not None and best not in kept:

@@ -35,7 +35,7 @@ RECIPES = load_config(StudyConfig, configs_folder() / "studies" / "auto.yaml")
 
 
 def test_the_worse_half_is_dropped_and_the_best_with_extra_scenes_stays():
-    gains = {"real": 0.01, "weighted": 0.03, "pasted": -0.02, "gan": -0.05, "lost": float("nan")}
+    gains = {"real": 0.01, "weighted": 0.03, "pasted": -0.02, "gan": -0.05, "lost": -1.0}
     assert keep_better(gains, ["pasted", "gan", "lost"]) == ("weighted", "real", "pasted")
     assert keep_better({"real": 0.02, "pasted": -0.1}, ["pasted"]) == ("pasted",)
     assert keep_better({"cheap": 0.0, "dear": 0.0}, []) == ("cheap",)
