@@ -60,8 +60,6 @@ class Answer(Config):
     """half the pairs, over all of them"""
     pairs: int = 0
     """of the best arm with extra scenes"""
-    worth: str = ""
-    """what its gain is worth in labelled images, in words"""
     doubling: Claim | None = None
     """the bar with all real scenes of the class, over half of them"""
     rare_scenes: int = 0
@@ -113,18 +111,9 @@ def answer_of(
         score=scored[0].value if scored else None,
         fewer=None if winner is None else _claim(results, class_name, FEWER, winner),
         pairs=pairs,
-        worth=worth_of(results, winner, class_name),
         doubling=half and _turned(half, titles[bar]),
         rare_scenes=rare,
     )
-
-
-def worth_of(results: StudyResults, winner: str | None, class_name: str) -> str:
-    """What the winner's gain is worth in labelled images; "" = not measured.
-
-    The arms that this needs are in the confirmation: the bar with half and a quarter of its rare scenes.
-    """
-    return ""
 
 
 def answer_so_far(
@@ -179,8 +168,7 @@ def _of_extra(answer: Answer) -> str:
     if claim is None:
         return _of_labels(answer).strip()
     if claim.verdict == Verdict.HELPS:
-        worth = f" That is {answer.worth}." if answer.worth else ""
-        return f"{_capital(claim.title)} adds {claim.text} on top.{worth}{_of_pairs(answer)}"
+        return f"{_capital(claim.title)} adds {claim.text} on top.{_of_worth(answer)}{_of_pairs(answer)}"
     words = {
         Verdict.HURTS: f"Generated data hurt here: the best of them, {claim.title}, {claim.text}.",
         Verdict.NO_DIFFERENCE: f"Generated data do not help here: the best of them, {claim.title}, {claim.text}.",
@@ -207,7 +195,7 @@ def _of_labels(answer: Answer) -> str:
         return ""
     if step.low is None or step.high is None or step.gain <= 0:
         return f" Twice as many labelled images of it ({there // 2} -> {there}) did not help either: {step.text}."
-    more = [_more(there, gain) for gain in (step.gain, step.high, step.low)]
+    more = [_more(there, gain, GAIN_TO_LABEL_FOR) for gain in (step.gain, step.high, step.low)]
     ends = ", ".join("more" if number is None else f"{number}" for number in more[1:])
     about = f"about {more[0]}" if more[0] is not None else f"more than {(_MOST - 1) * there}"
     return (
@@ -216,11 +204,31 @@ def _of_labels(answer: Answer) -> str:
     )
 
 
-def _more(there: int, gain_of_doubling: float) -> int | None:
-    """Images to add for `GAIN_TO_LABEL_FOR`, on a curve straight in the logarithm; None = beyond what can be said."""
+def _of_worth(answer: Answer) -> str:
+    """How many more labelled images would gain as much.
+
+    The winner lies above the learning curve, which ends at the images that there are (so results/worth.py has no number
+    for it): the curve is drawn on, straight in the logarithm.
+    """
+    claim, step, there = answer.extra, answer.doubling, answer.rare_scenes
+    if claim is None or step is None or not there or None in (claim.low, claim.high, step.low, step.high):
+        return ""
+    pairs = ((claim.gain, step.gain), (claim.low or 0.0, step.high or 0.0), (claim.high or 0.0, step.low or 0.0))
+    about, low, high = (_more(there, doubling, gain) for gain, doubling in pairs)
+    if about is None:
+        return f" That is worth more than {(_MOST - 1) * there} more labelled images of it."
+    ends = f"{'more' if low is None else low}, {'more' if high is None else high}"
+    return (
+        f" That is worth about {about} more labelled images of it [{ends}], if they go on to gain as from {there // 2} "
+        f"to {there} ({step.text})."
+    )
+
+
+def _more(there: int, gain_of_doubling: float, gain: float) -> int | None:
+    """Images to add for a gain, on a curve straight in the logarithm; None = beyond what can be said."""
     if gain_of_doubling <= 0:
         return None
-    doublings = GAIN_TO_LABEL_FOR / gain_of_doubling
+    doublings = gain / gain_of_doubling
     return round(there * (2**doublings - 1)) if 2**doublings <= _MOST else None
 
 

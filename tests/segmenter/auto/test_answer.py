@@ -34,11 +34,13 @@ def verdict(claim: Claim, word: Verdict, gain: float, low: float | None, high: f
 
 def test_helps():
     fewer = Claim(title="half", gain=-0.002, low=-0.02, high=0.02, verdict=Verdict.CANNOT_TELL)
-    text = paragraph(answer(fewer=fewer, worth="worth about 40 more labelled images [15, 90]"))
+    doubling = Claim(title="oversampling", gain=0.05, low=0.025, high=0.1, verdict=Verdict.HELPS)
+    text = paragraph(answer(fewer=fewer, doubling=doubling))
     assert text == (
         "Oversampling gives +9.8 points [+5.0, +14.0] of IoU crack over real scenes only. Copy-paste adds +3.1 points "
-        "[+1.2, +5.0] on top. That is worth about 40 more labelled images [15, 90]. 500 pairs cannot be told from "
-        "1,000 (-0.2 points [-2.0, +2.0]). Recommended: copy-paste, IoU 31.0 (5 seeds, 40 test scenes with crack)."
+        "[+1.2, +5.0] on top. That is worth about 32 more labelled images of it [5, 180], if they go on to gain "
+        "as from 30 to 60 (+5.0 points [+2.5, +10.0]). 500 pairs cannot be told from 1,000 "
+        "(-0.2 points [-2.0, +2.0]). Recommended: copy-paste, IoU 31.0 (5 seeds, 40 test scenes with crack)."
     )
     worse = fewer.model_copy(update={"verdict": Verdict.HURTS})
     assert "500 pairs are not enough" in paragraph(answer(fewer=worse))
