@@ -197,9 +197,11 @@ def _of_labels(answer: Answer) -> str:
         return f" Twice as many labelled images of it ({there // 2} -> {there}) did not help either: {step.text}."
     more = [_more(there, gain, GAIN_TO_LABEL_FOR) for gain in (step.gain, step.high, step.low)]
     ends = ", ".join("more" if number is None else f"{number}" for number in more[1:])
-    about = f"about {more[0]}" if more[0] is not None else f"more than {(_MOST - 1) * there}"
+    about = f"about {more[0]} more images of it [{ends}]"
+    if more[0] is None:
+        about = f"more than {(_MOST - 1) * there} more images of it"
     return (
-        f" Label {about} more images of it [{ends}] to gain {100 * GAIN_TO_LABEL_FOR:.0f} points, if it goes on as "
+        f" Label {about} to gain {100 * GAIN_TO_LABEL_FOR:.0f} points, if it goes on as "
         f"from {there // 2} to {there} of them ({step.text})."
     )
 
