@@ -472,6 +472,19 @@ def score(
     say(f"wrote {target / 'gallery.html'}")
 
 
+@app.command(add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def auto(context: typer.Context) -> None:
+    """Find the recipe that finds a rare class best, under a budget of time: the same as `segmenter auto`."""
+    import os
+    import subprocess
+    import sys
+
+    words = [sys.executable, "-m", "segmenter.cli", "auto", *context.args]
+    if os.name == "nt":
+        raise typer.Exit(subprocess.run(words, check=False).returncode)
+    os.execv(sys.executable, words)  # in place of this process: Ctrl-C then has the answer so far written
+
+
 @app.command()
 def demo(config: ConfigFile = None, overrides: Overrides = None, out: Out = None) -> None:
     """Run the whole flow on few simulated scenes; ends with a report to open."""

@@ -8,6 +8,7 @@ Data flow one way, and each folder stands for one stage; CONTRIBUTING.md has the
     evaluation/     a confusion matrix per image, and which regions of a class were found
     results/        counts -> scores and gains with intervals -> verdict.py (the rule) -> text, tables, figures, page
     study/          experiments of many runs (arms x seeds x folds) as one resumable job
+    auto/           which recipe finds a rare class best under a budget of time: a race of studies
     config.py       the settings of every command, listed; each stands in the folder that reads it
     api.py          what `import segmenter` offers: train, evaluate, predict, predict_data, pseudo_label; beside it
                     TrainedSegmenter of inference/hub.py

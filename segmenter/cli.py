@@ -42,6 +42,7 @@ SETTINGS = {
     "pseudo-label": "segmenter.config:PseudoLabelConfig",
     "compare": "segmenter.results.compare:CompareConfig",
     "report": "segmenter.results.report:ReportConfig",
+    "auto": "segmenter.auto.config:AutoConfig",
 }
 """command -> the model of its settings; those of `study` are described in docs/studies.md"""
 
@@ -251,6 +252,83 @@ def study(
     with closing(open_engine(workers, on, per_job, folder)) as engine:
         page = run_study(study, open_study(study, engine), engine)
     say(f"wrote {page}")
+
+
+@app.command()
+def auto(
+    data: Data,
+    class_name: Annotated[
+        str | None,
+        typer.Option("--class", help="The class to find. Default: the only rare class of the data.", metavar="NAME"),
+    ] = None,
+    budget: Annotated[str, typer.Option("--budget", help="Time that it may take, such as 45m or 2h.")] = "2h",
+    test: Annotated[
+        str | None,
+        typer.Option(
+            "--test",
+            help="Labelled scenes for the confirmation. Default: the test part of --data, else one set aside.",
+            metavar="WHERE",
+        ),
+    ] = None,
+    recipes: Annotated[
+        Path | None,
+        typer.Option(
+            "--recipes",
+            help="Yaml of a study whose arms race. Default: configs/studies/auto.yaml.",
+            metavar="STUDY.yaml",
+        ),
+    ] = None,
+    unlabelled: Annotated[
+        str | None,
+        typer.Option(
+            "--unlabelled",
+            help="Pictures to pseudo-label. Default: the test_set of --data, if it has one.",
+            metavar="WHERE",
+        ),
+    ] = None,
+    classes: Classes = None,
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+    out: Out = None,
+    workers: Workers = None,
+    on: On = None,
+    per_job: PerJob = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Find the recipe that finds a rare class best: race recipes, confirm the winner, train it on all data."""
+    from marsgen.core.config import configs_folder, load_config
+    from marsgen.engines.choose import open_engine, refuse_torchrun
+    from segmenter.auto.config import AutoConfig, choose_class, read_budget
+    from segmenter.study.config import StudyConfig
+
+    settings = load_config(AutoConfig, config, overrides or ())
+    seconds = read_budget(budget)
+    path = recipes or configs_folder() / "studies" / "auto.yaml"
+    if not path.is_file():
+        raise ConfigError(f"--recipes {path}: no such file; it is the yaml of a study, see docs/studies.md")
+    raced = load_config(StudyConfig, path)
+    if dry_run:
+        return say_settings(settings)
+    refuse_torchrun()
+    from marsgen.scenes.sources import open_scenes
+
+    scenes = open_scenes(data, classes=classes)
+    name = choose_class(scenes.classes, class_name)
+    tested = None if test is None else open_scenes(test, classes=classes)
+    from segmenter.auto.run import Question, run_auto
+
+    folder = out or OUTPUTS / "auto"
+    question = Question(
+        data=scenes,
+        test=tested,
+        class_name=name,
+        pictures=unlabelled,
+        seconds=seconds,
+        recipes=raced,
+        config=settings,
+        folder=folder,
+    )
+    run_auto(question, lambda: open_engine(workers, on, per_job, folder))
 
 
 @app.command()

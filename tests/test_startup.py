@@ -86,6 +86,9 @@ MISTAKES = {
     ("segmenter", "study-report", "absent"): "absent: no such folder",
     ("segmenter", "study", "absent.yaml", *TINY): "absent.yaml: no such study",
     ("segmenter", "study", "study.yaml", "--data", "absent"): "absent: no such file or folder",
+    ("segmenter", "auto", "--data", "absent"): "absent: no such file or folder",
+    ("segmenter", "auto", *TINY, "--recipes", "absent.yaml"): "--recipes absent.yaml: no such file",
+    ("segmenter", "auto", *TINY, "--budget", "soon"): "--budget soon: expected a time",
     # a key that is not there
     ("marsgen", "inspect", *TINY, "--set", "stepz=1"): "unknown key 'stepz'",
     ("marsgen", "import", "absent", "--set", "stepz=1"): "unknown key 'stepz'",
@@ -103,7 +106,9 @@ MISTAKES = {
     ("segmenter", "compare", "run", "--set", "stepz=1"): "unknown key 'stepz'",
     ("segmenter", "report", "run", "--set", "stepz=1"): "unknown key 'stepz'",
     ("segmenter", "study", "study.yaml", *TINY, "--set", "stepz=1"): "unknown key 'stepz'",
+    ("segmenter", "auto", *TINY, "--set", "stepz=1"): "unknown key 'stepz'",
     # a class that is not there
+    ("segmenter", "auto", *TINY, "--class", "unicorn"): "no class 'unicorn'",
     ("marsgen", "synthesize", "--generator", "copy-paste", *TINY, "--class", "unicorn"): "no class 'unicorn'",
     ("segmenter", "train", *TINY, "--set", "best_metric=iou_unicorn"): "best_metric is 'iou_unicorn'",
 }

@@ -5,6 +5,7 @@ import glob
 import hashlib
 import io
 import json
+import math
 import os
 import shutil
 import time
@@ -39,7 +40,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Atomic write of indented json; numpy scalars and arrays become numbers and lists, NaN becomes null."""
+    """Atomic write of indented json; numpy scalars and arrays become numbers and lists, NaN and infinity null."""
     write_text(path, json.dumps(plain(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
@@ -175,7 +176,10 @@ def file_fingerprint(path: Path) -> str:
 
 
 def plain(content: Any) -> Any:
-    """The same content in json's own types: tuples and arrays to lists, numpy scalars to numbers, NaN to None."""
+    """The same content in json's own types: tuples and arrays to lists, numpy scalars to numbers.
+
+    NaN and infinity, which json does not have, become None.
+    """
     if isinstance(content, dict):
         return {str(key): plain(value) for key, value in content.items()}
     if isinstance(content, (list, tuple)):
@@ -184,7 +188,7 @@ def plain(content: Any) -> Any:
         return plain(content.tolist())
     if isinstance(content, np.generic):
         return plain(content.item())
-    if isinstance(content, float) and content != content:
+    if isinstance(content, float) and not math.isfinite(content):
         return None
     if isinstance(content, Path):
         return str(content)

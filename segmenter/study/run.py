@@ -19,7 +19,7 @@ from marsgen.console import say, say_note
 from marsgen.core.files import write_text
 from marsgen.core.runs import Run
 from marsgen.engines.task import Engine
-from segmenter.results.counts import write_counts
+from segmenter.results.counts import StudyCounts, write_counts
 from segmenter.results.page.gallery import write_gallery
 from segmenter.results.report import report_study
 from segmenter.study.checks import check_data, check_settings
@@ -65,6 +65,18 @@ def open_study(study: Study, engine: Engine) -> Run:
     return run
 
 
+def train_and_count(study: Study, engine: Engine) -> StudyCounts:
+    """Run the jobs that are not finished, then write the counts.
+
+    Raises:
+        RunError: jobs failed; finished ones are kept.
+    """
+    run_jobs(plan_jobs(study), study.folder, engine, counted="runs/")
+    counts = collect_counts(study)
+    write_counts(study.folder / "counts", counts)
+    return counts
+
+
 def run_study(study: Study, run: Run, engine: Engine) -> Path:
     """Run the jobs that are not finished, then write counts, tables and report.
 
@@ -75,9 +87,7 @@ def run_study(study: Study, run: Run, engine: Engine) -> Path:
     Raises:
         RunError: jobs failed; finished ones are kept.
     """
-    run_jobs(plan_jobs(study), study.folder, engine, counted="runs/")
-    counts = collect_counts(study)
-    write_counts(study.folder / "counts", counts)
+    counts = train_and_count(study, engine)
     write_gallery(study.folder / "results" / "gallery.json", draw_gallery(study, counts))
     lines, page = report_study(study.folder)
     for line in lines:
