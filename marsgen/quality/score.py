@@ -162,7 +162,7 @@ def _score_variety(
     nearest = neighbour_radii(pairwise_distances(real_features, real_features), scenes, 1)
     width = float(np.median(nearest[np.isfinite(nearest)])) if np.isfinite(nearest).any() else float("nan")
     donors = [
-        (donor["key"], *donor["donor_box"])
+        (donor["key"], str(donor["donor_box"]))  # a text: a manifest may hold anything
         for sample in scores.scored.samples
         for donor in sample.donors
         if donor.get("class") == name and "donor_box" in donor

@@ -24,6 +24,10 @@ from marsgen.synthesis.config import CHUNK
 MANIFEST = "manifest.jsonl"
 REMEDY = "delete the folder and repeat the command"
 _KEYS = {"name": str, "parent.name": str, "donors": list}
+_DONOR_KEYS = {
+    "class": str, "key": str, "donor_box": list, "area_px": int, "thickness": float, "cut": list, "seam_px": int,
+    "beside": list,
+}  # fmt: skip
 SYNC_SECONDS = 2.0
 """time between two syncs of the disk; a killed process makes again what it made since the last one"""
 
@@ -116,7 +120,8 @@ def read_manifest(folder: Path) -> Iterator[dict[str, Any]]:
         for key, kind in _KEYS.items():
             value_at(record, key, kind, f"{path}: line {number}", RunError, REMEDY)
         for donor in record["donors"]:
-            value_at(donor, "class", str, f"{path}: line {number}: donors", RunError, REMEDY)
+            for key, kind in _DONOR_KEYS.items():
+                value_at(donor, key, kind, f"{path}: line {number}: donors", RunError, REMEDY)
         if "selection" in record:
             value_at(record, "selection.tried", int, f"{path}: line {number}", RunError, REMEDY)
             value_at(record, "selection.kept", str, f"{path}: line {number}", RunError, REMEDY)

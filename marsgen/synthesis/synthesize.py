@@ -89,11 +89,12 @@ def synthesize(
             merge_journals(folder, n)
         remove_journals(folder)
         shutil.rmtree(folder / FOLDER, ignore_errors=True)
+        summary = _summarise(folder, maker.selector)  # checks every line, before others read them
         write_preview(folder, maker.dataset.scenes, n)
         write_card(folder, maker)
         if maker.library is not None:
             write_comparison(folder, MANIFEST, maker.library)
-        run.finish(_summarise(folder, maker.selector))
+        run.finish(summary)
 
 
 def make_part(inputs: SynthesisInputs, folder: Path, number: int, chunks: range) -> None:
@@ -156,7 +157,7 @@ def _summarise(folder: Path, selector: Selector | None = None) -> dict[str, Any]
         pairs += 1
         for donor in record["donors"]:
             regions[donor["class"]] += 1
-            donors[donor["class"]].add((donor["key"], *donor["donor_box"]))
+            donors[donor["class"]].add((donor["key"], str(donor["donor_box"])))
         if selection := record.get("selection"):
             counts.add(selection)
     summary: dict[str, Any] = {"pairs": pairs, "regions": dict(sorted(regions.items()))}

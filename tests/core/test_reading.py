@@ -2,9 +2,11 @@
 
 import os
 
+import numpy as np
 import pytest
 
 from marsgen.core.errors import DataError, RunError
+from marsgen.core.files import plain
 from marsgen.core.reading import (
     MAX_REPEATED,
     parse_json,
@@ -94,3 +96,9 @@ def test_a_pipe_is_no_file_to_read(tmp_path, read):
         read(tmp_path / "pipe")
     with pytest.raises(DataError, match="gone: missing"):
         read(tmp_path / "gone")
+
+
+def test_numbers_that_json_does_not_have_become_null():
+    assert plain({"a": [float("inf"), -float("inf"), float("nan"), np.float32("inf"), 1.5]}) == {
+        "a": [None] * 4 + [1.5]
+    }

@@ -1,6 +1,7 @@
 """Proposed settings: thin classes stay thin, free rotation only where no direction matters, no class never touched."""
 
 import math
+from dataclasses import replace
 
 import pytest
 from painted_classes import cracks, discs, ground, profile
@@ -26,6 +27,13 @@ def test_cracks_of_one_direction_are_turned_within_its_spread():
     angle = infer_paste_settings(profile(cracks(40, lambda rng: rng.normal(30, 5))))["max_angle"]
     assert angle.value == pytest.approx(5, abs=3)
     assert "30 +- 5 degrees" in angle.reason or "axes lie at" in angle.reason
+
+
+def test_what_stands_is_turned_little_however_far_its_axes_spread():
+    of_cracks = profile(cracks(40, lambda rng: rng.normal(30, 12)))
+    assert infer_paste_settings(of_cracks)["max_angle"].value > 6
+    standing = replace(of_cracks, direction=replace(of_cracks.direction, up_down_p=1e-6))
+    assert infer_paste_settings(standing)["max_angle"].value == 6
 
 
 def test_discs_that_grow_with_the_row_get_their_horizon_and_no_free_turn():

@@ -160,6 +160,13 @@ def without(line: dict, key: str) -> dict:
     return {k: v for k, v in line.items() if k != key}
 
 
+def with_donor(line: dict, key: str, value: object = None) -> dict:
+    """The line with one key of its first donor changed, or taken away."""
+    first, *others = line["donors"]
+    changed = {k: v for k, v in first.items() if k != key} | ({} if value is None else {key: value})
+    return line | {"donors": [changed, *others]}
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -167,6 +174,11 @@ def without(line: dict, key: str) -> dict:
         (lambda lines: lines[:4] + lines[3:], "sample 3 is there twice in the journals"),
         (lambda lines: [*lines[:5], without(lines[5], "donors"), *lines[6:]], "line 6: no 'donors'"),
         (lambda lines: [*lines[:5], lines[5] | {"donors": [3]}, *lines[6:]], "line 6: donors: no 'class'"),
+        *(
+            (lambda lines, key=key: [*lines[:5], with_donor(lines[5], key), *lines[6:]], f"line 6: donors: no '{key}'")
+            for key in ("key", "donor_box", "area_px", "thickness", "cut", "seam_px", "beside")
+        ),
+        (lambda lines: [*lines[:5], with_donor(lines[5], "donor_box", "here"), *lines[6:]], "'donor_box' is "),
         (lambda lines: [lines[0] | {"parent": {"name": "nowhere"}}, *lines[1:]], "nowhere is no scene of"),
         (lambda lines: [*lines[:5], lines[5] | {"selection": {"tried": "x"}}, *lines[6:]], "'selection.tried' is 'x'"),
     ],

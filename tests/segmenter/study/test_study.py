@@ -364,6 +364,8 @@ def test_a_teacher_can_be_added_later_and_its_trainings_are_part_of_what_the_arm
     pasted, pseudo = cards["pasted"], cards["pseudo"]
     assert (pasted["synthetic"], pasted["pseudo_labels"]) == (True, False)
     assert (pseudo["synthetic"], pseudo["pseudo_labels"]) == (False, True)
+    trained = json.loads((copied / f"runs/pseudo-seed{study_at(copied).config.seeds[0]}/DONE").read_text())
+    assert pseudo["rare_scenes"] == trained["rare_scenes"] > 0
     labelling = json.loads((copied / "jobs/sets/pseudo.json").read_text())["seconds"] / 60
     assert pseudo["set_minutes"] == pytest.approx(pasted["set_minutes"] + sum(pasted["train_minutes"]) + labelling)
     assert ", pseudo-labels too" in (copied / "results/study.html").read_text()
