@@ -120,8 +120,8 @@ def read_manifest(folder: Path) -> Iterator[dict[str, Any]]:
         for key, kind in _KEYS.items():
             value_at(record, key, kind, f"{path}: line {number}", RunError, REMEDY)
         for donor in record["donors"]:
-            for key, kind in _DONOR_KEYS.items():
-                value_at(donor, key, kind, f"{path}: line {number}: donors", RunError, REMEDY)
+            for key, donor_kind in _DONOR_KEYS.items():
+                value_at(donor, key, donor_kind, f"{path}: line {number}: donors", RunError, REMEDY)
         if "selection" in record:
             value_at(record, "selection.tried", int, f"{path}: line {number}", RunError, REMEDY)
             value_at(record, "selection.kept", str, f"{path}: line {number}", RunError, REMEDY)
