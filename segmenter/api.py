@@ -39,6 +39,7 @@ def train(
     data: Data,
     *,
     extra: Sequence[Data] = (),
+    fork: str | Path | None = None,
     out: str | Path | None = None,
     config: TrainConfig | str | Path | None = None,
     settings: Mapping[str, Any] | None = None,
@@ -49,6 +50,7 @@ def train(
     Args:
         data: from `marsgen.from_arrays` or `marsgen.from_folder`; or scenes, or their place.
         extra: from `marsgen.synthesize`, or folders of `marsgen synthesize` or `segmenter pseudo-label`.
+        fork: a finished run, trained with `fork_at`, whose steps until then this one shares instead of repeating them.
         out: folder of the run; default: one under outputs/, named after the extra scenes and the seed.
         config, settings, more: settings of the command, see marsgen/api.py.
     Returns:
@@ -57,7 +59,8 @@ def train(
         InputError: see `marsgen.core.errors`.
     """
     config = make_config(TrainConfig, config, {**(settings or {}), **more})
-    training = open_training(config, data, extra, Path(out or OUTPUTS / _run_name(extra, config.seed)))
+    folder = Path(out or OUTPUTS / _run_name(extra, config.seed))
+    training = open_training(config, data, extra, folder, None if fork is None else Path(fork))
     with closing(training.run):
         training.dataset.log(_log)
         for source in training.extras:

@@ -72,6 +72,14 @@ def train(
             metavar="DIR",
         ),
     ] = None,
+    fork: Annotated[
+        Path | None,
+        typer.Option(
+            "--fork",
+            help="Finished run, trained with fork_at, whose first steps this one shares instead of repeating them.",
+            metavar="RUN",
+        ),
+    ] = None,
     classes: Classes = None,
     config: ConfigFile = None,
     overrides: Overrides = None,
@@ -88,7 +96,7 @@ def train(
     from marsgen.scenes.sources import open_scenes
     from segmenter import api
 
-    run = api.train(open_scenes(data, classes=classes), extra=extra or (), out=out, config=settings)
+    run = api.train(open_scenes(data, classes=classes), extra=extra or (), fork=fork, out=out, config=settings)
     score = f"{settings.best_metric} {run.said('best_score', float):.3f} on val"
     say(f"best step {run.said('best_step', int)} of {run.said('steps', int)}   {score}")
     say(f"wrote {run.folder}")

@@ -125,7 +125,7 @@ class Run:
             raise RunError(f"{folder} is a file; --out names a folder")
         if is_written(folder / "config.yaml"):
             there = _read_identity(folder)
-            difference = _first_difference(there, self._identity)
+            difference = first_difference(there, self._identity)
             if difference and replace and there["command"] == self.command and self.finished:
                 return True
             if difference:
@@ -152,7 +152,7 @@ class Run:
             write_json(path, now)
             return
         there: dict[str, Any] = read_json(path, fault=RunError, remedy=f"delete it and repeat `{self.command}`")
-        if difference := _first_difference(there, now):
+        if difference := first_difference(there, now):
             print(
                 f"note: {self.folder} goes on in another environment ({difference}); "
                 "its files may differ from those of an undisturbed run",
@@ -347,7 +347,7 @@ def as_yaml(content: dict[str, Any]) -> str:
     return yaml.dump(content, Dumper=Dumper, sort_keys=False, allow_unicode=True)
 
 
-def _first_difference(there: Any, here: Any, where: str = "") -> str:
+def first_difference(there: Any, here: Any, where: str = "") -> str:
     """The first thing that differs, in words, or "". Data of one fingerprint are the same wherever they lie."""
     if isinstance(there, dict) and isinstance(here, dict):
         fingerprints = [side.get("fingerprint") for side in (there, here)]
@@ -358,12 +358,12 @@ def _first_difference(there: Any, here: Any, where: str = "") -> str:
         for key in [*here, *(k for k in there if k not in here)]:
             if key == "location" and moved:
                 continue
-            if difference := _first_difference(there.get(key), here.get(key), f"{where}.{key}" if where else str(key)):
+            if difference := first_difference(there.get(key), here.get(key), f"{where}.{key}" if where else str(key)):
                 return difference
         return ""
     if isinstance(there, list) and isinstance(here, list) and len(there) == len(here):
         pairs = enumerate(zip(there, here, strict=True))
-        return next((found for i, pair in pairs if (found := _first_difference(*pair, f"{where}[{i}]"))), "")
+        return next((found for i, pair in pairs if (found := first_difference(*pair, f"{where}[{i}]"))), "")
     return "" if there == here else f"{where} is {_short(there)} there and {_short(here)} here"
 
 

@@ -15,6 +15,7 @@ from segmenter.study.config import COPY_PASTE, StudyConfig, merge_settings
 from segmenter.study.folder import Study, job_name, run_name
 from segmenter.study.jobs import Job, config_path
 from segmenter.training.config import TrainConfig
+from segmenter.training.fork import FREE_KEYS
 
 
 def plan_jobs(study: Study) -> list[Job]:
@@ -75,7 +76,29 @@ def recipe_of_run(study: Study, arm: str, seed: int, fold: int | None) -> tuple[
     """
     own = study.config.recipe(arm)
     recipe = own | {"seed": seed, "data": data_settings(study, fold, own)}
+    if arm == study.config.baseline and (forked := forked_arms(study.config)):
+        recipe["fork_at"] = min(forked.values())
     return recipe, build_config(TrainConfig, recipe, f"arms.{arm}")
+
+
+def forked_arms(config: StudyConfig) -> dict[str, float]:
+    """Arms that share the baseline's first steps, since they differ in what comes later alone: arm -> where they part.
+
+    Such an arm starts from the state that the baseline's run of the same seed has kept, which saves those steps and
+    changes no byte (segmenter/training/fork.py).
+    """
+    if config.arms[config.baseline].extra:
+        return {}
+    wanted = _shared_settings(config, config.baseline)
+    first = {
+        name: config.recipe(name).get("extra_steps", (0.0, 1.0))[0] for name, arm in config.arms.items() if arm.extra
+    }
+    return {name: share for name, share in first.items() if 0 < share < 1 and _shared_settings(config, name) == wanted}
+
+
+def _shared_settings(config: StudyConfig, arm: str) -> dict[str, Any]:
+    recipe = build_config(TrainConfig, config.recipe(arm), f"arms.{arm}").model_dump(mode="json")
+    return {key: value for key, value in recipe.items() if key not in FREE_KEYS}
 
 
 def _refuse_other_split(study: Study, arm: str, data: DataConfig, name: str, fold: int | None) -> None:
@@ -160,11 +183,15 @@ def _run_job(study: Study, arm: str, seed: int, fold: int | None) -> Job:
     for name in sets:
         _refuse_other_split(study, arm, settings.data, name, fold)
     extras = [word for name in sets for word in ("--extra", str(study.path("sets", name, fold)))]
-    train = ["segmenter", "train", *extras, *_options(study, job)]
+    forks = arm in forked_arms(config) and seed in config.seeds_of(config.baseline)
+    fork = ["--fork", str(study.run_path(config.baseline, seed, fold))] if forks else []
+    train = ["segmenter", "train", *extras, *fork, *_options(study, job)]
     evaluate = ["segmenter", "evaluate", str(study.folder / job), "--data", study.test or study.data, *_classes(study)]
     changed = config.evaluate.model_dump(mode="json", exclude_defaults=True)
     evaluate += [word for key, value in changed.items() for word in ("--set", f"{key}={json.dumps(value)}")]
     needs = [job_name("sets", name, fold) for name in sets]
+    if forks:
+        needs.append(run_name(config.baseline, seed, fold))
     if arm != config.baseline:
         needs.append(power_name(config))  # the smallest detectable gain is printed before any gain can be known
     return Job(job, (tuple(train), tuple(evaluate)), as_yaml(recipe), tuple(needs))

@@ -32,15 +32,22 @@ class ShuffledScenes:
         name: real, rare or extra; each name has its own order.
         members: (N, 2) integers: number of the source, index of the scene in it.
         fraction: of each batch, in [0, 1].
+        steps: (first, last): such scenes are in the batches of steps first+1..last only; None = in all.
     """
 
-    def __init__(self, name: str, members: np.ndarray, fraction: float, seed: int) -> None:
-        self.members, self.fraction = members, fraction
+    def __init__(
+        self, name: str, members: np.ndarray, fraction: float, seed: int, steps: tuple[int, int] | None = None
+    ) -> None:
+        self.members, self.fraction, self.steps = members, fraction, steps
         self.entropy = (seed, *name.encode())
 
     def count_before(self, step: int, batch_size: int) -> int:
-        """Scenes used in steps 1..step-1: the stated fraction of all, rounded down."""
-        return math.floor((step - 1) * batch_size * self.fraction + 1e-6)
+        """Scenes used in steps 1..step-1: the stated fraction of all between `steps`, rounded down."""
+        done = step - 1
+        if self.steps is not None:
+            first, last = self.steps
+            done = min(max(done, first), last) - first
+        return math.floor(done * batch_size * self.fraction + 1e-6)
 
     def take(self, first: int, count: int) -> list[tuple[int, int]]:
         """(source, index) of the positions first..first+count-1 in the order."""
@@ -64,7 +71,8 @@ class TrainingBatches(TorchDataset[tuple[torch.Tensor, torch.Tensor]]):
     they are needed, so memory does not grow with their number.
 
     Args:
-        config: batch_size, extra_fraction, rare_fraction, void_weight, crop, augment and seed are read.
+        config: steps, batch_size, extra_fraction, extra_steps, rare_fraction, void_weight, crop, scales, augment and
+            seed are read.
         dataset: real scenes; only those of the train part are used.
         extras: checked sources (`open_extras`), together `extra_fraction` of each batch.
         process_group: the processes that share each batch.
@@ -115,36 +123,39 @@ class TrainingBatches(TorchDataset[tuple[torch.Tensor, torch.Tensor]]):
     def _extra_scenes(self, extras: Sequence[SceneSource]) -> ShuffledScenes:
         parts = [self._of_source("extra", n, range(len(e)), 0.0).members for n, e in enumerate(extras, start=1)]
         members = np.concatenate([np.empty((0, 2), np.int64), *parts])
-        return ShuffledScenes("extra", members, self.config.extra_fraction if extras else 0.0, self.config.seed)
+        steps = self.config.steps_with_extra
+        return ShuffledScenes("extra", members, self.config.extra_fraction if extras else 0.0, self.config.seed, steps)
 
     def __len__(self) -> int:
         return self.config.steps
 
     def plan(self, step: int) -> list[tuple[int, int]]:
-        """(source, index) of each scene in the batch of `step`; source 0 = real, 1.. = the extras in order."""
-        batch_size, taken = self.config.batch_size, []
-        real_before, real_after = (step - 1) * batch_size, step * batch_size
-        for scenes in (self.extra, self.rare):
-            before, after = scenes.count_before(step, batch_size), scenes.count_before(step + 1, batch_size)
-            taken += scenes.take(before, after - before)
-            real_before, real_after = real_before - before, real_after - after
-        return self.real.take(real_before, real_after - real_before) + taken
+        """(source, index) of each scene in the batch of `step`; source 0 = real, 1.. = the extras in order.
+
+        Extra scenes take the places of real ones, and no other place changes: runs with and without them, or with
+        different ones, see the same real scenes in the same steps, so that their scores differ by less chance.
+        """
+        batch_size = self.config.batch_size
+        rare_before, rare = self._used(self.rare, step)
+        extra_before, extra = self._used(self.extra, step)
+        real = self.real.take((step - 1) * batch_size - rare_before, batch_size - rare)
+        extra = min(extra, len(real))  # both fractions may round up in one step
+        return real[: len(real) - extra] + self.extra.take(extra_before, extra) + self.rare.take(rare_before, rare)
+
+    def _used(self, scenes: ShuffledScenes, step: int) -> tuple[int, int]:
+        """How many of `scenes` were used before `step`, and how many are in it."""
+        before, after = (scenes.count_before(number, self.config.batch_size) for number in (step, step + 1))
+        return before, after - before
 
     def __getitem__(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Images (B, channels, H, W) float32 in [-1, 1] and labels (B, H, W) int64, 255 = ignored.
 
         With `config.void_weight`, unlabelled pixels of real scenes have the index C, the number of classes.
         """
-        rng = np.random.default_rng([self.config.seed, step])
-        # random numbers are drawn for the whole batch, so that a window does not depend on the number of processes
-        members, batch_size = self.plan(step), self.config.batch_size
-        rare = self.rare.count_before(step + 1, batch_size) - self.rare.count_before(step, batch_size)
-        first_rare = len(members) - rare  # they come last
-        windows = [
-            self._window(*member, rng, place in self.mine, place >= first_rare) for place, member in enumerate(members)
-        ]
-        pairs = [window for window in windows if window is not None]
-        seed = int(rng.integers(2**63))
+        members = self.plan(step)
+        first_rare = len(members) - self._used(self.rare, step)[1]  # they come last
+        pairs = [self._window(*members[place], (step, place), place >= first_rare) for place in self.mine]
+        seed = int(np.random.default_rng([self.config.seed, step]).integers(2**63))
         with one_thread():
             images = torch.from_numpy(np.stack([image for image, _ in pairs])).movedim(-1, 1).contiguous()
             labels = torch.from_numpy(np.stack([indices for _, indices in pairs]))
@@ -175,30 +186,29 @@ class TrainingBatches(TorchDataset[tuple[torch.Tensor, torch.Tensor]]):
         ]
 
     def _window(
-        self, source: int, index: int, rng: np.random.Generator, mine: bool, show_rare: bool
-    ) -> tuple[np.ndarray, np.ndarray] | None:
+        self, source: int, index: int, step_and_place: tuple[int, int], show_rare: bool
+    ) -> tuple[np.ndarray, np.ndarray]:
         """One scene, or a window of it: (H, W, channels) uint8 image and (H, W) uint8 class indices.
 
         The window is centred on a pixel of a rare class where `show_rare`, as far as the border allows, else random.
-        None where it is another process's; such a scene is read only to learn its size, where sizes differ.
+
+        Args:
+            step_and_place: step, and place in its batch; each pair has its own random numbers, so that a window depends
+                neither on the number of processes nor on what stands in other places.
         """
-        scenes = self.sources[source]
-        scene = scenes[index] if mine or scenes.shape is None else None
-        if self.window is not None:
-            size = scene.labels.shape if scene else scenes.shape
-            assert size is not None
-            corner = [int(rng.integers(max(have - want, 0) + 1)) for want, have in zip(self.window, size, strict=True)]
-            shares = rng.random(2) if show_rare else None
-        if scene is None or not mine:
-            return None
+        scene = self.sources[source][index]
         image, indices = scene.image, scene.indices
         if self.config.void_weight and source == 0:
             # not in extra scenes: there, no label may only mean an uncertain one
             indices = np.where(indices == IGNORED_INDEX, len(scene.classes), indices).astype(np.uint8)
         if self.window is None:
             return image, indices
-        if shares is not None:
-            corner = self._corner_of_rare(scene, shares, corner)
+        rng = np.random.default_rng([self.config.seed, *step_and_place, 3])
+        corner = [
+            int(rng.integers(max(have - want, 0) + 1)) for want, have in zip(self.window, indices.shape, strict=True)
+        ]
+        if show_rare:
+            corner = self._corner_of_rare(scene, rng.random(2), corner)
         short = [max(want - have, 0) for want, have in zip(self.window, indices.shape, strict=True)]
         # a scene smaller than the window is padded with its edge, and the padding ignored
         image = np.pad(image, ((0, short[0]), (0, short[1]), (0, 0)), mode="edge")

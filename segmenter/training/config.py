@@ -8,6 +8,8 @@ from marsgen.core.config import MOST_STEPS, BatchSize, Config, DataConfig, Seed,
 from marsgen.scenes.scene import MIN_SIDE_PX
 from segmenter.networks.config import NetworkConfig
 
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
 
 class LossConfig(Config):
     """Weight of each term in the training loss; at least one is above 0."""
@@ -74,6 +76,13 @@ class TrainConfig(NetworkConfig):
     real scenes only choose the checkpoint"""
     rare_fraction: float = Field(0.0, ge=0, lt=1)
     """fraction of each batch taken from real scenes that show a rare class; the rest comes from all real scenes"""
+    extra_steps: tuple[Fraction, Fraction] = (0.0, 1.0)
+    """between which fractions of the steps batches hold extra scenes: [0, 1] = always; [0, 0.6] = real scenes alone at
+    the end (synthetic first, real last; arXiv 2308.04553); [0.6, 1] = real scenes alone at the beginning, which
+    runs with different extra scenes can share (`fork_at`)"""
+    fork_at: float | None = Field(None, gt=0, lt=1)
+    """keep the state after this fraction of the steps, so that runs with extra scenes from there on can start from it
+    (--fork) instead of from nothing; null = none. It changes no byte of the run's result"""
     augment: AugmentConfig = AugmentConfig()
 
     loss: LossConfig = LossConfig()
@@ -129,6 +138,11 @@ class TrainConfig(NetworkConfig):
             raise ValueError("void_weight is set, but class_weights is iou, which sets the weight of that output too")
         if self.void_weight and (self.loss.bce or self.loss.dice or self.loss.focal):
             raise ValueError("void_weight is set, but bce, dice and focal do not read it; it needs cross_entropy alone")
+        if self.steps_with_extra[0] >= self.steps_with_extra[1]:
+            raise ValueError(
+                f"extra_steps {list(self.extra_steps)} of {self.steps} steps hold no step; the first has to be "
+                "below the second"
+            )
         if self.void_weight and self.extra_fraction == 1:
             raise ValueError("void_weight is set, but extra_fraction is 1, so no real scene is drawn")
         if self.extra_fraction + self.rare_fraction > 1:
@@ -138,3 +152,16 @@ class TrainConfig(NetworkConfig):
         if self.crop is not None and min(self.crop) < MIN_SIDE_PX:
             raise ValueError(f"crop {list(self.crop)}: each side needs at least {MIN_SIDE_PX} pixels")
         return self
+
+    @property
+    def steps_with_extra(self) -> tuple[int, int]:
+        """(first, last): batches of the steps first+1..last hold extra scenes."""
+        return self._step_of(self.extra_steps[0]), self._step_of(self.extra_steps[1])
+
+    @property
+    def fork_step(self) -> int | None:
+        """The step after which the state is kept for other runs; None = no such."""
+        return None if self.fork_at is None else self._step_of(self.fork_at)
+
+    def _step_of(self, fraction: float) -> int:
+        return round(fraction * self.steps)

@@ -12,6 +12,7 @@ from marsgen.core.runs import Run
 from marsgen.scenes.scene import SceneSource
 from segmenter.training.config import TrainConfig
 from segmenter.training.extras import check_extra, describe_extra, open_extra
+from segmenter.training.fork import refuse_other_trunk, start_from
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,16 +25,19 @@ class Training:
     extras: list[SceneSource]
 
 
-def open_training(config: TrainConfig, data: Data, extra: Sequence[Data], folder: Path) -> Training:
+def open_training(
+    config: TrainConfig, data: Data, extra: Sequence[Data], folder: Path, fork: Path | None = None
+) -> Training:
     """Open data and run folder; what cannot be trained on is refused before a folder is made.
 
     Args:
         data: the real scenes.
         extra: synthetic or pseudo-labelled scenes, or their folders.
         folder: of the run.
+        fork: a finished run whose kept state (`fork_at`) this one goes on from.
     Raises:
         ConfigError, DataError, RunError: see `dataset_of`, `open_extra`, `check_best_metric`, `TrainingBatches`,
-            `load_pretrained` and `Run.start`.
+            `load_pretrained`, `refuse_other_trunk` and `Run.start`.
     """
     scenes = scenes_of(data)
     config = config.model_copy(update={"data": split_of(data, config.data)})
@@ -57,15 +61,19 @@ def open_training(config: TrainConfig, data: Data, extra: Sequence[Data], folder
     }
     if pretrained:  # other weights under the same name are another run
         inputs["pretrained"] = pretrained
+    if fork is not None:
+        refuse_other_trunk(fork, config, inputs)
     with process_group.main_process_first():
         run = Run.start(
             folder,
             "segmenter train",
             config,
             inputs,
-            without_effect=("workers", "cuda_graph"),
+            without_effect=("workers", "cuda_graph", "fork_at"),
             writes=process_group.is_main_process,
         )
+        if fork is not None:
+            start_from(run, fork)
     return Training(config, run, dataset, extras)
 
 

@@ -31,6 +31,7 @@ from segmenter.training.batches import TrainingBatches, iterate_batches
 from segmenter.training.config import TrainConfig
 from segmenter.training.device import can_be_captured, capture, open_accelerator, seeded_dropout
 from segmenter.training.distributed import convert_batch_norm, sum_arrays, sum_over_processes
+from segmenter.training.fork import keep_state
 from segmenter.training.losses import SegmentationLoss
 from segmenter.training.model import build_loss, group_parameters, init_network
 from segmenter.training.start import check_best_metric
@@ -125,6 +126,8 @@ def train(config: TrainConfig, run: Run, dataset: Dataset, extras: Sequence[Scen
     optimizer = torch.optim.AdamW(group_parameters(network, config), lr=config.lr, weight_decay=config.weight_decay)
     state = State(network, ema, loss_fn, optimizer, Progress())
     done = state.restore(run)
+    if done and done == config.fork_step:
+        keep_state(run)  # a kill may have come between the checkpoint and this
 
     if config.cuda_graph and can_be_captured(network, config, accelerator):
         capture(network, batches[1][0], accelerator)
@@ -172,7 +175,10 @@ def train(config: TrainConfig, run: Run, dataset: Dataset, extras: Sequence[Scen
             if state.progress.add(step, scores[config.best_metric], config.best_metric):
                 run.save_weights(WEIGHTS, ema.state_dict(), **weights_record(config, dataset, step, scores, pretrained))
             bar.set_postfix({config.best_metric: scores[config.best_metric], "best": state.progress.best_score})
+        if validates or step == config.fork_step:
             state.save(run, step)
+        if step == config.fork_step:
+            keep_state(run)
     bar.close()
     summary = summarise(run, config, dataset, extras, done, state.progress)
     summary["precision"] = "bf16" if accelerator.mixed_precision == "bf16" else "fp32"

@@ -113,6 +113,20 @@ def test_an_oracle_has_every_rare_scene(tmp_path, study_at):
     assert yaml.safe_load(job.config)["data"] == {"rare_scenes": None}
 
 
+def test_arms_that_differ_late_share_the_first_steps_of_the_baseline(tmp_path, study_at):
+    late = ["arms.late.extra=[pasted]", "arms.late.train={rare_fraction: 0.25, extra_steps: [0.75, 1]}"]
+    weighted = ["arms.other.extra=[pasted]", "arms.other.train={class_weight_power: 1, extra_steps: [0.5, 1]}"]
+    jobs = {job.name: job for job in plan_jobs(study_at(tmp_path, "baseline=oversampled", *late, *weighted))}
+    forks = {name: job.commands[0] for name, job in jobs.items() if job.commands and "--fork" in job.commands[0]}
+    assert set(forks) == {"runs/late-seed0", "runs/late-seed1"}
+    for seed in (0, 1):
+        command, trunk = forks[f"runs/late-seed{seed}"], f"runs/oversampled-seed{seed}"
+        assert command[command.index("--fork") + 1] == str(tmp_path / trunk)
+        assert trunk in jobs[f"runs/late-seed{seed}"].needs
+        assert yaml.safe_load(jobs[trunk].config)["fork_at"] == 0.75
+    assert "fork_at" not in yaml.safe_load(jobs["runs/pasted-seed0"].config)
+
+
 def test_folds_reach_every_command_so_that_nothing_leaks(tmp_path, study_at):
     study = study_at(tmp_path, "folds=3", test=False)
     jobs = plan_jobs(study)
