@@ -12,7 +12,7 @@ import numpy as np
 from marsgen.masks.blend import EditedMask, Slices, Stamp, clip_window
 from marsgen.masks.config import PasteSettings
 from marsgen.masks.donors import MAX_PUSH_OUT, TOLERANCE, Donor, Target
-from marsgen.masks.regions import BORDER_PX, FOOT_FRACTION, Region, RegionLibrary
+from marsgen.masks.regions import BORDER_PX, FOOT_FRACTION, RegionLibrary
 
 FOOT_ON_GROUND = 0.9
 """share of that outline that has to lie on a ground class; label maps have small unlabelled gaps"""
@@ -34,6 +34,8 @@ class Canvas:
     """what `foot_weights` gave, once per class, before anything was pasted; 0 off the ground"""
     cached_sums: dict[str, np.ndarray] = field(default_factory=dict)
     """their cumulative sums in reading order"""
+    cached_suits: dict[str, np.ndarray] = field(default_factory=dict)
+    """what `suits` gave, once per class"""
 
     @cached_property
     def present(self) -> np.ndarray:
@@ -51,6 +53,13 @@ class Canvas:
             self.cached_weights[class_name] = weights
             self.cached_sums[class_name] = np.cumsum(weights, dtype=np.float64)
         return self.cached_weights.get(class_name)
+
+    def suits(self, class_name: str) -> np.ndarray:
+        """(R,) bool: regions of a class whose surroundings can match here, since the scene shows enough of them."""
+        if class_name not in self.cached_suits:
+            shares = self.library.donor_surroundings[class_name] @ self.present
+            self.cached_suits[class_name] = shares >= self.library.settings[class_name].match_surroundings
+        return self.cached_suits[class_name]
 
     def is_ground(self, class_name: str, row: int, column: int) -> bool:
         """Whether a region may stand at (row, column); a row below the image counts as the image's last one."""
@@ -187,13 +196,6 @@ def fits(stamp: Stamp, top: int, left: int, donor: Donor, target: Target, canvas
         if standing.mean() < FOOT_ON_GROUND:
             return False
     return _surroundings_match(labels, stamp.labels[inside], depth, canvas, name)
-
-
-def may_match(region: Region, canvas: Canvas) -> bool:
-    """Whether the scene has enough of the classes that surround a region for it to match anywhere."""
-    known = region.surroundings.any()
-    least = canvas.library.settings[region.class_name].match_surroundings
-    return bool(not known or region.surroundings[canvas.present].sum() >= least)
 
 
 def _surroundings_match(labels: np.ndarray, own: np.ndarray, depth: np.ndarray, canvas: Canvas, name: str) -> bool:

@@ -54,11 +54,18 @@ def draw_target(library: RegionLibrary, name: str, rng: np.random.Generator) -> 
     return Target(float(real.areas[number]), real.cut[number])
 
 
-def draw_donor(library: RegionLibrary, name: str, target: Target, rng: np.random.Generator) -> Donor:
+def draw_donor(
+    library: RegionLibrary, name: str, target: Target, suits: np.ndarray, rng: np.random.Generator
+) -> Donor | None:
     """A region of the class that reaches the target within `PasteSettings.scale`, else the one that comes nearest.
 
     A target that a border cut off is made of such a region, else of a whole one that reaches across the border; a whole
     target is made of whole regions as long as there are any.
+
+    Args:
+        suits: (R,) bool, regions that the scene has a place for (`Canvas.suits`).
+    Returns:
+        None where no region of that size suits.
     """
     settings = library.settings[name]
     jitter = 1 + settings.scale_jitter * float(rng.uniform(-1, 1))
@@ -66,14 +73,17 @@ def draw_donor(library: RegionLibrary, name: str, target: Target, rng: np.random
     within = (wanted >= settings.scale[0]) & (wanted <= settings.scale[1])
     is_cut = library.donor_cut[name]
     alike = is_cut if target.cut else ~is_cut
-    # a whole region stands in for a cut one only if the target does not lie at opposite borders
-    other = ~alike & (not _spans(target.cut))
-    pools = [within & alike, within & other] if alike.any() else [within & other]
-    chosen = next((np.flatnonzero(pool) for pool in pools if pool.any()), None)
-    if chosen is None:
-        usable = np.flatnonzero(alike if alike.any() else np.ones_like(alike))
-        miss = np.abs(np.log(wanted[usable]))
-        chosen = usable[miss <= miss.min() + 0.1]  # those that come nearest
+    pool = within & alike
+    if not pool.any() and not _spans(target.cut):
+        # a whole region stands in for a cut one only if the target does not lie at opposite borders
+        pool = within & ~alike
+    if not pool.any():
+        usable = alike if alike.any() else np.ones_like(alike)
+        miss = np.where(usable, np.abs(np.log(wanted)), np.inf)
+        pool = miss <= miss.min() + 0.1  # those that come nearest
+    chosen = np.flatnonzero(pool & suits)  # sizes first, so that what a scene has no place for changes none
+    if not chosen.size:
+        return None
     region = library.regions[name][int(chosen[int(rng.integers(len(chosen)))])]
     flip = bool(rng.random() < settings.flip)
     cut = _mirrored(region.cut) if flip else region.cut

@@ -9,7 +9,7 @@ import numpy as np
 
 from marsgen.core.errors import DataError
 from marsgen.masks.blend import EditedMask, Stamp, clear_seam, clip_window, match_brightness, paste, shape_stamp
-from marsgen.masks.canvas import AVOID_PX, Canvas, draw_foot, fits, may_match, move_to_border, rows_of_size
+from marsgen.masks.canvas import AVOID_PX, Canvas, draw_foot, fits, move_to_border, rows_of_size
 from marsgen.masks.donors import TOLERANCE, Donor, Target, draw_donor, draw_seam_px, draw_target, span_scene
 from marsgen.masks.perspective import horizon_row
 from marsgen.masks.placement import PlacementPrior
@@ -256,8 +256,9 @@ def _paste_one(canvas: Canvas, name: str, target: Target, tries: int, rng: np.ra
 def _draw_shaped(canvas: Canvas, name: str, target: Target, rng: np.random.Generator) -> tuple[Donor, Stamp] | None:
     """Draw a donor, and turn and warp it; None where it cannot span the scene as its target does."""
     settings = canvas.library.settings[name]
-    donor = span_scene(draw_donor(canvas.library, name, target, rng), canvas.shape, settings)
-    if donor is None or not may_match(donor.region, canvas):
+    drawn = draw_donor(canvas.library, name, target, canvas.suits(name), rng)
+    donor = drawn and span_scene(drawn, canvas.shape, settings)
+    if donor is None:
         return None
     angle = 0.0
     warp: tuple[float, float, float] = (0.0, 0.0, 0.0)

@@ -164,6 +164,14 @@ class RegionLibrary:
         """Class name -> (R,) bool: whether a border cuts its regions off."""
         return {name: np.array([bool(r.cut) for r in found]) for name, found in self.regions.items()}
 
+    @cached_property
+    def donor_surroundings(self) -> dict[str, np.ndarray]:
+        """Class name -> (R, 256) shares of the ids around its regions; all 1 where nothing around one is known."""
+        return {
+            name: np.array([r.surroundings if r.surroundings.any() else np.ones(256) for r in found])
+            for name, found in self.regions.items()
+        }
+
     def _ground_of(self, wanted: Sequence[str]) -> np.ndarray:
         names = wanted or tuple(name for name in self.classes.names if name not in self.class_names)
         if not names or any(name in self.class_names for name in names):

@@ -6,6 +6,9 @@ import numpy as np
 import pytest
 from pasting import cut_regions, edit_sample, rock_settings
 
+from marsgen.masks.blend import EditedMask
+from marsgen.masks.canvas import Canvas
+from marsgen.masks.donors import Target, draw_donor
 from marsgen.masks.measure_classes import profile_classes
 from marsgen.masks.plan import NoPlaceError
 
@@ -56,6 +59,27 @@ def test_a_scene_without_such_surroundings_takes_none(halves, paint):
     forest = paint(np.full((3, 64, 96), TREE, np.uint8))
     with pytest.raises(NoPlaceError):
         edit_sample(0, 0, forest, library, CONFIG.model_copy(update={"max_parents": 5}), range(3))
+
+
+def test_only_boulders_that_suit_the_scene_are_tried(paint):
+    """Half of the boulders lie on meadow, half among trees, all of one size."""
+    labels = np.full((12, 64, 96), MEADOW, np.uint8)
+    labels[6:] = TREE
+    labels[:, 20:32, 30:42] = BOULDER
+    library = cut_regions(paint(labels), range(12), ["boulder"], CONFIG)
+    assert len(library.regions["boulder"]) == 12
+    meadow, both = paint(np.full((1, 64, 96), MEADOW, np.uint8)), np.full((1, 64, 96), MEADOW, np.uint8)
+    both[:, :, 48:] = TREE
+    suits = [
+        Canvas(EditedMask.of(scenes[0].image, scenes[0].labels), library).suits("boulder")
+        for scenes in (meadow, paint(both))
+    ]
+    assert suits[0].tolist() == [True] * 6 + [False] * 6
+    assert suits[1].all()
+    rng, target = np.random.default_rng(0), Target(144.0, ())
+    drawn = [draw_donor(library, "boulder", target, suits[0], rng) for _ in range(60)]
+    assert {library.regions["boulder"].index(donor.region) for donor in drawn} == set(range(6))
+    assert draw_donor(library, "boulder", target, ~suits[1], rng) is None
 
 
 def test_what_stands_is_not_hung_up(paint):
