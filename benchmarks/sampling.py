@@ -24,7 +24,7 @@ from marsgen.cleaning.dataset import open_dataset
 from marsgen.core.config import DataConfig
 from marsgen.core.runs import Run
 from marsgen.generators import DrawConfig, load_generator
-from marsgen.generators.diffusion import draw_noise
+from marsgen.generators.diffusion.diffusion import draw_noise
 from marsgen.generators.style import FARTHEST, denormalise
 from marsgen.masks.library import open_library
 from marsgen.quality.crops import crop_window, find_real

@@ -14,9 +14,10 @@ import numpy as np
 
 from marsgen.cleaning.dataset import Data, Dataset, scenes_of
 from marsgen.core.config import make_config
+from marsgen.core.errors import ConfigError
 from marsgen.core.files import file_fingerprint
 from marsgen.core.runs import Run
-from marsgen.scenes.classes import ClassSet
+from marsgen.scenes.classes import ClassSet, read_classes
 from marsgen.scenes.formats.reading import ReadingConfig
 from marsgen.scenes.readers.arrays import ArrayScenes
 from marsgen.scenes.scene import MIN_SIDE_PX, SceneSource
@@ -133,11 +134,12 @@ def predict(
     config = make_config(InferenceConfig, config, {**(settings or {}), **more})
     folder = Run.load(_folder(run), "segmenter train").folder
     # here: torch takes seconds to import
-    from segmenter.inference.predict import load_segmenter, predict_indices, predict_probs, refuse_other_channels
+    from segmenter.inference.picture_kind import check_kind
+    from segmenter.inference.predict import load_segmenter, predict_indices, predict_probs
 
     network, classes, record = load_segmenter(folder)
     is_one, scenes = _open_given(images, classes, record["channels"])
-    refuse_other_channels(scenes, folder, record)
+    check_kind(scenes, folder, record["channels"], classes)
     found = []
     for index in range(len(scenes)):
         image = scenes.read(index)[0][None]
@@ -168,6 +170,7 @@ def predict_data(
     run: Run | str | Path,
     data: Data | Sequence[str | Path],
     *,
+    classes: str | Path | None = None,
     out: str | Path | None = None,
     config: PredictConfig | str | Path | None = None,
     settings: Mapping[str, Any] | None = None,
@@ -178,6 +181,7 @@ def predict_data(
     Args:
         run: from `train`, or its folder.
         data: a data set, whose labels are not read; or a picture file, a folder of pictures, or a list of those.
+        classes: file that says what the ids of a data set mean, where its own classes.yaml does not.
         out: folder to write into; default: one under outputs/, named after run and data.
         config, settings, more: settings of the command, see marsgen/api.py.
     Returns:
@@ -189,6 +193,9 @@ def predict_data(
     segmenter = Run.load(_folder(run), "segmenter train").folder
     if not isinstance(data, Dataset | SceneSource):
         refuse_missing([data] if isinstance(data, (str, Path)) else data)
+    elif classes is not None:
+        raise ConfigError("classes is a file for data that are named by their place; these scenes have classes")
+    stated = None if classes is None else read_classes(Path(classes))
     # here: torch takes seconds to import
     from segmenter.inference.predict import check_images, load_segmenter
     from segmenter.inference.predict import predict as label
@@ -197,9 +204,10 @@ def predict_data(
         scenes = scenes_of(data)
     else:
         places = [data] if isinstance(data, (str, Path)) else data
-        _, classes, record = load_segmenter(segmenter)
+        _, trained, record = load_segmenter(segmenter)
         reading = ReadingConfig(bands=config.bands, range=config.range)
-        scenes = open_pictures(places, classes, channels=record["channels"], reading=reading)
+        scenes = open_pictures(places, trained, channels=record["channels"], reading=reading, stated=stated)
+        scenes.classes_file = None if classes is None else Path(classes)
     check_images(config, segmenter, scenes)
     inputs = {
         "run": str(segmenter),

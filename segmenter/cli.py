@@ -377,12 +377,12 @@ def predict(
     Run.load(run, "segmenter train")
     if bool(pictures) == bool(data):
         raise ConfigError("what is to be labelled? Name pictures or folders after RUN, or one data set with --data")
-    if data and classes is not None:
-        from marsgen.scenes.sources import open_scenes
-
-        done = api.predict_data(run, open_scenes(data, classes=classes, labelled=False), out=out, config=settings)
-    else:
-        done = api.predict_data(run, data or pictures or (), out=out, config=settings)
+    if pictures and classes is not None:
+        raise ConfigError(
+            "--classes says what the ids of a data set mean; pictures have none: leave it out, or name a "
+            "data set with --data"
+        )
+    done = api.predict_data(run, data or pictures or (), classes=classes, out=out, config=settings)
     say(f"{done.said('images', int)} images labelled")
     say(f"wrote {done.folder / done.said('wrote', str)}")
 

@@ -6,8 +6,8 @@ import numpy as np
 from listed_scenes import ListedScenes
 from skimage.draw import disk, line
 
-from marsgen.masks.measure_classes import profile_classes
-from marsgen.masks.profile import ClassProfile
+from marsgen.masks.profiles.measure_classes import profile_classes
+from marsgen.masks.profiles.profile import ClassProfile
 
 SHAPE = (96, 96)
 ROCK = 4

@@ -15,7 +15,7 @@ from marsgen.core.errors import DataError
 from marsgen.core.files import write_json, write_text
 from marsgen.core.runs import Run
 from marsgen.masks.infer_settings import infer_paste_settings, value_text
-from marsgen.masks.profile import ClassProfile
+from marsgen.masks.profiles.profile import ClassProfile
 from marsgen.pages.inspect_page import draw_page
 from marsgen.scenes.classes import ClassSet
 from marsgen.scenes.scene import SceneSource, name_channels
@@ -104,7 +104,7 @@ def _open_others(location: str, classes: ClassSet | None) -> SceneSource:
 
 def _profile(findings: Findings) -> dict[str, ClassProfile]:
     """Profiles of the rare classes, from the train part; from all scenes that are not left out where there is none."""
-    from marsgen.masks.measure_classes import profile_classes  # here: it imports scipy and scikit-image
+    from marsgen.masks.profiles.measure_classes import profile_classes  # here: it imports scipy and scikit-image
 
     scenes = findings.dataset.scenes
     names = [scenes.classes.names[index] for index in findings.rare]

@@ -1,7 +1,8 @@
 """Generators: label map -> picture. Their protocol, the table of all of them, and how a trained one is opened.
 
 A new generator is one file with a class that has the members of `Generator`, and a line in `GENERATORS`. If it is
-trained, it needs another file with `train`, a config in config.py, and lines in `TRAININGS` and `TRAINING_CONFIGS`.
+trained, it has a folder with that file and another one with `train`, a config in config.py, and lines in `TRAININGS`
+and `TRAINING_CONFIGS`.
 """
 
 import importlib
@@ -110,8 +111,8 @@ class Generator(Protocol):
 # written as text, so that naming the generators on a command line does not import torch
 GENERATORS = {
     "copy-paste": "marsgen.generators.copy_paste:CopyPaste",
-    "pix2pix": "marsgen.generators.pix2pix:Pix2Pix",
-    "diffusion": "marsgen.generators.diffusion:Diffusion",
+    "pix2pix": "marsgen.generators.pix2pix.pix2pix:Pix2Pix",
+    "diffusion": "marsgen.generators.diffusion.diffusion:Diffusion",
 }
 
 TRAINING_CONFIGS = {
@@ -119,8 +120,8 @@ TRAINING_CONFIGS = {
     "diffusion": "marsgen.generators.config:TrainDiffusionConfig",
 }
 TRAININGS = {
-    "pix2pix": "marsgen.generators.train_pix2pix:train",
-    "diffusion": "marsgen.generators.train_diffusion:train",
+    "pix2pix": "marsgen.generators.pix2pix.train:train",
+    "diffusion": "marsgen.generators.diffusion.train:train",
 }
 
 

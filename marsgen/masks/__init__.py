@@ -1,7 +1,7 @@
 """Masks: cut regions of a rare class out of real scenes and put them into others, labels and pixels together.
 
 - `config.py`: PasteConfig, the settings of yaml, and PasteSettings, those of one class
-- `profile.py`, `measure_classes.py`, `profile_statistics.py`: ClassProfile, what the real regions of a class are like
+- `profiles/`: ClassProfile, what the real regions of a class are like
 - `infer_settings.py`: from a profile to PasteSettings; a value in yaml wins
 - `perspective.py`: the horizon of a scene and the distance of a row below it
 - `regions.py`: Region and RegionLibrary; `cut_regions` finds them in the train scenes

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from marsgen.masks.config import PasteSettings
-from marsgen.masks.profile import Quantiles, SeamProfile
+from marsgen.masks.profiles.profile import Quantiles, SeamProfile
 from marsgen.masks.regions import Region, RegionLibrary
 
 MAX_PUSH_OUT = 0.3

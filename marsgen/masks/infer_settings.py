@@ -4,7 +4,7 @@ import math
 from typing import Any, NamedTuple
 
 from marsgen.masks.config import NO_PERSPECTIVE, PasteConfig, PasteSettings
-from marsgen.masks.profile import SIGNIFICANT, ClassProfile
+from marsgen.masks.profiles.profile import SIGNIFICANT, ClassProfile
 
 _LEAST_WIDTH_PX = 0.5
 _WIDEST_FEATHER_PX = 2.5  # a wider edge is a blur at any size

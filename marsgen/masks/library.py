@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from marsgen.cleaning.dataset import Dataset
 from marsgen.masks.config import PasteConfig
 from marsgen.masks.infer_settings import resolve_settings
-from marsgen.masks.measure_classes import profile_classes
+from marsgen.masks.profiles.measure_classes import profile_classes
 from marsgen.masks.regions import RegionLibrary, cut_regions
 
 

@@ -11,7 +11,7 @@ from marsgen.core.errors import DataError
 from marsgen.masks.config import PasteSettings
 from marsgen.masks.infer_settings import stands_on
 from marsgen.masks.perspective import distance_below, horizon_row
-from marsgen.masks.profile import SIGNIFICANT, ClassProfile
+from marsgen.masks.profiles.profile import SIGNIFICANT, ClassProfile
 from marsgen.scenes.classes import ClassSet
 from marsgen.scenes.geometry import Box, label_regions
 from marsgen.scenes.scene import Scene, SceneSource, scene_key

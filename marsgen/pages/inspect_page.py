@@ -11,7 +11,7 @@ import numpy as np
 from marsgen.cleaning.findings import Findings
 from marsgen.cleaning.near_duplicates import DuplicatePair
 from marsgen.masks.infer_settings import infer_paste_settings
-from marsgen.masks.profile import SEAM_EDGES_PX, ClassProfile
+from marsgen.masks.profiles.profile import SEAM_EDGES_PX, ClassProfile
 from marsgen.pages.html import (
     SampleFigure,
     fit_width,

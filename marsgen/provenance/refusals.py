@@ -1,5 +1,6 @@
 """The refusals: what must not be trained on, judged by, scored or labelled, as a scene behind it is held out."""
 
+import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -263,13 +264,14 @@ def refuse_other_split(arm: str, data: DataConfig, makers: Mapping[str, DataConf
         data: the arm's data settings.
         makers: the data settings of regions, generator, judge, focus and teacher, by where they stand in the study.
     Raises:
-        ConfigError: the settings differ.
+        ConfigError: the settings differ by more than a lower `rare_scenes`: the fewer rare scenes are among the more.
     """
     for where, theirs in makers.items():
-        if theirs != data:
+        known, most = (math.inf if it.rare_scenes is None else it.rare_scenes for it in (theirs, data))
+        if theirs.model_copy(update={"rare_scenes": data.rare_scenes}) != data or known > most:
             raise ConfigError(
                 f"{arm} and {where} use other parts of the data ({data.model_dump()} and {theirs.model_dump()}); "
-                "give both the same `data`, or the arm learns from scenes that it should not know"
+                "give both the same `data` (rare_scenes may be lower there), or the arm learns from scenes that it should not know"
             )
 
 

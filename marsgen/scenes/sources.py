@@ -108,6 +108,7 @@ def open_pictures(
     *,
     channels: int | None = None,
     reading: ReadingConfig = DEFAULT_READING,
+    stated: ClassSet | None = None,
 ) -> SceneSource:
     """Pictures to label: files and folders of pictures, or one data set, whose labels are not read.
 
@@ -116,13 +117,14 @@ def open_pictures(
         classes: of the labels to come, and how the rasters were read that a network was trained on.
         channels: that are wanted, see `PictureFiles`.
         reading: bands and range of rasters.
+        stated: what the ids of a data set mean; default: what its own classes.yaml says.
     Raises:
         DataError: pictures that cannot be used; the message names them.
     """
     paths = refuse_missing(places)
-    if len(places) == 1 and not _holds_pictures(paths[0]):
-        known = classes_of(paths[0]) if classes.rasters is not None else None
-        if known is not None and known.rasters is None:
+    if len(places) == 1 and (stated is not None or not _holds_pictures(paths[0])):
+        known = stated or classes_of(paths[0])
+        if known is not None and known.rasters is None and _holds_rasters(paths[0], known):
             known = replace(known, rasters=classes.rasters)  # rasters are read as those that were trained on
         return open_scenes(str(places[0]), classes=known, labelled=False, reading=reading)
     if data := [str(path) for path in paths if not is_picture(path) and not _holds_pictures(path)]:
@@ -202,7 +204,8 @@ def _open_folder(
     if (folder / SHARDS_FOLDER).is_dir():
         return ShardScenes(folder, classes, labelled=labelled, location=location)
     known = classes or classes_of(folder)
-    if not is_laid_out(folder, known) or _holds_rasters(folder, known):
+    # an imported copy of rasters says too how they were read
+    if known is None or not is_laid_out(folder, known) or (known.rasters and _holds_rasters(folder, known)):
         found = open_recognised(location, folder, fit_config(reading, known), known, labelled=labelled)
         if found is not None:
             return found
@@ -219,9 +222,9 @@ def classes_of(folder: Path) -> ClassSet | None:
     return read_classes(path) if path.is_file() else None
 
 
-def _holds_rasters(folder: Path, classes: ClassSet | None) -> bool:
-    """Whether classes.yaml says how rasters are read, and the pictures are such; an imported copy says it too."""
-    if classes is None or classes.rasters is None or not (folder / classes.layout.folders.images).is_dir():
+def _holds_rasters(folder: Path, classes: ClassSet) -> bool:
+    """Whether the pictures of a folder are rasters."""
+    if not (folder / classes.layout.folders.images).is_dir():
         return False
     with os.scandir(folder / classes.layout.folders.images) as entries:
         first = next((Path(entry.path) for entry in entries if is_picture(Path(entry.name))), None)

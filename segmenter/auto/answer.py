@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from marsgen.core.config import Config
 from segmenter.auto.race import Rung
 from segmenter.auto.studies import FEWER, HALF
-from segmenter.results.gains import Gain
+from segmenter.results.gains.gains import Gain
 from segmenter.results.labels import points
 from segmenter.results.summary import StudyResults
 from segmenter.results.verdict import Verdict
@@ -209,8 +209,8 @@ def _of_labels(answer: Answer) -> str:
 def _of_worth(answer: Answer) -> str:
     """How many more labelled images would gain as much.
 
-    The winner lies above the learning curve, which ends at the images that there are (so results/worth.py has no number
-    for it): the curve is drawn on, straight in the logarithm.
+    The winner lies above the learning curve, which ends at the images that there are (so results/gains/worth.py has no
+    number for it): the curve is drawn on, straight in the logarithm.
     """
     claim, step, there = answer.extra, answer.doubling, answer.rare_scenes
     if claim is None or step is None or not there or None in (claim.low, claim.high, step.low, step.high):

@@ -30,6 +30,7 @@ from segmenter.evaluation.reader import Evaluation, read_evaluation
 from segmenter.evaluation.regions import REGION, false_alarms, region_classes, true_regions
 from segmenter.evaluation.summary import summarise
 from segmenter.inference.config import InferenceConfig
+from segmenter.inference.picture_kind import check_kind
 
 Predict = Callable[[np.ndarray], np.ndarray]
 """(B, H, W, channels) uint8 images -> (B, H, W) uint8 class indices"""
@@ -103,9 +104,10 @@ def evaluate_run(folder: Path, source: SceneSource, config: EvaluateConfig, out:
     from segmenter.inference.predict import load_segmenter, predict_indices
 
     network, classes, record = load_segmenter(folder)
+    check_kind(source, folder, record["channels"], classes)
     chosen = choose_scenes(run, source, config.part)
     predict = partial(predict_indices, network, inference=config)
-    return evaluate(run, source, chosen, classes, predict, config, out, channels=record["channels"])
+    return evaluate(run, source, chosen, classes, predict, config, out)
 
 
 def evaluate(
@@ -116,8 +118,6 @@ def evaluate(
     predict: Predict,
     config: EvaluateConfig,
     out: Path | None = None,
-    *,
-    channels: int | None = None,
 ) -> Evaluation:
     """Score a network image by image; a killed evaluation starts again and ends with the same bytes.
 
@@ -127,9 +127,8 @@ def evaluate(
         classes: the classes of the network's outputs.
         predict: images -> label maps of class indices.
         out: folder to write; default: see `evaluation_folder`.
-        channels: of the network's input, 1 or 3; None = not checked.
     Raises:
-        DataError: the data have other classes or channels than the network.
+        DataError: the data have other classes than the network.
         RunError: the folder holds an evaluation with other settings.
     """
     # the same names may be listed in another order, with other ids
@@ -138,10 +137,6 @@ def evaluate(
         raise DataError(
             f"{source.location} has the classes {', '.join(source.classes.names)}; {run.folder} was trained on "
             f"{', '.join(classes.names)}: give data of the same classes, or name them with --classes"
-        )
-    if channels not in (None, source.channels):
-        raise DataError(
-            f"{source.location}: images of {source.channels} channels; {run.folder} was trained on {channels}"
         )
     folder = out or evaluation_folder(run, source, chosen.part, config)
     inputs = {"fingerprint": source.fingerprint(), "part": chosen.part, "scenes": len(chosen.indices)}

@@ -1,6 +1,5 @@
 """`segmenter predict`: the network of a finished run, images -> label maps, as indexed PNG or as the course's CSV."""
 
-import logging
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -26,13 +25,12 @@ from marsgen.scenes.scene import MIN_SIDE_PX, SceneSource
 from marsgen.scenes.sources import has_test_set
 from marsgen.scenes.tensors import image_tensor
 from segmenter.inference.config import InferenceConfig, PredictConfig
+from segmenter.inference.picture_kind import check_kind
 from segmenter.inference.predicted_files import write_labels, write_overlay, write_probs
 from segmenter.inference.sliding_window import predict_in_windows, resize_images
 from segmenter.networks.build import build_network
 from segmenter.networks.config import NetworkConfig
 from segmenter.networks.wrappers import Calibrated, ClassesOnly
-
-_log = logging.getLogger(__name__)
 
 DEFAULT_INFERENCE = InferenceConfig()
 """each image once, whole and at its own size"""
@@ -150,28 +148,12 @@ def predict(config: PredictConfig, run: Run, segmenter: Path, scenes: SceneSourc
 def check_images(config: PredictConfig, segmenter: Path, scenes: SceneSource) -> None:
     """Raise what `predict` would raise, before a folder is made for its result."""
     _, classes, record = load_segmenter(segmenter)
-    refuse_other_channels(scenes, segmenter, record)
-    theirs, ours = scenes.classes.rasters, classes.rasters
-    if theirs is not None and ours is not None and theirs != ours:
-        _log.warning("%s: %s; %s was trained on %s", scenes.location, theirs.describe(), segmenter, ours.describe())
+    check_kind(scenes, segmenter, record["channels"], classes)
     if any(scenes.raster(index) for index in range(len(scenes))):
         refuse_no_rasterio(f"{scenes.location}: writing label maps with the georeference")
     if _wants_csv(config, scenes) and scenes.shape is None:
         raise DataError(
             f"{scenes.location}: images differ in size, and a csv needs the same columns for all; set format=png"
-        )
-
-
-def refuse_other_channels(scenes: SceneSource, segmenter: Path, record: dict[str, Any]) -> None:
-    """Raise DataError for images of other channels than a network was trained on.
-
-    Args:
-        segmenter: folder of its run, for the message.
-        record: of its weights, from `load_segmenter`.
-    """
-    if scenes.channels != record["channels"]:
-        raise DataError(
-            f"{scenes.location}: images of {scenes.channels} channels; {segmenter} was trained on {record['channels']}"
         )
 
 

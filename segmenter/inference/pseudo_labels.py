@@ -33,6 +33,7 @@ from marsgen.scenes.classes import IGNORED_INDEX, ClassSet
 from marsgen.scenes.readers.folder import write_classes, write_pair
 from marsgen.scenes.scene import SceneSource
 from segmenter.inference.config import InferenceConfig, PseudoLabelConfig
+from segmenter.inference.picture_kind import check_kind
 from segmenter.inference.predict import load_segmenter, predict_probs
 from segmenter.networks.wrappers import Reordered
 
@@ -119,10 +120,7 @@ def open_teachers(folders: Sequence[Path], scenes: SceneSource) -> Teachers:
         runs.append({"name": folder.name, "weights_fingerprint": weights})
         seen.update(read_split_keys(folder).trained_on)
     assert classes is not None  # the command line asks for at least one
-    if scenes.channels != channels:
-        raise DataError(
-            f"{scenes.location}: images of {scenes.channels} channels; {folders[0]} was trained on {channels}"
-        )
+    check_kind(scenes, folders[0], channels, classes)
     return Teachers(tuple(networks), classes, tuple(runs), tuple(sorted(seen)))
 
 

@@ -8,9 +8,9 @@ from marsgen.core.errors import DataError
 from marsgen.core.files import write_text
 from segmenter.evaluation.summary import percent
 from segmenter.results.counts import read_counts
-from segmenter.results.gains import Gain
+from segmenter.results.gains.gains import Gain
+from segmenter.results.gains.oracle import TOO_SMALL, OracleShare, share_interval, share_text
 from segmenter.results.labels import interval_text, points
-from segmenter.results.oracle import TOO_SMALL, OracleShare, share_interval, share_text
 from segmenter.results.summary import StudyResults, summarise
 from segmenter.results.tables import markdown_row, rows_as_csv, verdict_text
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from marsgen.scenes.classes import ClassSet
 from segmenter.results.counts import StudyCounts
-from segmenter.results.gains import (
+from segmenter.results.gains.gains import (
     OWN,
     DosePoint,
     Gain,
@@ -20,12 +20,12 @@ from segmenter.results.gains import (
     compute_scores,
     recommend_dose,
 )
+from segmenter.results.gains.oracle import OracleShare, compute_gains_over_bar, compute_oracle_shares
+from segmenter.results.gains.subgroups import Subgroup, compute_subgroups, list_shares, sum_shares
+from segmenter.results.gains.worth import Worth, compute_worth
 from segmenter.results.metadata import ArmMetadata, StudyMetadata
 from segmenter.results.notes import limitations
-from segmenter.results.oracle import OracleShare, compute_gains_over_bar, compute_oracle_shares
 from segmenter.results.statistics.bootstrap import ArmScores, resample_arms, score_intervals, score_sums, share_sums
-from segmenter.results.subgroups import Subgroup, compute_subgroups, list_shares, sum_shares
-from segmenter.results.worth import Worth, compute_worth
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,10 +21,10 @@ from typing import Any, NamedTuple
 
 from marsgen.core.files import plain, write_json, write_text
 from segmenter.evaluation.summary import percent
-from segmenter.results.gains import BASELINE, COMMON, OWN, DosePoint, Gain, Recommendation, Score
+from segmenter.results.gains.gains import BASELINE, COMMON, OWN, DosePoint, Gain, Recommendation, Score
+from segmenter.results.gains.oracle import TOO_SMALL, OracleShare, share_interval, share_text
+from segmenter.results.gains.subgroups import Subgroup
 from segmenter.results.labels import interval_text, points
-from segmenter.results.oracle import TOO_SMALL, OracleShare, share_interval, share_text
-from segmenter.results.subgroups import Subgroup
 from segmenter.results.summary import StudyResults
 from segmenter.results.verdict import ALONE, meanings
 

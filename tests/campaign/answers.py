@@ -42,8 +42,8 @@ def import_everything() -> None:
     import marsgen.commands.inspect
     import marsgen.commands.preview
     import marsgen.commands.score
-    import marsgen.generators.train_diffusion
-    import marsgen.generators.train_pix2pix
+    import marsgen.generators.diffusion.train
+    import marsgen.generators.pix2pix.train
     import marsgen.synthesis.synthesize  # noqa: F401
     import segmenter.cli
     import segmenter.evaluation.evaluate

@@ -8,8 +8,8 @@ from test_pix2pix import changed, class_set, request
 
 from marsgen.core.errors import RunError
 from marsgen.generators import DrawConfig
-from marsgen.generators.denoiser import Denoiser
-from marsgen.generators.diffusion import Diffusion, draw_noise, flow_solver, noise_levels
+from marsgen.generators.diffusion.denoiser import Denoiser
+from marsgen.generators.diffusion.diffusion import Diffusion, draw_noise, flow_solver, noise_levels
 from marsgen.generators.style import StyleTable
 from marsgen.scenes.tensors import image_tensor
 

@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from marsgen.generators.oasis import SegmentationDiscriminator, SegmentationLoss, balance_classes, class_loss, mix_mask
+from marsgen.generators.pix2pix.oasis import (
+    SegmentationDiscriminator,
+    SegmentationLoss,
+    balance_classes,
+    class_loss,
+    mix_mask,
+)
 
 
 def seen_of(pictures: torch.Tensor, labels: torch.Tensor, inpainting_mask: torch.Tensor) -> torch.Tensor:

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from marsgen.generators import DrawRequest
-from marsgen.generators.augment import Augmentation, draw_augmentation
-from marsgen.generators.pix2pix import (
+from marsgen.generators.pix2pix.augment import Augmentation, draw_augmentation
+from marsgen.generators.pix2pix.pix2pix import (
     DiscriminatorNetwork,
     GeneratorNetwork,
     Noise,

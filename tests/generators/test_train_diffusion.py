@@ -14,8 +14,8 @@ from marsgen.core.checkpoints import read_weights
 from marsgen.core.errors import ConfigError, DataError, RunError
 from marsgen.core.runs import Run
 from marsgen.generators import DrawConfig, DrawRequest, load_generator, load_training_config
-from marsgen.generators.diffusion import DENOISER, DENOISER_WEIGHTS
-from marsgen.generators.train_diffusion import TrainDiffusionConfig, draw_levels, sampler_of, train
+from marsgen.generators.diffusion.diffusion import DENOISER, DENOISER_WEIGHTS
+from marsgen.generators.diffusion.train import TrainDiffusionConfig, draw_levels, sampler_of, train
 from marsgen.scenes.classes import ClassSet
 from marsgen.scenes.scene import scene_key
 

@@ -17,7 +17,7 @@ from marsgen.core.errors import InputError, RunError
 from marsgen.core.runs import Run
 from marsgen.generators import DrawRequest, load_generator
 from marsgen.generators.batches import InpaintingSampler, cut_window, soft_window
-from marsgen.generators.train_pix2pix import TrainPix2PixConfig, train
+from marsgen.generators.pix2pix.train import TrainPix2PixConfig, train
 
 TINY = TrainPix2PixConfig(
     steps=6,

@@ -13,8 +13,8 @@ from skimage.draw import disk
 from skimage.measure import label
 
 from marsgen.core.errors import DataError
-from marsgen.masks.measure_classes import profile_classes, share_by_size
-from marsgen.masks.profile import Quantiles
+from marsgen.masks.profiles.measure_classes import profile_classes, share_by_size
+from marsgen.masks.profiles.profile import Quantiles
 
 # sizes and shape
 
@@ -251,7 +251,7 @@ def test_any_label_map_gives_a_profile_that_adds_up(seed, coarse, scenes):
 
 
 def test_memory_is_bounded_by_an_even_sample(monkeypatch):
-    monkeypatch.setattr("marsgen.masks.measure_classes._MOST_REGIONS", 200)
+    monkeypatch.setattr("marsgen.masks.profiles.measure_classes._MOST_REGIONS", 200)
     rng = np.random.default_rng(0)
     maps = []
     for _ in range(20):

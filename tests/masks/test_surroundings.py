@@ -9,8 +9,8 @@ from pasting import cut_regions, edit_sample, rock_settings
 from marsgen.masks.blend import EditedMask
 from marsgen.masks.canvas import Canvas
 from marsgen.masks.donors import Target, draw_donor
-from marsgen.masks.measure_classes import profile_classes
 from marsgen.masks.plan import NoPlaceError
+from marsgen.masks.profiles.measure_classes import profile_classes
 
 MEADOW, TREE, BOULDER, SKY = 7, 3, 200, 9
 CONFIG = rock_settings(

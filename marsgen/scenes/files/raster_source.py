@@ -30,6 +30,11 @@ class RasterSource:
     high: float
     """values that became 0 and 255"""
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether every band was read as it is: the pixels of a picture file of 8 bits would be the same."""
+        return (self.kind, self.low, self.high) == ("uint8", 0, 255) and self.bands == tuple(range(1, self.stored + 1))
+
     def to_dict(self) -> dict[str, Any]:
         """The value of `rasters` in classes.yaml."""
         values = (self.kind, self.stored, list(self.bands), [self.low, self.high])

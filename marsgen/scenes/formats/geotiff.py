@@ -62,7 +62,7 @@ def read(listing: Listing, config: ReadingConfig, classes: ClassSet | None) -> R
     first = _header(pairs[0].image, config, usual := classes.rasters).source
     classes = replace(classes, rasters=first)
     if usual is not None and usual != first:
-        notes.append(f"classes.yaml says {usual.describe()}; the settings change that")
+        notes.append(f"{usual.describe()} was remembered; the settings change that")
     shown = ", ".join(str(band) for band in first.bands)
     kinds = {1: " as grey", 3: " as red, green, blue"}
     notes.append(f"bands {shown} of {first.stored} are read{kinds.get(len(first.bands), '')}")

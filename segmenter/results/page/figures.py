@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from segmenter.results.gains import DosePoint, Gain
-from segmenter.results.subgroups import Subgroup
+from segmenter.results.gains.gains import DosePoint, Gain
+from segmenter.results.gains.subgroups import Subgroup
 from segmenter.results.verdict import Verdict
 
 if TYPE_CHECKING:

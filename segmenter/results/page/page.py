@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from marsgen.pages.html import hex_colour, open_template
 from segmenter.evaluation.summary import percent
-from segmenter.results.gains import COMMON, OWN, Gain
+from segmenter.results.gains.gains import COMMON, OWN, Gain
 from segmenter.results.labels import interval_text, points
 from segmenter.results.metadata import Power
 from segmenter.results.page.figures import ARM_COLOURS, draw_doses, draw_forest, draw_found

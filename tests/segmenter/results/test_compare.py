@@ -20,7 +20,7 @@ from segmenter.evaluation.evaluate import choose_scenes, evaluate
 from segmenter.results.arms import Arm, count_arms, file_names
 from segmenter.results.compare import CompareConfig, compare, open_arms
 from segmenter.results.counts import StudyCounts, write_counts
-from segmenter.results.gains import Gain
+from segmenter.results.gains.gains import Gain
 from segmenter.results.report import report_study
 from segmenter.results.summary import StudyResults, summarise
 from segmenter.results.tables import escape_markdown, markdown_lines

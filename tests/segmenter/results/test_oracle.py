@@ -9,7 +9,7 @@ from scipy import stats
 
 from marsgen.core.errors import DataError
 from segmenter.results.counts import StudyCounts
-from segmenter.results.oracle import OVER_BAR
+from segmenter.results.gains.oracle import OVER_BAR
 from segmenter.results.page.page import render
 from segmenter.results.statistics.bootstrap import ArmScores
 from segmenter.results.statistics.ratio import ratio_of_gains

@@ -14,7 +14,7 @@ from painted_studies import ROCK, paint_study, study_of
 
 from marsgen.scenes.confusion import iou_per_class
 from segmenter.results.counts import SEED_REGION, ArmCounts, StudyCounts
-from segmenter.results.gains import COMMON, OWN, recommend_dose
+from segmenter.results.gains.gains import COMMON, OWN, recommend_dose
 from segmenter.results.metadata import ArmMetadata
 from segmenter.results.statistics.bootstrap import gain_intervals, resample_arms
 from segmenter.results.summary import StudyResults, summarise

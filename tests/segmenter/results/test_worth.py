@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from painted_studies import paint_study
 
+from segmenter.results.gains.worth import learning_curve, read_worth, scenes_of
 from segmenter.results.page.page import render
 from segmenter.results.statistics.bootstrap import ArmScores
 from segmenter.results.statistics.ratio import WeightedSum
 from segmenter.results.summary import summarise
 from segmenter.results.tables import csv_files, markdown_lines, result_lines
-from segmenter.results.worth import learning_curve, read_worth, scenes_of
 
 SEEDS = (0, 1, 2)
 

@@ -217,7 +217,13 @@ def test_a_sets_mistake_is_found_before_anything_is_trained(tmp_path, study_at):
 def test_an_arm_that_knows_fewer_rocks_than_its_set_is_refused(tmp_path, study_at):
     with pytest.raises(ConfigError, match=r"arms\.pasted and sets\.pasted use other parts of the data"):
         plan_jobs(study_at(tmp_path, "arms.pasted.train.data.rare_scenes=3"))
-    plan_jobs(study_at(tmp_path, "arms.pasted.train.data.rare_scenes=3", "sets.pasted.settings.data.rare_scenes=3"))
+    for known in (3, 2):  # the fewer are among the more
+        plan_jobs(
+            study_at(tmp_path, "arms.pasted.train.data.rare_scenes=3", f"sets.pasted.settings.data.rare_scenes={known}")
+        )
+    with pytest.raises(ConfigError, match=r"give both the same `data` \(rare_scenes may be lower there\)"):
+        plan_jobs(study_at(tmp_path, "arms.pasted.train.data.rare_scenes=3", "sets.pasted.settings.data.rare_scenes=4"))
+    plan_jobs(study_at(tmp_path, "sets.pasted.settings.data.rare_scenes=3"))
 
 
 def test_a_judge_that_knows_more_rocks_than_the_arm_is_refused(tmp_path, study_at):

@@ -11,11 +11,11 @@ import numpy as np
 
 from segmenter.evaluation.regions import region_classes
 from segmenter.results.counts import ArmCounts, StudyCounts
+from segmenter.results.gains.subgroups import Share
 from segmenter.results.labels import points, score_names, score_text
 from segmenter.results.metadata import DoseCurve
 from segmenter.results.statistics.bootstrap import ArmScores, Intervals, gain_intervals, score_intervals
 from segmenter.results.statistics.simultaneous import simultaneous_gains
-from segmenter.results.subgroups import Share
 from segmenter.results.verdict import Verdict, decide, explain
 
 OWN, COMMON = "own baseline", "study baseline"

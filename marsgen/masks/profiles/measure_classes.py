@@ -12,7 +12,7 @@ from scipy import ndimage, stats
 from skimage.measure import regionprops_table
 from tqdm import tqdm
 
-from marsgen.masks.profile import (
+from marsgen.masks.profiles.profile import (
     GRID,
     SEAM_EDGES_PX,
     ClassProfile,
@@ -24,7 +24,7 @@ from marsgen.masks.profile import (
     ShapeProfile,
     SizeProfile,
 )
-from marsgen.masks.profile_statistics import (
+from marsgen.masks.profiles.statistics import (
     FEWEST_GROUPS,
     group_means,
     nan_means,

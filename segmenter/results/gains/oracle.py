@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from segmenter.results.counts import StudyCounts
-from segmenter.results.gains import Gain, ScoreOfArm, gains_over
+from segmenter.results.gains.gains import Gain, ScoreOfArm, gains_over
 from segmenter.results.labels import points, score_names
 from segmenter.results.statistics.bootstrap import ArmScores
 from segmenter.results.statistics.ratio import ratio_of_gains

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from marsgen.generators.pix2pix import STRIDE, leaky
+from marsgen.generators.pix2pix.pix2pix import STRIDE, leaky
 from marsgen.scenes.tensors import pad_to_multiple
 
 LABELMIX_WEIGHT = 10.0

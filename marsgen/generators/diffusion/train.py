@@ -18,8 +18,8 @@ from marsgen.core.training import arithmetic, linear_lr, refuse_nan, set_lr, sha
 from marsgen.generators import RECORD, refuse_other_channels
 from marsgen.generators.batches import InpaintingSampler
 from marsgen.generators.config import TrainDiffusionConfig
-from marsgen.generators.denoiser import Denoiser
-from marsgen.generators.diffusion import STYLES, Diffusion, draw_noise, pad_inputs, save_denoiser
+from marsgen.generators.diffusion.denoiser import Denoiser
+from marsgen.generators.diffusion.diffusion import STYLES, Diffusion, draw_noise, pad_inputs, save_denoiser
 from marsgen.generators.style import normalise, visible_style
 from marsgen.generators.training import (
     describe,

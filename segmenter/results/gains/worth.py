@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from segmenter.results.counts import StudyCounts
-from segmenter.results.gains import ScoreOfArm
+from segmenter.results.gains.gains import ScoreOfArm
 from segmenter.results.labels import score_names
 from segmenter.results.metadata import ArmMetadata, StudyMetadata
 from segmenter.results.statistics.bootstrap import ArmScores

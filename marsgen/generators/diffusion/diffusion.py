@@ -24,7 +24,7 @@ from marsgen.core.files import file_fingerprint
 from marsgen.core.reading import first_line, read_json, value_at
 from marsgen.core.training import arithmetic
 from marsgen.generators import DEFAULT_SAMPLING, RECORD, DrawConfig, DrawRequest, read_maker
-from marsgen.generators.denoiser import Condition, Denoiser
+from marsgen.generators.diffusion.denoiser import Condition, Denoiser
 from marsgen.generators.style import StyleTable, denormalise, normalise, visible_style
 from marsgen.scenes.classes import IGNORED_INDEX, ClassSet
 from marsgen.scenes.tensors import image_array, image_tensor, label_tensor, one_hot, pad_to_multiple

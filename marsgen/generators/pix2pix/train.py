@@ -16,11 +16,11 @@ from marsgen.core.runs import Run
 from marsgen.core.stop import stoppable
 from marsgen.core.training import arithmetic, linear_lr, refuse_nan, set_lr, share_batch, update_ema, warm_up_ema
 from marsgen.generators import RECORD
-from marsgen.generators.augment import draw_augmentation
 from marsgen.generators.batches import InpaintingSampler
 from marsgen.generators.config import TrainPix2PixConfig
-from marsgen.generators.oasis import SegmentationDiscriminator, SegmentationLoss, balance_classes
-from marsgen.generators.pix2pix import (
+from marsgen.generators.pix2pix.augment import draw_augmentation
+from marsgen.generators.pix2pix.oasis import SegmentationDiscriminator, SegmentationLoss, balance_classes
+from marsgen.generators.pix2pix.pix2pix import (
     WEIGHTS,
     DiscriminatorNetwork,
     GeneratorNetwork,
