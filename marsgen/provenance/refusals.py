@@ -271,7 +271,8 @@ def refuse_other_split(arm: str, data: DataConfig, makers: Mapping[str, DataConf
         if theirs.model_copy(update={"rare_scenes": data.rare_scenes}) != data or known > most:
             raise ConfigError(
                 f"{arm} and {where} use other parts of the data ({data.model_dump()} and {theirs.model_dump()}); "
-                "give both the same `data` (rare_scenes may be lower there), or the arm learns from scenes that it should not know"
+                "give both the same `data` (rare_scenes may be lower there), or the arm learns from scenes that it "
+                "should not know"
             )
 
 
