@@ -77,8 +77,8 @@ class PictureFiles(SceneSource):
         self._headers = [header for header, _, _ in headers]
         # what sets a picture apart from those that were trained on, if one is
         sources = [header.source if isinstance(header, RasterHeader) else None for header in self._headers]
-        others = [source for source in sources if source != classes.rasters]
-        self.classes = replace(classes, rasters=others[0] if others else classes.rasters)
+        unlike = [source for source in sources if source != classes.rasters]
+        self.classes = replace(classes, rasters=unlike[0] if unlike else classes.rasters)
         own = [count for _, _, count in headers]
         self.channels = 3 if channels == 3 or len(set(own)) > 1 else own[0]
         if strange := [i for i, count in enumerate(own) if count not in (1, self.channels)]:
