@@ -10,14 +10,13 @@ from marsgen.core.config import Config
 from segmenter.auto.race import Rung
 from segmenter.auto.studies import FEWER, HALF
 from segmenter.results.gains.gains import Gain
+from segmenter.results.gains.worth import MOST_TIMES, scenes_beyond
 from segmenter.results.labels import points
 from segmenter.results.summary import StudyResults
 from segmenter.results.verdict import Verdict
 
 GAIN_TO_LABEL_FOR = 0.05
 """where generated data do not help: the gain for which it is said how many images would have to be labelled"""
-_MOST = 4
-"""times the present number of images: the learning curve is not drawn further than that"""
 
 
 class Claim(Config):
@@ -195,11 +194,11 @@ def _of_labels(answer: Answer) -> str:
         return ""
     if step.low is None or step.high is None or step.gain <= 0:
         return f" Twice as many labelled images of it ({there // 2} -> {there}) did not help either: {step.text}."
-    more = [_more(there, gain, GAIN_TO_LABEL_FOR) for gain in (step.gain, step.high, step.low)]
+    more = [scenes_beyond(there, gain, GAIN_TO_LABEL_FOR) for gain in (step.gain, step.high, step.low)]
     ends = ", ".join("more" if number is None else f"{number}" for number in more[1:])
     about = f"about {more[0]} more images of it [{ends}]"
     if more[0] is None:
-        about = f"more than {(_MOST - 1) * there} more images of it"
+        about = f"more than {(MOST_TIMES - 1) * there} more images of it"
     return (
         f" Label {about} to gain {100 * GAIN_TO_LABEL_FOR:.0f} points, if it goes on as "
         f"from {there // 2} to {there} of them ({step.text})."
@@ -216,22 +215,14 @@ def _of_worth(answer: Answer) -> str:
     if claim is None or step is None or not there or None in (claim.low, claim.high, step.low, step.high):
         return ""
     pairs = ((claim.gain, step.gain), (claim.low or 0.0, step.high or 0.0), (claim.high or 0.0, step.low or 0.0))
-    about, low, high = (_more(there, doubling, gain) for gain, doubling in pairs)
+    about, low, high = (scenes_beyond(there, doubling, gain) for gain, doubling in pairs)
     if about is None:
-        return f" That is worth more than {(_MOST - 1) * there} more labelled images of it."
+        return f" That is worth more than {(MOST_TIMES - 1) * there} more labelled images of it."
     ends = f"{'more' if low is None else low}, {'more' if high is None else high}"
     return (
         f" That is worth about {about} more labelled images of it [{ends}], if they go on to gain as from {there // 2} "
         f"to {there} ({step.text})."
     )
-
-
-def _more(there: int, gain_of_doubling: float, gain: float) -> int | None:
-    """Images to add for a gain, on a curve straight in the logarithm; None = beyond what can be said."""
-    if gain_of_doubling <= 0:
-        return None
-    doublings = gain / gain_of_doubling
-    return round(there * (2**doublings - 1)) if 2**doublings <= _MOST else None
 
 
 def _of_score(answer: Answer) -> str:

@@ -1,8 +1,8 @@
 """What a gain is worth in real images: how many more labelled scenes of the class would bring as much.
 
 A study that trains its baseline on several numbers of rare scenes (`data.rare_scenes`, all else equal) has a learning
-curve: score by number of scenes, straight between its points on a logarithmic axis and never drawn beyond them.
-An arm's score lies on that curve at some number of scenes; what the baseline had is taken away.
+curve: score by number of scenes, straight between its points on a logarithmic axis and not drawn beyond them, but where
+`scenes_beyond` is asked to. An arm's score lies on that curve at some number of scenes; what the baseline had is taken away.
 
 The interval holds every number N at which the arm cannot be told from the curve: like Fieller's set (ratio.py), by the
 interval of arm - curve(N), a weighted sum of three arms whose images and seeds are resampled together.
@@ -23,6 +23,8 @@ from segmenter.results.statistics.ratio import WeightedSum
 _LIMIT = "data.rare_scenes"
 _PLACES = 33
 """numbers of scenes that are compared with an arm"""
+MOST_TIMES = 4
+"""times the present number of scenes: `scenes_beyond` draws the curve no further than that"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,6 +152,21 @@ def scenes_of(
     low = -np.inf if fits[0] else float(fitting[0])
     high = np.inf if fits[-1] else float(fitting[-1])
     return number, min(low, number), max(high, number)
+
+
+def scenes_beyond(there: int, gain_of_doubling: float, gain: float) -> int | None:
+    """More scenes that would bring a gain, if further ones go on to gain as the last doubling of them did.
+
+    Args:
+        there: scenes that there are.
+        gain_of_doubling: what they gained over half of them, in the unit of `gain`.
+    Returns:
+        None where the doubling gained nothing, or more than `MOST_TIMES` the present number would be needed.
+    """
+    if gain_of_doubling <= 0:
+        return None
+    doublings = gain / gain_of_doubling
+    return round(there * (2**doublings - 1)) if 2**doublings <= MOST_TIMES else None
 
 
 def _on_curve(place: float, numbers: Sequence[float]) -> list[float]:

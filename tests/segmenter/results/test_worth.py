@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from painted_studies import paint_study
 
-from segmenter.results.gains.worth import learning_curve, read_worth, scenes_of
+from segmenter.results.gains.worth import learning_curve, read_worth, scenes_beyond, scenes_of
 from segmenter.results.page.page import render
 from segmenter.results.statistics.bootstrap import ArmScores
 from segmenter.results.statistics.ratio import WeightedSum
@@ -123,3 +123,11 @@ def test_a_study_without_a_curve_says_nothing(study):
 )
 def test_words(given, words):
     assert read_worth(*given) == words
+
+
+@pytest.mark.parametrize(
+    ("doubling", "gain", "more"),
+    [(5.0, 5.0, 40), (5.0, 2.5, 17), (5.0, 10.0, 120), (5.0, 10.1, None), (0.0, 1.0, None), (-1.0, 1.0, None)],
+)
+def test_the_curve_is_drawn_on_for_two_doublings_at_most(doubling, gain, more):
+    assert scenes_beyond(40, doubling, gain) == more
