@@ -1,7 +1,8 @@
 """Augmentation: random transforms of training windows, the same for image and label map, fixed by a seed.
 
 Random numbers and pixels are those of torchvision.transforms.v2 (RandomHorizontalFlip, RandomAffine, ColorJitter); a
-test compares the bits. They are written out here because importing torchvision takes 3 s of CPU time at every start.
+test compares the bits. What is on by default is written out here, because importing torchvision takes 3 s of CPU time
+at every start; saturation, hue, gamma and blur import it.
 """
 
 import math
@@ -26,9 +27,20 @@ class _Draw:
     scale: float
     shift: tuple[int, int]
     """columns to the right, rows down"""
-    brightness: float
-    contrast: float
-    brightness_first: bool
+    colour_order: tuple[str, ...]
+    """which of brightness, contrast, saturation and hue are changed, one after the other"""
+    colours: dict[str, float]
+    """their factors; the turn of the hue"""
+    gamma: float
+    blur: float
+    """standard deviation in pixels"""
+    noise: float
+    """standard deviation, 1 = from black to white"""
+    noise_seed: int
+
+
+_COLOURS = ("brightness", "contrast", "saturation", "hue")
+_LEAST_BLUR = 0.1  # pixels; a narrower Gaussian is a single pixel
 
 
 def _draw(config: AugmentConfig, height: int, width: int) -> _Draw:
@@ -41,14 +53,18 @@ def _draw(config: AugmentConfig, height: int, width: int) -> _Draw:
             columns, rows = (round(_uniform(-config.translate * s, config.translate * s)) for s in (width, height))
         if config.scale:
             scale = _uniform(1 - config.scale, 1 + config.scale)
-    order, brightness, contrast = [0, 1], 1.0, 1.0
-    if config.brightness or config.contrast:
-        order = [k for k in torch.randperm(4).tolist() if k < 2]
-        if config.brightness:
-            brightness = _uniform(1 - config.brightness, 1 + config.brightness)
-        if config.contrast:
-            contrast = _uniform(1 - config.contrast, 1 + config.contrast)
-    return _Draw(flip, angle, scale, (columns, rows), brightness, contrast, order[0] == 0)
+    amounts = {name: getattr(config, name) for name in _COLOURS if getattr(config, name)}
+    order: list[str] = []
+    colours: dict[str, float] = {}
+    if amounts:
+        order = [_COLOURS[k] for k in torch.randperm(len(_COLOURS)).tolist() if _COLOURS[k] in amounts]
+        around = {name: 0.0 if name == "hue" else 1.0 for name in amounts}
+        colours = {name: _uniform(around[name] - most, around[name] + most) for name, most in amounts.items()}
+    gamma = (1 + config.gamma) ** _uniform(-1, 1) if config.gamma else 1.0
+    blur = _uniform(0, config.blur) if config.blur else 0.0
+    noise = _uniform(0, config.noise) if config.noise else 0.0
+    noise_seed = int(torch.randint(2**31, (1,))) if config.noise else 0
+    return _Draw(flip, angle, scale, (columns, rows), tuple(order), colours, gamma, blur, noise, noise_seed)
 
 
 def _moves(config: AugmentConfig) -> bool:
@@ -60,9 +76,9 @@ def _uniform(low: float, high: float) -> float:
 
 
 def _apply(
-    images: torch.Tensor, labels: torch.Tensor, draw: _Draw, config: AugmentConfig
+    images: torch.Tensor, labels: torch.Tensor, draw: _Draw, config: AugmentConfig, first: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """(b, channels, H, W) uint8 and (b, H, W) uint8 -> the same, changed."""
+    """(b, channels, H, W) uint8 and (b, H, W) uint8 -> the same, changed; `first`: place of the first in its group."""
     if draw.flip:
         images, labels = images.flip(-1), labels.flip(-1)
     if _moves(config) and len(images):
@@ -70,12 +86,47 @@ def _apply(
         images = _resample(images, grid, "bilinear", 0)
         # nearest: between class indices 1 and 3 lies no 2
         labels = _resample(labels[None], grid, "nearest", IGNORED_INDEX)[0]
-    for is_brightness in (draw.brightness_first, not draw.brightness_first):
-        if is_brightness and config.brightness:
-            images = images.mul(draw.brightness).clamp_(0, 255).to(torch.uint8)
-        if not is_brightness and config.contrast and len(images):
-            images = _change_contrast(images, draw.contrast)
+    if len(images):
+        for name in draw.colour_order:
+            images = _change_colour(images, name, draw.colours[name])
+        images = _degrade(images, draw, first)
     return images, labels
+
+
+def _change_colour(images: torch.Tensor, name: str, amount: float) -> torch.Tensor:
+    if name == "brightness":
+        return images.mul(amount).clamp_(0, 255).to(torch.uint8)
+    if name == "contrast":
+        return _change_contrast(images, amount)
+    if images.shape[1] != 3:
+        return images
+    from torchvision.transforms.v2 import functional  # here: it takes seconds to import
+
+    change = functional.adjust_saturation if name == "saturation" else functional.adjust_hue
+    return change(images, amount)
+
+
+def _degrade(images: torch.Tensor, draw: _Draw, first: int) -> torch.Tensor:
+    """Gamma, blur and noise, in this order: light comes before optics, and optics before the sensor."""
+    if draw.gamma != 1.0 or draw.blur > _LEAST_BLUR:
+        from torchvision.transforms.v2 import functional  # here: it takes seconds to import
+
+        if draw.gamma != 1.0:
+            images = functional.adjust_gamma(images, draw.gamma)
+        if draw.blur > _LEAST_BLUR:
+            size = 2 * math.ceil(3 * draw.blur) + 1
+            images = functional.gaussian_blur(images, [size, size], [draw.blur, draw.blur])
+    if draw.noise:
+        # each window has its own noise, whichever process computes it
+        seeds = (draw.noise_seed + first + k for k in range(len(images)))
+        noise = torch.stack([torch.randn(images.shape[1:], generator=_seeded(seed)) for seed in seeds])
+        noise *= 255 * draw.noise
+        images = images.add(noise).round_().clamp_(0, 255).to(torch.uint8)
+    return images
+
+
+def _seeded(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
 
 
 def _grid(draw: _Draw, height: int, width: int) -> torch.Tensor:
@@ -137,5 +188,6 @@ def augment(
         for start in range(-first, len(images), config.windows_per_transform):
             # empty for windows of other processes: their random numbers have to be drawn all the same
             part = slice(max(start, 0), max(start + config.windows_per_transform, 0))
-            changed.append(_apply(images[part], labels[part], _draw(config, *images.shape[-2:]), config))
+            draw = _draw(config, *images.shape[-2:])
+            changed.append(_apply(images[part], labels[part], draw, config, part.start - start))
     return torch.cat([image for image, _ in changed]), torch.cat([mask for _, mask in changed])

@@ -44,6 +44,16 @@ class AugmentConfig(Config):
     """images are multiplied by a factor within 1 +- this"""
     contrast: float = Field(0.2, ge=0, lt=1)
     """distances from the mean brightness are multiplied by a factor within 1 +- this"""
+    saturation: float = Field(0.0, ge=0, lt=1)
+    """colours are blended with their grey value by a factor within 1 +- this; nothing happens to grey scenes"""
+    hue: float = Field(0.0, ge=0, le=0.5)
+    """hues are turned by up to this share of the colour circle either way; nothing happens to grey scenes"""
+    gamma: float = Field(0.0, ge=0, le=4)
+    """images are raised to a power between 1 / (1 + this) and 1 + this"""
+    blur: float = Field(0.0, ge=0, le=5)
+    """images are blurred by a Gaussian of up to this standard deviation in pixels"""
+    noise: float = Field(0.0, ge=0, lt=1)
+    """normal noise of up to this standard deviation is added; 1 = the range from black to white"""
     scale: float = Field(0.1, ge=0, lt=1)
     """windows are enlarged or shrunk by a factor within 1 +- this"""
     rotate: float = Field(0.0, ge=0, le=180)

@@ -1,8 +1,8 @@
 """What a gain is worth in real images: how many more labelled scenes of the class would bring as much.
 
 A study that trains its baseline on several numbers of rare scenes (`data.rare_scenes`, all else equal) has a learning
-curve: score by number of scenes, straight between its points on a logarithmic axis and not drawn beyond them, but where
-`scenes_beyond` is asked to. An arm's score lies on that curve at some number of scenes; what the baseline had is taken away.
+curve: score by number of scenes, straight between its points on a logarithmic axis; only `scenes_beyond` draws it on.
+An arm's score lies on that curve at some number of scenes; what the baseline had is taken away.
 
 The interval holds every number N at which the arm cannot be told from the curve: like Fieller's set (ratio.py), by the
 interval of arm - curve(N), a weighted sum of three arms whose images and seeds are resampled together.
