@@ -17,7 +17,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from itertools import count
 from pathlib import Path
@@ -182,17 +182,22 @@ def _serve() -> dict[str, Any] | None:
                 signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGCHLD))
                 pid = os.fork()
                 if not pid:
-                    signal.set_wakeup_fd(-1)
-                    for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT):
-                        signal.signal(number, signal.SIG_DFL)
-                    for descriptor in (requests, answers, nowhere, signalled, on_signal, open_while_alive):
-                        os.close(descriptor)
-                    threading.Thread(target=_end_with, args=(server_is_gone,), daemon=True).start()
+                    _leave_server((requests, answers, nowhere, signalled, on_signal, open_while_alive), server_is_gone)
                 signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM, signal.SIGCHLD))
                 if not pid:
                     return request
                 children[pid] = request["number"]
     return None
+
+
+def _leave_server(descriptors: Sequence[int], server_is_gone: int) -> None:
+    """In a child: signals act as in any process, the server's descriptors are closed, and its end is waited for."""
+    signal.set_wakeup_fd(-1)
+    for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)
+    for descriptor in descriptors:
+        os.close(descriptor)
+    threading.Thread(target=_end_with, args=(server_is_gone,), daemon=True).start()
 
 
 def _end_with(server_is_gone: int) -> None:
