@@ -197,9 +197,7 @@ def _hand_on(ended: Any, outcome: Future[Outcome], here: Path) -> None:
         outcome.set_result(result)
     except (WorkerLost, *lost):
         outcome.set_exception(WorkerLost())
-    except (exceptions.RayTaskError, OSError) as problem:
-        outcome.set_exception(problem)
     except Exception as problem:
-        outcome.set_exception(
-            RunError(f"the cluster was lost ({first_line(problem)}); repeat the command, finished jobs are kept")
-        )
+        own = isinstance(problem, exceptions.RayTaskError | OSError) and not isinstance(problem, ConnectionError)
+        words = f"the cluster was lost ({first_line(problem)}); repeat the command, finished jobs are kept"
+        outcome.set_exception(problem if own else RunError(words))

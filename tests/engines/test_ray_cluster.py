@@ -61,6 +61,7 @@ def parent(pid: int) -> int:
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for processes in /proc")
 def test_tasks_share_the_nodes_a_failure_is_its_own_and_a_lost_worker_loses_nothing(engine, tmp_path):
+    assert engine.width == 2
     wrong = ("marsgen", "inspect", "--data", "nowhere.npz")
     tasks = [Task(n, (command,), tmp_path / f"{n}.log") for n, command in (("a", VERSION), ("bad", wrong))]
     with take_lock(tmp_path / "a.lock"), take_lock(tmp_path / "bad.lock"):
