@@ -27,7 +27,6 @@ from marsgen.scenes.readers.folder import CLASSES_FILE, image_path, write_pair
 from marsgen.scenes.scene import SceneSource
 
 _GROUPS = r"^g(\d+)-"
-_BLOCK = 256
 
 
 @dataclass(frozen=True)
@@ -130,8 +129,6 @@ def _describe(dataset: Dataset, class_name: str) -> Iterable[str]:
     size = "sizes differ" if scenes.shape is None else f"{scenes.shape[0]} x {scenes.shape[1]} pixels"
     yield f"{scenes.location}: {len(scenes)} scenes, {size}"
     showing = np.flatnonzero(survey.shows[:, k])
-    if not len(showing):
-        return
     labelled = survey.pixels[:, :-1].sum(1)
     share = survey.pixels[showing, k] / np.maximum(labelled[showing], 1)
     heights = []
