@@ -312,9 +312,11 @@ def test_runs_that_cannot_label_together_are_refused(runs, scenes, pictures, arr
 @pytest.mark.parametrize("keep", [0, 1.01, -1])
 def test_a_share_that_cannot_be_kept_is_refused(keep, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    words = ["segmenter", "pseudo-label", "nowhere", "--data", "sim:9", "--set", f"keep={keep}"]
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.yaml").write_text("command: segmenter train\n")
+    words = ["segmenter", "pseudo-label", "run", "--data", "sim:9", "--set", f"keep={keep}"]
     assert f"keep is {keep}" in refused(capsys, *words)
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
 # by hand
