@@ -86,8 +86,8 @@ def find_duplicates(scenes: SceneSource, survey: Survey, similarity: float) -> l
 
     found = find_or_recall("pairs", [str(similarity), *survey.keys], look, fits)  # the keys name every pixel
     near = [
-        DuplicatePair(*places, score, False)
-        for places, score in zip(found["places"].tolist(), found["similarity"].tolist(), strict=True)
+        DuplicatePair(first, second, score, False)
+        for (first, second), score in zip(found["places"].tolist(), found["similarity"].tolist(), strict=True)
     ]
     return sorted(exact + near)
 
