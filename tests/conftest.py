@@ -26,6 +26,14 @@ def pytest_collection_finish() -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Let no test find what an earlier version has kept in the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MARSGEN_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def _unsynced() -> Iterator[None]:
     """Let no test wait for the disk: kills leave what was written, and power cuts (core/test_power_cut.py) are played.
 
