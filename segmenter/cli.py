@@ -401,9 +401,7 @@ def export(
     ],
     to: Annotated[
         ExportTarget | None,
-        typer.Option(
-            "--to", help="onnx: for onnxruntime; torch-export: for torch.export.load.", show_default="onnx"
-        ),
+        typer.Option("--to", help="onnx: for onnxruntime; torch-export: for torch.export.load.", show_default="onnx"),
     ] = None,
     data: Annotated[
         str | None,

@@ -23,7 +23,7 @@ def export_trained(where: str, config: ExportGeneratorConfig, out: Path, data: s
     Returns:
         the finished run.
     Raises:
-        ConfigError, RunError, DataError: a package is missing, no such generator, or not of a kind that can be exported.
+        ConfigError, RunError, DataError: a package is missing, no such generator, or one of another kind.
     """
     refuse_no_onnx("--to onnx")
     Run.load(Path(where), "marsgen train-generator")

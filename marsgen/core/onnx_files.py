@@ -63,7 +63,7 @@ def write_onnx(
         torch.onnx.export(
             network,
             tuple(inputs.values()),
-            buffer,
+            buffer,  # type: ignore[arg-type]  # this exporter writes into files that are open, too
             dynamo=False,
             input_names=list(inputs),
             output_names=[output],

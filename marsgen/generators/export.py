@@ -41,7 +41,8 @@ _AXES = {0: "batch", 2: "height", 3: "width"}
 DYNAMIC = {
     **dict.fromkeys(("images", "inpainting_mask", OUTPUT), _AXES),
     "labels": {0: "batch", 1: "height", 2: "width"},
-    **dict.fromkeys(("choice", "whole"), {0: "batch"}),
+    "choice": {0: "batch"},
+    "whole": {0: "batch"},
     **{name: {0: "batch", 2: f"{name}_rows", 3: f"{name}_columns"} for name in ("fine", "middle", "coarse")},
 }
 

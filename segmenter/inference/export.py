@@ -95,7 +95,7 @@ def export_segmenter(
         difference = largest_difference(network, exported, scenes)
         if not difference <= config.tolerance:
             raise RunError(
-                f"{segmenter}: as {config.to} its probabilities differ by up to {difference:.2g} from those of torch on "
+                f"{segmenter}: as {config.to} its probabilities differ by up to {difference:.2g} from torch's on "
                 f"{len(scenes)} scenes, more than the tolerance {config.tolerance:g}; the file was not kept. Set a "
                 "larger tolerance if that is precise enough"
             )
@@ -156,7 +156,9 @@ def to_torch_export(network: nn.Module, channels: int, metadata: dict[str, Any])
     example = torch.zeros(EXAMPLE[0], channels, *EXAMPLE[1:])
     with torch.no_grad():
         program = torch.export.export(
-            Probabilities(network).eval(), (example,), dynamic_shapes={"images": {0: any_size, 2: any_size, 3: any_size}}
+            Probabilities(network).eval(),
+            (example,),
+            dynamic_shapes={"images": {0: any_size, 2: any_size, 3: any_size}},
         )
     program.example_inputs = None  # they would be pickled
     buffer = io.BytesIO()

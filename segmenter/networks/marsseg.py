@@ -19,7 +19,7 @@ def _conv(inside: int, outside: int, size: int | tuple[int, int], dilation: int 
     """Convolution that keeps height and width, batch norm, ReLU."""
     # half the kernel in numbers: onnxruntime does not know "same" beside a dilation
     sides = (size, size) if isinstance(size, int) else size
-    padding = tuple(dilation * (side // 2) for side in sides)
+    padding = (dilation * (sides[0] // 2), dilation * (sides[1] // 2))
     return nn.Sequential(
         nn.Conv2d(inside, outside, sides, padding=padding, dilation=dilation, bias=False),
         nn.BatchNorm2d(outside),

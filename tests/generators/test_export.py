@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from painted import Painted, painted_dataset
+from painted import Painted
 from test_pix2pix import request, untrained
 
 from marsgen.commands.export_generator import export_trained, summary_line
@@ -71,11 +71,11 @@ def test_only_a_trained_pix2pix_can_be_exported(tmp_path):
 
 
 def test_the_command_exports_a_run_and_refuses_diffusion(tmp_path, tiny_npz, capsys):
+    from marsgen.cleaning.dataset import clean_scenes
     from marsgen.cli import app
+    from marsgen.core.config import DataConfig
     from marsgen.generators import train_diffusion, train_pix2pix
     from marsgen.scenes.sources import open_scenes
-    from marsgen.cleaning.dataset import clean_scenes
-    from marsgen.core.config import DataConfig
 
     dataset = clean_scenes(open_scenes(str(tiny_npz)), DataConfig())
     inputs = {"data": dataset.scenes.identity()}

@@ -208,3 +208,34 @@ def test_without_onnxruntime_it_says_what_to_install(exported, scenes, monkeypat
 def test_scenes_are_spread_evenly():
     assert spread(range(10), 5) == [0, 2, 4, 6, 8]
     assert spread(range(3), 5) == [0, 1, 2]
+
+
+def test_the_commands_export_check_and_predict(tmp_path, capsys):
+    """On the run's own data: checked on its validation part, ranges from its train part."""
+    from segmenter.cli import app
+
+    def call(*words: object) -> str:
+        app([str(word) for word in words], standalone_mode=False)
+        return capsys.readouterr().out
+
+    run, out, data = tmp_path / "run", tmp_path / "export", "sim:16,rocks=0.5"
+    tiny = ("--set", "unet.width=4", "--set", "steps=2", "--set", "batch_size=2")
+    call("train", "--data", data, *tiny, "--out", run)
+    printed = call("export", run, "--int8", "--out", out)
+    assert "largest difference of a probability from torch" in printed
+    assert "mean IoU" in printed
+    summary = Run.load(out, "segmenter export").summary
+    assert (summary["scenes"], summary["calibration_scenes"]) == (8, 8)  # groups of the simulator stay whole
+    for segmenter, folder in ((run, "a"), (out / "model.onnx", "b")):
+        printed = call("predict", segmenter, "--data", "sim:3,seed=5", "--out", tmp_path / folder)
+        assert "3 images labelled" in printed
+    labels = [sorted((tmp_path / folder / "labels").iterdir()) for folder in "ab"]
+    assert [path.name for path in labels[0]] == [path.name for path in labels[1]]
+    assert len(labels[0]) == 3
+    assert all(a.read_bytes() == b.read_bytes() for a, b in zip(*labels, strict=True))
+    other = call("export", run, "--int8", "--data", "sim:5,seed=9", "--set", "scenes=4", "--out", tmp_path / "other")
+    summary = Run.load(tmp_path / "other").summary
+    assert (summary["scenes"], summary["calibration_scenes"]) == (3, 2)
+    assert "wrote" in other
+    with pytest.raises(DataError, match="one scene; int8 needs one for its ranges"):
+        call("export", run, "--int8", "--data", "sim:1,seed=9", "--out", tmp_path / "one")
