@@ -63,11 +63,12 @@ SETTINGS = {
     "synthesize": "marsgen.synthesis.config:SynthesizeConfig",
     "preview": "marsgen.commands.preview:PreviewConfig",
     "export": "marsgen.commands.export:ExportConfig",
+    "onnx": "marsgen.generators.config:ExportGeneratorConfig",
     "import": "marsgen.scenes.formats.reading:ReadingConfig",
     "score": "marsgen.commands.score:ScoreConfig",
     "demo": "marsgen.commands.demo:DemoConfig",
 }
-"""command -> the model of its settings; diffusion is `train-generator --kind diffusion`"""
+"""command -> the model of its settings; diffusion is `train-generator --kind diffusion`, onnx is `export --to onnx`"""
 
 
 @app.callback()
@@ -298,7 +299,7 @@ def export(
     data: Annotated[
         str,
         typer.Argument(
-            help="Folder of `marsgen synthesize`, or any other data set.",
+            help="Folder of `marsgen synthesize`, or any other data set; with --to onnx, of `marsgen train-generator`.",
             metavar="WHERE",
             show_default=False,
             callback=check_data,
@@ -307,7 +308,9 @@ def export(
     to: Annotated[
         Target | None,
         typer.Option(
-            "--to", help="What to write: PNG pairs, tars, tables, objects, or nnU-Net's raw data.", show_default="png"
+            "--to",
+            help="What to write: PNG pairs, tars, tables, objects, nnU-Net's raw data; onnx: a generator.",
+            show_default="png",
         ),
     ] = None,
     classes: Classes = None,
@@ -319,14 +322,37 @@ def export(
     overrides: Overrides = None,
     out: Out = None,
 ) -> None:
-    """Write a data set in another format: PNG folder, WebDataset, Parquet, Hugging Face, COCO, YOLO or nnU-Net."""
-    from marsgen.commands.export import ExportConfig, export_data
+    """Write a data set in another format: PNG folder, WebDataset, Parquet, Hugging Face, COCO, YOLO or nnU-Net.
+
+    With --to onnx, write a trained pix2pix generator as a file that draws without this toolkit.
+    """
     from marsgen.core.config import load_config
+
+    if to is Target.onnx:
+        return _export_generator(data, classes, gain, config, overrides, out)
+    from marsgen.commands.export import ExportConfig, export_data
 
     given = given_settings({"to": to and to.value, "gain": gain}, {"to": "to", "gain": "gain"})
     settings = load_config(ExportConfig, config, [*(overrides or ()), *given])
     name = Path(data).name.removesuffix(".npz").replace(":", "-")
     _say_finished(export_data(data, settings, out or OUTPUTS / f"{name}-{settings.to}", classes=classes))
+
+
+def _export_generator(
+    where: str, classes: Path | None, gain: str | None, config: ConfigFile, overrides: Overrides, out: Path | None
+) -> None:
+    from marsgen.commands.export_generator import export_trained, summary_line
+    from marsgen.core.config import load_config
+    from marsgen.core.errors import ConfigError
+    from marsgen.generators.config import ExportGeneratorConfig
+
+    for name, value in (("--classes", classes), ("--gain", gain)):
+        if value is not None:
+            raise ConfigError(f"{name} is for data sets, and --to onnx writes a generator; leave it out")
+    settings = load_config(ExportGeneratorConfig, config, overrides or ())
+    run = export_trained(where, settings, out or OUTPUTS / f"{Path(where).name}-onnx")
+    say(summary_line(run))
+    say(f"wrote {run.folder}")
 
 
 @app.command()

@@ -36,12 +36,15 @@ def check_data(given: Places) -> Places:
 def check_runs(command: str, other: str | None = None) -> Callable[[Any], Any]:
     """The same for the folders of runs that `command` made; `other` is a word that stands for none.
 
-    What is a file, or looks like that word misspelt, is left to the command, which says more about it.
+    What is a file, has the name of an exported model, or looks like that word misspelt, is left to the command, which
+    says more about it.
     """
 
     def check(given: Any) -> Any:
         for folder in given if isinstance(given, list) else [] if given is None else [given]:
-            if not Path(folder).is_file() and not (other and nearest(str(folder), [other])):
+            if not (Path(folder).is_file() or Path(folder).suffix == ".onnx") and not (
+                other and nearest(str(folder), [other])
+            ):
                 refuse_no_run(Path(folder), command)
         return given
 

@@ -24,7 +24,7 @@ class Format(StrEnum):
 
 
 class Target(StrEnum):
-    """What a data set is turned into."""
+    """What a data set is turned into; onnx, a trained generator."""
 
     png = "png"
     webdataset = "webdataset"
@@ -33,6 +33,7 @@ class Target(StrEnum):
     coco = "coco"
     yolo = "yolo"
     nnunet = "nnunet"
+    onnx = "onnx"
 
 
 class Kind(StrEnum):

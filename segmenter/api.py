@@ -14,8 +14,9 @@ import numpy as np
 
 from marsgen.cleaning.dataset import Data, Dataset, scenes_of
 from marsgen.core.config import make_config
-from marsgen.core.errors import ConfigError
+from marsgen.core.errors import ConfigError, DataError
 from marsgen.core.files import file_fingerprint
+from marsgen.core.onnx_files import refuse_no_onnx
 from marsgen.core.places import refuse_missing
 from marsgen.core.runs import Run
 from marsgen.scenes.classes import ClassSet, read_classes
@@ -24,13 +25,14 @@ from marsgen.scenes.readers.arrays import ArrayScenes
 from marsgen.scenes.scene import MIN_SIDE_PX, SceneSource
 from marsgen.scenes.sources import open_pictures, open_scenes
 from segmenter.evaluation.config import EvaluateConfig
-from segmenter.evaluation.evaluate import evaluate_run
+from segmenter.evaluation.evaluate import choose_scenes, evaluate_run
 from segmenter.evaluation.reader import Evaluation
-from segmenter.inference.config import InferenceConfig, PredictConfig, PseudoLabelConfig
+from segmenter.inference.config import ExportConfig, InferenceConfig, PredictConfig, PseudoLabelConfig
+from segmenter.inference.weights import find_weights, name_of
 from segmenter.training.config import TrainConfig
 from segmenter.training.start import open_training
 
-__all__ = ["evaluate", "predict", "predict_data", "pseudo_label", "train"]
+__all__ = ["evaluate", "export", "predict", "predict_data", "pseudo_label", "train"]
 
 OUTPUTS = Path("outputs")
 _BATCH = PredictConfig.model_fields["batch_size"].default
@@ -123,7 +125,7 @@ def predict(
     """Label images and write nothing. The weights are read at every call, so give many images at once.
 
     Args:
-        run: from `train`, or its folder.
+        run: from `train`, or its folder; or an ONNX file of `export`.
         images: one image, (H, W) or (H, W, channels) uint8 or a picture file; or several of any sizes; or a folder.
         probs: give probabilities instead of labels.
         config, settings, more: of `InferenceConfig`, such as flip=True; see marsgen/api.py.
@@ -134,12 +136,14 @@ def predict(
         ConfigError, DataError, RunError: an unknown setting; images of another kind; no finished run.
     """
     config = make_config(InferenceConfig, config, {**(settings or {}), **more})
-    folder = Run.load(_folder(run), "segmenter train").folder
+    folder = _folder(run)
+    find_weights(folder)
     # here: torch takes seconds to import
     from segmenter.inference.picture_kind import check_kind
-    from segmenter.inference.predict import image_batches, load_segmenter, predict_indices, predict_probs
+    from segmenter.inference.predict import as_exported, image_batches, load_segmenter, predict_indices, predict_probs
 
     network, classes, record = load_segmenter(folder)
+    config = as_exported(config, record)
     is_one, scenes = _open_given(images, classes, record["channels"])
     check_kind(scenes, folder, record["channels"], classes)
     found: list[np.ndarray] = []
@@ -178,7 +182,7 @@ def predict_data(
     """Label pictures and write the label maps (`segmenter predict`).
 
     Args:
-        run: from `train`, or its folder.
+        run: from `train`, or its folder; or an ONNX file of `export`.
         data: a data set, whose labels are not read; or a picture file, a folder of pictures, or a list of those.
         classes: file that says what the ids of a data set mean, where its own classes.yaml does not.
         out: folder to write into; default: one under outputs/, named after run and data.
@@ -189,7 +193,8 @@ def predict_data(
         InputError: see `marsgen.core.errors`.
     """
     config = make_config(PredictConfig, config, {**(settings or {}), **more})
-    segmenter = Run.load(_folder(run), "segmenter train").folder
+    segmenter = _folder(run)
+    weights = find_weights(segmenter)
     if not isinstance(data, Dataset | SceneSource):
         refuse_missing([data] if isinstance(data, (str, Path)) else data)
     elif classes is not None:
@@ -210,13 +215,64 @@ def predict_data(
     check_images(config, segmenter, scenes)
     inputs = {
         "run": str(segmenter),
-        "weights_fingerprint": file_fingerprint(segmenter / "best.safetensors"),
+        "weights_fingerprint": file_fingerprint(weights),
         "data": scenes.identity(),
     }
-    folder = Path(out or OUTPUTS / f"predictions-{segmenter.name}-{_stem(scenes)}")
+    folder = Path(out or OUTPUTS / f"predictions-{name_of(segmenter)}-{_stem(scenes)}")
     with closing(Run.start(folder, "segmenter predict", config, inputs)) as labelling:
         label(config, labelling, segmenter, scenes)
     return labelling
+
+
+def export(
+    run: Run | str | Path,
+    data: Data | None = None,
+    *,
+    out: str | Path | None = None,
+    config: ExportConfig | str | Path | None = None,
+    settings: Mapping[str, Any] | None = None,
+    **more: Any,
+) -> Run:
+    """Write a trained segmenter as ONNX or for torch.export.load (`segmenter export`), checked against torch.
+
+    Args:
+        run: from `train`, or its folder.
+        data: labelled real scenes to check on; default: the validation part of the run's own data.
+        out: folder to write into; default: one under outputs/, named after the run.
+        config, settings, more: settings of the command, see marsgen/api.py.
+    Returns:
+        the finished run; summary["wrote"] is the file in its folder.
+    Raises:
+        InputError: see `marsgen.core.errors`.
+    """
+    config = make_config(ExportConfig, config, {**(settings or {}), **more})
+    trained = Run.load(_folder(run), "segmenter train")
+    if config.to == "onnx":
+        refuse_no_onnx("--to onnx")
+    source = copy.copy(scenes_of(trained.stored("inputs.data.location", str) if data is None else data))
+    own = source.fingerprint() == trained.stored("inputs.data.fingerprint", str)
+    checked = choose_scenes(trained, source, "val" if own else "all").indices
+    if own and config.int8:
+        seen = choose_scenes(trained, source, "train").indices
+    elif config.int8:  # ranges and cost come from different scenes
+        checked, seen = checked[::2], checked[1::2]
+        if not seen:
+            raise DataError(f"{source.location}: one scene; int8 needs one for its ranges and another to measure it on")
+    else:
+        seen = ()
+    # here: torch takes seconds to import
+    from segmenter.inference.export import export_segmenter
+
+    inputs = {
+        "run": str(trained.folder),
+        "weights_fingerprint": file_fingerprint(find_weights(trained.folder)),
+        "data": source.identity(),
+    }
+    folder = Path(out or OUTPUTS / f"export-{trained.folder.name}-{config.to}")
+    with closing(Run.start(folder, "segmenter export", config, inputs)) as writing:
+        if not writing.finished:
+            export_segmenter(config, writing, trained.folder, source, checked, seen)
+    return writing
 
 
 def pseudo_label(

@@ -1,6 +1,7 @@
 """The `segmenter` command: parse, open the run, call one stage, print the summary."""
 
 from contextlib import closing
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -45,6 +46,7 @@ SETTINGS = {
     "evaluate": "segmenter.config:EvaluateConfig",
     "predict": "segmenter.config:PredictConfig",
     "pseudo-label": "segmenter.config:PseudoLabelConfig",
+    "export": "segmenter.config:ExportConfig",
     "compare": "segmenter.results.compare:CompareConfig",
     "report": "segmenter.results.report:ReportConfig",
     "auto": "segmenter.auto.config:AutoConfig",
@@ -360,7 +362,7 @@ def predict(
     run: Annotated[
         Path,
         typer.Argument(
-            help="Folder that `segmenter train` wrote.",
+            help="Folder that `segmenter train` wrote, or an ONNX file of `segmenter export`.",
             metavar="RUN",
             show_default=False,
             callback=check_runs("segmenter train"),
@@ -399,13 +401,13 @@ def predict(
 ) -> None:
     """Label pictures: files, folders or a data set; PNG label maps, GeoTIFF for GeoTIFF, CSV for the course's npz."""
     from marsgen.core.config import load_config
-    from marsgen.core.runs import Run
     from segmenter import api
     from segmenter.inference.config import PredictConfig
+    from segmenter.inference.weights import find_weights
 
     given = given_settings(context.params, {"probs": "probs", "overlay": "overlay"})
     settings = load_config(PredictConfig, config, [*(overrides or ()), *given])
-    Run.load(run, "segmenter train")
+    find_weights(run)
     if bool(pictures) == bool(data):
         raise ConfigError("what is to be labelled? Name pictures or folders after RUN, or one data set with --data")
     if pictures and classes is not None:
@@ -416,6 +418,61 @@ def predict(
     done = api.predict_data(run, data or pictures or (), classes=classes, out=out, config=settings)
     say(f"{done.said('images', int)} images labelled")
     say(f"wrote {done.folder / done.said('wrote', str)}")
+
+
+class ExportTarget(StrEnum):
+    """What a trained network is written as."""
+
+    onnx = "onnx"
+    torch_export = "torch-export"
+
+
+@app.command()
+def export(
+    context: typer.Context,
+    run: Annotated[
+        Path, typer.Argument(help="Folder that `segmenter train` wrote.", metavar="RUN", show_default=False)
+    ],
+    to: Annotated[
+        ExportTarget | None,
+        typer.Option("--to", help="onnx: for onnxruntime; torch-export: for torch.export.load.", show_default="onnx"),
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            "--data",
+            help="Labelled scenes to check the file on. Default: the validation part of the run's own data.",
+            metavar="WHERE",
+        ),
+    ] = None,
+    int8: Annotated[
+        bool | None,
+        typer.Option("--int8", help="Also write an int8 file, and say what it costs.", show_default=False),
+    ] = None,
+    classes: Classes = None,
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+    out: Out = None,
+) -> None:
+    """Write a trained network as a file that runs without this toolkit, checked against torch on real scenes."""
+    from marsgen.core.config import load_config
+    from segmenter.inference.config import ExportConfig
+
+    values = {"to": to and to.value, "int8": int8}
+    settings = load_config(ExportConfig, config, [*(overrides or ()), *given_settings(values, {k: k for k in values})])
+    from segmenter import api
+
+    scenes = None
+    if data is not None:
+        from marsgen.scenes.sources import open_scenes
+
+        scenes = open_scenes(data, classes=classes)
+    done = api.export(run, scenes, out=out, config=settings)
+    from segmenter.inference.export import summary_lines
+
+    for line in done.describe(summary_lines):
+        say(line)
+    say(f"wrote {done.folder}")
 
 
 @app.command("pseudo-label")

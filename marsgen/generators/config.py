@@ -1,4 +1,4 @@
-"""Settings of the trainings of `marsgen train-generator`."""
+"""Settings of the trainings of `marsgen train-generator`, and of the export of what they trained."""
 
 from typing import Literal
 
@@ -123,3 +123,14 @@ class TrainDiffusionConfig(Config):
                 f"{self.fold * 2 ** (len(self.widths) - 1)} times; at most 32, the smallest side of a scene"
             )
         return self
+
+
+class ExportGeneratorConfig(Config):
+    """`marsgen export GENERATOR --to onnx`."""
+
+    to: Literal["onnx"] = "onnx"
+    """the form of the file"""
+    scenes: int = Field(16, ge=1)
+    """real scenes on which pictures of the exported generator are compared with those of torch"""
+    tolerance: float = Field(0.1, gt=0, le=255)
+    """a file whose pictures differ more than this, in grey levels of 255, is refused"""

@@ -36,7 +36,8 @@ def measure_style(images: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     mean = (images * weight).sum(dim=(2, 3)) / total
     variance = ((images - mean[..., None, None]).square() * weight).sum(dim=(2, 3)) / total
     spread = variance.sqrt().clamp_min(SMALLEST_SPREAD)
-    across, down = images.diff(dim=3).abs(), images.diff(dim=2).abs()
+    # written out: torch.diff cannot be exported to ONNX
+    across, down = (images[..., 1:] - images[..., :-1]).abs(), (images[..., 1:, :] - images[..., :-1, :]).abs()
     across_weight, down_weight = weight[..., 1:] * weight[..., :-1], weight[..., 1:, :] * weight[..., :-1, :]
     steps = (across * across_weight).sum(dim=(2, 3)) + (down * down_weight).sum(dim=(2, 3))
     grain = steps / (across_weight.sum(dim=(2, 3)) + down_weight.sum(dim=(2, 3))).clamp_min(1) / spread
@@ -104,8 +105,13 @@ class StyleTable:
 
     def choose(self, shares: torch.Tensor, choice: torch.Tensor) -> torch.Tensor:
         """(B, S) styles for maps with class `shares` (B, C + 1): one of the closest, by `choice` (B,) in [0, 1)."""
-        distance = torch.cdist(shares, self.shares, p=1)
-        # stable: ties are common (maps of one class) and must fall the same way everywhere
-        closest = distance.argsort(dim=1, stable=True)[:, :CLOSE_STYLES]
+        if torch.onnx.is_in_onnx_export():
+            # what torch.cdist and a stable sort do; ONNX has neither, and its TopK puts the first of equals first
+            distance = (shares[:, None] - self.shares).abs().sum(dim=2)
+            closest = distance.topk(min(CLOSE_STYLES, len(self.shares)), dim=1, largest=False).indices
+        else:
+            distance = torch.cdist(shares, self.shares, p=1)
+            # stable: ties are common (maps of one class) and must fall the same way everywhere
+            closest = distance.argsort(dim=1, stable=True)[:, :CLOSE_STYLES]
         chosen = (choice * closest.shape[1]).long()[:, None]
         return self.styles[closest.gather(1, chosen)[:, 0]]

@@ -32,7 +32,8 @@ def one_hot(labels: torch.Tensor, num_classes: int) -> torch.Tensor:
     "No label" is a condition of its own, since it is not a terrain: sky, rover, or ground without an agreed label.
     """
     slots = torch.where(labels == IGNORED_INDEX, num_classes, labels)
-    return F.one_hot(slots, num_classes + 1).movedim(-1, -3).to(torch.float32)
+    # compared, not F.one_hot: its export to ONNX moves the classes to the wrong side
+    return (slots[:, None] == torch.arange(num_classes + 1, device=labels.device)[:, None, None]).to(torch.float32)
 
 
 def pad_to_multiple(images: torch.Tensor, multiple: int) -> tuple[torch.Tensor, tuple[int, int]]:

@@ -1,4 +1,4 @@
-"""Settings of everything that runs a trained network: `segmenter predict`, `pseudo-label`, and evaluation."""
+"""Settings of everything that runs a trained network: `segmenter predict`, `pseudo-label`, `export`, evaluation."""
 
 from typing import Annotated, Any, Literal
 
@@ -67,3 +67,34 @@ class PseudoLabelConfig(InferenceConfig):
     keep: float = Field(0.7, gt=0, le=1)
     """fraction of the pixels predicted as a class, over all pictures, that keep the label: the most confident ones of
     each class, with all ties. The others are ignored in training"""
+
+
+class ExportConfig(Config):
+    """`segmenter export`: the form of the file, and how closely it has to agree with torch."""
+
+    to: Literal["onnx", "torch-export"] = "onnx"
+    """onnx = for onnxruntime; torch-export = for torch.export.load"""
+    int8: bool = False
+    """onnx: also write model-int8.onnx, with convolutions in 8 bits"""
+    scenes: int = Field(64, ge=1)
+    """real scenes on which the exported network is compared with torch, and the cost of int8 measured"""
+    calibration_scenes: int = Field(128, ge=1)
+    """int8: real scenes whose activations give the ranges of the 8 bits"""
+    tolerance: float = Field(1e-4, gt=0, lt=1)
+    """a file whose probabilities differ more than this from those of torch is refused; int8 is exempt"""
+    window: tuple[Side, Side] | None = None
+    """stored in the file: windows with which it is to predict larger images, see `segmenter predict`; null = none"""
+    overlap: float = Field(0.5, ge=0, lt=1)
+    """stored in the file: fraction of a window that the next one covers too"""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "ExportConfig":
+        if self.int8 and self.to != "onnx":
+            raise ValueError(f"int8 is set, but to is {self.to}; it is for onnx")
+        if self.window is not None and min(self.window) < MIN_SIDE_PX:
+            raise ValueError(f"window {list(self.window)}: each side needs at least {MIN_SIDE_PX} pixels")
+        if self.window is None and self.overlap != ExportConfig.model_fields["overlap"].default:
+            raise ValueError("overlap is set, but window is null, so nothing overlaps")
+        if not self.int8 and self.calibration_scenes != ExportConfig.model_fields["calibration_scenes"].default:
+            raise ValueError("calibration_scenes is set, but int8 is false, which does not read it")
+        return self

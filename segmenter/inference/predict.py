@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -27,12 +27,16 @@ from marsgen.scenes.scene import MIN_SIDE_PX, SceneSource
 from marsgen.scenes.sources import has_test_set
 from marsgen.scenes.tensors import image_tensor
 from segmenter.inference.config import InferenceConfig, PredictConfig
+from segmenter.inference.exported import load_exported
 from segmenter.inference.picture_kind import check_kind
 from segmenter.inference.predicted_files import write_labels, write_overlay, write_probs
 from segmenter.inference.sliding_window import predict_in_windows, resize_images
+from segmenter.inference.weights import ONNX
 from segmenter.networks.build import build_network
 from segmenter.networks.config import NetworkConfig
 from segmenter.networks.wrappers import Calibrated, ClassesOnly
+
+InferenceT = TypeVar("InferenceT", bound=InferenceConfig)
 
 DEFAULT_INFERENCE = InferenceConfig()
 """each image once, whole and at its own size"""
@@ -46,6 +50,7 @@ def load_segmenter(folder: Path, keep_void: bool = False) -> tuple[nn.Module, Cl
     """The best network of a finished `segmenter train` run, on the GPU if there is one, ready to predict.
 
     Args:
+        folder: of the run; or an ONNX file of `segmenter export`, which onnxruntime runs on the CPU.
         keep_void: keep output C of a network that was trained with `void_weight`: pixels without a label.
     Returns:
         the network in eval mode, the classes of its outputs 0..C-1, and the record of its weights (step, network,
@@ -53,6 +58,8 @@ def load_segmenter(folder: Path, keep_void: bool = False) -> tuple[nn.Module, Cl
     Raises:
         RunError: no such run, not finished, or its weights are damaged.
     """
+    if folder.suffix == ONNX:
+        return load_exported(folder)
     run = Run.load(folder, "segmenter train")
     path = run.folder / "best.safetensors"
     checkpoint = read_weights(path)
@@ -143,7 +150,7 @@ def predict(config: PredictConfig, run: Run, segmenter: Path, scenes: SceneSourc
 
     Args:
         run: the open run of this command; the result lies in its folder.
-        segmenter: folder of a finished `segmenter train` run.
+        segmenter: folder of a finished `segmenter train` run, or an ONNX file of `segmenter export`.
         scenes: images, from `open_scenes(..., labelled=False)`; their label maps are not read.
     Returns:
         predictions.csv: columns id, 0..H*W-1; a row per image in the order of the data, its label ids row by row
@@ -153,8 +160,9 @@ def predict(config: PredictConfig, run: Run, segmenter: Path, scenes: SceneSourc
         DataError: grey images for a network of RGB or the reverse, or a csv of images that differ in size.
         RunError: see `load_segmenter`.
     """
-    network, classes, _ = load_segmenter(segmenter)
+    network, classes, record = load_segmenter(segmenter)
     check_images(config, segmenter, scenes)
+    config = as_exported(config, record)
     as_csv = _wants_csv(config, scenes)
     result = run.folder / ("predictions.csv" if as_csv else "labels")
     if not run.finished:
@@ -162,6 +170,13 @@ def predict(config: PredictConfig, run: Run, segmenter: Path, scenes: SceneSourc
         write(result, scenes, network, classes, config)
         run.finish({"images": len(scenes), "format": "csv" if as_csv else "png", "wrote": result.name})
     return result
+
+
+def as_exported(config: InferenceT, record: dict[str, Any]) -> InferenceT:
+    """`config` with the windows that an exported network was stored with, where `config` names none."""
+    if config.window is not None or record.get("window") is None:
+        return config
+    return config.model_copy(update={"window": tuple(record["window"]), "overlap": record["overlap"]})
 
 
 def check_images(config: PredictConfig, segmenter: Path, scenes: SceneSource) -> None:

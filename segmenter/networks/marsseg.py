@@ -17,8 +17,11 @@ from segmenter.networks.unet import ResidualBlock
 
 def _conv(inside: int, outside: int, size: int | tuple[int, int], dilation: int = 1) -> nn.Sequential:
     """Convolution that keeps height and width, batch norm, ReLU."""
+    # half the kernel in numbers: onnxruntime does not know "same" beside a dilation
+    sides = (size, size) if isinstance(size, int) else size
+    padding = (dilation * (sides[0] // 2), dilation * (sides[1] // 2))
     return nn.Sequential(
-        nn.Conv2d(inside, outside, size, padding="same", dilation=dilation, bias=False),
+        nn.Conv2d(inside, outside, sides, padding=padding, dilation=dilation, bias=False),
         nn.BatchNorm2d(outside),
         nn.ReLU(inplace=True),
     )
@@ -84,10 +87,18 @@ class StripPooling(nn.Module):
         """(B, w, h, w') -> the same shape."""
         size, levels = x.shape[2:], [x]
         for strips, lying, standing in zip(self.STRIPS, self.lying, self.standing, strict=True):
-            flat = lying(F.adaptive_avg_pool2d(x, (strips, size[1])))  # (B, w / 4, strips, w')
-            tall = standing(F.adaptive_avg_pool2d(x, (size[0], strips)))  # (B, w / 4, h, strips)
+            flat = lying(pool_strips(x, strips, 2))  # (B, w / 4, strips, w')
+            tall = standing(pool_strips(x, strips, 3))  # (B, w / 4, h, strips)
             levels.append(_resize(flat, size) + _resize(tall, size))
         return self.join(torch.cat(levels, 1))
+
+
+def pool_strips(x: torch.Tensor, strips: int, dim: int) -> torch.Tensor:
+    """Means over `strips` equal parts of a side, as F.adaptive_avg_pool2d has them; that cannot be exported to ONNX."""
+    length = x.shape[dim]
+    ends = [(i * length // strips, ((i + 1) * length + strips - 1) // strips) for i in range(strips)]
+    parts = [x[:, :, first:end] if dim == 2 else x[..., first:end] for first, end in ends]
+    return torch.cat([part.mean(dim, keepdim=True) for part in parts], dim)
 
 
 class MarsSeg(nn.Module):

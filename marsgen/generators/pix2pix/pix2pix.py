@@ -360,10 +360,26 @@ class Pix2Pix:
         labels = label_tensor(request.indices).to(self.device)
         inpainting_mask = self.strength * torch.from_numpy(request.inpainting_mask)[:, None].to(self.device)
         noise = draw_noise(request.seeds.tolist(), *request.indices.shape[1:]).to(self.device)
-        style, unknown = visible_style(images, inpainting_mask)
-        if unknown.any():
-            shares = one_hot(labels, len(self.classes)).mean(dim=(2, 3))
-            style = torch.where(unknown[:, None], self.styles.choose(shares, noise.choice), style)
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            drawn = self.network(labels, normalise(images, style), inpainting_mask, style, noise)
-        return image_array(blend(images, denormalise(drawn, style).clamp(-1, 1), inpainting_mask))
+            return image_array(self.draw_tensors(images, labels, inpainting_mask, noise))
+
+    def draw_tensors(
+        self, images: torch.Tensor, labels: torch.Tensor, inpainting_mask: torch.Tensor, noise: Noise
+    ) -> torch.Tensor:
+        """Draw, all in tensors.
+
+        Args:
+            images: (B, channels, H, W) in [-1, 1].
+            labels: (B, H, W) int64 indices, 255 = ignored.
+            inpainting_mask: (B, 1, H, W) in [0, 1], scaled by the strength.
+        Returns:
+            (B, channels, H, W) in [-1, 1]: drawn where the inpainting mask is 1, `images` where it is 0.
+        """
+        with torch.autocast(self.device.type, enabled=False):  # a style is measured in full precision
+            style, unknown = visible_style(images, inpainting_mask)
+            if torch.onnx.is_in_onnx_export() or unknown.any():  # a file for any picture holds both ways
+                shares = one_hot(labels, len(self.classes)).mean(dim=(2, 3))
+                style = torch.where(unknown[:, None], self.styles.choose(shares, noise.choice), style)
+            pictures = normalise(images, style)
+        drawn = self.network(labels, pictures, inpainting_mask, style, noise)
+        return blend(images, denormalise(drawn, style).clamp(-1, 1), inpainting_mask)

@@ -1,0 +1,97 @@
+"""A generator as ONNX: the same picture for the same noise, and a file that is only kept where that holds."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from painted import Painted
+from test_pix2pix import request, untrained
+
+from marsgen.commands.export_generator import export_trained, summary_line
+from marsgen.core.errors import ConfigError, RunError
+from marsgen.core.onnx_files import OnnxNetwork
+from marsgen.core.runs import Run
+from marsgen.generators import DrawConfig
+from marsgen.generators.config import ExportGeneratorConfig, TrainDiffusionConfig, TrainPix2PixConfig
+from marsgen.generators.export import describe, export_generator, tensors_of, write_generator
+from marsgen.generators.style import CLOSE_STYLES
+from marsgen.scenes.tensors import image_array
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("styles", [5, 40])
+def test_the_file_draws_what_torch_draws_at_any_size(channels, styles, tmp_path):
+    """40 styles are more than are chosen from; some are alike, so that ties are met."""
+    assert 5 < CLOSE_STYLES < 40
+    generator = untrained(3, channels, styles)
+    generator.styles.shares[::3] = generator.styles.shares[0]
+    write_generator(tmp_path / "g.onnx", generator, describe(generator))
+    onnx = OnnxNetwork(tmp_path / "g.onnx")
+    for height, width, whole in ((40, 56, True), (33, 47, True), (64, 128, False), (64, 128, True)):
+        asked = request(3, channels, height, width)
+        if whole:
+            asked.inpainting_mask[:] = 1
+        drawn = onnx(*(value.numpy() for value in tensors_of(asked, 1.0)))
+        found, wanted = image_array(torch.from_numpy(drawn)), generator.draw(asked)
+        assert found.shape == wanted.shape
+        assert wanted.std() > 10
+        assert np.abs(found.astype(int) - wanted).max() <= 1  # rounding
+        assert (found == wanted).mean() > 0.999
+
+
+def export(folder, **settings):
+    config = ExportGeneratorConfig(**settings)
+    generator = untrained(3, 1)
+    generator.strength = DrawConfig(strength=0.7).strength
+    run = Run.start(folder, "marsgen export", config, {})
+    export_generator(config, run, generator, Painted(3))
+    return run
+
+
+def test_it_is_compared_with_torch_and_described(tmp_path):
+    run = export(tmp_path / "out")
+    assert 0 < run.said("largest_difference_levels", float) < 0.01
+    metadata = json.loads((tmp_path / "out" / "generator.json").read_text())
+    assert metadata == OnnxNetwork(tmp_path / "out" / "generator.onnx").metadata
+    assert (metadata["strength"], metadata["stride"], metadata["channels"]) == (0.7, 8, 1)
+    assert [c["name"] for c in metadata["classes"]["classes"]] == ["terrain 0", "terrain 1", "terrain 2"]
+    assert "of 255 grey levels on 3 scenes" in summary_line(run)
+
+
+def test_a_file_that_disagrees_is_not_kept(tmp_path):
+    with pytest.raises(RunError, match=r"more than the tolerance 1e-09; the file was not kept"):
+        export(tmp_path / "out", tolerance=1e-9)
+    assert not list((tmp_path / "out").glob("*.onnx"))
+
+
+def test_only_a_trained_pix2pix_can_be_exported(tmp_path):
+    with pytest.raises(RunError, match="no run folder here"):
+        export_trained(str(tmp_path / "absent"), ExportGeneratorConfig(), tmp_path / "out")
+
+
+def test_the_command_exports_a_run_and_refuses_diffusion(tmp_path, tiny_npz, capsys):
+    from marsgen.cleaning.dataset import clean_scenes
+    from marsgen.cli import app
+    from marsgen.core.config import DataConfig
+    from marsgen.generators import train_diffusion, train_pix2pix
+    from marsgen.scenes.sources import open_scenes
+
+    dataset = clean_scenes(open_scenes(str(tiny_npz)), DataConfig())
+    inputs = {"data": dataset.scenes.identity()}
+    for config, module in (
+        (TrainPix2PixConfig(steps=2, batch_size=2, generator_width=4, discriminator_width=4), train_pix2pix),
+        (TrainDiffusionConfig(steps=2, batch_size=2, widths=(8, 8)), train_diffusion),
+    ):
+        run = Run.start(tmp_path / config.kind, "marsgen train-generator", config, inputs)
+        module.train(config, run, dataset)
+        run.close()
+    out = tmp_path / "onnx"
+    app(["export", str(tmp_path / "pix2pix"), "--to", "onnx", "--out", str(out)], standalone_mode=False)
+    assert (out / "generator.onnx").is_file()
+    printed = capsys.readouterr().out
+    assert "largest difference from torch" in printed
+    with pytest.raises(ConfigError, match="is a diffusion generator; --to onnx takes pix2pix"):
+        app(["export", str(tmp_path / "diffusion"), "--to", "onnx", "--out", str(out)], standalone_mode=False)
+    with pytest.raises(ConfigError, match="--gain is for data sets"):
+        app(["export", str(tmp_path / "pix2pix"), "--to", "onnx", "--gain", "x"], standalone_mode=False)
