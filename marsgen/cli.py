@@ -8,6 +8,7 @@ import typer
 from marsgen.console import (
     OUTPUTS,
     Classes,
+    Commands,
     ConfigFile,
     Data,
     DryRun,
@@ -16,6 +17,8 @@ from marsgen.console import (
     Overrides,
     PerJob,
     Workers,
+    check_data,
+    check_runs,
     given_settings,
     read_class_set,
     run_app,
@@ -45,8 +48,10 @@ from marsgen.options import (
 app = typer.Typer(
     name="marsgen",
     help="Make synthetic scenes of a rare class, to train a segmenter on.",
+    cls=Commands,
     no_args_is_help=True,
     add_completion=False,
+    rich_markup_mode=None,  # boxes take longer to import than the rest of --help
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -83,6 +88,7 @@ def inspect(
             "--against",
             help="Another data set, such as the test set: list the pictures that both hold.",
             metavar="WHERE",
+            callback=check_data,
         ),
     ] = None,
     classes: Classes = None,
@@ -110,6 +116,7 @@ def import_(
             help="Folder or file of another tool: LabelMe, COCO, YOLO, Pascal VOC, CVAT, Cityscapes, CamVid, class "
             "folders, Hugging Face, Parquet, GeoTIFF.",
             metavar="SOURCE",
+            callback=check_data,
             show_default=False,
         ),
     ],
@@ -174,6 +181,7 @@ def train_generator(
             "--unlabelled",
             help="Pictures without labels to train on too (diffusion); repeatable. An .npz has its own test_set.",
             metavar="WHERE",
+            callback=check_data,
         ),
     ] = None,
     classes: Classes = None,
@@ -262,6 +270,7 @@ def preview(
         typer.Argument(
             help="Folder of `marsgen train-generator`. Default: the last trained one.",
             metavar="DIR",
+            callback=check_runs("marsgen train-generator"),
             show_default=False,
         ),
     ] = None,
@@ -285,7 +294,10 @@ def export(
     data: Annotated[
         str,
         typer.Argument(
-            help="Folder of `marsgen synthesize`, or any other data set.", metavar="WHERE", show_default=False
+            help="Folder of `marsgen synthesize`, or any other data set.",
+            metavar="WHERE",
+            show_default=False,
+            callback=check_data,
         ),
     ],
     to: Annotated[
@@ -315,7 +327,12 @@ def export(
 
 @app.command()
 def score(
-    folder: Annotated[Path, typer.Argument(help="What `marsgen synthesize` wrote.", metavar="DIR")],
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            help="What `marsgen synthesize` wrote.", metavar="DIR", callback=check_runs("marsgen synthesize")
+        ),
+    ],
     judge: Annotated[
         Path | None,
         typer.Option(
@@ -333,7 +350,12 @@ def score(
     ] = None,
     data: Annotated[
         str | None,
-        typer.Option("--data", help="Real scenes it was made from. Default: where they were then.", metavar="WHERE"),
+        typer.Option(
+            "--data",
+            help="Real scenes it was made from. Default: where they were then.",
+            metavar="WHERE",
+            callback=check_data,
+        ),
     ] = None,
     reference: Annotated[
         str | None,
@@ -341,6 +363,7 @@ def score(
             "--reference",
             help="Other real scenes to compare with. Default: the train part of the real scenes.",
             metavar="WHERE",
+            callback=check_data,
         ),
     ] = None,
     classes: Classes = None,

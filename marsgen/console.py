@@ -8,11 +8,13 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
+from typer.core import TyperGroup
 
-from marsgen.core.errors import InputError
+from marsgen.core.errors import InputError, nearest
+from marsgen.core.places import refuse_missing, refuse_no_run
 from marsgen.core.process_group import first_to_say
 from marsgen.core.reading import first_line, shorten
 from marsgen.core.stop import Stopped, catching_signals
@@ -21,10 +23,36 @@ if TYPE_CHECKING:
     from marsgen.core.config import Config
     from marsgen.scenes.classes import ClassSet
 
+Places = TypeVar("Places", Path, Path | None, str, str | None, list[str] | None)
+
+
+def check_data(given: Places) -> Places:
+    """Refuse data that are not there while options are read, before anything slow is imported."""
+    places = given if isinstance(given, list) else [] if given is None else [given]
+    refuse_missing(places)
+    return given
+
+
+def check_runs(command: str, other: str | None = None) -> Callable[[Any], Any]:
+    """The same for the folders of runs that `command` made; `other` is a word that stands for none.
+
+    What is a file, or looks like that word misspelt, is left to the command, which says more about it.
+    """
+
+    def check(given: Any) -> Any:
+        for folder in given if isinstance(given, list) else [] if given is None else [given]:
+            if not Path(folder).is_file() and not (other and nearest(str(folder), [other])):
+                refuse_no_run(Path(folder), command)
+        return given
+
+    return check
+
+
 Data = Annotated[
     str,
     typer.Option(
         "--data",
+        callback=check_data,
         help="An .npz, an AI4Mars folder, a folder with images/ and labels/, or sim:N (N simulated scenes).",
         metavar="WHERE",
         show_default=False,
@@ -138,6 +166,7 @@ def say_settings(settings: "Config") -> None:
 
 def run_app(app: typer.Typer, program: str) -> None:
     """Run a command line. A user's mistake is one line on standard error and exit code 2; a bug is a traceback."""
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # looking for some reads every installed package
     _set_bars()
     _show_notes()
     try:
@@ -267,6 +296,16 @@ def _brief(sentence: str) -> str:
 def printable(sentence: str) -> str:
     """One line without characters that steer a terminal: names of files and classes may hold any."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in " ".join(sentence.split()))
+
+
+class Commands(TyperGroup):
+    """A group of commands whose --help says of each what it does in a whole sentence."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """List the commands; see click."""
+        shown = [(name, self.commands[name]) for name in self.list_commands(ctx) if not self.commands[name].hidden]
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, (command.help or "").partition("\n\n")[0]) for name, command in shown])
 
 
 def show_version(program: str) -> Callable[[bool], None]:

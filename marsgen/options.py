@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from marsgen.console import check_data, check_runs
+
 
 class Mode(StrEnum):
     """What the generator draws."""
@@ -55,6 +57,7 @@ GeneratorFolder = Annotated[
         "--generator",
         help="Folder of `marsgen train-generator`, or copy-paste (no training). Default: the last trained one.",
         metavar="DIR|copy-paste",
+        callback=check_runs("marsgen train-generator", "copy-paste"),
     ),
 ]
 DrawMode = Annotated[
@@ -118,7 +121,12 @@ MinAgreement = Annotated[
 ]
 ParentData = Annotated[
     str | None,
-    typer.Option("--data", help="Real scenes to paste into. Default: the generator's training data.", metavar="WHERE"),
+    typer.Option(
+        "--data",
+        help="Real scenes to paste into. Default: the generator's training data.",
+        metavar="WHERE",
+        callback=check_data,
+    ),
 ]
 SYNTHESIZE_SETTINGS = {
     "class_": "classes",

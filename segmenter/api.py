@@ -16,12 +16,13 @@ from marsgen.cleaning.dataset import Data, Dataset, scenes_of
 from marsgen.core.config import make_config
 from marsgen.core.errors import ConfigError
 from marsgen.core.files import file_fingerprint
+from marsgen.core.places import refuse_missing
 from marsgen.core.runs import Run
 from marsgen.scenes.classes import ClassSet, read_classes
 from marsgen.scenes.formats.reading import ReadingConfig
 from marsgen.scenes.readers.arrays import ArrayScenes
 from marsgen.scenes.scene import MIN_SIDE_PX, SceneSource
-from marsgen.scenes.sources import open_pictures, open_scenes, refuse_missing
+from marsgen.scenes.sources import open_pictures, open_scenes
 from segmenter.evaluation.config import EvaluateConfig
 from segmenter.evaluation.evaluate import evaluate_run
 from segmenter.evaluation.reader import Evaluation
@@ -32,6 +33,7 @@ from segmenter.training.start import open_training
 __all__ = ["evaluate", "predict", "predict_data", "pseudo_label", "train"]
 
 OUTPUTS = Path("outputs")
+_BATCH = PredictConfig.model_fields["batch_size"].default
 
 _log = logging.getLogger(__name__)
 
@@ -135,18 +137,15 @@ def predict(
     folder = Run.load(_folder(run), "segmenter train").folder
     # here: torch takes seconds to import
     from segmenter.inference.picture_kind import check_kind
-    from segmenter.inference.predict import load_segmenter, predict_indices, predict_probs
+    from segmenter.inference.predict import image_batches, load_segmenter, predict_indices, predict_probs
 
     network, classes, record = load_segmenter(folder)
     is_one, scenes = _open_given(images, classes, record["channels"])
     check_kind(scenes, folder, record["channels"], classes)
-    found = []
-    for index in range(len(scenes)):
-        image = scenes.read(index)[0][None]
-        found.append(
-            predict_probs(network, image, config)[0]
-            if probs
-            else classes.to_ids(predict_indices(network, image, config))[0]
+    found: list[np.ndarray] = []
+    for _, batch in image_batches(scenes, _BATCH):
+        found += list(
+            predict_probs(network, batch, config) if probs else classes.to_ids(predict_indices(network, batch, config))
         )
     return found[0] if is_one else found
 

@@ -9,6 +9,7 @@ import typer
 from marsgen.console import (
     OUTPUTS,
     Classes,
+    Commands,
     ConfigFile,
     Data,
     DryRun,
@@ -17,6 +18,8 @@ from marsgen.console import (
     Overrides,
     PerJob,
     Workers,
+    check_data,
+    check_runs,
     given_settings,
     run_app,
     say,
@@ -29,8 +32,10 @@ from marsgen.core.errors import ConfigError
 app = typer.Typer(
     name="segmenter",
     help="Train segmentation networks on real and synthetic scenes, and measure per class what was gained.",
+    cls=Commands,
     no_args_is_help=True,
     add_completion=False,
+    rich_markup_mode=None,  # boxes take longer to import than the rest of --help
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -57,7 +62,13 @@ def _options(
 
 
 RunFolders = Annotated[
-    list[Path], typer.Argument(help="Folders that `segmenter train` wrote.", metavar="RUN...", show_default=False)
+    list[Path],
+    typer.Argument(
+        help="Folders that `segmenter train` wrote.",
+        metavar="RUN...",
+        show_default=False,
+        callback=check_runs("segmenter train"),
+    ),
 ]
 
 
@@ -217,6 +228,7 @@ def study(
             "--test",
             help="Labelled scenes to score on. Default: the test part or the folds of --data.",
             metavar="WHERE",
+            callback=check_data,
         ),
     ] = None,
     folds: Annotated[
@@ -231,6 +243,7 @@ def study(
             "--unlabelled",
             help="Pictures to pseudo-label, for sets with a teacher. Default: the test_set of --data, if it has one.",
             metavar="WHERE",
+            callback=check_data,
         ),
     ] = None,
     classes: Classes = None,
@@ -276,6 +289,7 @@ def auto(
             "--test",
             help="Labelled scenes for the confirmation. Default: the test part of --data, else one set aside.",
             metavar="WHERE",
+            callback=check_data,
         ),
     ] = None,
     recipes: Annotated[
@@ -292,6 +306,7 @@ def auto(
             "--unlabelled",
             help="Pictures to pseudo-label. Default: the test_set of --data, if it has one.",
             metavar="WHERE",
+            callback=check_data,
         ),
     ] = None,
     classes: Classes = None,
@@ -343,15 +358,31 @@ def auto(
 def predict(
     context: typer.Context,
     run: Annotated[
-        Path, typer.Argument(help="Folder that `segmenter train` wrote.", metavar="RUN", show_default=False)
+        Path,
+        typer.Argument(
+            help="Folder that `segmenter train` wrote.",
+            metavar="RUN",
+            show_default=False,
+            callback=check_runs("segmenter train"),
+        ),
     ],
     pictures: Annotated[
         list[str] | None,
-        typer.Argument(help="Picture files, and folders of pictures.", metavar="[PICTURE...]", show_default=False),
+        typer.Argument(
+            help="Picture files, and folders of pictures.",
+            metavar="[PICTURE...]",
+            show_default=False,
+            callback=check_data,
+        ),
     ] = None,
     data: Annotated[
         str | None,
-        typer.Option("--data", help="A data set, whose labels are not read; instead of PICTURE.", metavar="WHERE"),
+        typer.Option(
+            "--data",
+            help="A data set, whose labels are not read; instead of PICTURE.",
+            metavar="WHERE",
+            callback=check_data,
+        ),
     ] = None,
     probs: Annotated[
         bool | None,

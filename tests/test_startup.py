@@ -91,7 +91,7 @@ MISTAKES = {
     ("segmenter", "auto", *TINY, "--budget", "soon"): "--budget soon: expected a time",
     # a key that is not there
     ("marsgen", "inspect", *TINY, "--set", "stepz=1"): "unknown key 'stepz'",
-    ("marsgen", "import", "absent", "--set", "stepz=1"): "unknown key 'stepz'",
+    ("marsgen", "import", "tiny.npz", "--set", "stepz=1"): "unknown key 'stepz'",
     ("marsgen", "train-generator", *TINY, "--set", "stepz=1"): "unknown key 'stepz'",
     ("marsgen", "train-generator", "--kind", "diffusion", *TINY, "--set", "stepz=1"): "unknown key 'stepz'",
     ("marsgen", "synthesize", "--set", "stepz=1"): "unknown key 'stepz'",

@@ -10,7 +10,7 @@ sign differs. To find crops, the picture is laid on grids of 20 to 28 cells and 
 sixth of the height and of the width may be missing in either), and the best placements are refined.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import ceil, floor
@@ -33,7 +33,8 @@ _SIDES = (20, 22, 24, 26, 28)  # cells on which a picture is laid: fewer = it is
 _RIM = 1  # cells left out along the border of a picture: blurring knows nothing beyond it
 _BLAND = 1e-3  # detail below which a cell has no sign: rounding errors of a flat picture
 _FINE = 96  # cells that a picture is reduced to first; more change no cell of the grids below
-_BATCH = 2**22  # agreements computed at a time
+_BATCH = 2**20  # agreements computed at a time: 4 MB, which stay in the processor's cache
+_PICTURES = 256  # asked about at a time
 _WORTH = 0.25  # agreement that refining may add: what lies further below the bound is not looked at
 _REFINED = 5  # known pictures whose placement is refined
 _STEPS = (1.0, 0.5, 0.25)  # cells by which the sides of a placement are moved
@@ -86,14 +87,21 @@ def find_copies(
         at most one entry per picture asked about, with the known picture that agrees most, in order.
     """
     signs = _unpack(known)
+    if not len(signs):
+        return []
     found = []
     indices = range(len(asked)) if indices is None else indices
     cropped = set(np.linspace(0, len(indices) - 1, min(most_crops, len(indices))).astype(int).tolist())
-    for position, index in enumerate(indices):
-        reduced = _reduce(asked.read(int(index))[0])
-        best, agreement = _find_best(signs, reduced, least, crops=position in cropped)
-        if agreement >= least:
-            found.append(PictureCopy(int(index), best, round(agreement, 4)))
+    for start in range(0, len(indices), _PICTURES):
+        block = [int(index) for index in indices[start : start + _PICTURES]]
+        reduced = [_reduce(asked.read(index)[0]) for index in block]
+        best, highest = _find_whole(signs, np.concatenate([_lay(picture, [_WHOLE]) for picture in reduced]))
+        for row, index in enumerate(block):
+            position, agreement = int(best[row]), float(highest[row])
+            if agreement < least and start + row in cropped:
+                position, agreement = _find_crop(signs, reduced[row], least)
+            if agreement >= least:
+                found.append(PictureCopy(index, position, round(agreement, 4)))
     return found
 
 
@@ -110,36 +118,50 @@ def _unpack(fingerprints: Sequence[bytes]) -> np.ndarray:
     return np.where(bits.any(1, keepdims=True), bits * 2.0 - 1, 0).astype(np.float32)
 
 
-def _find_best(signs: np.ndarray, reduced: np.ndarray, least: float, *, crops: bool = True) -> tuple[int, float]:
-    """The known picture that agrees most with a reduced one: (position in (N, 576) `signs`, agreement)."""
-    if not len(signs):
-        return 0, 0.0
-    agreements, _ = _agreements(signs, _lay(reduced, [_WHOLE]))
-    if agreements.max() >= least or not crops:
-        return int(agreements.argmax()), float(agreements.max())
+def _find_whole(signs: np.ndarray, pictures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """For each of (B, 24, 24) pictures the one of (N, 576) fingerprints that agrees most, and how much: (B,), (B,)."""
+    best, highest = np.zeros(len(pictures), np.int64), np.full(len(pictures), -np.inf, np.float32)
+    for start, agreements in _agreements(signs, pictures):
+        here = agreements.max(0)
+        better = here > highest  # not where equal: the first of several is the one named
+        best[better] = start + agreements[:, better].argmax(0)
+        highest[better] = here[better]
+    return best, highest
+
+
+def _find_crop(signs: np.ndarray, reduced: np.ndarray, least: float) -> tuple[int, float]:
+    """The known picture that agrees most with part of a reduced one: (position in (N, 576) `signs`, agreement)."""
     windows = _windows()
-    agreements, which = _agreements(signs, _lay(reduced, windows))
+    placements = _lay(reduced, windows)
+    agreements = np.concatenate([found.max(1) for _, found in _agreements(signs, placements)])
     best, highest = 0, -1.0
     for position in np.argsort(-agreements)[:_REFINED]:
         agreement = float(agreements[position])
         if agreement >= least - _WORTH:
-            agreement = _refine(signs[position], reduced, windows[which[position]], agreement)
+            _, which = _best_placement(signs[position], placements)
+            agreement = _refine(signs[position], reduced, windows[which], agreement)
         if agreement > highest:
             best, highest = int(position), agreement
     return best, highest
 
 
-def _agreements(signs: np.ndarray, placements: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """For each of (N, 576) fingerprints the highest agreement with (P, 24, 24) placements, and which: (N,), (N,)."""
+def _agreements(signs: np.ndarray, placements: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """Agreement of (N, 576) fingerprints with (P, 24, 24) placements in blocks: first row, (rows, P) float32.
+
+    Signs are added before they are divided by their number: such sums are exact, in whatever order they are added.
+    """
     flat = np.sign(placements.reshape(len(placements), -1))
-    flat = flat / np.maximum(np.abs(flat).sum(1, keepdims=True), 1e-6)
-    highest, which = np.zeros(len(signs), np.float32), np.zeros(len(signs), np.int64)
+    cells = np.maximum(np.abs(flat).sum(1), 1)
     rows = max(1, _BATCH // len(flat))
     for start in range(0, len(signs), rows):
-        agreements = signs[start : start + rows] @ flat.T
-        which[start : start + rows] = agreements.argmax(1)
-        highest[start : start + rows] = agreements.max(1)
-    return highest, which
+        yield start, signs[start : start + rows] @ flat.T / cells
+
+
+def _best_placement(signs: np.ndarray, placements: np.ndarray) -> tuple[float, int]:
+    """The highest agreement of one (576,) fingerprint with (P, 24, 24) placements, and which."""
+    ((_, agreements),) = _agreements(signs[None], placements)
+    which = int(agreements[0].argmax())
+    return float(agreements[0, which]), which
 
 
 @lru_cache(maxsize=1)
@@ -161,10 +183,10 @@ def _refine(signs: np.ndarray, reduced: np.ndarray, window: Window, agreement: f
             moved = [
                 (*window[:side], window[side] + way * step, *window[side + 1 :]) for side in range(4) for way in (-1, 1)
             ]
-            agreements, which = _agreements(signs[None], _lay(reduced, moved))  # type: ignore[arg-type]
-            rising = bool(agreements[0] > agreement)
+            highest, which = _best_placement(signs, _lay(reduced, moved))  # type: ignore[arg-type]
+            rising = highest > agreement
             if rising:
-                agreement, window = float(agreements[0]), moved[int(which[0])]  # type: ignore[assignment]
+                agreement, window = highest, moved[which]  # type: ignore[assignment]
     return agreement
 
 

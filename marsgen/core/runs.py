@@ -36,6 +36,7 @@ from marsgen.core.files import (
     write_text,
 )
 from marsgen.core.lock import LOCK_FILE, Lock, take_lock
+from marsgen.core.places import refuse_no_run
 from marsgen.core.reading import naming, read_json, read_json_lines, read_yaml, shorten, value_at
 
 if TYPE_CHECKING:
@@ -169,9 +170,7 @@ class Run:
         Raises:
             RunError: no run there, one of another command, or one not finished.
         """
-        if not (folder / "config.yaml").is_file():
-            made_by = f" made by `{'` or `'.join(commands)}`" if commands else ""
-            raise RunError(f"{folder}: no run folder here (config.yaml is missing); expected one{made_by}")
+        refuse_no_run(folder, *commands)
         there = _read_identity(folder)
         if commands and there["command"] not in commands:
             raise RunError(f"{folder} was made by `{there['command']}`; expected a run of `{'` or `'.join(commands)}`")

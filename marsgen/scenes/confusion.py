@@ -17,13 +17,20 @@ def confusion_matrix(truth: np.ndarray, predicted: np.ndarray, num_classes: int)
     Raises:
         ValueError: shapes differ, or a scored pixel has an index outside 0..C-1.
     """
+    return confusion_matrices(truth[None], predicted[None], num_classes)[0]
+
+
+def confusion_matrices(truth: np.ndarray, predicted: np.ndarray, num_classes: int) -> np.ndarray:
+    """`confusion_matrix` of each of B pictures: (B, ...) and (B, ...) -> (B, C, C) int64, counted all at once."""
     if truth.shape != predicted.shape:
         raise ValueError(f"truth {truth.shape} and prediction {predicted.shape} differ in shape")
     scored = truth != IGNORED_INDEX
     t, p = truth[scored].astype(np.int64), predicted[scored].astype(np.int64)
     if t.size and (max(t.max(), p.max()) >= num_classes or min(t.min(), p.min()) < 0):
         raise ValueError(f"class index outside 0..{num_classes - 1}")
-    return np.bincount(t * num_classes + p, minlength=num_classes**2).reshape(num_classes, num_classes)
+    picture = np.repeat(np.arange(len(truth)), np.count_nonzero(scored.reshape(len(truth), -1), axis=1))
+    shape = (len(truth), num_classes, num_classes)
+    return np.bincount((picture * num_classes + t) * num_classes + p, minlength=np.prod(shape)).reshape(shape)
 
 
 def _check(confusion: np.ndarray) -> np.ndarray:

@@ -81,6 +81,8 @@ def label_regions(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         (H, W) int32 numbers from 1, in reading order of each region's first pixel, 0 outside; and (R + 1,) int64 pixels
         of each number, 0 for number 0.
     """
+    if not mask.any():
+        return np.zeros(mask.shape, np.int32), np.zeros(1, np.int64)
     from scipy import ndimage  # here: slow to import, and not needed before the data are opened
 
     numbered, count = ndimage.label(mask, _EIGHT_NEIGHBOURS)

@@ -16,6 +16,7 @@ import numpy as np
 
 from marsgen.core.config import configs_folder
 from marsgen.core.errors import DataError, nearest
+from marsgen.core.places import IN_MEMORY, SIMULATED, find_path, refuse_missing
 from marsgen.scenes.classes import ClassSet, read_classes
 from marsgen.scenes.files.layout import IGNORED, Folders
 from marsgen.scenes.files.pictures import is_picture
@@ -24,7 +25,6 @@ from marsgen.scenes.formats.reading import ReadingConfig, ReadScenes
 from marsgen.scenes.formats.recognise import list_source, open_recognised, recognise
 from marsgen.scenes.formats.tables import read_loaded
 from marsgen.scenes.readers.ai4mars import Ai4MarsScenes, find_navcam
-from marsgen.scenes.readers.arrays import IN_MEMORY
 from marsgen.scenes.readers.folder import CLASSES_FILE, open_folder
 from marsgen.scenes.readers.npz import NpzScenes
 from marsgen.scenes.readers.picture_files import PictureFiles
@@ -32,7 +32,6 @@ from marsgen.scenes.readers.shards import SHARDS_FOLDER, ShardScenes
 from marsgen.scenes.readers.shrunk import ShrunkScenes
 from marsgen.scenes.scene import SceneSource
 
-SIMULATED = "sim:"
 _SIMULATED_EXAMPLE = "sim:400,seed=3,size=64x128,channels=3,rocks=0.1,outliers=0,noise=1"
 MOST_SIMULATED = 1_000_000
 MOST_SIMULATED_PX = 4096
@@ -135,15 +134,6 @@ def open_pictures(
     return scenes
 
 
-def refuse_missing(places: Sequence[str | Path]) -> list[Path]:
-    """The files and folders that were named; sim:N as it stands.
-
-    Raises:
-        DataError: one is not there.
-    """
-    return [Path(place) if str(place).startswith(SIMULATED) else find_path(str(place)) for place in places]
-
-
 def _holds_pictures(path: Path) -> bool:
     """Whether a path is a picture, or a folder with pictures directly in it that is no data set of any format."""
     if not path.is_dir():
@@ -151,27 +141,6 @@ def _holds_pictures(path: Path) -> bool:
     if (path / CLASSES_FILE).exists() or not any(is_picture(entry) for entry in path.iterdir() if entry.is_file()):
         return False
     return find_navcam(path) is None and not recognise(list_source(path))
-
-
-def find_path(location: str) -> Path:
-    """The file or folder that a user named; ~ is the home folder.
-
-    Raises:
-        DataError: there is none.
-    """
-    path = Path(location)
-    # os.path.exists answers for names that no file can have, where Path.exists raises
-    if location.startswith("~") and not os.path.exists(location):
-        path = path.expanduser()
-    if location and os.path.exists(path):
-        return path
-    # the location may be what an earlier run stored, from another folder
-    where = "" if not location or path.is_absolute() else f" in {Path.cwd()}"
-    link = f" (a link to {os.readlink(path)}, which does not exist)" if os.path.islink(path) else ""
-    raise DataError(
-        f"{location or repr(location)}: no such file or folder{where}{link}; give --data an .npz, a folder "
-        "(AI4Mars release, images/ and labels/, or another format of docs/formats.md) or sim:N"
-    )
 
 
 def open_test_set(location: str, classes: ClassSet) -> SceneSource | None:

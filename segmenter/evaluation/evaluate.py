@@ -18,12 +18,13 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from marsgen.core.ahead import read_ahead
 from marsgen.core.errors import DataError
 from marsgen.core.files import filling_npy, write_json, write_npy
 from marsgen.core.runs import Run
 from marsgen.provenance import read_split_keys, refuse_seen_copies, refuse_seen_scene
 from marsgen.scenes.classes import IGNORED_INDEX, ClassSet
-from marsgen.scenes.confusion import confusion_matrix
+from marsgen.scenes.confusion import confusion_matrices
 from marsgen.scenes.scene import SceneSource, batches_of_one_shape, scene_key
 from segmenter.evaluation.config import EvaluateConfig
 from segmenter.evaluation.reader import Evaluation, read_evaluation
@@ -161,15 +162,16 @@ def _score(
         filling_npy(folder / "counts.npy", shape, np.int32) as counts,
         tqdm(total=len(chosen.indices), desc="evaluating", unit="img") as progress,
     ):
-        for scenes in batches_of_one_shape((source[index] for index in chosen.indices), config.batch_size):
-            for scene, predicted in zip(scenes, predict(np.stack([s.image for s in scenes])), strict=True):
-                truth = scene.indices
-                counts[number] = confusion_matrix(truth, predicted, len(classes))
-                ignored[number] = np.count_nonzero(truth == IGNORED_INDEX)
+        for scenes in read_ahead(batches_of_one_shape((source[index] for index in chosen.indices), config.batch_size)):
+            predicted = predict(np.stack([scene.image for scene in scenes]))  # (B, H, W)
+            truth = np.stack([scene.indices for scene in scenes])
+            counts[number : number + len(scenes)] = confusion_matrices(truth, predicted, len(classes))
+            ignored[number : number + len(scenes)] = np.count_nonzero(truth == IGNORED_INDEX, axis=(1, 2))
+            for position, pair in enumerate(zip(truth, predicted, strict=True), start=number):
                 for c in region_classes(classes):
-                    found.append(true_regions(truth, predicted, c, image=number, min_region_px=config.min_region_px))
-                    alarms.append(false_alarms(truth, predicted, c, image=number, min_region_px=config.min_region_px))
-                number += 1
+                    found.append(true_regions(*pair, c, image=position, min_region_px=config.min_region_px))
+                    alarms.append(false_alarms(*pair, c, image=position, min_region_px=config.min_region_px))
+            number += len(scenes)
             progress.update(len(scenes))
     write_npy(folder / "ignored.npy", ignored)
     write_npy(folder / "regions.npy", np.concatenate([np.zeros(0, REGION), *found]))

@@ -32,6 +32,8 @@ def true_regions(
         (R,) array of REGION, in reading order of each region's first pixel.
     """
     regions, sizes = label_regions(truth == class_index)
+    if len(sizes) == 1:  # a rare class is in few pictures
+        return np.zeros(0, REGION)
     hits = np.bincount(regions[predicted == class_index], minlength=len(sizes))
     return _rows(regions, np.flatnonzero(sizes >= min_region_px), sizes, hits, image, class_index)
 
@@ -46,6 +48,8 @@ def false_alarms(
     Args and returns: as `true_regions`; hit_px is 0.
     """
     regions, sizes = label_regions(predicted == class_index)
+    if len(sizes) == 1:
+        return np.zeros(0, REGION)
     hits = np.bincount(regions[truth == class_index], minlength=len(sizes))
     labelled = np.bincount(regions[truth != IGNORED_INDEX], minlength=len(sizes))
     counted = (sizes >= min_region_px) & (hits == 0) & (2 * labelled >= sizes)
@@ -68,12 +72,13 @@ def _rows(
     rows = np.zeros(len(numbers), REGION)
     if not len(numbers):
         return rows
-    from scipy import ndimage  # here: slow to import, and who reads evaluations does not need it
-
-    extents = ndimage.find_objects(regions)
     rows["image"], rows["class_index"] = image, class_index
     rows["area_px"], rows["hit_px"] = sizes[numbers], hits[numbers]
-    rows["foot_row"] = [extents[n - 1][0].stop - 1 for n in numbers]
-    centres = np.array(ndimage.center_of_mass(regions > 0, regions, numbers))
-    rows["row"], rows["column"] = centres[:, 0], centres[:, 1]
+    row, column = np.nonzero(regions)
+    of_region = regions[row, column]
+    foot = np.zeros(len(sizes), np.int64)
+    foot[of_region] = row  # in reading order, so that the lowest row is written last
+    rows["foot_row"] = foot[numbers]
+    for name, places in (("row", row), ("column", column)):
+        rows[name] = np.bincount(of_region, places, len(sizes))[numbers] / sizes[numbers]
     return rows

@@ -7,11 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from marsgen.core.errors import DataError
+from marsgen.core.places import IN_MEMORY
 from marsgen.scenes.classes import ClassSet
 from marsgen.scenes.scene import Scene, SceneSource, check_image
 
-IN_MEMORY = "arrays in memory"
-"""location of data that no file holds"""
 # distinct hues for classes that come without colours: Okabe and Ito 2008, readable with colour vision deficiency
 _PALETTE = (
     (230, 159, 0),

@@ -1,0 +1,58 @@
+"""Places that a user names, data and run folders: looked for before anything slow is imported."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from marsgen.core.errors import DataError, RunError
+
+SIMULATED = "sim:"
+"""begins the name of simulated scenes, such as sim:400,seed=3"""
+IN_MEMORY = "arrays in memory"
+"""stands for scenes that were given from Python and lie in no file"""
+
+
+def find_path(location: str) -> Path:
+    """The file or folder that a user named; ~ is the home folder.
+
+    Raises:
+        DataError: there is none.
+    """
+    path = Path(location)
+    # os.path.exists answers for names that no file can have, where Path.exists raises
+    if location.startswith("~") and not os.path.exists(location):
+        path = path.expanduser()
+    if location and os.path.exists(path):
+        return path
+    # the location may be what an earlier run stored, from another folder
+    where = "" if not location or path.is_absolute() else f" in {Path.cwd()}"
+    link = f" (a link to {os.readlink(path)}, which does not exist)" if os.path.islink(path) else ""
+    raise DataError(
+        f"{location or repr(location)}: no such file or folder{where}{link}; give --data an .npz, a folder "
+        "(AI4Mars release, images/ and labels/, or another format of docs/formats.md) or sim:N"
+    )
+
+
+def refuse_missing(places: Sequence[str | Path]) -> list[Path]:
+    """The files and folders that were named; sim:N as it stands.
+
+    Raises:
+        DataError: one is not there.
+    """
+    return [
+        Path(place) if str(place).startswith(SIMULATED) or place == IN_MEMORY else find_path(str(place))
+        for place in places
+    ]
+
+
+def refuse_no_run(folder: Path, *commands: str) -> None:
+    """Refuse a folder that holds no run.
+
+    Args:
+        commands: of which a run was expected, for the message.
+    Raises:
+        RunError: it has no config.yaml.
+    """
+    if not (folder / "config.yaml").is_file():
+        made_by = f" made by `{'` or `'.join(commands)}`" if commands else ""
+        raise RunError(f"{folder}: no run folder here (config.yaml is missing); expected one{made_by}")
