@@ -11,12 +11,13 @@ Near copies form groups that a split keeps together (`group_near_duplicates`). W
 nothing is left for validation, as with a fixed camera or one long drive, pictures are compared more strictly.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 
+from marsgen.cleaning.kept import find_or_recall
 from marsgen.cleaning.survey import Survey, all_of, block_means
 from marsgen.scenes.scene import SceneSource
 
@@ -68,9 +69,26 @@ def find_duplicates(scenes: SceneSource, survey: Survey, similarity: float) -> l
     exact = _exact_pairs(survey)
     if similarity >= 1:
         return sorted(exact)
-    first, second = _candidates(survey.thumbnails, survey.thumbnails, same=True)
-    distinct = np.array([survey.keys[a] != survey.keys[b] for a, b in zip(first, second, strict=True)], bool)
-    near = _confirmed(scenes, scenes, first[distinct], second[distinct], similarity)
+
+    def look() -> dict[str, np.ndarray]:
+        first, second = _candidates(survey.thumbnails, survey.thumbnails, same=True)
+        distinct = np.array([survey.keys[a] != survey.keys[b] for a, b in zip(first, second, strict=True)], bool)
+        near = _confirmed(scenes, scenes, first[distinct], second[distinct], similarity)
+        places = np.array([(pair.first, pair.second) for pair in near], np.int64).reshape(-1, 2)
+        return {"places": places, "similarity": np.array([pair.similarity for pair in near], np.float64)}
+
+    def fits(kept: Mapping[str, np.ndarray]) -> bool:
+        if kept.keys() != {"places", "similarity"}:
+            return False
+        places, scores = kept["places"], kept["similarity"]
+        whole = places.dtype == np.int64 and scores.dtype == np.float64 and places.shape == (len(scores), 2)
+        return bool(whole and (places >= 0).all() and (places < len(survey)).all())
+
+    found = find_or_recall("pairs", [str(similarity), *survey.keys], look, fits)  # the keys name every pixel
+    near = [
+        DuplicatePair(*places, score, False)
+        for places, score in zip(found["places"].tolist(), found["similarity"].tolist(), strict=True)
+    ]
     return sorted(exact + near)
 
 

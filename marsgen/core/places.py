@@ -56,3 +56,15 @@ def refuse_no_run(folder: Path, *commands: str) -> None:
     if not (folder / "config.yaml").is_file():
         made_by = f" made by `{'` or `'.join(commands)}`" if commands else ""
         raise RunError(f"{folder}: no run folder here (config.yaml is missing); expected one{made_by}")
+
+
+def cache_folder() -> Path:
+    """Where large arrays are unpacked and findings kept: MARSGEN_CACHE, else marsgen in XDG_CACHE_HOME or ~/.cache.
+
+    Safe to delete between commands.
+
+    Raises:
+        RuntimeError: none of these is known.
+    """
+    named, shared = os.environ.get("MARSGEN_CACHE"), os.environ.get("XDG_CACHE_HOME")
+    return Path(named) if named else (Path(shared) if shared else Path.home() / ".cache") / "marsgen"

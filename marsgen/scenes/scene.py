@@ -100,6 +100,8 @@ class SceneSource(ABC):
     """scenes of one group (a rover stop) show the same ground and stay in one part of a split; None = unknown"""
     parts: Sequence[str] | None = None
     """"train", "val" or "test" for each scene where the data set itself fixes it, else None"""
+    reading: str = ""
+    """settings that decide what `read` makes of the files, in any words; equal words, equal arrays"""
     notes: Sequence[str] = ()
     """what was decided or left out on opening, a sentence each; `open_scenes` says them"""
 

@@ -116,6 +116,7 @@ class ReadScenes(SceneSource):
         self.location, self.classes, self.format = location, reading.classes, reading.format
         self._classes_are_given = reading.classes_are_given
         self._orientation = config.orientation
+        self.reading = f"{reading.format} {config.model_dump_json()}"
         alone = [sample for sample in reading.samples if sample.label is None]
         self._samples = [s for s in reading.samples if not labelled or s.label is not None]
         if not self._samples:

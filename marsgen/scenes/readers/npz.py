@@ -10,7 +10,6 @@ or
 import errno
 import hashlib
 import lzma
-import os
 import shutil
 import struct
 import zipfile
@@ -26,6 +25,7 @@ from tqdm import tqdm
 from marsgen.core.arrays import Header, read_header, unpacks_too_far
 from marsgen.core.errors import DataError, nearest
 from marsgen.core.files import remove_leftovers_of, write_stream
+from marsgen.core.places import cache_folder
 from marsgen.scenes.classes import IGNORED_INDEX, ClassSet
 from marsgen.scenes.scene import MIN_SIDE_PX, SceneSource
 
@@ -257,8 +257,3 @@ def _unpacked_pieces(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Iterato
         while piece := member.read(_CHUNK_BYTES):
             bar.update(len(piece))
             yield piece
-
-
-def cache_folder() -> Path:
-    """Where large arrays are unpacked: MARSGEN_CACHE, else ~/.cache/marsgen. Safe to delete between commands."""
-    return Path(os.environ.get("MARSGEN_CACHE") or Path.home() / ".cache" / "marsgen")

@@ -54,6 +54,7 @@ class ShrunkScenes(SceneSource):
         self._scenes, self._side = scenes, longest_side
         self.location, self.classes, self.classes_file = scenes.location, scenes.classes, scenes.classes_file
         self.channels, self.names, self.groups, self.parts = scenes.channels, scenes.names, scenes.groups, scenes.parts
+        self.reading = scenes.reading
         self.shape = None if scenes.shape is None else smaller_size(scenes.shape, longest_side)
         self.notes = (*scenes.notes, self._describe())
 

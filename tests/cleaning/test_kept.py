@@ -1,0 +1,112 @@
+"""What was found in a data set is kept between commands: the same results with it, without it, and where damaged."""
+
+import numpy as np
+import pytest
+from listed_scenes import ListedScenes, noise_images
+
+from marsgen.cleaning import kept
+from marsgen.cleaning.near_duplicates import find_duplicates
+from marsgen.cleaning.survey import Survey, survey_scenes
+
+
+class CountedScenes(ListedScenes):
+    """Counts how often a scene is read."""
+
+    reads = 0
+
+    def read(self, index):
+        """See `SceneSource.read`."""
+        self.reads += 1
+        return super().read(index)
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    """Where things are kept, however quickly they were found."""
+    monkeypatch.setenv("MARSGEN_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(kept, "LEAST_SECONDS", 0.0)
+    return tmp_path / "cache" / "found"
+
+
+def opened(changed: int | None = None) -> CountedScenes:
+    """Twenty pictures, each once more with every pixel a little brighter; `changed`: one of them is another."""
+    images = noise_images(20, (48, 64))
+    images = [*images, *(np.minimum(image, 250) + 3 for image in images)]
+    if changed is not None:
+        images[changed] = noise_images(1, (48, 64), seed=9)[0]
+    return CountedScenes([image.astype(np.uint8) for image in images])
+
+
+def look(scenes) -> tuple[Survey, list]:
+    survey = survey_scenes(scenes)
+    return survey, find_duplicates(scenes, survey, 0.75)
+
+
+def assert_same(one, other) -> None:
+    for name in ("pixels", "thumbnails"):
+        left, right = getattr(one[0], name), getattr(other[0], name)
+        assert left.dtype == right.dtype
+        assert left.tobytes() == right.tobytes()
+    assert (one[0].keys, one[0].label_keys, one[1]) == (other[0].keys, other[0].label_keys, other[1])
+
+
+def test_a_second_look_reads_a_few_scenes_and_finds_the_same(folder):
+    first = look(opened())
+    assert len(first[1]) == 20
+    assert sorted(path.name.split("-")[0] for path in folder.iterdir()) == ["pairs", "survey"]
+    again = opened()
+    assert_same(look(again), first)
+    assert again.reads == 5
+
+
+@pytest.mark.parametrize("damage", [b"", b"PK\x03\x04 cut short", bytes(100)])
+def test_damaged_files_are_found_anew(folder, damage):
+    first = look(opened())
+    for path in folder.iterdir():
+        path.write_bytes(damage)
+    assert_same(look(opened()), first)
+    assert all(path.stat().st_size > 500 for path in folder.iterdir())  # and mended
+
+
+def test_arrays_of_other_shapes_are_found_anew(folder):
+    first = look(opened())
+    for path in folder.iterdir():
+        with np.load(path) as file:
+            np.savez(path, **{name: file[name][n == 0 :] for n, name in enumerate(file.files)})
+    assert_same(look(opened()), first)
+
+
+def test_another_picture_is_another_survey(folder):
+    look(opened())
+    survey, pairs = look(opened(changed=3))
+    kept.cache_folder().joinpath("found").rename(folder.parent / "gone")
+    assert_same((survey, pairs), look(opened(changed=3)))
+    assert len(pairs) == 19
+
+
+def test_pictures_read_in_another_way_are_surveyed_anew(monkeypatch):
+    first = survey_scenes(opened())
+    other = opened()
+    fingerprint = other.fingerprint()
+    monkeypatch.setattr(CountedScenes, "fingerprint", lambda self: fingerprint)  # as of unchanged files
+    other.images = [255 - image for image in other.images]
+    assert survey_scenes(other).keys != first.keys
+
+
+def test_a_folder_that_cannot_be_written_costs_no_result(tmp_path, monkeypatch):
+    first = look(opened())
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("MARSGEN_CACHE", str(tmp_path / "file"))
+    assert_same(look(opened()), first)
+
+
+def test_quick_surveys_are_not_kept(folder, monkeypatch):
+    monkeypatch.setattr(kept, "LEAST_SECONDS", 60.0)
+    look(opened())
+    assert not folder.exists()
+
+
+def test_the_cache_lies_where_the_environment_says(tmp_path, monkeypatch):
+    monkeypatch.delenv("MARSGEN_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert kept.cache_folder() == tmp_path / "marsgen"
