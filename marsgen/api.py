@@ -17,6 +17,7 @@ import numpy as np
 
 from marsgen.cleaning.dataset import Data, Dataset, clean_scenes, dataset_of, scenes_of, split_of
 from marsgen.core.config import Config, DataConfig, make_config
+from marsgen.core.disk import refuse_no_room
 from marsgen.core.errors import ConfigError, nearest
 from marsgen.core.process_group import join_process_group
 from marsgen.core.runs import Run, latest_run
@@ -263,6 +264,8 @@ def synthesize(
     sources = find_sources(config, place, data)
     config = config.model_copy(update={"data": sources.split})
     class_names(config, sources.scenes)
+    folder = Path(out or OUTPUTS / "synth")
+    refuse_no_room(folder, config.n * sources.scenes.pair_bytes(), f"{config.n:,} pairs", "make fewer with --n")
     focus = None if focus is None else place_of(focus)
     for judge in filter(None, (focus, config.select.judge)):
         refuse_no_judge(Path(judge))
@@ -277,7 +280,7 @@ def synthesize(
     from marsgen.synthesis.synthesize import prepare_maker
     from marsgen.synthesis.synthesize import synthesize as fill
 
-    folder, process_group = Path(out or OUTPUTS / "synth"), join_process_group()
+    process_group = join_process_group()
     maker = None if (folder / "DONE").exists() else prepare_maker(inputs, process_group)
     record = {"data": dataset.scenes.identity(), **inputs.record()}
     writes = process_group.is_main_process

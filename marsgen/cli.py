@@ -141,10 +141,12 @@ def import_(
     """Turn somebody else's data set into images/, labels/ and a classes.yaml, and say what was decided on the way."""
     from marsgen.commands.import_data import count_rows, count_scenes, describe, draft, draft_of_ids, import_data
     from marsgen.core.config import load_config
+    from marsgen.core.disk import refuse_no_room
+    from marsgen.core.places import find_path
     from marsgen.core.runs import Run
     from marsgen.scenes.files.layout import Layout
     from marsgen.scenes.formats.reading import ReadingConfig
-    from marsgen.scenes.sources import find_path, needs_classes, open_source
+    from marsgen.scenes.sources import needs_classes, open_source
 
     given = [f"format={format_}"] if format_ else []
     given += [f"longest_side={longest_side}"] if longest_side is not None else []
@@ -161,8 +163,10 @@ def import_(
             say(line)
         return
     inputs = {"data": {"location": source, "fingerprint": scenes.fingerprint(), "classes": classes and str(classes)}}
-    name = find_path(source).resolve().name
-    run = Run.start(out or OUTPUTS / f"{name}-import", "marsgen import", settings, inputs)
+    folder = out or OUTPUTS / f"{find_path(source).resolve().name}-import"
+    remedy = "make the scenes smaller with --longest-side"
+    refuse_no_room(folder, len(scenes) * scenes.pair_bytes(), f"{len(scenes):,} scenes", remedy)
+    run = Run.start(folder, "marsgen import", settings, inputs)
     if not run.finished:
         for line in import_data(settings, run, scenes):
             say(line)
