@@ -26,8 +26,8 @@ def refuse_no_room(folder: Path, needed: int, what: str, remedy: str) -> None:
         return
     if free < needed:
         raise RunError(
-            f"{folder}: {what} need about {in_words(needed)} and {in_words(free)} are free; give --out on another disk, "
-            f"or {remedy}"
+            f"{folder}: {what} need about {in_words(needed)} and {in_words(free)} are free; "
+            f"give --out on another disk, or {remedy}"
         )
 
 

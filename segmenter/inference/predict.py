@@ -239,7 +239,8 @@ def image_batches(scenes: SceneSource, batch_size: int) -> Iterator[tuple[int, n
     Where sizes differ, a batch holds at most `MIXED_BATCH_PX` pixels, or one image: nobody chose batch_size for the
     largest of them.
     """
-    first, batch = 0, []
+    first = 0
+    batch: list[np.ndarray] = []
     for index in range(len(scenes)):
         image = scenes.read(index)[0]
         full = len(batch) >= batch_size
