@@ -59,6 +59,7 @@ def candidates(number: int, folder: Path) -> Callable[[], object]:
 
 
 def pairs(number: int, folder: Path) -> Callable[[], object]:
+    import marsgen.synthesis.synthesize  # noqa: F401  # torch and all that the work imports
     from marsgen import api
 
     scenes = random_source(100, folder)

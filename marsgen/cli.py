@@ -17,6 +17,7 @@ from marsgen.console import (
     Overrides,
     PerJob,
     Workers,
+    add_summary,
     check_data,
     check_runs,
     given_settings,
@@ -24,6 +25,7 @@ from marsgen.console import (
     run_app,
     say,
     say_settings,
+    say_wrote,
     show_version,
 )
 from marsgen.options import (
@@ -106,7 +108,7 @@ def inspect(
     known = read_class_set(classes)
     for line in inspect_dataset(data, settings, known, folder, against=against, replace=not named).lines:
         say(line)
-    say(f"wrote {folder / 'inspect.html'}")
+    say_wrote(folder / "inspect.html")
 
 
 @app.command("import")
@@ -352,7 +354,7 @@ def _export_generator(
     settings = load_config(ExportGeneratorConfig, config, overrides or ())
     run = export_trained(where, settings, out or OUTPUTS / f"{Path(where).name}-onnx")
     say(summary_line(run))
-    say(f"wrote {run.folder}")
+    say_wrote(run.folder, run.summary)
 
 
 @app.command()
@@ -411,7 +413,7 @@ def score(
     known = read_class_set(classes)
     for line in score_set(folder, settings, target, **given, classes=known, replace=out is None):  # type: ignore[arg-type]
         say(line)
-    say(f"wrote {target / 'gallery.html'}")
+    say_wrote(target / "gallery.html")
 
 
 @app.command(add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
@@ -438,6 +440,17 @@ def demo(config: ConfigFile = None, overrides: Overrides = None, out: Out = None
 
 
 @app.command()
+def doctor(out: Out = None) -> None:
+    """Say what this machine offers: versions, device, memory, disk, extras, and what will be slow here and why."""
+    from marsgen.commands.doctor import describe, examine
+
+    found = examine(out or OUTPUTS)
+    add_summary(found)
+    for line in describe(found):
+        say(line)
+
+
+@app.command()
 def settings(
     command: Annotated[
         str, typer.Argument(help=f"One of {', '.join(SETTINGS)}.", metavar="COMMAND", show_default=False)
@@ -452,7 +465,7 @@ def settings(
 def _say_finished(run: Any) -> None:
     parts = [f"{key} {value}" for key, value in _flat(run.summary)]
     say("   ".join(parts))
-    say(f"wrote {run.folder}")
+    say_wrote(run.folder, run.summary)
 
 
 def _flat(summary: dict[str, Any]) -> list[tuple[str, Any]]:

@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -143,16 +144,71 @@ def read_class_set(classes: Path | None) -> "ClassSet | None":
     return None if classes is None else read_classes(classes)
 
 
+@dataclass
+class _Output:
+    """How the command at hand speaks, and what it has said that its line of json repeats."""
+
+    command: str = ""
+    quiet: bool = False
+    as_json: bool = False
+    wrote: list[str] = field(default_factory=list)
+    summaries: list[dict[str, Any]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+_output = _Output()
+_FLAGS = {
+    "--quiet": "Print nothing but errors.",
+    "--json": "Print a last line of json: what was written where, the summary, notes, an error if there was one.",
+}
+"""options that every command takes, wherever they stand"""
+
+
 def say(text: str) -> None:
     """Print a result line to standard output; progress bars use standard error. Of several processes, one speaks."""
-    if is_first_process():
+    if is_first_process() and not _output.quiet:
         print(text, flush=True)
+
+
+def say_wrote(path: Path, summary: Mapping[str, Any] | None = None) -> None:
+    """Say where the result lies; `summary` is what the line of json says about it."""
+    _output.wrote.append(str(path))
+    if summary is not None:
+        add_summary(summary)
+    say(f"wrote {path}")
+
+
+def add_summary(summary: Mapping[str, Any]) -> None:
+    """Have the line of json say this."""
+    _output.summaries.append(dict(summary))
 
 
 def say_note(text: str) -> None:
     """Print what the user may want to know to standard error. Of several processes, one speaks."""
-    if is_first_process():
+    _output.notes.append(text)
+    if is_first_process() and not _output.quiet:
         print(f"note: {text}", file=sys.stderr)
+
+
+def _say_json(exit_code: int, error: str | None = None) -> None:
+    """Print the line of json that --json asks for."""
+    if not _output.as_json or not is_first_process():
+        return
+    content: dict[str, Any] = {"command": _output.command, "exit_code": exit_code, "wrote": _output.wrote}
+    content |= {"summaries": _output.summaries, "notes": _output.notes} | ({"error": error} if error else {})
+    from marsgen.core.files import plain  # here: imports numpy
+
+    print(json.dumps(plain(content), ensure_ascii=False, allow_nan=False), flush=True)
+
+
+def _read_flags(words: list[str], program: str) -> list[str]:
+    """Set how this command speaks; returns the words without the flags that every command takes."""
+    global _output
+    named = [word for word in words if not word.startswith("-")]
+    end = words.index("--") if "--" in words else len(words)
+    given = {word for word in words[:end] if word in _FLAGS}
+    _output = _Output(" ".join([program, *named[:1]]), quiet="--quiet" in given, as_json="--json" in given)
+    return [word for number, word in enumerate(words) if number >= end or word not in _FLAGS]
 
 
 def is_first_process() -> bool:
@@ -170,23 +226,28 @@ def say_settings(settings: "Config") -> None:
 def run_app(app: typer.Typer, program: str) -> None:
     """Run a command line. A user's mistake is one line on standard error and exit code 2; a bug is a traceback."""
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # looking for some reads every installed package
+    # `marsgen auto` hands its words on
+    words = sys.argv[1:] if [program, *sys.argv[1:2]] == ["marsgen", "auto"] else _read_flags(sys.argv[1:], program)
     _set_bars()
     _show_notes()
     try:
         with catching_signals():
-            code = app(sys.argv[1:], standalone_mode=False, prog_name=program)
+            code = app(words, standalone_mode=False, prog_name=program)
+        _say_json(code if isinstance(code, int) else 0)
         sys.stdout.flush()
     except InputError as problem:
         _stop(str(problem))
     except UsageError as problem:
         context = getattr(problem, "ctx", None)
-        words = getattr(problem, "format_message", problem.__str__)()
-        _stop(f"{words.rstrip('.')}; see `{context.command_path if context else program} --help`")
+        sentence = getattr(problem, "format_message", problem.__str__)()
+        _stop(f"{sentence.rstrip('.')}; see `{context.command_path if context else program} --help`")
     except (typer.Abort, KeyboardInterrupt, Stopped) as problem:
         if is_first_process():
             _end_line()
             print("stopped; the same command goes on where it was", file=sys.stderr)
-        sys.exit(problem.exit_code if isinstance(problem, Stopped) else 130)
+        code = problem.exit_code if isinstance(problem, Stopped) else 130
+        _say_json(code, "stopped")
+        sys.exit(code)
     except BrokenPipeError:
         # whoever read the output, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
@@ -206,7 +267,7 @@ def _set_bars() -> None:
 
     tqdm reads its own switches when it is first imported; those that the user set win.
     """
-    if not is_first_process():
+    if not is_first_process() or _output.quiet:
         os.environ["TQDM_DISABLE"] = "1"
     elif not sys.stderr.isatty():
         for switch in ("TQDM_MININTERVAL", "TQDM_DELAY"):
@@ -287,6 +348,7 @@ def _stop(sentence: str) -> None:
         # a line of its own, wherever the progress bar of another process stands
         line_break = "" if os.environ.get("WORLD_SIZE", "1") == "1" else "\n"
         print(f"{line_break}error: {printable(_brief(sentence))}", file=sys.stderr, flush=True)
+    _say_json(2, printable(_brief(sentence)))
     sys.exit(2)
 
 
@@ -309,6 +371,8 @@ class Commands(TyperGroup):
         shown = [(name, self.commands[name]) for name in self.list_commands(ctx) if not self.commands[name].hidden]
         with formatter.section("Commands"):
             formatter.write_dl([(name, (command.help or "").partition("\n\n")[0]) for name, command in shown])
+        with formatter.section("Every command also takes"):
+            formatter.write_dl(list(_FLAGS.items()))
 
 
 def show_version(program: str) -> Callable[[bool], None]:

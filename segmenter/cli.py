@@ -25,6 +25,7 @@ from marsgen.console import (
     run_app,
     say,
     say_settings,
+    say_wrote,
     show_version,
 )
 from marsgen.core.errors import ConfigError
@@ -112,7 +113,7 @@ def train(
     run = api.train(open_scenes(data, classes=classes), extra=extra or (), fork=fork, out=out, config=settings)
     score = f"{settings.best_metric} {run.said('best_score', float):.3f} on val"
     say(f"best step {run.said('best_step', int)} of {run.said('steps', int)}   {score}")
-    say(f"wrote {run.folder}")
+    say_wrote(run.folder, run.summary)
 
 
 @app.command()
@@ -151,7 +152,8 @@ def evaluate(
         say(f"{folder} on {data}")
         for line in evaluation_lines(evaluation):
             say(line)
-        say(f"wrote {evaluation.folder}\n")
+        say_wrote(evaluation.folder, evaluation.record)
+        say("")
 
 
 @app.command()
@@ -165,7 +167,7 @@ def compare(runs: RunFolders, config: ConfigFile = None, overrides: Overrides = 
     settings = load_config(CompareConfig, config, overrides or ())
     for line in measure(runs, settings, folder, replace=out is None):
         say(line)
-    say(f"wrote {folder}")
+    say_wrote(folder)
 
 
 @app.command()
@@ -176,7 +178,7 @@ def report(runs: RunFolders, config: ConfigFile = None, overrides: Overrides = N
     from segmenter.results.report import report as write
 
     settings = load_config(ReportConfig, config, overrides or ())
-    say(f"wrote {write(runs, settings, out or OUTPUTS / 'report', replace=out is None)}")
+    say_wrote(write(runs, settings, out or OUTPUTS / "report", replace=out is None))
 
 
 @app.command("study-report")
@@ -210,7 +212,7 @@ def study_report(
     lines, page = report_study(studies[0], out)
     for line in lines:
         say(line)
-    say(f"wrote {page}")
+    say_wrote(page)
 
 
 @app.command()
@@ -274,7 +276,7 @@ def study(
     refuse_torchrun()
     with closing(open_engine(workers, on, per_job, folder)) as engine:
         page = run_study(study, open_study(study, engine), engine)
-    say(f"wrote {page}")
+    say_wrote(page)
 
 
 @app.command()
@@ -417,7 +419,7 @@ def predict(
         )
     done = api.predict_data(run, data or pictures or (), classes=classes, out=out, config=settings)
     say(f"{done.said('images', int)} images labelled")
-    say(f"wrote {done.folder / done.said('wrote', str)}")
+    say_wrote(done.folder / done.said("wrote", str), done.summary)
 
 
 class ExportTarget(StrEnum):
@@ -472,7 +474,7 @@ def export(
 
     for line in done.describe(summary_lines):
         say(line)
-    say(f"wrote {done.folder}")
+    say_wrote(done.folder, done.summary)
 
 
 @app.command("pseudo-label")
@@ -501,7 +503,7 @@ def pseudo_label(
 
     for line in done.describe(summary_lines):
         say(line)
-    say(f"wrote {done.folder}")
+    say_wrote(done.folder, done.summary)
 
 
 @app.command()

@@ -135,6 +135,16 @@ def test_a_mistake_is_answered_before_anything_heavy_is_imported(words, answered
     assert imported & HEAVY == set()
 
 
+def test_a_place_that_is_not_there_is_answered_before_the_settings_are_read(place):
+    absent = [words for words in MISTAKES if words[:2] in (("segmenter", "train"), ("marsgen", "inspect"))]
+    absent = [words for words in absent if "--set" not in words and "--extra" not in words]
+    absent += [("segmenter", "evaluate", "absent", *TINY), ("marsgen", "synthesize", "--generator", "absent")]
+    assert len(absent) == 5
+    for code, _, imported in answers(absent, place):
+        assert code == 2
+        assert imported & {*HEAVY, "numpy", "yaml", "PIL"} == set()
+
+
 def test_help_imports_less_still(place):
     for code, _, imported in answers([("marsgen", "--help"), ("segmenter", "--help")], place):
         assert code == 0
