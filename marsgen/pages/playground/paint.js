@@ -304,7 +304,8 @@ export async function openPaint(page, networks) {
     $("seed").value = (Number($("seed").value) + 1) % 4294967296;
     draw();
   };
-  for (const id of ["extent", "strength", "seed"]) $(id).addEventListener("input", draw);
+  $("extent").addEventListener("change", draw);
+  for (const id of ["strength", "seed"]) $(id).addEventListener("input", draw);
   $("strength").addEventListener("input", () => ($("strength-value").textContent = strength().toFixed(2)));
   $("next-seed").addEventListener("click", nextSeed);
   $("opacity").addEventListener("input", showEdit);
