@@ -159,8 +159,9 @@ def test_what_is_missing_or_does_not_fit_is_refused(place, page, tmp_path):
     for kind in ("images", "labels"):
         (other / kind).mkdir(parents=True)
         Image.fromarray(np.ones((32, 32), np.uint8)).save(other / kind / "a.png")
-    (other / "classes.yaml").write_text("ignored: 0\nclasses:\n  - {name: moss, id: 1, colour: [1, 2, 3]}\n")
-    with pytest.raises(DataError, match=r"--browse .* has the classes moss; the generator's are soil"):
+    two = "".join(f"  - {{name: {name}, id: {i}, colour: [1, 2, {i}]}}\n" for i, name in ((1, "moss"), (2, "fern")))
+    (other / "classes.yaml").write_text(f"ignored: 0\nclasses:\n{two}")
+    with pytest.raises(DataError, match=r"--browse .* has the classes moss, fern; the generator's are soil"):
         make_playground(str(place / "gen"), config, tmp_path / "page", browse=[str(other)], ort=place / "ort")
     model = page / "models" / "generator.onnx"
     with pytest.raises(RunError, match="not a segmenter; give a file that `segmenter export` wrote"):
