@@ -9,7 +9,7 @@ Data flow one way, and each folder stands for one stage; CONTRIBUTING.md has the
     synthesis/      edited label maps through a generator into a folder of image/label pairs
     quality/        synthetic scenes measured against real ones: distances, copies, agreement with a judge; selection
     pages/          html pages; html.py, page.html.j2 and page.css serve the pages of segmenter too
-    commands/       inspect, preview, score, export, demo: one module each, with its settings
+    commands/       inspect, preview, score, export, playground, demo: one module each, with its settings
     api.py          what `import marsgen` offers, beside CopyPaste of masks/transform.py and TrainedGenerator of
                     generators/hub.py
     cli.py          the command `marsgen`; SETTINGS lists the settings of every command

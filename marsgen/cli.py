@@ -1,5 +1,6 @@
 """The `marsgen` command: parse, open the run, call one stage, print the summary."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -68,6 +69,7 @@ SETTINGS = {
     "onnx": "marsgen.generators.config:ExportGeneratorConfig",
     "import": "marsgen.scenes.formats.reading:ReadingConfig",
     "score": "marsgen.commands.score:ScoreConfig",
+    "playground": "marsgen.commands.playground:PlaygroundConfig",
     "demo": "marsgen.commands.demo:DemoConfig",
 }
 """command -> the model of its settings; diffusion is `train-generator --kind diffusion`, onnx is `export --to onnx`"""
@@ -427,6 +429,70 @@ def auto(context: typer.Context) -> None:
     if os.name == "nt":
         raise typer.Exit(subprocess.run(words, check=False).returncode)
     os.execv(sys.executable, words)  # in place of this process: Ctrl-C then has the answer so far written
+
+
+@app.command()
+def playground(
+    generator: Annotated[
+        str | None,
+        typer.Argument(
+            help="Folder of `marsgen train-generator` (pix2pix). Default: the last trained one.",
+            metavar="DIR",
+            show_default=False,
+        ),
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            "--data", help="Real scenes to paint on. Default: the generator's training data.", metavar="WHERE"
+        ),
+    ] = None,
+    browse: Annotated[
+        list[str] | None,
+        typer.Option("--browse", help="Set of `marsgen synthesize` to look through; repeatable.", metavar="SET"),
+    ] = None,
+    scores: Annotated[
+        list[Path] | None,
+        typer.Option("--scores", help="Folder of `marsgen score` of one of these sets; repeatable.", metavar="DIR"),
+    ] = None,
+    segmenter: Annotated[
+        Path | None,
+        typer.Option(
+            "--segmenter", help="File of `segmenter export`: what it sees in the drawn picture.", metavar="MODEL.onnx"
+        ),
+    ] = None,
+    ort: Annotated[
+        Path | None,
+        typer.Option(
+            "--ort",
+            help="Folder of the npm package onnxruntime-web. Default: node_modules/onnxruntime-web.",
+            metavar="DIR",
+        ),
+    ] = None,
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+    out: Out = None,
+) -> None:
+    """Write a page on which a generator draws in the browser as you paint, and sets are looked through."""
+    from marsgen.commands.playground import PlaygroundConfig, make_playground
+    from marsgen.core.config import load_config
+    from marsgen.core.runs import latest_run
+
+    settings = load_config(PlaygroundConfig, config, overrides or ())
+    where = generator or str(latest_run(OUTPUTS, "marsgen train-generator"))
+    run = make_playground(
+        where,
+        settings,
+        out or OUTPUTS / f"playground-{Path(where).name}",
+        data=data,
+        browse=browse or (),
+        scores=scores or (),
+        segmenter=segmenter,
+        ort=ort,
+        replace=out is None,
+    )
+    _say_finished(run)
+    say(f"open http://localhost:8000 after: python -m http.server --directory {shlex.quote(str(run.folder))}")
 
 
 @app.command()

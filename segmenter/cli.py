@@ -82,8 +82,9 @@ def train(
         list[str] | None,
         typer.Option(
             "--extra",
-            help="Folder of synthetic or pseudo-labelled scenes to train on too. Repeatable.",
-            metavar="DIR",
+            help="Folder of synthetic or pseudo-labelled scenes to train on too, or the kept.json of one from "
+            "`marsgen playground`. Repeatable.",
+            metavar="DIR|kept.json",
         ),
     ] = None,
     fork: Annotated[

@@ -10,6 +10,7 @@ from marsgen.core.errors import DataError
 from marsgen.core.runs import Run
 from marsgen.provenance import read_set_head, refuse_leaking_extra
 from marsgen.scenes.classes import ClassSet
+from marsgen.scenes.readers.kept import open_kept
 from marsgen.scenes.scene import SceneSource
 from marsgen.scenes.sources import open_scenes
 
@@ -30,7 +31,7 @@ def open_extra(given: Data, classes: ClassSet) -> SceneSource:
     """Open the scenes of one --extra; scenes that are open already stay as they are.
 
     Args:
-        given: scenes, or the folder of a command that writes such.
+        given: scenes, or the folder of a command that writes such, or a kept.json of `marsgen playground`.
         classes: of the real scenes: their order, and what the ids of a folder without classes.yaml mean.
     Raises:
         DataError: no such folder, or one that cannot be used.
@@ -38,6 +39,8 @@ def open_extra(given: Data, classes: ClassSet) -> SceneSource:
     """
     if not isinstance(given, (str, Path)):
         return _in_order(copy.copy(scenes_of(given)), classes)
+    if Path(given).suffix == ".json" and Path(given).is_file():
+        return _in_order(open_kept(Path(given), lambda place: open_extra(place, classes)), classes)
     location, folder = str(given), Path(given)
     if not folder.exists() and not location.startswith("sim:"):
         raise DataError(

@@ -102,3 +102,61 @@ def test_a_leak_is_refused_when_the_folder_is_opened(dataset, tmp_path):
     folder = write_synthetic(tmp_path / "synth", ["elsewhere", dataset.survey.keys[16]])
     with pytest.raises(DataError, match="scene drawn1 was made from scene16, a validation scene of this run"):
         open_extras([str(folder)], dataset)
+
+
+def kept_list(folder: Path, set_folder: Path, names: list[str], **changes: object) -> Path:
+    from marsgen.scenes.sources import open_scenes
+
+    path = folder / "kept.json"
+    content = {"set": str(set_folder), "fingerprint": open_scenes(str(set_folder)).fingerprint(), "kept": names}
+    path.write_text(json.dumps({**content, **changes}))
+    return path
+
+
+def test_of_a_kept_list_only_the_kept_pairs_join(dataset, tmp_path):
+    folder = write_synthetic(tmp_path / "synth", ["a", "b", "c", "d"])
+    (whole,), (kept,) = (
+        open_extras([str(place)], dataset) for place in (folder, kept_list(tmp_path, folder, ["drawn3", "drawn1"]))
+    )
+    assert kept.names == ["drawn1", "drawn3"]
+    for here, there in ((0, 1), (1, 3)):
+        np.testing.assert_array_equal(kept.read(here)[0], whole.read(there)[0])
+        assert kept.origin(here) == whole.origin(there)
+        assert kept.record(here) == whole.record(there)
+    assert kept.location == str(folder)
+    assert kept.fingerprint() not in (
+        whole.fingerprint(),
+        open_extras([str(kept_list(tmp_path, folder, ["drawn1"]))], dataset)[0].fingerprint(),
+    )
+
+
+def test_a_kept_pair_may_leak_like_any_other(dataset, tmp_path):
+    from marsgen.scenes.scene import scene_key
+
+    held_out = scene_key(dataset.scenes.read(15)[0])
+    folder = write_synthetic(tmp_path / "synth", ["a", held_out])
+    open_extras([str(kept_list(tmp_path, folder, ["drawn0"]))], dataset)
+    with pytest.raises(DataError, match="scene drawn1 was made from"):
+        open_extras([str(kept_list(tmp_path, folder, ["drawn1"]))], dataset)
+
+
+def test_a_kept_list_is_found_beside_its_set(dataset, tmp_path, monkeypatch):
+    folder = write_synthetic(tmp_path / "synth", ["a", "b"])
+    path = kept_list(tmp_path, folder, ["drawn1"], set="synth")
+    assert open_extras([str(path)], dataset)[0].names == ["drawn1"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"kept": []}, "'kept' is no list of names, or an empty one"),
+        ({"kept": ["drawn9"]}, "has no pair drawn9"),
+        ({"set": "elsewhere"}, "keeps pairs of elsewhere, and no such folder"),
+        ({"fingerprint": "0" * 16}, "another set than the one that was looked through"),
+        ({"fingerprint": None}, "fingerprint"),
+    ],
+)
+def test_a_kept_list_that_does_not_fit_is_refused(dataset, tmp_path, changes, words):
+    folder = write_synthetic(tmp_path / "synth", ["a", "b"])
+    with pytest.raises(DataError, match=words):
+        open_extras([str(kept_list(tmp_path, folder, ["drawn0"], **changes))], dataset)

@@ -1,0 +1,381 @@
+"""`marsgen playground`: a static page on which a trained generator draws as one paints, and sets are looked through.
+
+page/
+    index.html, *.css, *.js    as in marsgen/pages/playground/
+    ort/                       onnxruntime-web, copied from --ort
+    models/                    generator.onnx, and segmenter.onnx where one was given
+    data/page.json             classes, scenes, regions to stamp, sets
+    data/scene-000.bin         pixels (H, W, channels), then class indices (H, W), all uint8
+    data/region-000.bin        pixels (h, w, channels), then the region's mask (h, w) in 0 and 1, all uint8
+    data/set-0.json            the pairs of a set; data/set-0-pictures-000.jpg and -labels-000.png, their thumbnails
+    data/real.json, data/real-pictures-000.jpg, ...   the real scenes that the pairs were made from, likewise
+
+It works from any web host; a browser does not open modules from a file, so a server is needed.
+"""
+
+import io
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+from pydantic import Field
+from tqdm import tqdm
+
+from marsgen.cleaning.dataset import Dataset, clean_scenes
+from marsgen.core.config import Config, DataConfig
+from marsgen.core.errors import ConfigError, DataError, RunError
+from marsgen.core.files import file_fingerprint, filling_bytes, plain, write_bytes, write_text
+from marsgen.core.onnx_files import OnnxNetwork, refuse_no_onnx
+from marsgen.core.reading import read_json_lines
+from marsgen.core.runs import Run
+from marsgen.generators import load_generator
+from marsgen.scenes.classes import IGNORED_INDEX, ClassSet
+from marsgen.scenes.scene import MIN_SIDE_PX, SceneSource
+from marsgen.scenes.sources import open_scenes
+from marsgen.synthesis.config import SynthesizeConfig
+from marsgen.synthesis.inputs import class_names, find_sources
+
+if TYPE_CHECKING:
+    from marsgen.masks.regions import Region
+
+STATIC = Path(__file__).parent.parent / "pages" / "playground"
+ORT_FILES = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
+ORT_DEFAULT = Path("node_modules/onnxruntime-web")
+SHEET = (20, 20)
+"""rows and columns of thumbnails on one sheet"""
+
+
+class PlaygroundConfig(Config):
+    """Settings of `marsgen playground`."""
+
+    scenes: int = Field(24, ge=1, le=1000)
+    """real scenes to paint on, of the validation part, which no generator is trained on; those of a rare class first"""
+    regions: int = Field(24, ge=0, le=1000)
+    """real regions of rare classes to stamp, of the training part"""
+    side_px: int = Field(256, ge=MIN_SIDE_PX, le=2048)
+    """larger scenes are cut to this in their middle: a browser draws them in a moment then"""
+    thumbnail_px: int = Field(96, ge=16, le=512)
+    """longer side of the pictures of a set in the overview"""
+    data: DataConfig | None = None
+    """cleaning and split of the data; null = as the generator was trained"""
+
+
+@dataclass(frozen=True)
+class BrowsedSet:
+    """A set to look through, and what `marsgen score` said of its pairs."""
+
+    scenes: SceneSource
+    scores: dict[str, dict[str, Any]]
+    """name of a pair -> its line of scores.jsonl"""
+
+
+def find_ort(place: Path | None) -> Path:
+    """The folder that holds onnxruntime-web's files.
+
+    Args:
+        place: where the package was unpacked; None = node_modules/ here.
+    Raises:
+        ConfigError: its files are not there; the message says how to get them.
+    """
+    given = place or ORT_DEFAULT
+    for folder in (given, given / "dist", given / "package" / "dist"):
+        if all((folder / name).is_file() for name in ORT_FILES):
+            return folder
+    what = f"--ort {place}" if place else f"{ORT_DEFAULT}/"
+    raise ConfigError(
+        f"{what}: no {ORT_FILES[0]} and its wasm file there, with which the page runs networks; get them with "
+        "`npm pack onnxruntime-web && tar xzf onnxruntime-web-*.tgz` and give --ort package"
+    )
+
+
+def make_playground(
+    where: str,
+    config: PlaygroundConfig,
+    out: Path,
+    *,
+    data: str | None = None,
+    browse: Sequence[str] = (),
+    scores: Sequence[Path] = (),
+    segmenter: Path | None = None,
+    ort: Path | None = None,
+    replace: bool = False,
+) -> Run:
+    """Write the page.
+
+    Args:
+        where: folder of a `marsgen train-generator` run, of pix2pix.
+        out: folder to write into.
+        data: real scenes; None = those that the generator was trained on.
+        browse: sets of `marsgen synthesize` to look through.
+        scores: folders of `marsgen score` of those sets.
+        segmenter: ONNX file of `segmenter export`, whose opinion is shown beside what is drawn.
+        ort: folder of the npm package onnxruntime-web.
+        replace: see `Run.start`.
+    Returns:
+        the finished run.
+    Raises:
+        ConfigError, DataError, RunError: something named here is missing or does not fit the others.
+    """
+    refuse_no_onnx("the playground")
+    Run.load(Path(where), "marsgen train-generator")
+    ort_folder = find_ort(ort)
+    sources = find_sources(SynthesizeConfig(data=config.data), where, None if data is None else open_scenes(data))
+    sets = _open_sets(browse, scores, sources.scenes.classes)
+    judge = None if segmenter is None else _read_segmenter(segmenter, sources.scenes)
+    dataset = clean_scenes(sources.scenes, sources.split)
+    generator = load_generator(where, dataset.scenes.classes, dataset.scenes.channels)
+    # here: torch takes seconds to import, and what is missing was to be refused before
+    from marsgen.generators.export import write_generator
+    from marsgen.generators.pix2pix.pix2pix import Pix2Pix
+
+    opened = load_generator(where)
+    if not isinstance(opened, Pix2Pix):
+        raise ConfigError(f"{where} is a {opened.name} generator; the playground draws with pix2pix, in one pass")
+    opened.network.to("cpu")
+    drawn_by = Pix2Pix(opened.network, opened.styles, opened.classes, fingerprint=opened.fingerprint)
+    inputs = {
+        "data": dataset.scenes.identity(),
+        "generator": {"name": generator.name, "fingerprint": generator.fingerprint},
+        "segmenter": None
+        if segmenter is None
+        else {"location": str(segmenter), "fingerprint": file_fingerprint(segmenter)},
+        "sets": [{**one.scenes.identity(), "scored": bool(one.scores)} for one in sets],
+    }
+    with closing(Run.start(out, "marsgen playground", config, inputs, replace=replace)) as run:
+        if not run.finished:
+            from marsgen.generators.export import describe
+
+            write_generator(run.folder / "models" / "generator.onnx", drawn_by, describe(drawn_by))
+            if segmenter is not None:
+                shutil.copyfile(segmenter, run.folder / "models" / "segmenter.onnx")
+            _write_page(config, run, dataset, drawn_by.classes, sets, judge, ort_folder)
+    return run
+
+
+def _open_sets(browse: Sequence[str], scores: Sequence[Path], classes: ClassSet) -> list[BrowsedSet]:
+    sources = [open_scenes(place) for place in browse]
+    by_fingerprint: dict[str, dict[str, Any]] = {source.fingerprint(): {} for source in sources}
+    for source in sources:
+        if source.classes.order_of(classes) is None:
+            raise DataError(
+                f"--browse {source.location} has the classes {', '.join(source.classes.names)}; the generator's are "
+                f"{', '.join(classes.names)}"
+            )
+    for folder in scores:
+        run = Run.load(folder, "marsgen score")
+        scored = run.stored("inputs.set.fingerprint", str)
+        if scored not in by_fingerprint:
+            place = run.stored("inputs.set.location", str)
+            raise RunError(f"--scores {folder} is about {place}, which is none of the sets named with --browse")
+        lines = read_json_lines(folder / "scores.jsonl", RunError, "score the set again")
+        by_fingerprint[scored] = {str(line["name"]): line for _, line in lines if "name" in line}
+    return [BrowsedSet(source, by_fingerprint[source.fingerprint()]) for source in sources]
+
+
+def _read_segmenter(path: Path, scenes: SceneSource) -> dict[str, Any]:
+    """The metadata of an exported segmenter."""
+    metadata = OnnxNetwork(path).metadata
+    if metadata.get("made_by") != "segmenter export":
+        raise RunError(f"--segmenter {path}: not a segmenter; give a file that `segmenter export` wrote")
+    known = ClassSet.from_dict(metadata.get("classes"), f"{path}: its classes")
+    if known.order_of(scenes.classes) is None or metadata.get("channels") != scenes.channels:
+        raise DataError(
+            f"--segmenter {path}: knows {', '.join(known.names)} in pictures of {metadata.get('channels')} channels; "
+            f"{scenes.location} has {', '.join(scenes.classes.names)} in pictures of {scenes.channels}"
+        )
+    return metadata
+
+
+def _write_page(
+    config: PlaygroundConfig,
+    run: Run,
+    dataset: Dataset,
+    classes: ClassSet,
+    sets: Sequence[BrowsedSet],
+    judge: dict[str, Any] | None,
+    ort: Path,
+) -> None:
+    # here: scipy takes a second to import
+    from marsgen.masks.config import PasteConfig
+    from marsgen.masks.library import open_library
+
+    data = run.folder / "data"
+    scenes = dataset.scenes
+    scenes.classes = scenes.classes.ordered_like(classes)  # indices are those of the generator
+    page: dict[str, Any] = {
+        "classes": classes.to_dict(),
+        "channels": scenes.channels,
+        "bands": list(classes.bands or ()),
+        "segmenter": None,
+        "scenes": [],
+        "regions": [],
+        "sets": [],
+    }
+    if judge is not None:
+        known = ClassSet.from_dict(judge["classes"], "its classes")
+        page["segmenter"] = {"order": known.order_of(classes), "smallest_side": MIN_SIDE_PX}
+    for number, index in enumerate(_scenes_to_paint(dataset, config.scenes)):
+        image, indices = _cut(*scenes.read(index), config.side_px, scenes.classes)
+        name = f"scene-{number:03d}.bin"
+        write_bytes(data / name, image.tobytes() + indices.tobytes())
+        page["scenes"].append(
+            {"name": scenes.names[index], "file": name, "height": image.shape[0], "width": image.shape[1]}
+        )
+    if config.regions and classes.rare:
+        library = open_library(dataset, class_names(SynthesizeConfig(), scenes), PasteConfig())
+        for number, region in enumerate(_regions_to_stamp(library.regions, config.regions)):
+            name = f"region-{number:03d}.bin"
+            mask = region.depth > 0
+            pixels = np.rint(region.pixels).clip(0, 255).astype(np.uint8)
+            write_bytes(data / name, pixels.tobytes() + mask.astype(np.uint8).tobytes())
+            size = {"height": mask.shape[0], "width": mask.shape[1]}
+            page["regions"].append(
+                {"file": name, "class": classes.index(region.class_name), "donor": region.donor_name, **size}
+            )
+    real: dict[str, int] = {}
+    for number, one in enumerate(sets):
+        page["sets"].append(_write_set(data, f"set-{number}", one, config.thumbnail_px, real))
+    known_real = {name: index for index, name in enumerate(scenes.names)}
+    there = [known_real[name] for name in real if name in known_real]
+    sheets = _write_sheets(data, "real", ((scenes.read(i)) for i in there), len(there), scenes, config.thumbnail_px)
+    numbers = {scenes.names[index]: number for number, index in enumerate(there)}
+    page["real"] = {**sheets, "numbers": numbers}
+    write_text(data / "page.json", json.dumps(plain(page), ensure_ascii=False, allow_nan=False))
+    for name in ORT_FILES:
+        _copy(ort / name, run.folder / "ort" / name)
+    for path in sorted(STATIC.iterdir()):
+        _copy(path, run.folder / path.name)
+    run.finish(
+        {"scenes": len(page["scenes"]), "regions": len(page["regions"]), "pairs": sum(len(s.scenes) for s in sets)}
+    )
+
+
+def _copy(source: Path, target: Path) -> None:
+    with source.open("rb") as file, filling_bytes(target) as written:
+        shutil.copyfileobj(file, written)
+
+
+def _scenes_to_paint(dataset: Dataset, count: int) -> list[int]:
+    """Validation scenes, evenly spread: first of those that show a rare class, at most half, then of the others."""
+    rare_columns = [dataset.scenes.classes.index(name) for name in dataset.scenes.classes.rare]
+    shows = {i for i in dataset.split.val if dataset.survey.pixels[i][rare_columns].any()}
+    with_rare = [i for i in dataset.split.val if i in shows]
+    without = [i for i in dataset.split.val if i not in shows]
+    first = _spread(with_rare, count // 2)
+    chosen = [*first, *_spread(without, count - len(first))]
+    if not chosen:
+        raise DataError(f"{dataset.scenes.location}: no validation scene to paint on; raise data.val_fraction")
+    return chosen
+
+
+def _regions_to_stamp(regions: "dict[str, tuple[Region, ...]]", count: int) -> "list[Region]":
+    """At most `count` regions, of every class as many, evenly spread over its sizes."""
+    chosen: list[Region] = []
+    for number, found in enumerate(regions.values()):
+        wanted = (count - len(chosen)) // (len(regions) - number)
+        by_size = sorted(found, key=lambda region: region.area_px)
+        chosen += [by_size[i] for i in _spread(range(len(by_size)), wanted)]
+    return chosen
+
+
+def _spread(items: Sequence[int], count: int) -> list[int]:
+    step = max(len(items) / max(count, 1), 1)
+    return [items[int(number * step)] for number in range(min(count, len(items)))]
+
+
+def _cut(image: np.ndarray, labels: np.ndarray, side: int, classes: ClassSet) -> tuple[np.ndarray, np.ndarray]:
+    """The middle of a scene, and its class indices, of at most `side` pixels."""
+    top, left = (max(0, length - side) // 2 for length in labels.shape)
+    part = (slice(top, top + side), slice(left, left + side))
+    return np.ascontiguousarray(image[part]), np.ascontiguousarray(classes.to_indices(labels[part]))
+
+
+# sets
+
+
+def _write_set(data: Path, stem: str, one: BrowsedSet, side: int, real: dict[str, int]) -> dict[str, Any]:
+    """Write the thumbnails and the list of a set's pairs; `real` collects the names of scenes that they come from."""
+    scenes = one.scenes
+    pairs: list[dict[str, Any]] = []
+
+    def read() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for index in range(len(scenes)):
+            image, labels = scenes.read(index)
+            pairs.append(_describe_pair(one, index, labels))
+            for name in (pairs[-1]["parent"], *pairs[-1]["donors"]):
+                if name:
+                    real.setdefault(name, len(real))
+            yield image, labels
+
+    sheets = _write_sheets(data, stem, read(), len(scenes), scenes, side)
+    content = {"location": scenes.location, "fingerprint": scenes.fingerprint(), **sheets, "pairs": pairs}
+    write_text(data / f"{stem}.json", json.dumps(plain(content), ensure_ascii=False, allow_nan=False))
+    return {"file": f"{stem}.json", "name": scenes.location, "pairs": len(pairs)}
+
+
+def _describe_pair(one: BrowsedSet, index: int, labels: np.ndarray) -> dict[str, Any]:
+    record, classes = one.scenes.record(index), one.scenes.classes
+    indices = classes.to_indices(labels)
+    counts = np.bincount(indices[indices != IGNORED_INDEX], minlength=len(classes))
+    parent, donors = record.get("parent"), record.get("donors")
+    score = one.scores.get(one.scenes.names[index], {})
+    agreement = score.get("agreement") or {}
+    return {
+        "name": one.scenes.names[index],
+        "px": {name: int(count) for name, count in zip(classes.names, counts, strict=True) if count},
+        "parent": parent.get("name") if isinstance(parent, dict) else None,
+        "donors": [d["name"] for d in donors if isinstance(d, dict) and "name" in d]
+        if isinstance(donors, list)
+        else [],
+        "pasted": sorted({d["class"] for d in donors if isinstance(d, dict) and "class" in d})
+        if isinstance(donors, list)
+        else [],
+        "agreement": float(np.mean(list(agreement.values()))) if agreement else None,
+        "copy": score.get("copy"),
+        "distance": score.get("distance"),
+    }
+
+
+def _write_sheets(
+    data: Path, stem: str, pairs: Iterator[tuple[np.ndarray, np.ndarray]], count: int, scenes: SceneSource, side: int
+) -> dict[str, Any]:
+    """Write pictures and label maps as sheets of thumbnails; return how they are laid out."""
+    rows, columns = SHEET
+    height, width = scenes.shape or (side, side)
+    scale = min(side / max(height, width), 1)
+    cell = (max(round(height * scale), 1), max(round(width * scale), 1))
+    for number, start in enumerate(tqdm(range(0, count, rows * columns), desc=f"thumbnails of {stem}", unit="sheet")):
+        filled = min(rows * columns, count - start)
+        size = (-(-filled // columns) * cell[0], min(filled, columns) * cell[1], 3)
+        pictures, maps = np.zeros(size, np.uint8), np.full(size, 128, np.uint8)
+        for place in range(filled):
+            image, labels = next(pairs)
+            top, left = place // columns * cell[0], place % columns * cell[1]
+            for sheet, shown, how in (
+                (pictures, scenes.classes.show(image), Image.Resampling.BILINEAR),
+                (maps, scenes.classes.paint(labels), Image.Resampling.NEAREST),
+            ):
+                small = _fit(np.broadcast_to(shown, (*shown.shape[:2], 3)), cell, how)
+                sheet[top : top + small.shape[0], left : left + small.shape[1]] = small
+        for kind, sheet, options in (
+            ("pictures", pictures, {"format": "JPEG", "quality": 88}),
+            ("labels", maps, {"format": "PNG"}),
+        ):
+            buffer = io.BytesIO()
+            Image.fromarray(sheet).save(buffer, **options)  # type: ignore[arg-type]
+            write_bytes(
+                data / f"{stem}-{kind}-{number:03d}.{'jpg' if kind == 'pictures' else 'png'}", buffer.getvalue()
+            )
+    return {"stem": stem, "cell": list(cell), "rows": rows, "columns": columns, "count": count}
+
+
+def _fit(picture: np.ndarray, cell: tuple[int, int], how: Image.Resampling) -> np.ndarray:
+    scale = min(cell[0] / picture.shape[0], cell[1] / picture.shape[1])
+    size = (max(round(picture.shape[1] * scale), 1), max(round(picture.shape[0] * scale), 1))
+    return np.asarray(Image.fromarray(np.ascontiguousarray(picture)).resize(size, how))
