@@ -227,12 +227,12 @@ def run_app(app: typer.Typer, program: str) -> None:
     """Run a command line. A user's mistake is one line on standard error and exit code 2; a bug is a traceback."""
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # looking for some reads every installed package
     # `marsgen auto` hands its words on
-    words = sys.argv[1:] if [program, *sys.argv[1:2]] == ["marsgen", "auto"] else _read_flags(sys.argv[1:], program)
+    given = sys.argv[1:] if [program, *sys.argv[1:2]] == ["marsgen", "auto"] else _read_flags(sys.argv[1:], program)
     _set_bars()
     _show_notes()
     try:
         with catching_signals():
-            code = app(words, standalone_mode=False, prog_name=program)
+            code = app(given, standalone_mode=False, prog_name=program)
         _say_json(code if isinstance(code, int) else 0)
         sys.stdout.flush()
     except InputError as problem:
