@@ -46,7 +46,7 @@ def ort_here() -> Path | None:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory, tiny_npz) -> Path:
-    """A folder with gen/ (pix2pix of four large steps), synth/ (12 pairs of it) and ort/ (the package, or files like it)."""
+    """A folder with gen/ (pix2pix of four large steps), synth/ (12 pairs of it) and ort/."""
     from marsgen.cli import app
     from marsgen.generators.train_pix2pix import train
 
@@ -297,18 +297,6 @@ def test_painting_drawing_saving_and_looking_through_in_chromium(browser, page, 
     drawn_after(lambda: Select(at("extent")).select_by_value("changed"))
     drawn_after(lambda: at("undo").click())
     wait_for(lambda: "nothing was changed" in at("draw-time").text)
-    drawn_after(lambda: edit.click())  # a dab
-    wait_for(lambda: "ms" in at("draw-time").text)
-
-    # a region, and a polygon
-    browser.find_element(By.CSS_SELECTOR, "[data-tool=stamp]").click()
-    browser.find_elements(By.CSS_SELECTOR, "#stamps button")[-1].click()
-    drawn_after(ActionChains(browser).move_to_element_with_offset(edit, 60, -20).click().perform)
-    browser.find_element(By.CSS_SELECTOR, "[data-tool=polygon]").click()
-    corners = ActionChains(browser)
-    for x, y in ((-100, -40), (-40, -40), (-70, 10)):
-        corners.move_to_element_with_offset(edit, x, y).click()
-    drawn_after(corners.send_keys(Keys.ENTER).perform)
 
     # browse: the second pair of the set is rejected
     at("tab-browse").click()
