@@ -31,7 +31,9 @@ from marsgen.core.runs import Run
 from marsgen.generators.config import TrainPix2PixConfig
 from marsgen.scenes.sources import open_scenes
 
-TINY = TrainPix2PixConfig(steps=2, batch_size=2, generator_width=4, discriminator_width=4)
+TINY = TrainPix2PixConfig(
+    steps=4, batch_size=2, generator_width=4, discriminator_width=4, generator_lr=0.03, ema_decay=0.0
+)
 
 
 def ort_here() -> Path | None:
@@ -44,10 +46,9 @@ def ort_here() -> Path | None:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory, tiny_npz) -> Path:
-    """A folder with gen/ (pix2pix of two steps), synth/ (12 pairs of it) and ort/ (the package, or files like it)."""
-    from marsgen.generators.train_pix2pix import train
-
+    """A folder with gen/ (pix2pix of four large steps), synth/ (12 pairs of it) and ort/."""
     from marsgen.cli import app
+    from marsgen.generators.pix2pix.train import train
 
     folder = tmp_path_factory.mktemp("playground")
     dataset = clean_scenes(open_scenes(str(tiny_npz)), DataConfig())
@@ -288,25 +289,14 @@ def test_painting_drawing_saving_and_looking_through_in_chromium(browser, page, 
         *(choice, whole, fine, middle, coarse),
     )
     wanted = np.rint((network(*inputs)[0, 0] + 1) * 127.5).clip(0, 255)
-    assert wanted.std() > 3
     assert np.abs(image - wanted).max() <= 1
+    assert (image == wanted).mean() > 0.99  # chance alone: this picture has a dozen grey levels
+    assert wanted.std() > 1
 
     # undo brings the real map back
     drawn_after(lambda: Select(at("extent")).select_by_value("changed"))
     drawn_after(lambda: at("undo").click())
     wait_for(lambda: "nothing was changed" in at("draw-time").text)
-    drawn_after(lambda: edit.click())  # a dab
-    wait_for(lambda: "ms" in at("draw-time").text)
-
-    # a region, and a polygon
-    browser.find_element(By.CSS_SELECTOR, "[data-tool=stamp]").click()
-    browser.find_elements(By.CSS_SELECTOR, "#stamps button")[-1].click()
-    drawn_after(ActionChains(browser).move_to_element_with_offset(edit, 60, -20).click().perform)
-    browser.find_element(By.CSS_SELECTOR, "[data-tool=polygon]").click()
-    corners = ActionChains(browser)
-    for x, y in ((-100, -40), (-40, -40), (-70, 10)):
-        corners.move_to_element_with_offset(edit, x, y).click()
-    drawn_after(corners.send_keys(Keys.ENTER).perform)
 
     # browse: the second pair of the set is rejected
     at("tab-browse").click()
