@@ -74,7 +74,8 @@ def test_the_command_exports_a_run_and_refuses_diffusion(tmp_path, tiny_npz, cap
     from marsgen.cleaning.dataset import clean_scenes
     from marsgen.cli import app
     from marsgen.core.config import DataConfig
-    from marsgen.generators import train_diffusion, train_pix2pix
+    from marsgen.generators.diffusion import train as train_diffusion
+    from marsgen.generators.pix2pix import train as train_pix2pix
     from marsgen.scenes.sources import open_scenes
 
     dataset = clean_scenes(open_scenes(str(tiny_npz)), DataConfig())

@@ -47,7 +47,7 @@ def test_auto_asks_what_the_options_say(tmp_path, monkeypatch, capsys):
         (("auto", "--data", "sim:12", "--recipes", "absent.yaml"), "--recipes absent.yaml: no such file"),
         (
             ("evaluate", "a", "b", "--data", "sim:4", "--out", "c"),
-            "--out names one folder, and several runs were given",
+            "a: no run folder here",
         ),
         (("predict", "a", "--data", "sim:4"), "a: no run folder here"),
         (("settings", "predic"), "settings predic: unknown (did you mean 'predict'?)"),
