@@ -439,6 +439,7 @@ def playground(
             help="Folder of `marsgen train-generator` (pix2pix). Default: the last trained one.",
             metavar="DIR",
             show_default=False,
+            callback=check_runs("marsgen train-generator"),
         ),
     ] = None,
     data: Annotated[

@@ -434,7 +434,13 @@ class ExportTarget(StrEnum):
 def export(
     context: typer.Context,
     run: Annotated[
-        Path, typer.Argument(help="Folder that `segmenter train` wrote.", metavar="RUN", show_default=False)
+        Path,
+        typer.Argument(
+            help="Folder that `segmenter train` wrote.",
+            metavar="RUN",
+            show_default=False,
+            callback=check_runs("segmenter train"),
+        ),
     ],
     to: Annotated[
         ExportTarget | None,

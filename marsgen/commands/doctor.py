@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from marsgen import __version__
 from marsgen.core.disk import in_words
+from marsgen.core.errors import how_to_install
 from marsgen.core.places import cache_folder
 
 PACKAGES = ("torch", "torchvision", "accelerate", "diffusers", "numpy", "scipy", "pillow")
@@ -90,7 +91,7 @@ def describe(found: dict[str, Any]) -> list[str]:
         f"cache    {found['cache']} (MARSGEN_CACHE); safe to delete",
     ]
     for name, there in found["extras"].items():
-        state = "there" if there else f"missing: pip install '.[{name}]' in the folder of this project's source"
+        state = "there" if there else f"missing: {how_to_install(name)}"
         lines.append(f"extra    {name}: {EXTRAS[name].adds} ({state})")
     return [*lines, *(f"slow     {reason}" for reason in slow_here(found))]
 

@@ -23,7 +23,7 @@ from marsgen.commands.export_nnunet import refuse_reserved_names, write_nnunet
 from marsgen.commands.export_objects import write_coco, write_yolo
 from marsgen.commands.import_data import count_scenes
 from marsgen.core.config import Config
-from marsgen.core.errors import ConfigError, DataError
+from marsgen.core.errors import ConfigError, DataError, how_to_install
 from marsgen.core.files import filling_bytes, write_stream
 from marsgen.core.runs import Run
 from marsgen.provenance import read_set_head
@@ -61,7 +61,7 @@ class ExportConfig(Config):
 def check_writable(config: ExportConfig) -> None:
     """Raise ConfigError where a package for this format is not installed."""
     if config.to in ("parquet", "hf") and find_spec("pyarrow") is None:
-        raise ConfigError(f"--to {config.to} needs pyarrow, which is not installed: pip install 'marsgen[parquet]'")
+        raise ConfigError(f"--to {config.to} needs pyarrow, which is not installed: {how_to_install('parquet')}")
 
 
 def check_fits(config: ExportConfig, scenes: SceneSource) -> None:

@@ -27,3 +27,8 @@ def nearest(word: str, choices: Iterable[str]) -> str:
     """A hint ready to append: " (did you mean 'steps'?)", or "" when nothing is close."""
     close = difflib.get_close_matches(word[:100], list(choices), n=1, cutoff=0.5)
     return f" (did you mean '{close[0]}'?)" if close else ""
+
+
+def how_to_install(extra: str) -> str:
+    """How an optional part of this project is installed; not by a name, which may be another's on an index."""
+    return f"pip install '.[{extra}]' in this project's folder"

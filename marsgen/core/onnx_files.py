@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from marsgen.core.errors import ConfigError, RunError
+from marsgen.core.errors import ConfigError, RunError, how_to_install
 from marsgen.core.files import write_bytes
 from marsgen.core.reading import first_line
 
@@ -31,7 +31,7 @@ def refuse_no_onnx(what: str) -> None:
     """Raise ConfigError where onnx or onnxruntime is not installed."""
     missing = [package for package in ("onnx", "onnxruntime") if find_spec(package) is None]
     if missing:
-        raise ConfigError(f"{what} needs {' and '.join(missing)}, not installed here: pip install 'marsgen[export]'")
+        raise ConfigError(f"{what} needs {' and '.join(missing)}, not installed here: {how_to_install('export')}")
 
 
 def write_onnx(

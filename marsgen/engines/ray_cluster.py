@@ -18,7 +18,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 from uuid import uuid4
 
-from marsgen.core.errors import ConfigError, RunError
+from marsgen.core.errors import ConfigError, RunError, how_to_install
 from marsgen.core.reading import first_line
 from marsgen.engines.command_server import CommandServer
 from marsgen.engines.parcels import pack, paths_in, unpack
@@ -39,7 +39,7 @@ class RayCluster:
             ConfigError: Ray is not installed.
         """
         if find_spec("ray") is None:
-            raise ConfigError("--on: Ray is not installed here; pip install 'marsgen[cluster]', or leave out --on")
+            raise ConfigError(f"--on: Ray is not installed here; {how_to_install('cluster')}, or leave out --on")
         self._address, self._per_job, self._folder = address, per_job, folder
         self._refs: list[Any] = []
         self._parcels: dict[Path, Any] = {}

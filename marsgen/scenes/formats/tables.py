@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from marsgen.core.errors import DataError
+from marsgen.core.errors import DataError, how_to_install
 from marsgen.core.reading import first_line
 from marsgen.scenes.classes import ClassSet
 from marsgen.scenes.files.label_maps import read_label_map_and_way
@@ -126,7 +126,7 @@ def samples_of_dataset(
 
 def _need(package: str, extra: str) -> None:
     if find_spec(package) is None:
-        raise DataError(f"reading this needs {package}, which is not installed: pip install 'marsgen[{extra}]'")
+        raise DataError(f"reading this needs {package}, which is not installed: {how_to_install(extra)}")
 
 
 class _ParquetRows:
