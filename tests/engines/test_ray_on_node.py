@@ -123,7 +123,7 @@ def test_what_a_node_wrote_is_unpacked_where_the_command_runs(tmp_path, monkeypa
 
 def test_without_ray_the_option_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setattr(ray_cluster, "find_spec", lambda name: None)
-    with pytest.raises(ConfigError, match=r"--on: Ray is not installed here; pip install 'marsgen\[cluster\]'"):
+    with pytest.raises(ConfigError, match=r"--on: Ray is not installed here; pip install '\.\[cluster\]'"):
         open_engine(None, "ray", None, tmp_path)
 
 

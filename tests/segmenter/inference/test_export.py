@@ -201,7 +201,7 @@ def test_without_onnxruntime_it_says_what_to_install(exported, scenes, monkeypat
     import marsgen.core.onnx_files as onnx_files
 
     monkeypatch.setattr(onnx_files, "find_spec", lambda name: None if name == "onnxruntime" else True)
-    with pytest.raises(ConfigError, match=r"needs onnxruntime, not installed here: pip install 'marsgen\[export\]'"):
+    with pytest.raises(ConfigError, match=r"needs onnxruntime, not installed here: pip install '\.\[export\]'"):
         sg.predict(exported / "model.onnx", scenes.images[0])
 
 

