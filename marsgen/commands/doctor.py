@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from marsgen import __version__
-from marsgen.core.disk import in_words
 from marsgen.core.errors import how_to_install
-from marsgen.core.places import cache_folder
+from marsgen.core.places import cache_folder, in_words
 
 PACKAGES = ("torch", "torchvision", "accelerate", "diffusers", "numpy", "scipy", "pillow")
 

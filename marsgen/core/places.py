@@ -1,6 +1,7 @@
-"""Places that a user names, data and run folders: looked for before anything slow is imported."""
+"""Places that a user names, data and run folders: looked for, and asked for room, before anything slow is imported."""
 
 import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -56,6 +57,40 @@ def refuse_no_run(folder: Path, *commands: str) -> None:
     if not (folder / "config.yaml").is_file():
         made_by = f" made by `{'` or `'.join(commands)}`" if commands else ""
         raise RunError(f"{folder}: no run folder here (config.yaml is missing); expected one{made_by}")
+
+
+def refuse_no_room(folder: Path, needed: int, what: str, remedy: str) -> None:
+    """Refuse to begin what the disk cannot hold. A folder that a command has begun to fill is not asked about.
+
+    Args:
+        folder: which will be filled; need not exist.
+        needed: bytes, about.
+        what: that will be written, in words.
+        remedy: beside another disk, in words.
+    Raises:
+        RunError: fewer bytes are free.
+    """
+    if (folder / "config.yaml").exists():
+        return
+    there = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())
+    try:
+        free = shutil.disk_usage(there).free
+    except OSError:  # some network drives do not say
+        return
+    if free < needed:
+        raise RunError(
+            f"{folder}: {what} need about {in_words(needed)} and {in_words(free)} are free; "
+            f"give --out on another disk, or {remedy}"
+        )
+
+
+def in_words(size: int) -> str:
+    """Bytes as MB, GB or TB."""
+    number, unit = size / 1e6, "MB"
+    for larger in ("GB", "TB"):
+        if number >= 1000:
+            number, unit = number / 1000, larger
+    return f"{number:,.1f} {unit}"
 
 
 def cache_folder() -> Path:

@@ -18,7 +18,6 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from marsgen.core.ahead import read_ahead
 from marsgen.core.errors import DataError
 from marsgen.core.files import filling_npy, write_json, write_npy
 from marsgen.core.runs import Run
@@ -30,6 +29,7 @@ from segmenter.evaluation.config import EvaluateConfig
 from segmenter.evaluation.reader import Evaluation, read_evaluation
 from segmenter.evaluation.regions import REGION, false_alarms, region_classes, true_regions
 from segmenter.evaluation.summary import summarise
+from segmenter.inference.ahead import read_ahead
 from segmenter.inference.config import InferenceConfig
 from segmenter.inference.picture_kind import check_kind
 

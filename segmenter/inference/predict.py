@@ -13,7 +13,6 @@ from accelerate import PartialState
 from torch import nn
 from tqdm import tqdm
 
-from marsgen.core.ahead import read_ahead
 from marsgen.core.checkpoints import DAMAGE, read_weights, refuse_other_shapes
 from marsgen.core.config import build_config
 from marsgen.core.errors import DataError, InputError, RunError
@@ -26,6 +25,7 @@ from marsgen.scenes.readers.folder import write_classes
 from marsgen.scenes.scene import MIN_SIDE_PX, SceneSource
 from marsgen.scenes.sources import has_test_set
 from marsgen.scenes.tensors import image_tensor
+from segmenter.inference.ahead import read_ahead
 from segmenter.inference.config import InferenceConfig, PredictConfig
 from segmenter.inference.exported import load_exported
 from segmenter.inference.picture_kind import check_kind

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from marsgen.core.disk import in_words, refuse_no_room
 from marsgen.core.errors import RunError
+from marsgen.core.places import in_words, refuse_no_room
 
 
 @pytest.fixture(autouse=True)
