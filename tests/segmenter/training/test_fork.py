@@ -9,7 +9,8 @@ from marsgen.core.errors import RunError
 from marsgen.core.reading import read_yaml
 from marsgen.core.runs import Run
 from segmenter import api
-from segmenter.training.fork import keep_state
+from segmenter.config import TrainConfig
+from segmenter.training.fork import keep_state, start_from
 
 SETTINGS = {
     "unet": {"width": 4},
@@ -68,6 +69,20 @@ def test_a_forked_run_ends_with_the_bytes_of_one_that_is_not(trunk, data, extra,
     assert read_yaml(forked.folder / "config.yaml")["inputs"]["extra"]
 
 
+def test_the_best_weights_until_then_go_with_the_state(trunk, tmp_path):
+    """They are what the run keeps where no later validation is better."""
+    run = Run.start(tmp_path / "run", "segmenter train", TrainConfig(**SETTINGS), {})
+    start_from(run, trunk.folder)
+    run.close()
+    best = read_weights(run.folder / "best.safetensors")
+    assert best.step == 4
+    assert [line["step"] for line in run.metrics() if "mean_iou" in line] == [4]
+    assert (
+        read_weights(run.folder / "last.safetensors").record["progress"]["best_score"]
+        == best.record["scores"]["mean_iou"]
+    )
+
+
 def test_a_finished_fork_is_left_alone_and_a_killed_one_goes_on_from_its_own_state(trunk, data, extra, tmp_path):
     settings = {**SETTINGS, **FORKED}
     done = api.train(data, extra=[extra], fork=trunk.folder, out=tmp_path / "run", settings=settings)
@@ -75,7 +90,6 @@ def test_a_finished_fork_is_left_alone_and_a_killed_one_goes_on_from_its_own_sta
     assert content(api.train(data, extra=[extra], fork=trunk.folder, out=done.folder, settings=settings)) == before
     # killed after step 8: what it had reached is there
     (done.folder / "DONE").unlink()
-    (tmp_path / "later").mkdir()
     later = api.train(
         data, extra=[extra], fork=trunk.folder, out=tmp_path / "more", settings={**settings, "fork_at": 0.8}
     )
