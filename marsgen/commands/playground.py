@@ -13,7 +13,6 @@ page/
 It works from any web host; a browser does not open modules from a file, so a server is needed.
 """
 
-import io
 import json
 import shutil
 from collections.abc import Iterator, Sequence
@@ -23,9 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image
 from pydantic import Field
-from tqdm import tqdm
 
 from marsgen.cleaning.dataset import Dataset, clean_scenes
 from marsgen.core.config import Config, DataConfig
@@ -35,6 +32,7 @@ from marsgen.core.onnx_files import OnnxNetwork, refuse_no_onnx
 from marsgen.core.reading import read_json_lines
 from marsgen.core.runs import Run
 from marsgen.generators import load_generator
+from marsgen.pages.sheets import write_sheets
 from marsgen.scenes.classes import IGNORED_INDEX, ClassSet
 from marsgen.scenes.scene import MIN_SIDE_PX, SceneSource
 from marsgen.scenes.sources import open_scenes
@@ -47,8 +45,8 @@ if TYPE_CHECKING:
 STATIC = Path(__file__).parent.parent / "pages" / "playground"
 ORT_FILES = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
 ORT_DEFAULT = Path("node_modules/onnxruntime-web")
-SHEET = (20, 20)
-"""rows and columns of thumbnails on one sheet"""
+PAIRS = {"pictures": True, "labels": False}
+"""kinds of sheets of scenes -> whether they are photographs"""
 
 
 class PlaygroundConfig(Config):
@@ -243,7 +241,8 @@ def _write_page(
         page["sets"].append(_write_set(data, f"set-{number}", one, config.thumbnail_px, real))
     known_real = {name: index for index, name in enumerate(scenes.names)}
     there = [known_real[name] for name in real if name in known_real]
-    sheets = _write_sheets(data, "real", ((scenes.read(i)) for i in there), len(there), scenes, config.thumbnail_px)
+    shown = (_show_pair(scenes, *scenes.read(index)) for index in there)
+    sheets = write_sheets(data, "real", PAIRS, shown, len(there), scenes.shape, config.thumbnail_px)
     numbers = {scenes.names[index]: number for number, index in enumerate(there)}
     page["real"] = {**sheets, "numbers": numbers}
     write_text(data / "page.json", json.dumps(plain(page), ensure_ascii=False, allow_nan=False))
@@ -311,12 +310,16 @@ def _write_set(data: Path, stem: str, one: BrowsedSet, side: int, real: dict[str
             for name in (pairs[-1]["parent"], *pairs[-1]["donors"]):
                 if name:
                     real.setdefault(name, len(real))
-            yield image, labels
+            yield _show_pair(scenes, image, labels)
 
-    sheets = _write_sheets(data, stem, read(), len(scenes), scenes, side)
+    sheets = write_sheets(data, stem, PAIRS, read(), len(scenes), scenes.shape, side)
     content = {"location": scenes.location, "fingerprint": scenes.fingerprint(), **sheets, "pairs": pairs}
     write_text(data / f"{stem}.json", json.dumps(plain(content), ensure_ascii=False, allow_nan=False))
     return {"file": f"{stem}.json", "name": scenes.location, "pairs": len(pairs)}
+
+
+def _show_pair(scenes: SceneSource, image: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return scenes.classes.show(image), scenes.classes.paint(labels)
 
 
 def _describe_pair(one: BrowsedSet, index: int, labels: np.ndarray) -> dict[str, Any]:
@@ -340,42 +343,3 @@ def _describe_pair(one: BrowsedSet, index: int, labels: np.ndarray) -> dict[str,
         "copy": score.get("copy"),
         "distance": score.get("distance"),
     }
-
-
-def _write_sheets(
-    data: Path, stem: str, pairs: Iterator[tuple[np.ndarray, np.ndarray]], count: int, scenes: SceneSource, side: int
-) -> dict[str, Any]:
-    """Write pictures and label maps as sheets of thumbnails; return how they are laid out."""
-    rows, columns = SHEET
-    height, width = scenes.shape or (side, side)
-    scale = min(side / max(height, width), 1)
-    cell = (max(round(height * scale), 1), max(round(width * scale), 1))
-    for number, start in enumerate(tqdm(range(0, count, rows * columns), desc=f"thumbnails of {stem}", unit="sheet")):
-        filled = min(rows * columns, count - start)
-        size = (-(-filled // columns) * cell[0], min(filled, columns) * cell[1], 3)
-        pictures, maps = np.zeros(size, np.uint8), np.full(size, 128, np.uint8)
-        for place in range(filled):
-            image, labels = next(pairs)
-            top, left = place // columns * cell[0], place % columns * cell[1]
-            for sheet, shown, how in (
-                (pictures, scenes.classes.show(image), Image.Resampling.BILINEAR),
-                (maps, scenes.classes.paint(labels), Image.Resampling.NEAREST),
-            ):
-                small = _fit(np.broadcast_to(shown, (*shown.shape[:2], 3)), cell, how)
-                sheet[top : top + small.shape[0], left : left + small.shape[1]] = small
-        for kind, sheet, options in (
-            ("pictures", pictures, {"format": "JPEG", "quality": 88}),
-            ("labels", maps, {"format": "PNG"}),
-        ):
-            buffer = io.BytesIO()
-            Image.fromarray(sheet).save(buffer, **options)  # type: ignore[arg-type]
-            write_bytes(
-                data / f"{stem}-{kind}-{number:03d}.{'jpg' if kind == 'pictures' else 'png'}", buffer.getvalue()
-            )
-    return {"stem": stem, "cell": list(cell), "rows": rows, "columns": columns, "count": count}
-
-
-def _fit(picture: np.ndarray, cell: tuple[int, int], how: Image.Resampling) -> np.ndarray:
-    scale = min(cell[0] / picture.shape[0], cell[1] / picture.shape[1])
-    size = (max(round(picture.shape[1] * scale), 1), max(round(picture.shape[0] * scale), 1))
-    return np.asarray(Image.fromarray(np.ascontiguousarray(picture)).resize(size, how))
