@@ -461,6 +461,24 @@ def playground(
             "--segmenter", help="File of `segmenter export`: what it sees in the drawn picture.", metavar="MODEL.onnx"
         ),
     ] = None,
+    compare: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--compare",
+            help="Folder of `segmenter predict`; repeat it for each network whose predictions are compared.",
+            metavar="DIR",
+            callback=check_runs("segmenter predict"),
+        ),
+    ] = None,
+    test: Annotated[
+        str | None,
+        typer.Option(
+            "--test",
+            help="Labelled scenes that these are for. Default: those that they name.",
+            metavar="WHERE",
+            callback=check_data,
+        ),
+    ] = None,
     ort: Annotated[
         Path | None,
         typer.Option(
@@ -473,7 +491,7 @@ def playground(
     overrides: Overrides = None,
     out: Out = None,
 ) -> None:
-    """Write a page on which a generator draws in the browser as you paint, and sets are looked through."""
+    """Write a page on which a generator draws as you paint, sets are looked through and predictions compared."""
     from marsgen.commands.playground import PlaygroundConfig, make_playground
     from marsgen.core.config import load_config
     from marsgen.core.runs import latest_run
@@ -488,6 +506,8 @@ def playground(
         browse=browse or (),
         scores=scores or (),
         segmenter=segmenter,
+        compare=compare or (),
+        test=test,
         ort=ort,
         replace=out is None,
     )

@@ -8,7 +8,8 @@ page/
     data/scene-000.bin         pixels (H, W, channels), then class indices (H, W), all uint8
     data/region-000.bin        pixels (h, w, channels), then the region's mask (h, w) in 0 and 1, all uint8
     data/set-0.json            the pairs of a set; data/set-0-pictures-000.jpg and -labels-000.png, their thumbnails
-    data/real.json, data/real-pictures-000.jpg, ...   the real scenes that the pairs were made from, likewise
+    data/real-pictures-000.jpg, ...   the real scenes that the pairs were made from, likewise
+    data/compare.json, ...     see marsgen/commands/comparison.py
 
 It works from any web host; a browser does not open modules from a file, so a server is needed.
 """
@@ -25,6 +26,7 @@ import numpy as np
 from pydantic import Field
 
 from marsgen.cleaning.dataset import Dataset, clean_scenes
+from marsgen.commands.comparison import Comparison, open_comparison, write_comparison
 from marsgen.core.config import Config, DataConfig
 from marsgen.core.errors import ConfigError, DataError, RunError
 from marsgen.core.files import file_fingerprint, filling_bytes, plain, write_bytes, write_text
@@ -60,6 +62,8 @@ class PlaygroundConfig(Config):
     """larger scenes are cut to this in their middle: a browser draws them in a moment then"""
     thumbnail_px: int = Field(96, ge=16, le=512)
     """longer side of the pictures of a set in the overview"""
+    comparison_px: int = Field(256, ge=16, le=2048)
+    """longer side of the pictures on which predictions are compared"""
     data: DataConfig | None = None
     """cleaning and split of the data; null = as the generator was trained"""
 
@@ -101,6 +105,8 @@ def make_playground(
     browse: Sequence[str] = (),
     scores: Sequence[Path] = (),
     segmenter: Path | None = None,
+    compare: Sequence[Path] = (),
+    test: str | None = None,
     ort: Path | None = None,
     replace: bool = False,
 ) -> Run:
@@ -113,6 +119,8 @@ def make_playground(
         browse: sets of `marsgen synthesize` to look through.
         scores: folders of `marsgen score` of those sets.
         segmenter: ONNX file of `segmenter export`, whose opinion is shown beside what is drawn.
+        compare: folders of `segmenter predict`, to compare what several networks predict for the same pictures.
+        test: the labelled scenes that they are for; None = those that they name.
         ort: folder of the npm package onnxruntime-web.
         replace: see `Run.start`.
     Returns:
@@ -126,6 +134,7 @@ def make_playground(
     sources = find_sources(SynthesizeConfig(data=config.data), where, None if data is None else open_scenes(data))
     sets = _open_sets(browse, scores, sources.scenes.classes)
     judge = None if segmenter is None else _read_segmenter(segmenter, sources.scenes)
+    comparison = open_comparison(compare, test, sources.scenes.classes)
     dataset = clean_scenes(sources.scenes, sources.split)
     generator = load_generator(where, dataset.scenes.classes, dataset.scenes.channels)
     # here: torch takes seconds to import, and what is missing was to be refused before
@@ -144,6 +153,7 @@ def make_playground(
         if segmenter is None
         else {"location": str(segmenter), "fingerprint": file_fingerprint(segmenter)},
         "sets": [{**one.scenes.identity(), "scored": bool(one.scores)} for one in sets],
+        "compared": None if comparison is None else comparison.identity(),
     }
     with closing(Run.start(out, "marsgen playground", config, inputs, replace=replace)) as run:
         if not run.finished:
@@ -152,7 +162,7 @@ def make_playground(
             write_generator(run.folder / "models" / "generator.onnx", drawn_by, describe(drawn_by))
             if segmenter is not None:
                 shutil.copyfile(segmenter, run.folder / "models" / "segmenter.onnx")
-            _write_page(config, run, dataset, drawn_by.classes, sets, judge, ort_folder)
+            _write_page(config, run, dataset, drawn_by.classes, sets, judge, comparison, ort_folder)
     return run
 
 
@@ -197,6 +207,7 @@ def _write_page(
     classes: ClassSet,
     sets: Sequence[BrowsedSet],
     judge: dict[str, Any] | None,
+    comparison: Comparison | None,
     ort: Path,
 ) -> None:
     # here: scipy takes a second to import
@@ -214,6 +225,7 @@ def _write_page(
         "scenes": [],
         "regions": [],
         "sets": [],
+        "comparison": None,
     }
     if judge is not None:
         known = ClassSet.from_dict(judge["classes"], "its classes")
@@ -245,6 +257,8 @@ def _write_page(
     sheets = write_sheets(data, "real", PAIRS, shown, len(there), scenes.shape, config.thumbnail_px)
     numbers = {scenes.names[index]: number for number, index in enumerate(there)}
     page["real"] = {**sheets, "numbers": numbers}
+    if comparison is not None:
+        page["comparison"] = write_comparison(data, comparison, classes, config.comparison_px)
     write_text(data / "page.json", json.dumps(plain(page), ensure_ascii=False, allow_nan=False))
     for name in ORT_FILES:
         _copy(ort / name, run.folder / "ort" / name)

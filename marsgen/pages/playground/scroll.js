@@ -1,17 +1,18 @@
 // Virtual scrolling: of many cells in a grid, only those in sight are in the document; and cells of sheets of thumbnails.
 
-const GAP_PX = 6;
+export const GAP_PX = 6; // between cells, and around them
 const SPARE_ROWS = 2; // above and below what is in sight, so that slow drawing is not seen
 
 // grid: the element that scrolls; its first child takes the height of all cells.
-// size() -> [width, height] of a cell in px; count() -> how many there are;
+// size(room) -> [width, height] of a cell in px, of which `room` are there in a row; count() -> how many there are;
 // make(position) -> the element of a cell, made when it comes into sight; mark(element, position) -> what may change in it
 export function openScroller(grid, { size, count, make, mark = () => {} }) {
   const space = grid.firstElementChild;
   let there = new Map(); // position -> element
   let [asked, laidOut] = [false, ""];
 
-  const columns = () => Math.max(1, Math.floor((grid.clientWidth - GAP_PX) / (size()[0] + GAP_PX)));
+  const sizes = () => size(grid.clientWidth - 2 * GAP_PX).map((length) => length + GAP_PX);
+  const columns = () => Math.max(1, Math.floor((grid.clientWidth - GAP_PX) / sizes()[0]));
   function show() {
     if (!grid.clientWidth) return; // its tab is hidden
     const total = count();
@@ -19,7 +20,7 @@ export function openScroller(grid, { size, count, make, mark = () => {} }) {
       space.style.height = "0";
       return clear();
     }
-    const [wide, tall] = size().map((length) => length + GAP_PX);
+    const [wide, tall] = sizes();
     const across = columns();
     const layout = [wide, tall, across].join();
     if (layout !== laidOut) clear();
@@ -34,7 +35,7 @@ export function openScroller(grid, { size, count, make, mark = () => {} }) {
       if (!element) {
         element = make(position);
         element.dataset.position = position;
-        Object.assign(element.style, { left: `${(position % across) * wide + GAP_PX}px`, top: `${Math.floor(position / across) * tall + GAP_PX}px` });
+        Object.assign(element.style, { width: `${wide - GAP_PX}px`, left: `${(position % across) * wide + GAP_PX}px`, top: `${Math.floor(position / across) * tall + GAP_PX}px` });
         space.append(element);
       }
       before.delete(position);
@@ -57,7 +58,7 @@ export function openScroller(grid, { size, count, make, mark = () => {} }) {
   }
   // scrolls as little as brings a cell into sight
   function reach(position) {
-    const tall = size()[1] + GAP_PX;
+    const tall = sizes()[1];
     const top = Math.floor(position / columns()) * tall;
     if (top < grid.scrollTop) grid.scrollTop = top;
     else if (top + tall > grid.scrollTop + grid.clientHeight) grid.scrollTop = top + tall - grid.clientHeight;
