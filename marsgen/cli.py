@@ -518,11 +518,14 @@ def playground(
 @app.command()
 def demo(config: ConfigFile = None, overrides: Overrides = None, out: Out = None) -> None:
     """Run the whole flow on few simulated scenes; ends with a report to open."""
-    from marsgen.commands.demo import DemoConfig, run_demo
+    from marsgen.commands.demo import DemoConfig, playground_command, run_demo
     from marsgen.core.config import load_config
 
-    report = run_demo(load_config(DemoConfig, config, overrides or ()), out or OUTPUTS / "demo")
+    folder = out or OUTPUTS / "demo"
+    report = run_demo(load_config(DemoConfig, config, overrides or ()), folder)
     say(f"\nopen {report}")
+    needs = "the extra `export`, and `npm pack onnxruntime-web && tar xzf onnxruntime-web-*.tgz`"
+    say(f"to paint with its generator in a browser ({needs}): {shlex.join(playground_command(folder))}")
 
 
 @app.command()

@@ -11,6 +11,9 @@ from marsgen.console import say
 from marsgen.core.config import Config, configs_folder
 from marsgen.core.errors import RunError
 
+ARMS = ("real", "pix2pix")
+"""trained on real scenes alone, and on the pairs of the generator too"""
+
 
 class DemoConfig(Config):
     """Settings of `marsgen demo`. The networks are those of configs/tiny/."""
@@ -38,7 +41,7 @@ def demo_commands(config: DemoConfig, out: Path) -> list[list[str]]:
         + ["--out", synth],
     ]
     runs = []
-    for arm, extra in (("real", []), ("pix2pix", ["--extra", synth])):
+    for arm, extra in zip(ARMS, ([], ["--extra", synth]), strict=True):
         for seed in range(config.seeds):
             runs.append(str(out / f"segmenter-{arm}-seed{seed}"))
             recipe = ["--config", str(tiny / "segmenter.yaml"), "--set", f"seed={seed}"]
@@ -46,10 +49,27 @@ def demo_commands(config: DemoConfig, out: Path) -> list[list[str]]:
     commands += [
         ["segmenter", "evaluate", *runs, *test],
         ["segmenter", "compare", *runs, "--out", str(out / "compare")],
-        ["segmenter", "predict", runs[-1], "--data", "sim:8,seed=2", "--out", str(out / "predictions")],
+        *(
+            [
+                "segmenter",
+                "predict",
+                str(out / f"segmenter-{arm}-seed0"),
+                *test,
+                "--out",
+                str(out / f"predictions-{arm}"),
+            ]
+            for arm in ARMS
+        ),
         ["segmenter", "report", *runs, "--out", str(out / "report")],
     ]
     return commands
+
+
+def playground_command(out: Path) -> list[str]:
+    """The command that makes a page of what the demo wrote. It is not run: the packages that it needs are optional."""
+    compared = [word for arm in ARMS for word in ("--compare", str(out / f"predictions-{arm}"))]
+    words = ["marsgen", "playground", str(out / "generator"), "--browse", str(out / "synth"), *compared]
+    return [*words, "--ort", "package", "--out", str(out / "page")]
 
 
 def run_demo(config: DemoConfig, out: Path) -> Path:

@@ -1,13 +1,16 @@
 """`marsgen playground`: what is written into the page, and what is refused."""
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from painted_predictions import paint_predictions
 from PIL import Image
 
+from marsgen.commands.demo import ARMS, playground_command
 from marsgen.commands.playground import PlaygroundConfig, make_playground
 from marsgen.core.config import DataConfig
 from marsgen.core.errors import ConfigError, DataError, RunError
@@ -117,3 +120,32 @@ def test_what_is_missing_or_does_not_fit_is_refused(place, page, tmp_path):
     with pytest.raises(RunError, match="not a segmenter; give a file that `segmenter export` wrote"):
         make_playground(str(place / "gen"), config, tmp_path / "page", segmenter=model, ort=place / "ort")
     assert not (tmp_path / "page").exists()
+
+
+def test_the_command_that_the_demo_ends_with_makes_a_page(place, tiny_test_npz, tmp_path, monkeypatch, capsys):
+    from marsgen.cli import app
+
+    monkeypatch.chdir(tmp_path)
+    Path("demo").mkdir()
+    for name, there in (("demo/generator", "gen"), ("demo/synth", "synth"), ("package", "ort")):
+        Path(name).symlink_to(place / there)
+    for arm in ARMS:
+        paint_predictions(
+            Path(f"demo/predictions-{arm}"),
+            str(tiny_test_npz),
+            lambda _, truth: np.where(truth == 255, 0, truth),
+            run=f"demo/segmenter-{arm}-seed0",
+        )
+    monkeypatch.setattr("marsgen.commands.demo.run_demo", lambda config, out: out / "report" / "report.html")
+    app(["demo", "--out", "demo"], standalone_mode=False)
+    needs, _, command = capsys.readouterr().out.splitlines()[-1].partition(": ")
+    assert "the extra `export`" in needs
+    assert "npm pack onnxruntime-web" in needs
+    words = shlex.split(command)
+    assert words == playground_command(Path("demo"))
+    app([*words[1:], "--set", "scenes=1", "--set", "regions=0"], standalone_mode=False)
+    described = content(Path("demo/page"), "page.json")
+    assert described["sets"][0]["pairs"] == 12
+    assert described["comparison"]["pictures"] == 24
+    names = [run["name"] for run in content(Path("demo/page"), "compare.json")["runs"]]
+    assert names == ["segmenter-real-seed0", "segmenter-pix2pix-seed0"]
