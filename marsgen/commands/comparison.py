@@ -24,8 +24,9 @@ from marsgen.provenance.records import SPLIT_FILE
 from marsgen.scenes.classes import IGNORED_INDEX, ClassSet, read_classes
 from marsgen.scenes.confusion import confusion_matrix, iou_per_class, mean_iou
 from marsgen.scenes.files.label_maps import read_label_map
+from marsgen.scenes.formats.reading import ReadingConfig
 from marsgen.scenes.scene import SceneSource
-from marsgen.scenes.sources import open_scenes
+from marsgen.scenes.sources import open_pictures, open_scenes
 
 STEM = "compare"
 
@@ -124,8 +125,12 @@ def open_comparison(folders: Sequence[Path], test: str | None, classes: ClassSet
     stated = runs[0].stored("inputs.data", dict).get("classes")
     known = None if stated is None else read_classes(Path(stated))
     place = test or runs[0].stored("inputs.data.location", str)
-    scenes = open_scenes(place, classes=known)
-    if open_scenes(place, classes=known, labelled=False).fingerprint() != found[0]:
+    config = runs[0].config
+    reading = ReadingConfig(bands=config.get("bands"), range=config.get("range"))
+    scenes = open_scenes(place, classes=known, reading=reading)
+    # as `segmenter predict` opened them
+    asked = open_pictures([place], _classes_of(folders[0], scenes), reading=reading, stated=known)
+    if asked.fingerprint() != found[0]:
         raise DataError(
             f"{place}: not the pictures that {folders[0]} is for, or they changed since; predict them with "
             "`segmenter predict RUN --data`, or name those with --test"

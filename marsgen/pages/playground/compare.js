@@ -189,7 +189,11 @@ export function openCompare(page) {
     if (left_out) notes.push(`${left_out} scenes are left out: a network was trained on them, or chosen by them.`);
     if (unknown.length) notes.push(`What ${unknown.join(" and ")} was trained on is not known here; it may have been these pictures.`);
     $("compared-notes").textContent = notes.join(" ");
-    for (const id of ["run-a", "run-b", "compared-class", "changed", "shown-as"]) $(id).addEventListener("change", sort);
+    for (const id of ["run-a", "run-b", "compared-class", "changed"]) $(id).addEventListener("change", sort);
+    $("shown-as").addEventListener("change", () => {
+      legend(chosen()[2]);
+      cells.redraw(); // and stay where it was scrolled to
+    });
     sort();
   }
   let opened = null;

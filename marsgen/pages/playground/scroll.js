@@ -63,16 +63,20 @@ export function openScroller(grid, { size, count, make, mark = () => {} }) {
     if (top < grid.scrollTop) grid.scrollTop = top;
     else if (top + tall > grid.scrollTop + grid.clientHeight) grid.scrollTop = top + tall - grid.clientHeight;
   }
-  // other cells than before: all are made anew
-  function renew() {
+  // the same cells, made anew
+  function redraw() {
     clear();
-    grid.scrollTop = 0;
     show();
+  }
+  // other cells than before
+  function renew() {
+    grid.scrollTop = 0;
+    redraw();
   }
   grid.addEventListener("scroll", ask, { passive: true });
   window.addEventListener("resize", ask);
   document.addEventListener("tab", show);
-  return { show, renew, reach, columns, clear };
+  return { show, redraw, renew, reach, columns };
 }
 
 // file, and left and top of a cell in it, of a kind of sheets as marsgen/pages/sheets.py writes them
