@@ -17,6 +17,7 @@ from marsgen.console import (
     Out,
     Overrides,
     PerJob,
+    SettingsOnly,
     Workers,
     add_summary,
     check_data,
@@ -197,12 +198,13 @@ def train_generator(
     overrides: Overrides = None,
     out: Out = None,
     dry_run: DryRun = False,
+    settings_only: SettingsOnly = False,
 ) -> None:
     """Train a network that draws pictures from label maps; a repeated command resumes."""
     from marsgen.generators import load_training_config
 
     settings = load_training_config(config, [*(overrides or ()), *([f"kind={kind.value}"] if kind else [])])
-    if dry_run:
+    if dry_run or settings_only:
         return say_settings(settings)
     from marsgen import api
     from marsgen.scenes.sources import open_scenes
@@ -234,6 +236,7 @@ def synthesize(
     on: On = None,
     per_job: PerJob = None,
     dry_run: DryRun = False,
+    settings_only: SettingsOnly = False,
 ) -> None:
     """Paste regions of a rare class into real scenes and draw the pictures that belong to the new label maps."""
     from marsgen.core.config import load_config
@@ -241,7 +244,7 @@ def synthesize(
 
     given = given_settings(context.params, SYNTHESIZE_SETTINGS) + (["paste.placement=focus"] if focus else [])
     settings = load_config(SynthesizeConfig, config, [*(overrides or ()), *given])
-    if dry_run:
+    if dry_run or settings_only:
         return say_settings(settings)
     from marsgen import api
     from marsgen.core.runs import Run

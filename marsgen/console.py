@@ -41,7 +41,9 @@ def check_runs(command: str, other: str | None = None) -> Callable[[Any], Any]:
     says more about it.
     """
 
-    def check(given: Any) -> Any:
+    def check(context: typer.Context, given: Any) -> Any:
+        if context.params.get("settings_only"):
+            return given
         for folder in given if isinstance(given, list) else [] if given is None else [given]:
             if not (Path(folder).is_file() or Path(folder).suffix == ".onnx") and not (
                 other and nearest(str(folder), [other])
@@ -115,6 +117,15 @@ PerJob = Annotated[
     ),
 ]
 
+SettingsOnly = Annotated[
+    bool,
+    typer.Option(
+        "--settings-only",
+        hidden=True,
+        is_eager=True,
+        help="Check the settings and stop: for `segmenter study`, before the run folders that are named exist.",
+    ),
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the settings that the command would use, and stop.")]
 
 OUTPUTS = Path("outputs")

@@ -6,13 +6,16 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from concurrent.futures import Future
 from pathlib import Path
 
 import numpy as np
 import pytest
 from in_process import InProcess
 
-from marsgen.commands.demo import DemoConfig, demo_commands, playground_command
+from marsgen.commands.demo import DemoConfig, demo_stages, playground_command, run_demo
+from marsgen.core.errors import RunError
+from marsgen.engines.task import Outcome, PerJob, Task
 
 ROOT = Path(__file__).parent.parent
 TINY = {
@@ -140,7 +143,7 @@ def test_every_command_of_the_page_on_studies_runs_in_its_order(workplace, monke
 def test_the_demo_runs_commands_that_exist_on_data_that_exist(capsys):
     from marsgen.scenes.sources import open_scenes
 
-    commands = demo_commands(DemoConfig(), Path("demo"))
+    commands = [command for stage in demo_stages(DemoConfig(), Path("demo")) for command in stage]
     for command in commands:
         refuse_what_does_not_exist(command, capsys)
         if "--data" in command:
@@ -153,6 +156,41 @@ def test_the_demo_runs_commands_that_exist_on_data_that_exist(capsys):
     read = {word for word in offered if word.startswith("demo/")} - {"demo/page"}
     assert read <= written
     assert len(read) == 4
+
+
+class ScriptedPool:
+    """In place of `LocalPool`: says what commands say, and lets one of them fail."""
+
+    failing = "nothing"
+
+    def __init__(self, workers: int, needs: PerJob) -> None:
+        self.ran: list[str] = []
+
+    def submit(self, task: Task) -> Future[Outcome]:
+        (command,) = task.commands
+        out = command[command.index("--out") + 1] if "--out" in command else command[2]
+        task.log.write_text(f"$ an earlier start\nwrote old\n$ {command}\ntrain:  50%|###  | 5/10\rwrote {out}\n")
+        done: Future[Outcome] = Future()
+        done.set_result(Outcome("no room on the disk" if self.failing in command else ""))
+        return done
+
+    def close(self) -> None:
+        pass
+
+
+def test_the_demo_shows_what_its_commands_say_and_where_one_stopped(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("marsgen.commands.demo.LocalPool", ScriptedPool)
+    assert run_demo(DemoConfig(seeds=1), tmp_path) == tmp_path / "report" / "report.html"
+    printed = capsys.readouterr().out
+    commands = [line for line in printed.splitlines() if line.startswith("$ ")]
+    assert len(commands) == len([command for stage in demo_stages(DemoConfig(seeds=1), tmp_path) for command in stage])
+    assert f"wrote {tmp_path / 'report'}\n" in printed
+    assert "50%" not in printed
+    assert "wrote old" not in printed
+    monkeypatch.setattr(ScriptedPool, "failing", "train-generator")
+    with pytest.raises(RunError, match=r"stopped at `marsgen train-generator`: no room on the disk \(see .*0-1\.log\)"):
+        run_demo(DemoConfig(seeds=1), tmp_path)
+    assert "--generator " + str(tmp_path / "generator") not in capsys.readouterr().out
 
 
 def test_commands_of_other_pages_and_of_configs_exist(capsys):

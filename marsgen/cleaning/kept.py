@@ -1,4 +1,5 @@
-"""What looking through a data set has found, kept between commands: the survey, and the pairs of near copies.
+"""What looking through a data set has found, kept between commands: the survey, the pairs of near copies,
+and which pictures a run has seen under other names.
 
 It lies in `cache_folder()`/found as .npy files in one .npz each, named after everything the result depends on. Nothing
 else reads them: a file that is missing, damaged or cannot be written costs time and changes no result.

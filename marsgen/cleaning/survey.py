@@ -68,11 +68,16 @@ def survey_scenes(scenes: SceneSource) -> Survey:
                 return False
         return True
 
-    classes = scenes.classes
-    read = [scenes.reading, type(scenes).__name__, str(classes.to_dict()), str(classes.layout), str(scenes.channels)]
-    found = find_or_recall("survey", [scenes.fingerprint(), str(len(scenes)), *read], look, fits)
+    found = find_or_recall("survey", identity_of(scenes), look, fits)
     keys, label_keys = (tuple(key.decode() for key in found[name].tolist()) for name in ("keys", "label_keys"))
     return Survey(keys, label_keys, found["pixels"], found["thumbnails"])
+
+
+def identity_of(scenes: SceneSource) -> list[str]:
+    """What the pictures and label maps of a source depend on: its files, and how they are read."""
+    classes = scenes.classes
+    read = [scenes.reading, type(scenes).__name__, str(classes.to_dict()), str(classes.layout), str(scenes.channels)]
+    return [scenes.fingerprint(), str(len(scenes)), *read]
 
 
 def _survey_scene(scene: Scene) -> tuple[str, str, np.ndarray, np.ndarray]:

@@ -15,7 +15,7 @@ import numpy as np
 from scipy import stats
 
 from marsgen.core.files import write_bytes
-from marsgen.masks.profiles.measure_classes import share_by_size
+from marsgen.masks.profiles.summaries import share_by_size
 from marsgen.masks.regions import RegionLibrary
 
 COMPARISON = "pasted.json"

@@ -5,6 +5,7 @@ import pytest
 from listed_scenes import ListedScenes, noise_images
 
 from marsgen.cleaning import kept
+from marsgen.cleaning.copies import find_copies, fingerprint_scenes
 from marsgen.cleaning.near_duplicates import find_duplicates
 from marsgen.cleaning.survey import Survey, survey_scenes
 
@@ -110,3 +111,25 @@ def test_the_cache_lies_where_the_environment_says(tmp_path, monkeypatch):
     monkeypatch.delenv("MARSGEN_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert kept.cache_folder() == tmp_path / "marsgen"
+
+
+def test_copies_are_looked_for_once_among_the_same_pictures(folder):
+    known = fingerprint_scenes(opened())
+
+    def copies(scenes, *more) -> list:
+        return find_copies(known[:5], scenes, *more)
+
+    first = copies(opened())
+    assert [(copy.asked, copy.known) for copy in first] == [(n, n % 20) for n in (*range(5), *range(20, 25))]
+    again = opened()
+    assert copies(again) == first
+    assert again.reads == 0
+    # whatever else is asked has an answer of its own
+    assert copies(opened(changed=2)) == [copy for copy in first if copy.asked != 2]
+    assert copies(opened(), [0, 7]) == first[:1]
+    assert [copy.known for copy in find_copies(known[1:2], opened())] == [0, 0]
+    assert copies(opened(), None, 1.01) == []
+    # and what cannot be such an answer is not taken for one
+    for path in folder.glob("copies-*"):
+        np.savez(path, places=np.array([[0, 9]]), agreements=np.array([1.0]))
+    assert copies(opened()) == first

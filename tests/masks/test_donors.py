@@ -12,7 +12,8 @@ from marsgen.masks.config import PasteConfig
 from marsgen.masks.donors import draw_seam_px, draw_target
 from marsgen.masks.infer_settings import resolve_settings
 from marsgen.masks.plan import PlannedSample, edit_sample
-from marsgen.masks.profiles.measure_classes import profile_classes, share_by_size
+from marsgen.masks.profiles.measure_classes import profile_classes
+from marsgen.masks.profiles.summaries import share_by_size
 from marsgen.masks.regions import RegionLibrary, cut_regions
 from marsgen.scenes.geometry import connected_regions
 from marsgen.synthesis.compare_regions import collect_pasted, compare_regions

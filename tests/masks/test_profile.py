@@ -13,8 +13,9 @@ from skimage.draw import disk
 from skimage.measure import label
 
 from marsgen.core.errors import DataError
-from marsgen.masks.profiles.measure_classes import profile_classes, share_by_size
+from marsgen.masks.profiles.measure_classes import profile_classes
 from marsgen.masks.profiles.profile import Quantiles
+from marsgen.masks.profiles.summaries import share_by_size
 
 # sizes and shape
 

@@ -8,7 +8,7 @@ import math
 from collections.abc import Hashable, Mapping, Sequence
 
 import numpy as np
-from scipy import ndimage, stats
+from scipy import ndimage
 from skimage.measure import regionprops_table
 from tqdm import tqdm
 
@@ -19,18 +19,18 @@ from marsgen.masks.profiles.profile import (
     DirectionProfile,
     PlaceProfile,
     Quantiles,
-    RowProfile,
-    SeamProfile,
     ShapeProfile,
-    SizeProfile,
 )
-from marsgen.masks.profiles.statistics import (
-    FEWEST_GROUPS,
-    group_means,
-    nan_means,
-    rank_correlation,
-    rayleigh_p,
-    sides_p,
+from marsgen.masks.profiles.statistics import FEWEST_GROUPS, group_means, nan_means, rayleigh_p, sides_p
+from marsgen.masks.profiles.summaries import (
+    SIDES,
+    is_cut,
+    mean_shares,
+    meeting_shares,
+    normalised,
+    row_profile,
+    seam_profile,
+    size_profile,
 )
 from marsgen.scenes.classes import IGNORED_INDEX
 from marsgen.scenes.geometry import label_regions
@@ -38,16 +38,10 @@ from marsgen.scenes.scene import SceneSource
 
 _BORDER_PX = 3  # a region this close to the border is cut off by it: annotators leave a rim unlabelled
 _SHAPED_PX = 16  # smaller regions have no shape to speak of
-_SMALL_PIXELS = 0.03  # of a class's pixels are left out with its smallest regions
-_MOST_BINS = 5
-_REGIONS_PER_BIN = 5
 _RING_PX = (3, 6, 12, 16)  # reach in which neighbours are looked for: the first with enough labelled pixels counts
 _RING_LEAST = 24
 _ELONGATED = 1.5  # major axis / minor axis from which a region has a direction
 _MOST_REGIONS = 50_000  # kept for the statistics, drawn evenly from all: memory stays below 20 MB per class
-_PERMUTATIONS = 999
-_MOST_PERMUTED = 500
-_SIDES = ("top", "left", "bottom", "right")
 
 
 def profile_classes(
@@ -71,25 +65,6 @@ def profile_classes(
         for collector in collectors:
             collector.add(class_map, group)
     return {name: collector.profile() for name, collector in zip(class_names, collectors, strict=True)}
-
-
-def share_by_size(
-    areas: Sequence[float] | np.ndarray, edges: Sequence[float] | np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """How regions and their pixels are spread over bins of size.
-
-    Args:
-        areas: (R,) sizes in pixels.
-        edges: (B - 1,) inner edges, increasing; a size on an edge is in the upper bin.
-    Returns:
-        share of the regions and share of the pixels in each bin, (B,) each; NaN without a region.
-    """
-    areas = np.asarray(areas, np.float64)
-    which = np.searchsorted(np.asarray(edges, np.float64), areas, side="right")
-    counts = np.bincount(which, minlength=len(edges) + 1)
-    pixels = np.bincount(which, areas, minlength=len(edges) + 1)
-    with np.errstate(invalid="ignore"):
-        return counts / counts.sum(), pixels / pixels.sum()
 
 
 # measuring
@@ -190,7 +165,7 @@ class _Collector:
 
         above, below = shares((down < 0) & (abs(down) >= abs(right))), shares((down > 0) & (abs(down) >= abs(right)))
         left, to_right = shares((right < 0) & (abs(right) > abs(down))), shares((right > 0) & (abs(right) > abs(down)))
-        sides = [np.nanmean(_normalised(side), axis=0) if side.any() else np.full(classes, np.nan)
+        sides = [np.nanmean(normalised(side), axis=0) if side.any() else np.full(classes, np.nan)
                  for side in (above, below, left, to_right)]  # fmt: skip
         self.sided.append(np.stack(sides))
         touching, under = shares(steps < _RING_PX[0]), shares((steps < _RING_PX[0]) & (down > 0) & (right == 0))
@@ -214,7 +189,7 @@ class _Collector:
         counts = [self.rows[:, start + k * classes : start + (k + 1) * classes] for k in range(5)]
         seams, rings = (self.rows[:, start + 5 * classes + k * reach :][:, :reach] for k in range(2))
         shaped = of["area"] >= _SHAPED_PX
-        size = _size_profile(of)
+        size = size_profile(of)
         return ClassProfile(
             name=self.name,
             scenes=self.scenes,
@@ -232,13 +207,13 @@ class _Collector:
             ),
             direction=self._direction(of, shaped),
             place=self._place(of, *(count[shaped] for count in counts[:2]), *counts[2:]),
-            rows=_row_profile(of, shaped),
-            seam=_seam_profile(of, size.edges_px, seams, rings, self.elsewhere),
+            rows=row_profile(of, shaped),
+            seam=seam_profile(of, size.edges_px, seams, rings, self.elsewhere),
             limits=self._limits(int(shaped.sum())),
         )
 
     def _direction(self, of: Mapping[str, np.ndarray], shaped: np.ndarray) -> DirectionProfile:
-        cut = _is_cut(of)
+        cut = is_cut(of)
         pointing = shaped & (of["elongation"] >= _ELONGATED)
         vectors = np.exp(2j * of["angle"])
         per_group = group_means(vectors, of["group"], pointing)
@@ -268,7 +243,7 @@ class _Collector:
         above: np.ndarray,
         below: np.ndarray,
     ) -> PlaceProfile:
-        cut, area = _is_cut(of), of["area"]
+        cut, area = is_cut(of), of["area"]
         names = self.class_names
         others = np.arange(len(names)) != self.index
         distance = np.array(self.distances).reshape(-1, len(names))
@@ -277,12 +252,12 @@ class _Collector:
             foot_row=Quantiles.of((of["foot"] / np.maximum(of["scene_height"], 1))[of["cut_bottom"] == 0]),
             cut_share=float(cut.mean()) if len(cut) else math.nan,
             cut_pixel_share=float(area[cut].sum() / area.sum()) if len(cut) else math.nan,
-            cut_sides={side: float(of[f"cut_{side}"].mean()) if len(cut) else math.nan for side in _SIDES},
-            beside=_mean_shares(beside, names),
-            above=_mean_shares(above, names),
-            below=_mean_shares(below, names),
-            touched=_meeting_shares(touching, names, self.index),
-            stood_on=_meeting_shares(under, names, self.index),
+            cut_sides={side: float(of[f"cut_{side}"].mean()) if len(cut) else math.nan for side in SIDES},
+            beside=mean_shares(beside, names),
+            above=mean_shares(above, names),
+            below=mean_shares(below, names),
+            touched=meeting_shares(touching, names, self.index),
+            stood_on=meeting_shares(under, names, self.index),
             available={
                 names[i]: float(self.available[i] / max(self.available.sum(), 1)) for i in np.flatnonzero(others)
             },
@@ -344,116 +319,3 @@ def _measure_regions(numbered: np.ndarray, group: int) -> np.ndarray:
         *(height * same, *cut, skew_down, skew_right),
     ]
     return np.stack(columns, axis=1)
-
-
-# summarising
-
-
-def _is_cut(of: Mapping[str, np.ndarray]) -> np.ndarray:
-    return np.any([of[f"cut_{side}"] > 0 for side in _SIDES], axis=0)
-
-
-def _size_profile(of: Mapping[str, np.ndarray]) -> SizeProfile:
-    area = of["area"]
-    edges = _size_edges(area)
-    regions, pixels = share_by_size(area, edges)
-    ordered = np.sort(area)
-    small = int(np.searchsorted(np.cumsum(ordered), _SMALL_PIXELS * area.sum(), side="right")) if len(area) else 0
-    return SizeProfile(
-        px=Quantiles.of(area),
-        scene_fraction=Quantiles.of(of["scene_fraction"]),
-        small_px=float(ordered[small]) if len(area) else math.nan,
-        small_share=float((area < ordered[small]).mean()) if len(area) else math.nan,
-        edges_px=tuple(float(edge) for edge in edges),
-        region_shares=tuple(float(share) for share in regions),
-        pixel_shares=tuple(float(share) for share in pixels),
-    )
-
-
-def _size_edges(areas: np.ndarray) -> np.ndarray:
-    """Inner edges of up to 5 bins of about equal shares of the pixels, for at least 5 regions each on average."""
-    bins = min(_MOST_BINS, len(areas) // _REGIONS_PER_BIN)
-    if bins < 2:
-        return np.zeros(0)
-    ordered = np.sort(areas)
-    reached = np.cumsum(ordered) / ordered.sum()
-    edges = np.unique(ordered[np.searchsorted(reached, np.arange(1, bins) / bins)])
-    return edges[edges > ordered[0]]
-
-
-def _seam_profile(
-    of: Mapping[str, np.ndarray], edges: Sequence[float], seams: np.ndarray, rings: np.ndarray, elsewhere: np.ndarray
-) -> SeamProfile:
-    bins = np.searchsorted(np.asarray(edges), of["area"], side="right")
-    with np.errstate(invalid="ignore", divide="ignore"):
-        bare = np.where(rings > 0, seams / np.maximum(rings, 1), 0)
-    # a ring outside the picture ends the seam, too
-    width = np.where((bare >= 0.5).all(1), rings.shape[1], np.argmin(bare >= 0.5, axis=1)).astype(float)
-    width[rings[:, 0] == 0] = math.nan
-
-    def shares(chosen: np.ndarray) -> tuple[float, ...]:
-        starts = (0, *SEAM_EDGES_PX[:-1])
-        counted = [
-            (seams[chosen, low:high].sum(dtype=np.float64), rings[chosen, low:high].sum(dtype=np.float64))
-            for low, high in zip(starts, SEAM_EDGES_PX, strict=True)
-        ]
-        return tuple(float(part / whole) if whole else math.nan for part, whole in counted)
-
-    every = np.ones(len(bins), bool)
-    return SeamProfile(
-        shares=shares(every),
-        shares_by_size=tuple(shares(bins == number) for number in range(len(edges) + 1)),
-        width_px=Quantiles.of(width),
-        width_by_size=tuple(Quantiles.of(width[bins == number]) for number in range(len(edges) + 1)),
-        elsewhere=float(elsewhere[0] / elsewhere[1]) if elsewhere[1] else math.nan,
-    )
-
-
-def _row_profile(of: Mapping[str, np.ndarray], shaped: np.ndarray) -> RowProfile:
-    """Rank correlation of size and foot, against places shuffled between regions.
-
-    A region of height h has its top at a share t of the H - h rows that are free; if place does not depend on size, the
-    t of any other region would do as well, and the foot would be at h + t (H - h).
-    """
-    chosen = np.flatnonzero(shaped & ~_is_cut(of))
-    rng = np.random.default_rng(0)
-    # one region of each group, drawn at random
-    tested = rng.permutation(chosen)
-    tested = tested[np.unique(of["group"][tested], return_index=True)[1]][:_MOST_PERMUTED]
-    unknown = RowProfile(math.nan, math.nan, math.nan, math.nan)
-    if len(tested) < FEWEST_GROUPS:
-        return unknown
-    side, foot, tall = (values / of["scene_height"] for values in (np.sqrt(of["area"]), of["foot"], of["height"]))
-    if np.ptp(side[tested]) == 0 or np.ptp(foot[tested]) == 0:
-        return unknown
-    free = np.maximum(1 - tall, 1e-6)
-    place = ((foot - tall) / free)[tested]
-    shuffled = np.stack([rng.permutation(place) for _ in range(_PERMUTATIONS)])
-    measured = rank_correlation(side[tested], foot[tested])
-    chance = rank_correlation(side[tested], tall[tested] + shuffled * free[tested])
-    beyond = np.count_nonzero(chance >= measured - 1e-12)
-    fitted = chosen if len(chosen) <= _MOST_PERMUTED else np.sort(rng.choice(chosen, _MOST_PERMUTED, replace=False))
-    slope = float(stats.theilslopes(side[fitted], foot[fitted]).slope)
-    horizon = float(np.median(foot[fitted]) - np.median(side[fitted]) / slope) if slope > 0 else math.nan
-    return RowProfile(float(measured), float(np.mean(chance)), (beyond + 1) / (_PERMUTATIONS + 1), horizon)
-
-
-def _normalised(counts: np.ndarray) -> np.ndarray:
-    """Counts as shares of each row; NaN in a row of zeros."""
-    total = counts.sum(1, keepdims=True)
-    return np.divide(counts, total, out=np.full(counts.shape, np.nan), where=total > 0)
-
-
-def _meeting_shares(counts: np.ndarray, names: Sequence[str], own: int) -> dict[str, float]:
-    """Class -> share of the regions with a pixel of it; of regions with any pixel, and of other classes."""
-    counts = counts[counts.sum(1) > 0]
-    return {name: float((counts[:, i] > 0).mean()) for i, name in enumerate(names) if i != own and len(counts)}
-
-
-def _mean_shares(counts: np.ndarray, names: Sequence[str]) -> dict[str, float]:
-    """Class -> mean over regions of its share, largest first; classes of no share are left out."""
-    counts = counts[counts.sum(1) > 0]
-    if not len(counts):
-        return {}
-    means = _normalised(counts.astype(np.float64)).mean(0)
-    return {names[i]: float(means[i]) for i in np.argsort(-means, kind="stable") if means[i] > 0}
