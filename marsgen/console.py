@@ -34,7 +34,7 @@ def check_data(given: Places) -> Places:
     return given
 
 
-def check_runs(command: str, other: str | None = None) -> Callable[[Any], Any]:
+def check_runs(command: str, other: str | None = None) -> Callable[[typer.Context, Any], Any]:
     """The same for the folders of runs that `command` made; `other` is a word that stands for none.
 
     What is a file, has the name of an exported model, or looks like that word misspelt, is left to the command, which
