@@ -39,6 +39,7 @@ from marsgen.options import (
     JudgeRun,
     Keep,
     Kind,
+    MapSet,
     MinAgreement,
     Pairs,
     ParentData,
@@ -223,6 +224,7 @@ def synthesize(
     guidance: Guidance = None,
     judge: JudgeRun = None,
     focus: FocusRun = None,
+    maps: MapSet = None,
     keep: Keep = None,
     min_agreement: MinAgreement = None,
     data: ParentData = None,
@@ -250,7 +252,7 @@ def synthesize(
 
     scenes = None if data is None else open_scenes(data, classes=classes)
     with open_engine_if_named(workers, on, per_job, out or OUTPUTS / "synth") as engine:
-        made = api.synthesize(scenes, generator, focus=focus, out=out, config=settings, engine=engine)
+        made = api.synthesize(scenes, generator, focus=focus, maps=maps, out=out, config=settings, engine=engine)
     _say_finished(Run.load(Path(made.location)))
 
 
