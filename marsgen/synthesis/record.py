@@ -53,17 +53,17 @@ def write_record(run: Run, maker: SceneMaker) -> None:
 
 def write_card(folder: Path, maker: SceneMaker) -> None:
     """Write README.md from the finished manifest."""
-    scenes, pasted = maker.dataset.scenes, Counter[str]()
+    scenes, shown, maps = maker.dataset.scenes, Counter[str](), maker.maps is not None
     for record in read_manifest(folder):
-        pasted.update({donor["class"] for donor in record["donors"]})
+        shown.update({part["class"] for part in record.get("drawn", record["donors"])})
     card = card_of(
         scenes,
-        f"Synthetic scenes with more {' and '.join(maker.names)}" if maker.maps is None else "Drawn label maps",
+        "Drawn label maps" if maps else f"Synthetic scenes with more {' and '.join(maker.names)}",
         pairs=maker.config.n,
         shape=maker.shape,
         head=read_set_head(folder),
-        shown=pasted,
-        shown_words="pairs into which it was pasted",
+        shown=shown,
+        shown_words=f"pairs into which it was {'drawn' if maps else 'pasted'}",
     )
     write_data_card(folder, card)
 

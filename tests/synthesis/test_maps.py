@@ -119,6 +119,9 @@ def test_each_pair_names_its_map_its_parent_and_its_donors(drawn, painted, datas
     assert (origin.kind, len(origin.ancestors)) == ("synthetic", 2)
     assert read_set_head(drawn)["maps"]["fingerprint"] == open_scenes(str(painted)).fingerprint()
     assert (drawn / "preview.png").is_file()
+    card = (drawn / "README.md").read_text()
+    assert "| pairs into which it was drawn |" in card
+    assert "| big_rock | 4 | yes | 20 |" in card
 
 
 def test_maps_of_training_scenes_join_training_and_of_held_out_ones_do_not(drawn, generator, dataset, tmp_path, caplog):
