@@ -55,7 +55,7 @@ export function openSaving(page, now) {
   function keep() {
     const { scene, pixels, indices, stamped, changed } = now();
     if (!changed.some(Boolean)) return say("nothing was changed in this label map, so there is nothing to keep", true);
-    kept.push({ name: `${stemOf(scene.name)}-map${kept.length}`, scene, pixels: pixels.slice(), indices: indices.slice(), stamped: stamped.slice() });
+    kept.push({ name: `map${String(kept.length).padStart(3, "0")}-${stemOf(scene.name)}`, scene, pixels: pixels.slice(), indices: indices.slice(), stamped: stamped.slice() });
     $("save-maps").disabled = false;
     $("save-maps").textContent = `Save the kept maps (${kept.length})`;
     say(`kept ${kept.length}; they are lost with the page until they are saved`);
