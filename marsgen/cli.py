@@ -329,7 +329,7 @@ def export(
 ) -> None:
     """Write a data set in another format: PNG folder, WebDataset, Parquet, Hugging Face, COCO, YOLO or nnU-Net.
 
-    With --to onnx, write a trained pix2pix generator as a file that draws without this toolkit.
+    With --to onnx, write a trained generator as files that draw without this toolkit.
     """
     from marsgen.core.config import load_config
 
@@ -437,7 +437,7 @@ def playground(
     generator: Annotated[
         str | None,
         typer.Argument(
-            help="Folder of `marsgen train-generator` (pix2pix). Default: the last trained one.",
+            help="Folder of `marsgen train-generator`. Default: the last trained one.",
             metavar="DIR",
             show_default=False,
             callback=check_runs("marsgen train-generator"),

@@ -3,7 +3,7 @@
 page/
     index.html, *.css, *.js    as in marsgen/pages/playground/
     ort/                       onnxruntime-web, copied from --ort
-    models/                    generator.onnx, and segmenter.onnx where one was given
+    models/                    what `marsgen export GENERATOR --to onnx` writes, and segmenter.onnx where one was given
     data/page.json             classes, scenes, regions to stamp, sets
     data/synth.json            what drew a picture and what that has seen, for sets that are saved from the page
     data/scene-000.bin         pixels (H, W, channels), then class indices (H, W), all uint8
@@ -32,7 +32,7 @@ from marsgen.cleaning.copies import fingerprint_picture
 from marsgen.cleaning.dataset import Dataset, clean_scenes
 from marsgen.core.config import Config, DataConfig
 from marsgen.core.errors import ConfigError, DataError, RunError
-from marsgen.core.files import file_fingerprint, filling_bytes, plain, write_bytes, write_text
+from marsgen.core.files import file_fingerprint, filling_bytes, plain, write_bytes, write_json, write_text
 from marsgen.core.onnx_files import OnnxNetwork, refuse_no_onnx
 from marsgen.core.reading import read_json_lines
 from marsgen.core.runs import Run
@@ -116,7 +116,7 @@ def make_playground(
     """Write the page.
 
     Args:
-        where: folder of a `marsgen train-generator` run, of pix2pix.
+        where: folder of a `marsgen train-generator` run.
         out: folder to write into.
         data: real scenes; None = those that the generator was trained on.
         browse: sets of `marsgen synthesize` to look through.
@@ -138,14 +138,11 @@ def make_playground(
     dataset = clean_scenes(sources.scenes, sources.split)
     generator = load_generator(where, dataset.scenes.classes, dataset.scenes.channels)
     # here: torch takes seconds to import, and what is missing was to be refused before
-    from marsgen.generators.export import write_generator
-    from marsgen.generators.pix2pix.pix2pix import Pix2Pix
+    from marsgen.generators.export import exporter_of
 
     opened = load_generator(where)
-    if not isinstance(opened, Pix2Pix):
-        raise ConfigError(f"{where} is a {opened.name} generator; the playground draws with pix2pix, in one pass")
-    opened.network.to("cpu")
-    drawn_by = Pix2Pix(opened.network, opened.styles, opened.classes, fingerprint=opened.fingerprint)
+    exporter = exporter_of(opened)
+    drawn_by = exporter.on_cpu(opened)
     inputs = {
         "data": dataset.scenes.identity(),
         "generator": {"name": generator.name, "fingerprint": generator.fingerprint},
@@ -156,9 +153,8 @@ def make_playground(
     }
     with closing(Run.start(out, "marsgen playground", config, inputs, replace=replace)) as run:
         if not run.finished:
-            from marsgen.generators.export import describe
-
-            write_generator(run.folder / "models" / "generator.onnx", drawn_by, describe(drawn_by))
+            exporter.write_files(run.folder / "models", drawn_by)
+            write_json(run.folder / "models" / "generator.json", exporter.describe(drawn_by))
             if segmenter is not None:
                 shutil.copyfile(segmenter, run.folder / "models" / "segmenter.onnx")
             _write_head(run, dataset, drawn_by, opened.trained_on)

@@ -241,7 +241,13 @@ export async function openPaint(page, networks) {
   });
 
   // drawing
+  const { generator } = networks;
+  $("strength-label").hidden = generator.strength === null;
+  $("guidance-label").hidden = (generator.guidance ?? null) === null;
+  $("strength").value = 100 * (generator.strength ?? 1);
+  $("guidance").value = generator.guidance ?? 1;
   const strength = () => Number($("strength").value) / 100;
+  const settings = () => ({ seed: Number($("seed").value), strength: strength(), guidance: Number($("guidance").value) });
   function changedPixels() {
     const changed = new Uint8Array(state.indices.length);
     for (let i = 0; i < changed.length; i++) changed[i] = state.stamped[i] > 0 || state.indices[i] !== state.real.indices[i];
@@ -249,9 +255,9 @@ export async function openPaint(page, networks) {
   }
   function maskOf(changed) {
     const { height, width } = state.scene;
-    if ($("extent").value === "whole") return new Float32Array(changed.length).fill(strength());
+    if ($("extent").value === "whole") return new Float32Array(changed.length).fill(1);
     const distance = distances(changed, height, width, SOFT_EDGE_PX);
-    return Float32Array.from(distance, (value) => strength() * Math.min(1, Math.max(0, 1 - value / (SOFT_EDGE_PX + 1))));
+    return Float32Array.from(distance, (value) => Math.min(1, Math.max(0, 1 - value / (SOFT_EDGE_PX + 1))));
   }
   async function drawOnce() {
     const { height, width } = state.scene;
@@ -259,8 +265,8 @@ export async function openPaint(page, networks) {
     const changed = changedPixels();
     const mask = maskOf(changed);
     const start = performance.now();
-    const nothing = mask.every((value) => value === 0);
-    const drawn = nothing ? pixels.slice() : await networks.draw(pixels, indices, mask, height, width, Number($("seed").value));
+    const nothing = strength() === 0 || mask.every((value) => value === 0);
+    const drawn = nothing ? pixels.slice() : await networks.draw(pixels, indices, mask, height, width, settings());
     const took = performance.now() - start;
     if (state.scene !== scene) return;
     state.drawn = drawn;
@@ -306,7 +312,7 @@ export async function openPaint(page, networks) {
     draw();
   };
   $("extent").addEventListener("change", draw);
-  for (const id of ["strength", "seed"]) $(id).addEventListener("input", draw);
+  for (const id of ["strength", "guidance", "seed"]) $(id).addEventListener("input", draw);
   $("strength").addEventListener("input", () => ($("strength-value").textContent = strength().toFixed(2)));
   $("next-seed").addEventListener("click", nextSeed);
   $("opacity").addEventListener("input", showEdit);
@@ -362,7 +368,7 @@ export async function openPaint(page, networks) {
     draw();
   }
 
-  openSaving(page, () => ({ ...state, changed: changedPixels(), seed: Number($("seed").value), strength: strength() }));
+  openSaving(page, () => ({ ...state, changed: changedPixels(), ...settings() }));
   $("opinion-figure").hidden = !networks.segment;
   const first = page.classes.rare?.length ? classes.findIndex((c) => c.name === page.classes.rare[0]) : 0;
   state.cls = Math.max(first, 0);

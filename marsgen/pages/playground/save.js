@@ -46,7 +46,7 @@ export function openSaving(page, now) {
     const head = await readHead();
     const name = `${stemOf(state.scene.name)}-seed${state.seed}`;
     const { line, fingerprints } = origin(state);
-    const drawing = { strength: state.strength };
+    const drawing = { strength: state.strength, ...($("guidance-label").hidden ? {} : { guidance: state.guidance }) };
     const pictures = { ...head.pictures, ...fingerprints };
     save(`${name}.zip`, await pairFiles(name, state.drawn, state), [{ name, ...line, seed: state.seed }], { ...head, drawing, pictures });
     say(`saved ${name}.zip: a data set of one pair, which names the scenes that it grew from`);
