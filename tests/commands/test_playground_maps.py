@@ -84,6 +84,8 @@ def test_kept_maps_are_saved_drawn_in_bulk_and_join_training(browser, page, plac
         return folder
 
     wait_for(lambda: browser.execute_script("return document.body.dataset.drawn"))
+    assert at("strength").is_displayed()
+    assert not at("guidance").is_displayed()  # pix2pix has none
     at("keep").click()
     assert "nothing was changed" in at("status").text
     stroke = ActionChains(browser).move_to_element_with_offset(at("edit"), -60, 20).click_and_hold()

@@ -1,6 +1,9 @@
 """A diffusion generator as ONNX: the sampler in numpy draws what torch draws, step by step and as a whole."""
 
 import json
+import re
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +19,8 @@ from marsgen.generators.config import ExportGeneratorConfig
 from marsgen.generators.diffusion.diffusion import flow_solver, noise_levels
 from marsgen.generators.diffusion.export import drawings, on_cpu, step_weights, write_files
 from marsgen.generators.export import export_generator
+
+PAGE = Path(__file__).parent.parent.parent / "docs" / "export.md"
 
 
 @pytest.mark.parametrize(("strength", "steps"), [(1, 5), (0.5, 5), (0.1, 5), (1, 12), (1, 20)])
@@ -77,6 +82,12 @@ def test_it_is_compared_with_torch_and_described(tmp_path):
     assert metadata == OnnxNetwork(tmp_path / "out" / "style.onnx").metadata
     assert (metadata["generator"], metadata["guidance"], metadata["steps"]) == ("diffusion", 1.5, 5)
     assert len(metadata["levels"]) == 6 == len(metadata["weights"]) + 1
+    (example,) = (
+        block for block in re.findall(r"```python\n(.*?)```", PAGE.read_text(), flags=re.S) if "sampler" in block
+    )
+    values: dict[str, Any] = {}
+    exec(example.replace("outputs/diffusion-onnx", str(tmp_path / "out")), values)  # as it stands on the page
+    assert values["drawn"].shape == (1, 1, 64, 128)
     with pytest.raises(RunError, match=r"more than the tolerance 1e-09; the file was not kept"):
         export(tmp_path / "refused", tolerance=1e-9)
     assert not list((tmp_path / "refused").glob("*.onnx"))
