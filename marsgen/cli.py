@@ -40,6 +40,7 @@ from marsgen.options import (
     JudgeRun,
     Keep,
     Kind,
+    MapSet,
     MinAgreement,
     Pairs,
     ParentData,
@@ -225,6 +226,7 @@ def synthesize(
     guidance: Guidance = None,
     judge: JudgeRun = None,
     focus: FocusRun = None,
+    maps: MapSet = None,
     keep: Keep = None,
     min_agreement: MinAgreement = None,
     data: ParentData = None,
@@ -253,7 +255,7 @@ def synthesize(
 
     scenes = None if data is None else open_scenes(data, classes=classes)
     with open_engine_if_named(workers, on, per_job, out or OUTPUTS / "synth") as engine:
-        made = api.synthesize(scenes, generator, focus=focus, out=out, config=settings, engine=engine)
+        made = api.synthesize(scenes, generator, focus=focus, maps=maps, out=out, config=settings, engine=engine)
     _say_finished(Run.load(Path(made.location)))
 
 
@@ -330,7 +332,7 @@ def export(
 ) -> None:
     """Write a data set in another format: PNG folder, WebDataset, Parquet, Hugging Face, COCO, YOLO or nnU-Net.
 
-    With --to onnx, write a trained pix2pix generator as a file that draws without this toolkit.
+    With --to onnx, write a trained generator as files that draw without this toolkit.
     """
     from marsgen.core.config import load_config
 
@@ -438,7 +440,7 @@ def playground(
     generator: Annotated[
         str | None,
         typer.Argument(
-            help="Folder of `marsgen train-generator` (pix2pix). Default: the last trained one.",
+            help="Folder of `marsgen train-generator`. Default: the last trained one.",
             metavar="DIR",
             show_default=False,
             callback=check_runs("marsgen train-generator"),

@@ -110,6 +110,16 @@ FocusRun = Annotated[
         "--focus", help="Run of `segmenter train` on real scenes: paste where its loss is high.", metavar="RUN"
     ),
 ]
+MapSet = Annotated[
+    str | None,
+    typer.Option(
+        "--maps",
+        help="Label maps to draw as they are, instead of pasting: a set saved by `marsgen playground`, or any data "
+        "set. Default for --n: one of each.",
+        metavar="WHERE",
+        callback=check_data,
+    ),
+]
 Keep = Annotated[
     float | None,
     typer.Option("--keep", help="With --judge: fraction of the drawn samples to keep.", metavar="FRACTION"),

@@ -106,10 +106,11 @@ def _parse_line(line: str, where: str) -> tuple[str, tuple[str, ...]]:
     try:
         content = parse_json(line, where)
         donors = content["donors"]
-        name, keys = content["name"], [content["parent"]["key"], *(donor["key"] for donor in donors)]
+        name, parents = content["name"], [] if content["parent"] is None else [content["parent"]]
+        keys = [real["key"] for real in (*parents, *donors)]
     except (DataError, KeyError, TypeError, AttributeError):
         raise DataError(
-            f"{where}: not a json with name, parent {{name, key}} and donors [{{name, key}}, ...]; "
+            f"{where}: not a json with name, parent {{name, key}} (or null) and donors [{{name, key}}, ...]; "
             "make the synthetic scenes again"
         ) from None
     if not is_plain(name):
