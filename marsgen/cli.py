@@ -466,6 +466,24 @@ def playground(
             "--segmenter", help="File of `segmenter export`: what it sees in the drawn picture.", metavar="MODEL.onnx"
         ),
     ] = None,
+    compare: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--compare",
+            help="Folder of `segmenter predict`; repeat it for each network whose predictions are compared.",
+            metavar="DIR",
+            callback=check_runs("segmenter predict"),
+        ),
+    ] = None,
+    test: Annotated[
+        str | None,
+        typer.Option(
+            "--test",
+            help="Labelled scenes that these are for. Default: those that they name.",
+            metavar="WHERE",
+            callback=check_data,
+        ),
+    ] = None,
     ort: Annotated[
         Path | None,
         typer.Option(
@@ -478,7 +496,7 @@ def playground(
     overrides: Overrides = None,
     out: Out = None,
 ) -> None:
-    """Write a page on which a generator draws in the browser as you paint, and sets are looked through."""
+    """Write a page on which a generator draws as you paint, sets are looked through and predictions compared."""
     from marsgen.commands.playground import PlaygroundConfig, make_playground
     from marsgen.core.config import load_config
     from marsgen.core.runs import latest_run
@@ -493,6 +511,8 @@ def playground(
         browse=browse or (),
         scores=scores or (),
         segmenter=segmenter,
+        compare=compare or (),
+        test=test,
         ort=ort,
         replace=out is None,
     )
@@ -503,11 +523,14 @@ def playground(
 @app.command()
 def demo(config: ConfigFile = None, overrides: Overrides = None, out: Out = None) -> None:
     """Run the whole flow on few simulated scenes; ends with a report to open."""
-    from marsgen.commands.demo import DemoConfig, run_demo
+    from marsgen.commands.demo import DemoConfig, playground_command, run_demo
     from marsgen.core.config import load_config
 
-    report = run_demo(load_config(DemoConfig, config, overrides or ()), out or OUTPUTS / "demo")
+    folder = out or OUTPUTS / "demo"
+    report = run_demo(load_config(DemoConfig, config, overrides or ()), folder)
     say(f"\nopen {report}")
+    needs = "the extra `export`, and `npm pack onnxruntime-web && tar xzf onnxruntime-web-*.tgz`"
+    say(f"to paint with its generator in a browser ({needs}): {shlex.join(playground_command(folder))}")
 
 
 @app.command()

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from in_process import InProcess
 
-from marsgen.commands.demo import DemoConfig, demo_stages, run_demo
+from marsgen.commands.demo import DemoConfig, demo_stages, playground_command, run_demo
 from marsgen.core.errors import RunError
 from marsgen.engines.task import Outcome, PerJob, Task
 
@@ -143,12 +143,19 @@ def test_every_command_of_the_page_on_studies_runs_in_its_order(workplace, monke
 def test_the_demo_runs_commands_that_exist_on_data_that_exist(capsys):
     from marsgen.scenes.sources import open_scenes
 
-    for command in [command for stage in demo_stages(DemoConfig(), Path("demo")) for command in stage]:
+    commands = [command for stage in demo_stages(DemoConfig(), Path("demo")) for command in stage]
+    for command in commands:
         refuse_what_does_not_exist(command, capsys)
         if "--data" in command:
             assert len(open_scenes(command[command.index("--data") + 1])) > 0
         if "--config" in command:
             assert Path(command[command.index("--config") + 1]).is_file()
+    offered = playground_command(Path("demo"))
+    refuse_what_does_not_exist(offered, capsys)
+    written = {command[command.index("--out") + 1] for command in commands if "--out" in command}
+    read = {word for word in offered if word.startswith("demo/")} - {"demo/page"}
+    assert read <= written
+    assert len(read) == 4
 
 
 class ScriptedPool:

@@ -24,6 +24,9 @@ from marsgen.engines.task import PerJob, Task, outcome_of
 _WORKERS = 3
 """commands side by side, at most: as many trainings of an arm"""
 
+ARMS = ("real", "pix2pix")
+"""trained on real scenes alone, and on the pairs of the generator too"""
+
 
 class DemoConfig(Config):
     """Settings of `marsgen demo`. The networks are those of configs/tiny/."""
@@ -46,7 +49,7 @@ def demo_stages(config: DemoConfig, out: Path) -> list[list[list[str]]]:
     test = ["--data", f"sim:{config.test_scenes},seed=1,rocks=0.3,outliers=0"]
     trainings: dict[str, list[list[str]]] = {}
     runs: list[str] = []
-    for arm, extra in (("real", []), ("pix2pix", ["--extra", synth])):
+    for arm, extra in zip(ARMS, ([], ["--extra", synth]), strict=True):
         trainings[arm] = []
         for seed in range(config.seeds):
             runs.append(str(out / f"segmenter-{arm}-seed{seed}"))
@@ -58,20 +61,31 @@ def demo_stages(config: DemoConfig, out: Path) -> list[list[list[str]]]:
             [*pasted, "--out", str(out / "pasted")],  # pictures to look at while the generator is trained
             ["marsgen", "train-generator", *data, "--config", str(tiny / "train-generator.yaml"), "--out", generator],
             ["marsgen", "inspect", *data, "--config", str(tiny / "inspect.yaml"), "--out", str(out / "inspect")],
-            *trainings["real"],
+            *trainings[ARMS[0]],
         ],
         [
             ["marsgen", "synthesize", "--class", "big_rock", "--n", str(config.pairs), "--generator", generator]
             + ["--out", synth]
         ],
-        trainings["pix2pix"],
+        trainings[ARMS[1]],
         [["segmenter", "evaluate", run, *test] for run in runs],
         [
             ["segmenter", "compare", *runs, "--out", str(out / "compare")],
-            ["segmenter", "predict", runs[-1], "--data", "sim:8,seed=2", "--out", str(out / "predictions")],
+            *(
+                ["segmenter", "predict", str(out / f"segmenter-{arm}-seed0"), *test]
+                + ["--out", str(out / f"predictions-{arm}")]
+                for arm in ARMS
+            ),
             ["segmenter", "report", *runs, "--out", str(out / "report")],
         ],
     ]
+
+
+def playground_command(out: Path) -> list[str]:
+    """The command that makes a page of what the demo wrote. It is not run: the packages that it needs are optional."""
+    compared = [word for arm in ARMS for word in ("--compare", str(out / f"predictions-{arm}"))]
+    words = ["marsgen", "playground", str(out / "generator"), "--browse", str(out / "synth"), *compared]
+    return [*words, "--ort", "package", "--out", str(out / "page")]
 
 
 def run_demo(config: DemoConfig, out: Path) -> Path:

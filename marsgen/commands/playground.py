@@ -9,12 +9,12 @@ page/
     data/scene-000.bin         pixels (H, W, channels), then class indices (H, W), all uint8
     data/region-000.bin        pixels (h, w, channels), then the region's mask (h, w) in 0 and 1, all uint8
     data/set-0.json            the pairs of a set; data/set-0-pictures-000.jpg and -labels-000.png, their thumbnails
-    data/real.json, data/real-pictures-000.jpg, ...   the real scenes that the pairs were made from, likewise
+    data/real-pictures-000.jpg, ...   the real scenes that the pairs were made from, likewise
+    data/compare.json, ...     see marsgen/commands/comparison.py
 
 It works from any web host; a browser does not open modules from a file, so a server is needed.
 """
 
-import io
 import json
 import shutil
 from collections.abc import Iterator, Sequence
@@ -24,12 +24,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from PIL import Image
 from pydantic import Field
-from tqdm import tqdm
 
 from marsgen.cleaning.copies import fingerprint_picture
 from marsgen.cleaning.dataset import Dataset, clean_scenes
+from marsgen.commands.comparison import Comparison, open_comparison, write_comparison
 from marsgen.core.config import Config, DataConfig
 from marsgen.core.errors import ConfigError, DataError, RunError
 from marsgen.core.files import file_fingerprint, filling_bytes, plain, write_bytes, write_json, write_text
@@ -37,6 +36,7 @@ from marsgen.core.onnx_files import OnnxNetwork, refuse_no_onnx
 from marsgen.core.reading import read_json_lines
 from marsgen.core.runs import Run
 from marsgen.generators import Generator, load_generator
+from marsgen.pages.sheets import write_sheets
 from marsgen.provenance import fingerprints_of_part, keys_of_part, write_set_head
 from marsgen.scenes.classes import IGNORED_INDEX, ClassSet
 from marsgen.scenes.geometry import Box
@@ -51,8 +51,8 @@ if TYPE_CHECKING:
 STATIC = Path(__file__).parent.parent / "pages" / "playground"
 ORT_FILES = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
 ORT_DEFAULT = Path("node_modules/onnxruntime-web")
-SHEET = (20, 20)
-"""rows and columns of thumbnails on one sheet"""
+PAIRS = {"pictures": True, "labels": False}
+"""kinds of sheets of scenes -> whether they are photographs"""
 
 
 class PlaygroundConfig(Config):
@@ -69,6 +69,8 @@ class PlaygroundConfig(Config):
     """larger scenes are cut to this in their middle: a browser draws them in a moment then"""
     thumbnail_px: int = Field(96, ge=16, le=512)
     """longer side of the pictures of a set in the overview"""
+    comparison_px: int = Field(256, ge=16, le=2048)
+    """longer side of the pictures on which predictions are compared"""
     data: DataConfig | None = None
     """cleaning and split of the data; null = as the generator was trained"""
 
@@ -110,6 +112,8 @@ def make_playground(
     browse: Sequence[str] = (),
     scores: Sequence[Path] = (),
     segmenter: Path | None = None,
+    compare: Sequence[Path] = (),
+    test: str | None = None,
     ort: Path | None = None,
     replace: bool = False,
 ) -> Run:
@@ -122,6 +126,8 @@ def make_playground(
         browse: sets of `marsgen synthesize` to look through.
         scores: folders of `marsgen score` of those sets.
         segmenter: ONNX file of `segmenter export`, whose opinion is shown beside what is drawn.
+        compare: folders of `segmenter predict`, to compare what several networks predict for the same pictures.
+        test: the labelled scenes that they are for; None = those that they name.
         ort: folder of the npm package onnxruntime-web.
         replace: see `Run.start`.
     Returns:
@@ -135,6 +141,7 @@ def make_playground(
     sources = find_sources(SynthesizeConfig(data=config.data), where, None if data is None else open_scenes(data))
     sets = _open_sets(browse, scores, sources.scenes.classes)
     judge = None if segmenter is None else _read_segmenter(segmenter, sources.scenes)
+    comparison = open_comparison(compare, test, sources.scenes.classes)
     dataset = clean_scenes(sources.scenes, sources.split)
     generator = load_generator(where, dataset.scenes.classes, dataset.scenes.channels)
     # here: torch takes seconds to import, and what is missing was to be refused before
@@ -150,6 +157,7 @@ def make_playground(
         if segmenter is None
         else {"location": str(segmenter), "fingerprint": file_fingerprint(segmenter)},
         "sets": [{**one.scenes.identity(), "scored": bool(one.scores)} for one in sets],
+        "compared": None if comparison is None else comparison.identity(),
     }
     with closing(Run.start(out, "marsgen playground", config, inputs, replace=replace)) as run:
         if not run.finished:
@@ -158,7 +166,7 @@ def make_playground(
             if segmenter is not None:
                 shutil.copyfile(segmenter, run.folder / "models" / "segmenter.onnx")
             _write_head(run, dataset, drawn_by, opened.trained_on)
-            _write_page(config, run, dataset, drawn_by.classes, sets, judge, ort_folder)
+            _write_page(config, run, dataset, drawn_by.classes, sets, judge, comparison, ort_folder)
     return run
 
 
@@ -203,6 +211,7 @@ def _write_page(
     classes: ClassSet,
     sets: Sequence[BrowsedSet],
     judge: dict[str, Any] | None,
+    comparison: Comparison | None,
     ort: Path,
 ) -> None:
     # here: scipy takes a second to import
@@ -220,6 +229,7 @@ def _write_page(
         "scenes": [],
         "regions": [],
         "sets": [],
+        "comparison": None,
     }
     if judge is not None:
         known = ClassSet.from_dict(judge["classes"], "its classes")
@@ -247,9 +257,12 @@ def _write_page(
         page["sets"].append(_write_set(data, f"set-{number}", one, config.thumbnail_px, real))
     known_real = {name: index for index, name in enumerate(scenes.names)}
     there = [known_real[name] for name in real if name in known_real]
-    sheets = _write_sheets(data, "real", ((scenes.read(i)) for i in there), len(there), scenes, config.thumbnail_px)
+    shown = (_show_pair(scenes, *scenes.read(index)) for index in there)
+    sheets = write_sheets(data, "real", PAIRS, shown, len(there), scenes.shape, config.thumbnail_px)
     numbers = {scenes.names[index]: number for number, index in enumerate(there)}
     page["real"] = {**sheets, "numbers": numbers}
+    if comparison is not None:
+        page["comparison"] = write_comparison(data, comparison, classes, config.comparison_px)
     write_text(data / "page.json", json.dumps(plain(page), ensure_ascii=False, allow_nan=False))
     for name in ORT_FILES:
         _copy(ort / name, run.folder / "ort" / name)
@@ -330,12 +343,16 @@ def _write_set(data: Path, stem: str, one: BrowsedSet, side: int, real: dict[str
             for name in (pairs[-1]["parent"], *pairs[-1]["donors"]):
                 if name:
                     real.setdefault(name, len(real))
-            yield image, labels
+            yield _show_pair(scenes, image, labels)
 
-    sheets = _write_sheets(data, stem, read(), len(scenes), scenes, side)
+    sheets = write_sheets(data, stem, PAIRS, read(), len(scenes), scenes.shape, side)
     content = {"location": scenes.location, "fingerprint": scenes.fingerprint(), **sheets, "pairs": pairs}
     write_text(data / f"{stem}.json", json.dumps(plain(content), ensure_ascii=False, allow_nan=False))
     return {"file": f"{stem}.json", "name": scenes.location, "pairs": len(pairs)}
+
+
+def _show_pair(scenes: SceneSource, image: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return scenes.classes.show(image), scenes.classes.paint(labels)
 
 
 def _describe_pair(one: BrowsedSet, index: int, labels: np.ndarray) -> dict[str, Any]:
@@ -359,42 +376,3 @@ def _describe_pair(one: BrowsedSet, index: int, labels: np.ndarray) -> dict[str,
         "copy": score.get("copy"),
         "distance": score.get("distance"),
     }
-
-
-def _write_sheets(
-    data: Path, stem: str, pairs: Iterator[tuple[np.ndarray, np.ndarray]], count: int, scenes: SceneSource, side: int
-) -> dict[str, Any]:
-    """Write pictures and label maps as sheets of thumbnails; return how they are laid out."""
-    rows, columns = SHEET
-    height, width = scenes.shape or (side, side)
-    scale = min(side / max(height, width), 1)
-    cell = (max(round(height * scale), 1), max(round(width * scale), 1))
-    for number, start in enumerate(tqdm(range(0, count, rows * columns), desc=f"thumbnails of {stem}", unit="sheet")):
-        filled = min(rows * columns, count - start)
-        size = (-(-filled // columns) * cell[0], min(filled, columns) * cell[1], 3)
-        pictures, maps = np.zeros(size, np.uint8), np.full(size, 128, np.uint8)
-        for place in range(filled):
-            image, labels = next(pairs)
-            top, left = place // columns * cell[0], place % columns * cell[1]
-            for sheet, shown, how in (
-                (pictures, scenes.classes.show(image), Image.Resampling.BILINEAR),
-                (maps, scenes.classes.paint(labels), Image.Resampling.NEAREST),
-            ):
-                small = _fit(np.broadcast_to(shown, (*shown.shape[:2], 3)), cell, how)
-                sheet[top : top + small.shape[0], left : left + small.shape[1]] = small
-        for kind, sheet, options in (
-            ("pictures", pictures, {"format": "JPEG", "quality": 88}),
-            ("labels", maps, {"format": "PNG"}),
-        ):
-            buffer = io.BytesIO()
-            Image.fromarray(sheet).save(buffer, **options)  # type: ignore[arg-type]
-            write_bytes(
-                data / f"{stem}-{kind}-{number:03d}.{'jpg' if kind == 'pictures' else 'png'}", buffer.getvalue()
-            )
-    return {"stem": stem, "cell": list(cell), "rows": rows, "columns": columns, "count": count}
-
-
-def _fit(picture: np.ndarray, cell: tuple[int, int], how: Image.Resampling) -> np.ndarray:
-    scale = min(cell[0] / picture.shape[0], cell[1] / picture.shape[1])
-    size = (max(round(picture.shape[1] * scale), 1), max(round(picture.shape[0] * scale), 1))
-    return np.asarray(Image.fromarray(np.ascontiguousarray(picture)).resize(size, how))

@@ -1,9 +1,10 @@
 // The tab Browse: all pairs of a set as thumbnails, of which only those in sight are in the document.
 import { download } from "./files.js";
 import { say } from "./page.js";
+import { cellOf, openScroller } from "./scroll.js";
 
 const $ = (id) => document.getElementById(id);
-const GAP_PX = 6;
+const BORDER_PX = 3;
 const ORDERS = {
   name: ["as in the set", () => 0],
   agreement: ["lowest agreement first", (pair) => pair.agreement ?? Infinity],
@@ -51,71 +52,56 @@ export function openBrowse(page) {
     found.sort((a, b) => (a.rank === b.rank ? a.number - b.number : a.rank < b.rank ? -1 : 1));
     state.order = found.map(({ number }) => number);
     state.at = Math.min(state.at, Math.max(0, state.order.length - 1));
-    $("grid").scrollTop = 0;
-    show();
+    cells.renew();
+    tell();
   }
 
   // one thumbnail: a part of a sheet, as background
   function thumbnail(sheets, number, kind) {
-    const { stem, cell, rows, columns, count } = sheets;
-    const [sheet, place] = [Math.floor(number / (rows * columns)), number % (rows * columns)];
+    const { file, left, top } = cellOf(sheets, number, kind, kind === "pictures" ? "jpg" : "png");
     const element = document.createElement("div");
-    const suffix = kind === "pictures" ? "jpg" : "png";
     Object.assign(element.style, {
-      width: `${cell[1]}px`,
-      height: `${cell[0]}px`,
-      backgroundImage: `url(data/${stem}-${kind}-${String(sheet).padStart(3, "0")}.${suffix})`,
-      backgroundPosition: `-${(place % columns) * cell[1]}px -${Math.floor(place / columns) * cell[0]}px`,
+      width: `${sheets.cell[1]}px`,
+      height: `${sheets.cell[0]}px`,
+      backgroundImage: `url(${file})`,
+      backgroundPosition: `-${left}px -${top}px`,
     });
     return element;
   }
 
-  const size = () => {
-    const [height, width] = state.set.cell;
-    const tall = (state.labels ? 2 : 1) * height + 6 + GAP_PX;
-    const wide = width + 6 + GAP_PX;
-    return { tall, wide, columns: Math.max(1, Math.floor(($("grid").clientWidth - GAP_PX) / wide)) };
-  };
-  function show() {
-    if (!state.set || $("browse").hidden) return;
-    const { tall, wide, columns } = size();
-    $("space").style.height = `${Math.ceil(state.order.length / columns) * tall + GAP_PX}px`;
-    const first = Math.max(0, Math.floor($("grid").scrollTop / tall) - 1) * columns;
-    const last = (Math.ceil(($("grid").scrollTop + $("grid").clientHeight) / tall) + 1) * columns;
-    const pairs = state.order.slice(first, last).map((number, i) => {
-      const pair = state.set.pairs[number];
-      const element = document.createElement("div");
-      element.className = "pair";
-      element.classList.toggle("rejected", state.rejected.has(pair.name));
-      element.classList.toggle("at", first + i === state.at);
+  const cells = openScroller($("grid"), {
+    size: () => [state.set.cell[1] + 2 * BORDER_PX, (state.labels ? 2 : 1) * state.set.cell[0] + 2 * BORDER_PX],
+    count: () => state.order.length,
+    make(position) {
+      const number = state.order[position];
+      const element = Object.assign(document.createElement("div"), { className: "pair", title: state.set.pairs[number].name });
       element.setAttribute("role", "gridcell");
-      element.setAttribute("aria-label", `${pair.name}${state.rejected.has(pair.name) ? ", rejected" : ""}`);
-      element.title = pair.name;
-      element.dataset.position = first + i;
-      Object.assign(element.style, { left: `${((first + i) % columns) * wide + GAP_PX}px`, top: `${Math.floor((first + i) / columns) * tall + GAP_PX}px` });
       element.append(thumbnail(state.set, number, "pictures"));
       if (state.labels) element.append(thumbnail(state.set, number, "labels"));
       return element;
-    });
-    $("space").replaceChildren(...pairs);
-    $("count").textContent = `${state.order.length} shown, ${state.rejected.size} of ${state.set.pairs.length} rejected`;
-  }
+    },
+    mark(element, position) {
+      const { name } = state.set.pairs[state.order[position]];
+      const rejected = state.rejected.has(name);
+      element.classList.toggle("rejected", rejected);
+      element.classList.toggle("at", position === state.at);
+      element.setAttribute("aria-label", `${name}${rejected ? ", rejected" : ""}`);
+    },
+  });
+  const tell = () => ($("count").textContent = `${state.order.length} shown, ${state.rejected.size} of ${state.set.pairs.length} rejected`);
 
   function move(by) {
     state.at = Math.min(Math.max(state.at + by, 0), Math.max(0, state.order.length - 1));
-    const { tall, columns } = size();
-    const top = Math.floor(state.at / columns) * tall;
-    const grid = $("grid");
-    if (top < grid.scrollTop) grid.scrollTop = top;
-    else if (top + tall > grid.scrollTop + grid.clientHeight) grid.scrollTop = top + tall - grid.clientHeight;
-    show();
+    cells.reach(state.at);
+    cells.show();
   }
   function reject() {
     const pair = state.set.pairs[state.order[state.at]];
     if (!pair) return;
     if (!state.rejected.delete(pair.name)) state.rejected.add(pair.name);
     localStorage.setItem(key(), JSON.stringify([...state.rejected]));
-    show();
+    cells.show();
+    tell();
   }
 
   function detail() {
@@ -159,27 +145,25 @@ export function openBrowse(page) {
     state.at = position;
     $("grid").focus({ preventScroll: true });
     if (again) detail();
-    else show();
+    else cells.show();
   });
   $("reject").addEventListener("click", reject);
-  $("grid").addEventListener("scroll", () => requestAnimationFrame(show));
   $("grid").addEventListener("keydown", (event) => {
-    const { columns } = size();
+    const columns = cells.columns();
     const steps = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: columns, ArrowUp: -columns, PageDown: 4 * columns, PageUp: -4 * columns, Home: -Infinity, End: Infinity };
     if (event.key in steps) move(steps[event.key]);
     else if (event.key === "x" || event.key === "Delete") reject();
     else if (event.key === "Enter") detail();
     else if (event.key === "l") {
       state.labels = !state.labels;
-      show();
+      cells.show();
+      move(0);
     } else return;
     event.preventDefault();
   });
   for (const id of ["shows", "donor", "which", "order"]) $(id).addEventListener("change", sort);
   const failed = (problem) => say(problem.message, true);
   $("set").addEventListener("change", () => openSet(Number($("set").value)).catch(failed));
-  window.addEventListener("resize", show);
-  document.addEventListener("tab", show);
   $("export").addEventListener("click", () => {
     const kept = state.set.pairs.map((pair) => pair.name).filter((name) => !state.rejected.has(name));
     const content = { set: state.set.location, fingerprint: state.set.fingerprint, kept };

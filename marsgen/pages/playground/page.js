@@ -1,5 +1,6 @@
 // The tabs, and what both of them need: the description of the page, and the networks.
 import { openBrowse } from "./browse.js";
+import { openCompare } from "./compare.js";
 import { openNetworks } from "./networks.js";
 import { openPaint } from "./paint.js";
 
@@ -35,6 +36,7 @@ async function open() {
     });
   }
   openBrowse(page);
+  openCompare(page);
   const networks = await openNetworks(page);
   await openPaint(page, networks);
   say("");
