@@ -34,6 +34,7 @@ from segmenter.training.distributed import convert_batch_norm, sum_arrays, sum_o
 from segmenter.training.fork import keep_state
 from segmenter.training.losses import SegmentationLoss
 from segmenter.training.model import build_loss, group_parameters, init_network
+from segmenter.training.samples import draw_validation
 from segmenter.training.start import check_best_metric
 
 WEIGHTS = "best.safetensors"
@@ -172,6 +173,8 @@ def train(config: TrainConfig, run: Run, dataset: Dataset, extras: Sequence[Scen
             scores = validate(ema, loss_fn, dataset, accelerator)
             refuse_nan({"validation": scores["loss"]}, step, f"the learning rate (lr={config.lr:g})")
             run.log(step, **scores)
+            if run.tracked:
+                run.show(step, "validation", draw_validation(ema, dataset, accelerator))
             if state.progress.add(step, scores[config.best_metric], config.best_metric):
                 run.save_weights(WEIGHTS, ema.state_dict(), **weights_record(config, dataset, step, scores, pretrained))
             bar.set_postfix({config.best_metric: scores[config.best_metric], "best": state.progress.best_score})
