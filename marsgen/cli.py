@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from marsgen.completion import offer_words
 from marsgen.console import (
     OUTPUTS,
     Classes,
@@ -53,7 +54,6 @@ app = typer.Typer(
     help="Make synthetic scenes of a rare class, to train a segmenter on.",
     cls=Commands,
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,  # boxes take longer to import than the rest of --help
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -519,7 +519,13 @@ def doctor(out: Out = None) -> None:
 @app.command()
 def settings(
     command: Annotated[
-        str, typer.Argument(help=f"One of {', '.join(SETTINGS)}.", metavar="COMMAND", show_default=False)
+        str,
+        typer.Argument(
+            help=f"One of {', '.join(SETTINGS)}.",
+            metavar="COMMAND",
+            show_default=False,
+            autocompletion=offer_words(SETTINGS),
+        ),
     ],
 ) -> None:
     """List every setting of a command with its meaning and default, as yaml for --config."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 from typer.core import TyperGroup
 
+from marsgen.completion import offer_configs
 from marsgen.core.errors import InputError, nearest
 from marsgen.core.places import refuse_missing, refuse_no_run
 from marsgen.core.process_group import first_to_say
@@ -70,7 +71,12 @@ Classes = Annotated[
 ]
 ConfigFile = Annotated[
     Path | None,
-    typer.Option("--config", help="Yaml of settings; what it leaves out keeps its default.", metavar="FILE"),
+    typer.Option(
+        "--config",
+        help="Yaml of settings; what it leaves out keeps its default.",
+        metavar="FILE",
+        autocompletion=offer_configs(),
+    ),
 ]
 Overrides = Annotated[
     list[str] | None,
@@ -368,6 +374,16 @@ def printable(sentence: str) -> str:
 
 class Commands(TyperGroup):
     """A group of commands whose --help says of each what it does in a whole sentence."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Its options; of the two for completion, --help lists one. See click."""
+        params = super().get_params(ctx)
+        for param in params:
+            if param.name == "show_completion":
+                param.hidden = True
+            elif param.name == "install_completion":
+                param.help = "Let the tab key complete commands, options and names in this shell."
+        return params
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """List the commands; see click."""

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from marsgen.completion import offer_classes, offer_configs, offer_words
 from marsgen.console import (
     OUTPUTS,
     Classes,
@@ -36,7 +37,6 @@ app = typer.Typer(
     help="Train segmentation networks on real and synthetic scenes, and measure per class what was gained.",
     cls=Commands,
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,  # boxes take longer to import than the rest of --help
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -224,6 +224,7 @@ def study(
             help="Yaml of arms, seeds and sets, such as configs/studies/rare_class.yaml.",
             metavar="STUDY.yaml",
             show_default=False,
+            autocompletion=offer_configs("studies"),
         ),
     ],
     data: Data,
@@ -285,7 +286,12 @@ def auto(
     data: Data,
     class_name: Annotated[
         str | None,
-        typer.Option("--class", help="The class to find. Default: the only rare class of the data.", metavar="NAME"),
+        typer.Option(
+            "--class",
+            help="The class to find. Default: the only rare class of the data.",
+            metavar="NAME",
+            autocompletion=offer_classes,
+        ),
     ] = None,
     budget: Annotated[str, typer.Option("--budget", help="Time that it may take, such as 45m or 2h.")] = "2h",
     test: Annotated[
@@ -303,6 +309,7 @@ def auto(
             "--recipes",
             help="Yaml of a study whose arms race. Default: configs/studies/auto.yaml.",
             metavar="STUDY.yaml",
+            autocompletion=offer_configs("studies"),
         ),
     ] = None,
     unlabelled: Annotated[
@@ -516,7 +523,13 @@ def pseudo_label(
 @app.command()
 def settings(
     command: Annotated[
-        str, typer.Argument(help=f"One of {', '.join(SETTINGS)}.", metavar="COMMAND", show_default=False)
+        str,
+        typer.Argument(
+            help=f"One of {', '.join(SETTINGS)}.",
+            metavar="COMMAND",
+            show_default=False,
+            autocompletion=offer_words(SETTINGS),
+        ),
     ],
 ) -> None:
     """List every setting of a command with its meaning and default, as yaml for --config."""

@@ -47,3 +47,47 @@ def test_an_image_installs_pins_and_extras_that_exist_and_does_not_run_as_root(p
     installs = re.findall(r"pip install (.*)", text)
     assert all("-c constraints.txt" in line or "-r torch.txt" in line for line in installs)
     assert text.split("FROM ")[-1].count("\nUSER 1000\n") == 1
+
+
+# uv.lock
+
+
+def normal(name: str) -> str:
+    """A package's name as indexes compare it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+@pytest.fixture(scope="module")
+def locked() -> list[dict]:
+    return tomllib.loads((ROOT / "uv.lock").read_text(encoding="utf-8"))["package"]
+
+
+def pins() -> dict[str, str]:
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pairs = [line.split("==") for line in lines if line and not line.startswith("#")]
+    return {normal(name): version for name, version in pairs}
+
+
+def test_pip_and_uv_install_the_same_versions(locked):
+    others = {package["name"]: package["version"] for package in locked if package["name"] != "marsgen"}
+    assert len(others) > 150
+    assert {name: pins().get(name) for name in others} == others, "run `make lock`"
+
+
+def test_the_lock_holds_what_the_project_asks_for(locked):
+    (project,) = (package for package in locked if package["name"] == "marsgen")
+    extras = PROJECT["project"]["optional-dependencies"]
+    assert set(project["optional-dependencies"]) == set(extras), "run `make lock`"
+    names = {package["name"] for package in locked}
+    for line in [*PROJECT["project"]["dependencies"], *(line for lines in extras.values() for line in lines)]:
+        asked = Requirement(line)
+        assert normal(asked.name) in names, line
+        assert asked.name == "marsgen" or pins()[normal(asked.name)] in asked.specifier, line
+
+
+def test_the_lock_names_public_places_alone(locked):
+    for package in locked:
+        assert package["source"] in ({"registry": "https://pypi.org/simple"}, {"editable": "."}), package["name"]
+        files = [*package.get("wheels", ()), *([package["sdist"]] if "sdist" in package else ())]
+        assert all(file["url"].startswith("https://files.pythonhosted.org/packages/") for file in files)
+        assert all(file["hash"].startswith("sha256:") for file in files)
