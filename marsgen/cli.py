@@ -9,6 +9,7 @@ import typer
 from marsgen.completion import offer_words
 from marsgen.console import (
     OUTPUTS,
+    CheckSettings,
     Classes,
     Commands,
     ConfigFile,
@@ -26,6 +27,7 @@ from marsgen.console import (
     read_class_set,
     run_app,
     say,
+    say_dry_run,
     say_settings,
     say_wrote,
     show_version,
@@ -197,17 +199,22 @@ def train_generator(
     overrides: Overrides = None,
     out: Out = None,
     dry_run: DryRun = False,
+    check_settings: CheckSettings = False,
 ) -> None:
     """Train a network that draws pictures from label maps; a repeated command resumes."""
     from marsgen.generators import load_training_config
 
     settings = load_training_config(config, [*(overrides or ()), *([f"kind={kind.value}"] if kind else [])])
-    if dry_run:
+    if check_settings:
         return say_settings(settings)
     from marsgen import api
     from marsgen.scenes.sources import open_scenes
 
     scenes = open_scenes(data, classes=classes)
+    if dry_run:
+        from marsgen.commands.dry_run import train_generator as rehearse
+
+        return say_dry_run(settings, lambda: rehearse(scenes, settings, unlabelled or ()))
     _say_finished(api.train_generator(scenes, unlabelled=unlabelled or (), out=out, config=settings))
 
 
@@ -234,6 +241,7 @@ def synthesize(
     on: On = None,
     per_job: PerJob = None,
     dry_run: DryRun = False,
+    check_settings: CheckSettings = False,
 ) -> None:
     """Paste regions of a rare class into real scenes and draw the pictures that belong to the new label maps."""
     from marsgen.core.config import load_config
@@ -241,7 +249,7 @@ def synthesize(
 
     given = given_settings(context.params, SYNTHESIZE_SETTINGS) + (["paste.placement=focus"] if focus else [])
     settings = load_config(SynthesizeConfig, config, [*(overrides or ()), *given])
-    if dry_run:
+    if check_settings:
         return say_settings(settings)
     from marsgen import api
     from marsgen.core.runs import Run
@@ -249,6 +257,10 @@ def synthesize(
     from marsgen.scenes.sources import open_scenes
 
     scenes = None if data is None else open_scenes(data, classes=classes)
+    if dry_run:
+        from marsgen.commands.dry_run import synthesize as rehearse
+
+        return say_dry_run(settings, lambda: rehearse(scenes, generator, settings, focus))
     with open_engine_if_named(workers, on, per_job, out or OUTPUTS / "synth") as engine:
         made = api.synthesize(scenes, generator, focus=focus, out=out, config=settings, engine=engine)
     _say_finished(Run.load(Path(made.location)))
@@ -403,6 +415,7 @@ def score(
     config: ConfigFile = None,
     overrides: Overrides = None,
     out: Out = None,
+    dry_run: DryRun = False,
 ) -> None:
     """Measure a synthetic set: realism, variety, agreement with a judge, near-copies; write a page with pictures."""
     from marsgen.commands.score import ScoreConfig, score_set
@@ -410,9 +423,13 @@ def score(
 
     settings = load_config(ScoreConfig, config, overrides or ())
     target = out or OUTPUTS / "score" / folder.resolve().name
-    given = {"judge": judge, "features": features, "data": data, "reference": reference}
-    known = read_class_set(classes)
-    for line in score_set(folder, settings, target, **given, classes=known, replace=out is None):  # type: ignore[arg-type]
+    given: dict[str, Any] = {"judge": judge, "features": features, "data": data, "reference": reference}
+    given["classes"] = read_class_set(classes)
+    if dry_run:
+        from marsgen.commands.dry_run import score as rehearse
+
+        return say_dry_run(settings, lambda: rehearse(folder, settings, given))
+    for line in score_set(folder, settings, target, **given, replace=out is None):
         say(line)
     say_wrote(target / "gallery.html")
 

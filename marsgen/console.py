@@ -23,6 +23,7 @@ from marsgen.core.stop import Stopped, catching_signals
 
 if TYPE_CHECKING:
     from marsgen.core.config import Config
+    from marsgen.core.rehearsal import Estimate
     from marsgen.scenes.classes import ClassSet
 
 Places = TypeVar("Places", Path, Path | None, str, str | None, list[str] | None)
@@ -121,7 +122,13 @@ PerJob = Annotated[
     ),
 ]
 
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the settings that the command would use, and stop.")]
+DryRun = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run", help="Print the settings, try the first steps, say what all of it would take, and keep nothing."
+    ),
+]
+CheckSettings = Annotated[bool, typer.Option("--check-settings", help="Print the settings, and stop.", hidden=True)]
 
 OUTPUTS = Path("outputs")
 LOG_INTERVAL_S = 60
@@ -227,6 +234,19 @@ def say_settings(settings: "Config") -> None:
     import yaml
 
     say(yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True).rstrip())
+
+
+def say_dry_run(settings: "Config", estimate: "Callable[[], Estimate]") -> None:
+    """Print a config, and below it, as a comment of its yaml, what the command would take."""
+    say_settings(settings)
+    packages = [logging.getLogger(name) for name in ("marsgen", "segmenter")]
+    for logger in packages:  # what the command says of its data is not for a yaml file
+        logger.setLevel(logging.WARNING)
+    found = estimate()
+    for logger in packages:
+        logger.setLevel(logging.INFO)
+    add_summary({"seconds": found.seconds, "memory": found.memory, "disk": found.disk})
+    say(f"# {found.line()}")
 
 
 def run_app(app: typer.Typer, program: str) -> None:

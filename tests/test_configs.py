@@ -55,7 +55,7 @@ def check_study(config: StudyConfig, folder: Path) -> None:
             for place in (Path(word) for word in job.commands[0] if word.startswith(f"{folder}/")):
                 if not place.suffix and not place.exists():  # a generator or judge: it has to be there, too
                     write_text(place / "config.yaml", "command: any")
-            app([*job.commands[0][1:], "--dry-run"], standalone_mode=False)
+            app([*job.commands[0][1:], "--check-settings"], standalone_mode=False)
 
 
 def test_the_study_in_the_documents_can_be_run(tmp_path):

@@ -25,13 +25,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 from pydantic import Field
-from tqdm import tqdm
 
 from marsgen.cleaning.dataset import Dataset, clean_scenes
 from marsgen.core.config import Config, DataConfig
 from marsgen.core.errors import ConfigError, DataError, RunError
 from marsgen.core.files import file_fingerprint, filling_bytes, plain, write_bytes, write_text
 from marsgen.core.onnx_files import OnnxNetwork, refuse_no_onnx
+from marsgen.core.progress import ProgressBar
 from marsgen.core.reading import read_json_lines
 from marsgen.core.runs import Run
 from marsgen.generators import load_generator
@@ -350,7 +350,9 @@ def _write_sheets(
     height, width = scenes.shape or (side, side)
     scale = min(side / max(height, width), 1)
     cell = (max(round(height * scale), 1), max(round(width * scale), 1))
-    for number, start in enumerate(tqdm(range(0, count, rows * columns), desc=f"thumbnails of {stem}", unit="sheet")):
+    for number, start in enumerate(
+        ProgressBar(range(0, count, rows * columns), desc=f"thumbnails of {stem}", unit="sheet")
+    ):
         filled = min(rows * columns, count - start)
         size = (-(-filled // columns) * cell[0], min(filled, columns) * cell[1], 3)
         pictures, maps = np.zeros(size, np.uint8), np.full(size, 128, np.uint8)

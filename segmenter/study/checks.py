@@ -52,7 +52,7 @@ def check_data(study: Study) -> dict[str, Any]:
 
 
 def check_settings(jobs: Sequence[Job], folder: Path, engine: Engine) -> None:
-    """Let every command of marsgen that is still to run check its settings (--dry-run).
+    """Let every command of marsgen that is still to run check its settings.
 
     The settings of segmenter's own commands are checked by `plan_jobs`.
 
@@ -61,7 +61,7 @@ def check_settings(jobs: Sequence[Job], folder: Path, engine: Engine) -> None:
     """
     unfinished = [job for job in jobs if job.commands and not is_finished(folder, job)]
     different = {(job.commands[0][:2], job.config): job for job in unfinished if job.commands[0][0] == "marsgen"}
-    tried = {job.name: engine.submit(task_of(job, folder, "--dry-run")) for job in different.values()}
+    tried = {job.name: engine.submit(task_of(job, folder, "--check-settings")) for job in different.values()}
     for name, future in tried.items():
         if reason := outcome_of(future).reason:
             raise ConfigError(f"{name}: {reason}")

@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import nn
-from tqdm import tqdm
 
 from marsgen.cleaning.dataset import Dataset
 from marsgen.core.checkpoints import load_optimizer_tensors, optimizer_tensors, prefixed, read_weights, without_prefix
 from marsgen.core.errors import RunError
+from marsgen.core.progress import ProgressBar
 from marsgen.core.reading import check_content, naming
 from marsgen.core.runs import Run
 from marsgen.core.stop import stoppable
@@ -133,7 +133,7 @@ def train(config: TrainConfig, run: Run, dataset: Dataset, extras: Sequence[Scen
     if config.cuda_graph and can_be_captured(network, config, accelerator):
         capture(network, batches[1][0], accelerator)
     forward = accelerator.prepare(network)  # averages gradients over the processes; `network` keeps the weights
-    bar = tqdm(
+    bar = ProgressBar(
         desc="train",
         unit=" images",
         total=config.steps * config.batch_size,
