@@ -21,6 +21,7 @@ from marsgen.core.errors import ConfigError, nearest
 from marsgen.core.places import refuse_no_room
 from marsgen.core.process_group import join_process_group
 from marsgen.core.runs import Run, latest_run
+from marsgen.core.tracking import refuse_no_tracker
 from marsgen.engines.task import Engine
 from marsgen.generators import find_training, make_training_config, refuse_other_channels
 from marsgen.quality.judges import refuse_no_judge
@@ -183,6 +184,7 @@ def train_generator(
     """
     given = {**(settings or {}), **more, **({"kind": kind} if kind else {})}
     training: Any = make_training_config(config, given)
+    refuse_no_tracker(training.track)
 
     # everything that is given is opened before the data are surveyed
     scenes = scenes_of(data)
@@ -201,8 +203,10 @@ def train_generator(
     process_group = join_process_group()
     writes = process_group.is_main_process
     with process_group.main_process_first():
-        run = Run.start(Path(out or OUTPUTS / "generator"), "marsgen train-generator", training, inputs, writes=writes)
+        folder, alike = Path(out or OUTPUTS / "generator"), ("track",)
+        run = Run.start(folder, "marsgen train-generator", training, inputs, without_effect=alike, writes=writes)
     with closing(run):
+        run.track(training.track)
         dataset.log(_log)
         if not run.finished:
             find_training(training.kind)(training, run, dataset, **pictures)

@@ -13,11 +13,11 @@ from contextlib import closing
 from pathlib import Path
 
 from pydantic import Field
-from tqdm import tqdm
 
 from marsgen.console import say
 from marsgen.core.config import Config, configs_folder
 from marsgen.core.errors import RunError
+from marsgen.core.progress import ProgressBar
 from marsgen.engines.local_pool import LocalPool
 from marsgen.engines.task import PerJob, Task, outcome_of
 
@@ -101,7 +101,7 @@ def run_demo(config: DemoConfig, out: Path) -> Path:
     logs.mkdir(parents=True, exist_ok=True)
     workers = min(_WORKERS, os.cpu_count() or 1)
     needs = PerJob(cpus=max(1, (os.cpu_count() or 1) // workers))
-    bar = tqdm(total=sum(map(len, stages)), desc="demo", unit=" commands", leave=False)
+    bar = ProgressBar(total=sum(map(len, stages)), desc="demo", unit=" commands", leave=False)
     with closing(LocalPool(workers, needs)) as pool, bar:
         for number, stage in enumerate(stages):
             tasks = [
@@ -112,7 +112,7 @@ def run_demo(config: DemoConfig, out: Path) -> Path:
             for future in as_completed(running):
                 task = running[future]
                 bar.update()
-                with tqdm.external_write_mode():
+                with ProgressBar.external_write_mode():
                     say(f"\n$ {shlex.join(task.commands[0])}")
                     if reason := outcome_of(future).reason:
                         raise RunError(

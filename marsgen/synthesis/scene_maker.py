@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from marsgen.cleaning.dataset import Dataset
 from marsgen.core.process_group import SINGLE_PROCESS, ProcessGroup
+from marsgen.core.progress import ProgressBar
 from marsgen.generators import DrawRequest, Generator
 from marsgen.masks.placement import PlacementPrior
 from marsgen.masks.plan import PlannedSample, edit_sample, repeat_sample
@@ -175,7 +175,9 @@ class SceneMaker:
 
 def pilot(maker: SceneMaker, process_group: ProcessGroup = SINGLE_PROCESS) -> Iterator[Sequence[Draft]]:
     """The first candidates of the first PILOT_SIZE samples, drawn, a chunk at a time; the same in every process."""
-    chunks = tqdm(range(PILOT_SIZE // CHUNK), desc="pilot", disable=None if process_group.is_main_process else True)
+    chunks = ProgressBar(
+        range(PILOT_SIZE // CHUNK), desc="pilot", disable=None if process_group.is_main_process else True
+    )
     return (maker.draw(maker.plan(chunk)) for chunk in chunks)
 
 

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from marsgen.core.process_group import SINGLE_PROCESS, ProcessGroup
+from marsgen.core.progress import ProgressBar
 from marsgen.core.runs import Run
 from marsgen.quality.select import SelectionCounts, Selector, build_selector
 from marsgen.synthesis.compare_regions import write_comparison
@@ -119,7 +119,9 @@ def make_chunks(
     config = maker.config
     per_batch = -(-config.batch_size // CHUNK)
     total = min(config.n, len(chunks) * CHUNK)
-    bar = tqdm(total=total, unit="pair", desc="synthesize", disable=None if process_group.is_main_process else True)
+    bar = ProgressBar(
+        total=total, unit="pair", desc="synthesize", disable=None if process_group.is_main_process else True
+    )
     with ExitStack() as stack:
         stack.enter_context(bar)
         journal = stack.enter_context(Journal(folder, process_group))
