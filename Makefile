@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: campaign test demo check docs notebooks format clean
+.PHONY: campaign test demo check docs notebooks lock format clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
@@ -38,6 +38,10 @@ docs: $(READY)
 # run the notebooks' sources and store what comes out
 notebooks: $(READY)
 	$(BIN)/python docs/notebooks/write.py
+
+# uv.lock with the versions of constraints.txt; needs uv and the internet
+lock:
+	bash .ci/lock
 
 format: $(READY)
 	$(BIN)/ruff check --fix .

@@ -21,6 +21,7 @@ from marsgen.core.errors import ConfigError, nearest
 from marsgen.core.places import refuse_no_room
 from marsgen.core.process_group import join_process_group
 from marsgen.core.runs import Run, latest_run
+from marsgen.core.tracking import refuse_no_tracker
 from marsgen.engines.task import Engine
 from marsgen.generators import find_training, make_training_config, refuse_other_channels
 from marsgen.quality.judges import refuse_no_judge
@@ -30,7 +31,8 @@ from marsgen.scenes.readers.arrays import ArrayScenes, class_set
 from marsgen.scenes.scene import SceneSource
 from marsgen.scenes.sources import open_loaded, open_scenes, open_source, open_test_set
 from marsgen.synthesis.config import BATCH_SIZE, SynthesizeConfig
-from marsgen.synthesis.inputs import class_names, find_sources, open_inputs
+from marsgen.synthesis.inputs import class_names, find_sources, open_inputs, refuse_beside_maps
+from marsgen.synthesis.maps import open_maps
 
 __all__ = [
     "from_arrays",
@@ -182,6 +184,7 @@ def train_generator(
     """
     given = {**(settings or {}), **more, **({"kind": kind} if kind else {})}
     training: Any = make_training_config(config, given)
+    refuse_no_tracker(training.track)
 
     # everything that is given is opened before the data are surveyed
     scenes = scenes_of(data)
@@ -200,8 +203,10 @@ def train_generator(
     process_group = join_process_group()
     writes = process_group.is_main_process
     with process_group.main_process_first():
-        run = Run.start(Path(out or OUTPUTS / "generator"), "marsgen train-generator", training, inputs, writes=writes)
+        folder, alike = Path(out or OUTPUTS / "generator"), ("track",)
+        run = Run.start(folder, "marsgen train-generator", training, inputs, without_effect=alike, writes=writes)
     with closing(run):
+        run.track(training.track)
         dataset.log(_log)
         if not run.finished:
             find_training(training.kind)(training, run, dataset, **pictures)
@@ -232,6 +237,7 @@ def synthesize(
     classes: Sequence[str] = (),
     n: int | None = None,
     focus: Run | str | Path | None = None,
+    maps: SceneSource | str | Path | None = None,
     out: str | Path | None = None,
     config: SynthesizeConfig | str | Path | None = None,
     settings: Mapping[str, Any] | None = None,
@@ -244,8 +250,9 @@ def synthesize(
         data: the real scenes; default: what the generator was trained on.
         generator: from `train_generator`, or its folder, or "copy-paste"; default: the run that finished last.
         classes: the classes to paste; default: the rare ones of the data.
-        n: pairs to make; default 1000.
+        n: pairs to make; default 1000; with maps, one of each. More than there are maps: with other noise.
         focus: run of `segmenter train`: paste where its loss is high.
+        maps: label maps to draw as they are, instead of pasting, see marsgen/synthesis/maps.py.
         out: folder of the set; default outputs/synth.
         config, settings, more: settings of the command, see the head of this file.
         engine: makes the pairs in parts; from marsgen.engines. Data in memory cannot be sent to it.
@@ -261,16 +268,25 @@ def synthesize(
 
     # everything that is named is looked for before the data are surveyed
     place = place_of(generator or latest_run(OUTPUTS, "marsgen train-generator"))
+    focus = None if focus is None else place_of(focus)
+    if maps is not None:
+        refuse_beside_maps(config, place, focus)
     sources = find_sources(config, place, data)
     config = config.model_copy(update={"data": sources.split})
-    class_names(config, sources.scenes)
+    opened = None if maps is None else open_maps(maps, sources.scenes)
+    if opened is None:
+        class_names(config, sources.scenes)
+    elif "n" not in config.model_fields_set:
+        config = config.model_copy(update={"n": len(opened)})
     folder = Path(out or OUTPUTS / "synth")
-    refuse_no_room(folder, config.n * sources.scenes.pair_bytes(), f"{config.n:,} pairs", "make fewer with --n")
-    focus = None if focus is None else place_of(focus)
+    pair_bytes = (sources.scenes if opened is None else opened).pair_bytes()
+    refuse_no_room(folder, config.n * pair_bytes, f"{config.n:,} pairs", "make fewer with --n")
     for judge in filter(None, (focus, config.select.judge)):
         refuse_no_judge(Path(judge))
     dataset = dataset_of(sources.data, sources.scenes, sources.split)
-    inputs = open_inputs(config, dataset, sources.generator, focus)
+    inputs = open_inputs(config, dataset, sources.generator, focus, opened)
+    if inputs.maps is not None:
+        inputs.maps.refuse_empty()
     if inputs.judge is not None and inputs.judge.saw_synthetic:
         _log.warning("%s was trained on synthetic scenes too; it prefers samples like them", config.select.judge)
 

@@ -6,8 +6,10 @@ from typing import Annotated, Any
 
 import typer
 
+from marsgen.completion import offer_words
 from marsgen.console import (
     OUTPUTS,
+    CheckSettings,
     Classes,
     Commands,
     ConfigFile,
@@ -17,7 +19,6 @@ from marsgen.console import (
     Out,
     Overrides,
     PerJob,
-    SettingsOnly,
     Workers,
     add_summary,
     check_data,
@@ -26,6 +27,7 @@ from marsgen.console import (
     read_class_set,
     run_app,
     say,
+    say_dry_run,
     say_settings,
     say_wrote,
     show_version,
@@ -40,6 +42,7 @@ from marsgen.options import (
     JudgeRun,
     Keep,
     Kind,
+    MapSet,
     MinAgreement,
     Pairs,
     ParentData,
@@ -54,7 +57,6 @@ app = typer.Typer(
     help="Make synthetic scenes of a rare class, to train a segmenter on.",
     cls=Commands,
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,  # boxes take longer to import than the rest of --help
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -198,18 +200,22 @@ def train_generator(
     overrides: Overrides = None,
     out: Out = None,
     dry_run: DryRun = False,
-    settings_only: SettingsOnly = False,
+    check_settings: CheckSettings = False,
 ) -> None:
     """Train a network that draws pictures from label maps; a repeated command resumes."""
     from marsgen.generators import load_training_config
 
     settings = load_training_config(config, [*(overrides or ()), *([f"kind={kind.value}"] if kind else [])])
-    if dry_run or settings_only:
+    if check_settings:
         return say_settings(settings)
     from marsgen import api
     from marsgen.scenes.sources import open_scenes
 
     scenes = open_scenes(data, classes=classes)
+    if dry_run:
+        from marsgen.commands.dry_run import train_generator as rehearse
+
+        return say_dry_run(settings, lambda: rehearse(scenes, settings, unlabelled or ()))
     _say_finished(api.train_generator(scenes, unlabelled=unlabelled or (), out=out, config=settings))
 
 
@@ -225,6 +231,7 @@ def synthesize(
     guidance: Guidance = None,
     judge: JudgeRun = None,
     focus: FocusRun = None,
+    maps: MapSet = None,
     keep: Keep = None,
     min_agreement: MinAgreement = None,
     data: ParentData = None,
@@ -236,7 +243,7 @@ def synthesize(
     on: On = None,
     per_job: PerJob = None,
     dry_run: DryRun = False,
-    settings_only: SettingsOnly = False,
+    check_settings: CheckSettings = False,
 ) -> None:
     """Paste regions of a rare class into real scenes and draw the pictures that belong to the new label maps."""
     from marsgen.core.config import load_config
@@ -244,7 +251,7 @@ def synthesize(
 
     given = given_settings(context.params, SYNTHESIZE_SETTINGS) + (["paste.placement=focus"] if focus else [])
     settings = load_config(SynthesizeConfig, config, [*(overrides or ()), *given])
-    if dry_run or settings_only:
+    if check_settings:
         return say_settings(settings)
     from marsgen import api
     from marsgen.core.runs import Run
@@ -252,8 +259,12 @@ def synthesize(
     from marsgen.scenes.sources import open_scenes
 
     scenes = None if data is None else open_scenes(data, classes=classes)
+    if dry_run:
+        from marsgen.commands.dry_run import synthesize as rehearse
+
+        return say_dry_run(settings, lambda: rehearse(scenes, generator, settings, focus))
     with open_engine_if_named(workers, on, per_job, out or OUTPUTS / "synth") as engine:
-        made = api.synthesize(scenes, generator, focus=focus, out=out, config=settings, engine=engine)
+        made = api.synthesize(scenes, generator, focus=focus, maps=maps, out=out, config=settings, engine=engine)
     _say_finished(Run.load(Path(made.location)))
 
 
@@ -330,7 +341,7 @@ def export(
 ) -> None:
     """Write a data set in another format: PNG folder, WebDataset, Parquet, Hugging Face, COCO, YOLO or nnU-Net.
 
-    With --to onnx, write a trained pix2pix generator as a file that draws without this toolkit.
+    With --to onnx, write a trained generator as files that draw without this toolkit.
     """
     from marsgen.core.config import load_config
 
@@ -406,6 +417,7 @@ def score(
     config: ConfigFile = None,
     overrides: Overrides = None,
     out: Out = None,
+    dry_run: DryRun = False,
 ) -> None:
     """Measure a synthetic set: realism, variety, agreement with a judge, near-copies; write a page with pictures."""
     from marsgen.commands.score import ScoreConfig, score_set
@@ -413,9 +425,13 @@ def score(
 
     settings = load_config(ScoreConfig, config, overrides or ())
     target = out or OUTPUTS / "score" / folder.resolve().name
-    given = {"judge": judge, "features": features, "data": data, "reference": reference}
-    known = read_class_set(classes)
-    for line in score_set(folder, settings, target, **given, classes=known, replace=out is None):  # type: ignore[arg-type]
+    given: dict[str, Any] = {"judge": judge, "features": features, "data": data, "reference": reference}
+    given["classes"] = read_class_set(classes)
+    if dry_run:
+        from marsgen.commands.dry_run import score as rehearse
+
+        return say_dry_run(settings, lambda: rehearse(folder, settings, given))
+    for line in score_set(folder, settings, target, **given, replace=out is None):
         say(line)
     say_wrote(target / "gallery.html")
 
@@ -438,7 +454,7 @@ def playground(
     generator: Annotated[
         str | None,
         typer.Argument(
-            help="Folder of `marsgen train-generator` (pix2pix). Default: the last trained one.",
+            help="Folder of `marsgen train-generator`. Default: the last trained one.",
             metavar="DIR",
             show_default=False,
             callback=check_runs("marsgen train-generator"),
@@ -545,7 +561,13 @@ def doctor(out: Out = None) -> None:
 @app.command()
 def settings(
     command: Annotated[
-        str, typer.Argument(help=f"One of {', '.join(SETTINGS)}.", metavar="COMMAND", show_default=False)
+        str,
+        typer.Argument(
+            help=f"One of {', '.join(SETTINGS)}.",
+            metavar="COMMAND",
+            show_default=False,
+            autocompletion=offer_words(SETTINGS),
+        ),
     ],
 ) -> None:
     """List every setting of a command with its meaning and default, as yaml for --config."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 from typer.core import TyperGroup
 
+from marsgen.completion import offer_configs
 from marsgen.core.errors import InputError, nearest
 from marsgen.core.places import refuse_missing, refuse_no_run
 from marsgen.core.process_group import first_to_say
@@ -22,6 +23,7 @@ from marsgen.core.stop import Stopped, catching_signals
 
 if TYPE_CHECKING:
     from marsgen.core.config import Config
+    from marsgen.core.rehearsal import Estimate
     from marsgen.scenes.classes import ClassSet
 
 Places = TypeVar("Places", Path, Path | None, str, str | None, list[str] | None)
@@ -34,7 +36,7 @@ def check_data(given: Places) -> Places:
     return given
 
 
-def check_runs(command: str, other: str | None = None) -> Callable[[Any], Any]:
+def check_runs(command: str, other: str | None = None) -> Callable[[typer.Context, Any], Any]:
     """The same for the folders of runs that `command` made; `other` is a word that stands for none.
 
     What is a file, has the name of an exported model, or looks like that word misspelt, is left to the command, which
@@ -42,7 +44,7 @@ def check_runs(command: str, other: str | None = None) -> Callable[[Any], Any]:
     """
 
     def check(context: typer.Context, given: Any) -> Any:
-        if context.params.get("settings_only"):
+        if context.params.get("check_settings"):
             return given
         for folder in given if isinstance(given, list) else [] if given is None else [given]:
             if not (Path(folder).is_file() or Path(folder).suffix == ".onnx") and not (
@@ -72,7 +74,12 @@ Classes = Annotated[
 ]
 ConfigFile = Annotated[
     Path | None,
-    typer.Option("--config", help="Yaml of settings; what it leaves out keeps its default.", metavar="FILE"),
+    typer.Option(
+        "--config",
+        help="Yaml of settings; what it leaves out keeps its default.",
+        metavar="FILE",
+        autocompletion=offer_configs(),
+    ),
 ]
 Overrides = Annotated[
     list[str] | None,
@@ -117,16 +124,21 @@ PerJob = Annotated[
     ),
 ]
 
-SettingsOnly = Annotated[
+CheckSettings = Annotated[
     bool,
     typer.Option(
-        "--settings-only",
+        "--check-settings",
         hidden=True,
         is_eager=True,
-        help="Check the settings and stop: for `segmenter study`, before the run folders that are named exist.",
+        help="Print the settings, and stop: for `segmenter study`, before the runs that are named exist.",
     ),
 ]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the settings that the command would use, and stop.")]
+DryRun = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run", help="Print the settings, try the first steps, say what all of it would take, and keep nothing."
+    ),
+]
 
 OUTPUTS = Path("outputs")
 LOG_INTERVAL_S = 60
@@ -232,6 +244,19 @@ def say_settings(settings: "Config") -> None:
     import yaml
 
     say(yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True).rstrip())
+
+
+def say_dry_run(settings: "Config", estimate: "Callable[[], Estimate]") -> None:
+    """Print a config, and below it, as a comment of its yaml, what the command would take."""
+    say_settings(settings)
+    packages = [logging.getLogger(name) for name in ("marsgen", "segmenter")]
+    for logger in packages:  # what the command says of its data is not for a yaml file
+        logger.setLevel(logging.WARNING)
+    found = estimate()
+    for logger in packages:
+        logger.setLevel(logging.INFO)
+    add_summary({"seconds": found.seconds, "memory": found.memory, "disk": found.disk})
+    say(f"# {found.line()}")
 
 
 def run_app(app: typer.Typer, program: str) -> None:
@@ -379,6 +404,16 @@ def printable(sentence: str) -> str:
 
 class Commands(TyperGroup):
     """A group of commands whose --help says of each what it does in a whole sentence."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Its options; of the two for completion, --help lists one. See click."""
+        params = super().get_params(ctx)
+        for param in params:
+            if param.name == "show_completion":
+                param.hidden = True
+            elif param.name == "install_completion":
+                param.help = "Let the tab key complete commands, options and names in this shell."
+        return params
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """List the commands; see click."""

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from marsgen.completion import offer_classes, offer_runs
 from marsgen.console import check_data, check_runs
 
 
@@ -48,7 +49,10 @@ class Kind(StrEnum):
 ClassNames = Annotated[
     list[str] | None,
     typer.Option(
-        "--class", help="Class to add more of; repeatable. Default: the rare classes of the data.", metavar="NAME"
+        "--class",
+        help="Class to add more of; repeatable. Default: the rare classes of the data.",
+        metavar="NAME",
+        autocompletion=offer_classes,
     ),
 ]
 Pairs = Annotated[int | None, typer.Option("--n", help="Pairs to make.", min=1, show_default="1000")]
@@ -59,6 +63,7 @@ GeneratorFolder = Annotated[
         help="Folder of `marsgen train-generator`, or copy-paste (no training). Default: the last trained one.",
         metavar="DIR|copy-paste",
         callback=check_runs("marsgen train-generator", "copy-paste"),
+        autocompletion=offer_runs("generator.json", "copy-paste"),
     ),
 ]
 DrawMode = Annotated[
@@ -108,6 +113,16 @@ FocusRun = Annotated[
     str | None,
     typer.Option(
         "--focus", help="Run of `segmenter train` on real scenes: paste where its loss is high.", metavar="RUN"
+    ),
+]
+MapSet = Annotated[
+    str | None,
+    typer.Option(
+        "--maps",
+        help="Label maps to draw as they are, instead of pasting: a set saved by `marsgen playground`, or any data "
+        "set. Default for --n: one of each.",
+        metavar="WHERE",
+        callback=check_data,
     ),
 ]
 Keep = Annotated[

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from marsgen.completion import offer_classes, offer_configs, offer_words
 from marsgen.console import (
     OUTPUTS,
     Classes,
@@ -24,7 +25,7 @@ from marsgen.console import (
     given_settings,
     run_app,
     say,
-    say_settings,
+    say_dry_run,
     say_wrote,
     show_version,
 )
@@ -36,7 +37,6 @@ app = typer.Typer(
     help="Train segmentation networks on real and synthetic scenes, and measure per class what was gained.",
     cls=Commands,
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,  # boxes take longer to import than the rest of --help
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -106,12 +106,15 @@ def train(
     from segmenter.training.config import TrainConfig
 
     settings = load_config(TrainConfig, config, overrides or ())
-    if dry_run:
-        return say_settings(settings)
     from marsgen.scenes.sources import open_scenes
     from segmenter import api
 
-    run = api.train(open_scenes(data, classes=classes), extra=extra or (), fork=fork, out=out, config=settings)
+    scenes = open_scenes(data, classes=classes)
+    if dry_run:
+        from segmenter.dry_run import train as rehearse
+
+        return say_dry_run(settings, lambda: rehearse(scenes, settings, extra or (), fork))
+    run = api.train(scenes, extra=extra or (), fork=fork, out=out, config=settings)
     score = f"{settings.best_metric} {run.said('best_score', float):.3f} on val"
     say(f"best step {run.said('best_step', int)} of {run.said('steps', int)}   {score}")
     say_wrote(run.folder, run.summary)
@@ -224,6 +227,7 @@ def study(
             help="Yaml of arms, seeds and sets, such as configs/studies/rare_class.yaml.",
             metavar="STUDY.yaml",
             show_default=False,
+            autocompletion=offer_configs("studies"),
         ),
     ],
     data: Data,
@@ -272,9 +276,11 @@ def study(
     settings = load_config(StudyConfig, config, [*(overrides or ()), *([f"folds={folds}"] if folds else [])])
     folder = out or OUTPUTS / f"study-{config.stem}"
     study = Study(settings, folder, data, test, None if classes is None else str(classes), unlabelled)
-    if dry_run:
-        return say_settings(settings)
     refuse_torchrun()
+    if dry_run:
+        from segmenter.dry_run import study as rehearse
+
+        return say_dry_run(settings, lambda: rehearse(study))
     with closing(open_engine(workers, on, per_job, folder)) as engine:
         page = run_study(study, open_study(study, engine), engine)
     say_wrote(page)
@@ -285,7 +291,12 @@ def auto(
     data: Data,
     class_name: Annotated[
         str | None,
-        typer.Option("--class", help="The class to find. Default: the only rare class of the data.", metavar="NAME"),
+        typer.Option(
+            "--class",
+            help="The class to find. Default: the only rare class of the data.",
+            metavar="NAME",
+            autocompletion=offer_classes,
+        ),
     ] = None,
     budget: Annotated[str, typer.Option("--budget", help="Time that it may take, such as 45m or 2h.")] = "2h",
     test: Annotated[
@@ -303,6 +314,7 @@ def auto(
             "--recipes",
             help="Yaml of a study whose arms race. Default: configs/studies/auto.yaml.",
             metavar="STUDY.yaml",
+            autocompletion=offer_configs("studies"),
         ),
     ] = None,
     unlabelled: Annotated[
@@ -335,14 +347,16 @@ def auto(
     if not path.is_file():
         raise ConfigError(f"--recipes {path}: no such file; it is the yaml of a study, see docs/studies.md")
     raced = load_config(StudyConfig, path)
-    if dry_run:
-        return say_settings(settings)
     refuse_torchrun()
     from marsgen.scenes.sources import open_scenes
 
     scenes = open_scenes(data, classes=classes)
     name = choose_class(scenes.classes, class_name)
     tested = None if test is None else open_scenes(test, classes=classes)
+    if dry_run:
+        from segmenter.dry_run import auto as rehearse
+
+        return say_dry_run(settings, lambda: rehearse(scenes, raced, seconds))
     from segmenter.auto.run import Question, run_auto
 
     folder = out or OUTPUTS / "auto"
@@ -401,6 +415,7 @@ def predict(
     config: ConfigFile = None,
     overrides: Overrides = None,
     out: Out = None,
+    dry_run: DryRun = False,
 ) -> None:
     """Label pictures: files, folders or a data set; PNG label maps, GeoTIFF for GeoTIFF, CSV for the course's npz."""
     from marsgen.core.config import load_config
@@ -418,6 +433,10 @@ def predict(
             "--classes says what the ids of a data set mean; pictures have none: leave it out, or name a "
             "data set with --data"
         )
+    if dry_run:
+        from segmenter.dry_run import predict as rehearse
+
+        return say_dry_run(settings, lambda: rehearse(run, data or pictures or (), settings, classes))
     done = api.predict_data(run, data or pictures or (), classes=classes, out=out, config=settings)
     say(f"{done.said('images', int)} images labelled")
     say_wrote(done.folder / done.said("wrote", str), done.summary)
@@ -502,7 +521,9 @@ def pseudo_label(
 
     settings = load_config(PseudoLabelConfig, config, overrides or ())
     if dry_run:
-        return say_settings(settings)
+        from segmenter.dry_run import pseudo_label as rehearse
+
+        return say_dry_run(settings, lambda: rehearse(runs, data, settings))
     from segmenter import api
 
     done = api.pseudo_label(runs, data, out=out, config=settings)
@@ -516,7 +537,13 @@ def pseudo_label(
 @app.command()
 def settings(
     command: Annotated[
-        str, typer.Argument(help=f"One of {', '.join(SETTINGS)}.", metavar="COMMAND", show_default=False)
+        str,
+        typer.Argument(
+            help=f"One of {', '.join(SETTINGS)}.",
+            metavar="COMMAND",
+            show_default=False,
+            autocompletion=offer_words(SETTINGS),
+        ),
     ],
 ) -> None:
     """List every setting of a command with its meaning and default, as yaml for --config."""

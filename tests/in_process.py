@@ -22,7 +22,7 @@ class InProcess:
         resumed = any(Path(out, "config.yaml").exists() for out in outs)
         try:
             for command in task.commands:
-                if "--settings-only" not in command:
+                if "--check-settings" not in command:
                     self.ran.append(command)
                 call(command)
             future.set_result(Outcome(seconds=1.0, resumed=resumed))

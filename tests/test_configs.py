@@ -52,7 +52,7 @@ def check_study(config: StudyConfig, folder: Path) -> None:
     for job in plan_jobs(Study(config, folder, str(folder / "data"), "test", None, "pictures")):
         if job.commands and job.commands[0][0] == "marsgen":
             write_text(config_path(folder, job.name), job.config)
-            app([*job.commands[0][1:], "--settings-only"], standalone_mode=False)
+            app([*job.commands[0][1:], "--check-settings"], standalone_mode=False)
 
 
 def test_the_study_in_the_documents_can_be_run(tmp_path):

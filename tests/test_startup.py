@@ -10,8 +10,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
 ROOT = Path(__file__).parent.parent
 HEAVY = {"torch", "torchvision", "scipy", "skimage", "matplotlib", "diffusers", "accelerate", "pandas"}
@@ -52,6 +54,9 @@ def place(tmp_path_factory, tiny_npz) -> Path:
         (folder / name / "config.yaml").write_text(yaml.safe_dump(identity))
         (folder / name / "DONE").write_text("{}")
     shutil.copy(tiny_npz, folder / "tiny.npz")
+    (folder / "other" / "labels").mkdir(parents=True)
+    Image.fromarray(np.ones((32, 32), np.uint8)).save(folder / "other" / "labels" / "a.png")
+    (folder / "other" / "classes.yaml").write_text("ignored: 0\nclasses:\n- {name: moss, id: 1}\n")
     (folder / "study.yaml").write_text((ROOT / "configs/tiny/study.yaml").read_text(encoding="utf-8"))
     return folder
 
@@ -69,6 +74,9 @@ MISTAKES = {
     ("marsgen", "synthesize", "--generator", "copy-paste", "--data", "absent"): "absent: no such file or folder",
     ("marsgen", "synthesize", "--generator", "copy-paste", *TINY, "--judge", "absent", "--keep", "0.5"): "no segmenter",
     ("marsgen", "synthesize", "--generator", "copy-paste", *TINY, "--focus", "absent"): "no segmenter here",
+    ("marsgen", "synthesize", "--generator", "gen", "--maps", "absent"): "absent: no such file or folder",
+    ("marsgen", "synthesize", "--generator", "copy-paste", *TINY, "--maps", "tiny.npz"): "--maps beside --generator",
+    ("marsgen", "synthesize", "--generator", "gen", *TINY, "--maps", "other"): "its classes are moss, those of",
     ("marsgen", "preview", "absent"): "absent: no run folder here",
     ("marsgen", "preview", "gen"): "absent.npz: no such file or folder",
     ("marsgen", "export", "absent"): "absent: no such file or folder",

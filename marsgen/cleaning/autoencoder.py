@@ -10,10 +10,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
-from tqdm import tqdm
 
 from marsgen.cleaning.survey import block_means
 from marsgen.core.errors import RunError
+from marsgen.core.progress import ProgressBar
 from marsgen.scenes.scene import SceneSource
 from marsgen.scenes.tensors import one_thread
 
@@ -51,7 +51,7 @@ class Autoencoder(nn.Module):
 def shrink_scenes(scenes: SceneSource) -> np.ndarray:
     """(N, 32, 64) uint8 grey block means of all scenes; 2 kB of memory per scene, progress on stderr."""
     small = np.zeros((len(scenes), *PICTURE_SHAPE), np.uint8)
-    for index in tqdm(range(len(scenes)), desc="shrink", unit=" scenes", leave=False):
+    for index in ProgressBar(range(len(scenes)), desc="shrink", unit=" scenes", leave=False):
         small[index] = np.rint(block_means(scenes.read(index)[0], *PICTURE_SHAPE))
     return small
 
@@ -81,7 +81,7 @@ def _train_and_test(data: torch.Tensor, steps: int, seed: int) -> np.ndarray:
     network = Autoencoder()
     optimizer = torch.optim.AdamW(network.parameters(), lr=_LEARNING_RATE)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _LEARNING_RATE, total_steps=steps)
-    for step in tqdm(range(steps), desc="autoencoder", unit=" steps", leave=False):
+    for step in ProgressBar(range(steps), desc="autoencoder", unit=" steps", leave=False):
         rng = np.random.default_rng([seed, step])
         batch = data[rng.choice(len(data), min(_BATCH_SIZE, len(data)), replace=False)]
         loss = F.mse_loss(network(batch), batch)

@@ -4,10 +4,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from tqdm import tqdm
 
 from marsgen.cleaning.survey import Survey
 from marsgen.core.errors import DataError
+from marsgen.core.progress import ProgressBar
 from marsgen.scenes.geometry import label_regions
 from marsgen.scenes.scene import SceneSource
 
@@ -78,7 +78,7 @@ def count_regions(scenes: SceneSource, survey: Survey, indices: Iterable[int]) -
         for each class index, (R,) int64 sizes in order of scene.
     """
     sizes: list[list[np.ndarray]] = [[] for _ in scenes.classes.names]
-    for scene_index in tqdm(list(indices), desc="regions", unit=" scenes", leave=False):
+    for scene_index in ProgressBar(list(indices), desc="regions", unit=" scenes", leave=False):
         shown = np.flatnonzero(survey.shows[scene_index])
         class_map = scenes[scene_index].indices
         for class_index in shown:

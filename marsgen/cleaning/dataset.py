@@ -88,6 +88,13 @@ class Dataset:
         pixels = self.survey.pixels[:, [self.scenes.classes.index(name) for name in class_names]]
         return [scene for scene in self.split.train if pixels[scene].any()]
 
+    def val_scenes_to_show(self, most: int) -> list[int]:
+        """A few validation scenes: half of them with the most pixels of a rare class, the others in order."""
+        val, classes = self.split.val, self.scenes.classes
+        rare_pixels = self.survey.pixels[:, [classes.index(name) for name in classes.rare]].sum(axis=1)
+        rarest = sorted(val, key=lambda scene: -rare_pixels[scene])[: most // 2]
+        return [*rarest, *(scene for scene in val if scene not in rarest)][:most]
+
     def describe(self) -> str:
         """What is used for what, in one line."""
         train, val, test = len(self.split.train), len(self.split.val), len(self.split.test)

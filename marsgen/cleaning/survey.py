@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from tqdm import tqdm
 
 from marsgen.cleaning.kept import find_or_recall
+from marsgen.core.progress import ProgressBar
 from marsgen.scenes.geometry import cell_weights
 from marsgen.scenes.scene import Scene, SceneSource, scene_key
 
@@ -51,7 +51,7 @@ def survey_scenes(scenes: SceneSource) -> Survey:
     }
 
     def look() -> dict[str, np.ndarray]:
-        bar = tqdm(scenes, total=len(scenes), desc="survey", unit=" scenes", leave=False)
+        bar = ProgressBar(scenes, total=len(scenes), desc="survey", unit=" scenes", leave=False)
         entries = [_survey_scene(scene) for scene in bar]
         return {
             name: np.array([entry[place] for entry in entries], dtype).reshape(shape)

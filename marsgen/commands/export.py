@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from pydantic import Field
-from tqdm import tqdm
 
 from marsgen.commands.export_huggingface import front_matter, plan_files, row_of, schema
 from marsgen.commands.export_nnunet import refuse_reserved_names, write_nnunet
@@ -25,6 +24,7 @@ from marsgen.commands.import_data import count_scenes
 from marsgen.core.config import Config
 from marsgen.core.errors import ConfigError, DataError, how_to_install
 from marsgen.core.files import filling_bytes, write_stream
+from marsgen.core.progress import ProgressBar
 from marsgen.core.runs import Run
 from marsgen.provenance import read_set_head
 from marsgen.provenance.data_card import CARD_FILE, card_of, write_data_card
@@ -101,7 +101,7 @@ def export(config: ExportConfig, run: Run, scenes: SceneSource) -> None:
     for name in (HEAD_FILE, MANIFEST_FILE, "preview.png", "pasted.json") if config.to == "png" else (HEAD_FILE,):
         if (source := Path(scenes.location) / name).is_file():
             write_stream(run.folder / name, _pieces(source))
-    bar = tqdm(total=len(scenes), unit="pair", desc="export")
+    bar = ProgressBar(total=len(scenes), unit="pair", desc="export")
     with bar, ThreadPoolExecutor(2) as pool:  # PNG coding releases the interpreter's lock
         if config.to == "png":
             _write_folder(run.folder, scenes, pool, bar)
@@ -133,7 +133,7 @@ def _write_card(config: ExportConfig, run: Run, scenes: SceneSource) -> None:
     write_data_card(run.folder, card)
 
 
-def _write_folder(folder: Path, scenes: SceneSource, pool: ThreadPoolExecutor, bar: tqdm) -> None:
+def _write_folder(folder: Path, scenes: SceneSource, pool: ThreadPoolExecutor, bar: ProgressBar) -> None:
     def write(index: int) -> None:
         name = scenes.names[index]
         # its label map was written before: an image that is there belongs to a whole pair
@@ -144,7 +144,9 @@ def _write_folder(folder: Path, scenes: SceneSource, pool: ThreadPoolExecutor, b
         bar.update()
 
 
-def _write_files(config: ExportConfig, folder: Path, scenes: SceneSource, pool: ThreadPoolExecutor, bar: tqdm) -> int:
+def _write_files(
+    config: ExportConfig, folder: Path, scenes: SceneSource, pool: ThreadPoolExecutor, bar: ProgressBar
+) -> int:
     """Write scenes-00000.tar or .parquet and so on; return how many there are."""
     dotted = config.to == "webdataset" and any("." in name for name in scenes.names)
     write = {"webdataset": _write_tar, "parquet": _write_table, "hf": _write_hub_table}[config.to]
@@ -229,7 +231,7 @@ def _in_order(make: Callable[[int], Made], indices: Sequence[int], pool: ThreadP
         yield from pool.map(make, indices[start : start + _BLOCK])
 
 
-def _counted(items: Iterator[Made], bar: tqdm) -> Iterator[Made]:
+def _counted(items: Iterator[Made], bar: ProgressBar) -> Iterator[Made]:
     for item in items:
         yield item
         bar.update()

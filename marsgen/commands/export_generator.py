@@ -3,7 +3,6 @@
 from contextlib import closing
 from pathlib import Path
 
-from marsgen.core.errors import ConfigError
 from marsgen.core.onnx_files import refuse_no_onnx
 from marsgen.core.runs import Run
 from marsgen.generators import load_generator
@@ -23,24 +22,18 @@ def export_trained(where: str, config: ExportGeneratorConfig, out: Path, data: s
     Returns:
         the finished run.
     Raises:
-        ConfigError, RunError, DataError: a package is missing, no such generator, or one of another kind.
+        ConfigError, RunError, DataError: a package is missing, or no such generator.
     """
     refuse_no_onnx("--to onnx")
     Run.load(Path(where), "marsgen train-generator")
     scenes = find_sources(SynthesizeConfig(), where, None if data is None else open_scenes(data)).scenes
     generator = load_generator(where)
     # here: torch takes seconds to import, and a place without a generator was to be refused before
-    from marsgen.generators.export import export_generator
-    from marsgen.generators.pix2pix.pix2pix import Pix2Pix
+    from marsgen.generators.export import export_generator, exporter_of
 
-    if not isinstance(generator, Pix2Pix):
-        raise ConfigError(
-            f"{where} is a {generator.name} generator; --to onnx takes pix2pix, which draws in one pass of one network"
-        )
     scenes.classes = scenes.classes.ordered_like(generator.classes)
     load_generator(where, scenes.classes, scenes.channels)  # refuses data of other classes or channels
-    generator.network.to("cpu")
-    cpu = Pix2Pix(generator.network, generator.styles, generator.classes, fingerprint=generator.fingerprint)
+    cpu = exporter_of(generator).on_cpu(generator)
     inputs = {"data": scenes.identity(), "generator": {"name": cpu.name, "fingerprint": cpu.fingerprint}}
     with closing(Run.start(out, "marsgen export", config, inputs)) as run:
         if not run.finished:

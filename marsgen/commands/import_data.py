@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import yaml
-from tqdm import tqdm
 
 from marsgen.core.errors import DataError
 from marsgen.core.files import write_json, write_text
+from marsgen.core.progress import ProgressBar
 from marsgen.core.runs import Run
 from marsgen.provenance.data_card import card_of, write_data_card
 from marsgen.scenes.classes import ClassSet, default_colours
@@ -71,7 +71,7 @@ def _write_pairs(folder: Path, scenes: SceneSource) -> Counts:
             write_pair(folder, name, image, labels, scenes.classes)
         return np.bincount(labels.ravel(), minlength=256)[list(scenes.classes.ids)]
 
-    with ThreadPoolExecutor(2) as pool, tqdm(total=len(scenes), unit="pair", desc="import") as bar:
+    with ThreadPoolExecutor(2) as pool, ProgressBar(total=len(scenes), unit="pair", desc="import") as bar:
         counts = []
         for start in range(0, len(scenes), _BLOCK):
             for row in pool.map(write, range(start, min(start + _BLOCK, len(scenes)))):

@@ -3,8 +3,9 @@
 page/
     index.html, *.css, *.js    as in marsgen/pages/playground/
     ort/                       onnxruntime-web, copied from --ort
-    models/                    generator.onnx, and segmenter.onnx where one was given
+    models/                    what `marsgen export GENERATOR --to onnx` writes, and segmenter.onnx where one was given
     data/page.json             classes, scenes, regions to stamp, sets
+    data/synth.json            what drew a picture and what that has seen, for sets that are saved from the page
     data/scene-000.bin         pixels (H, W, channels), then class indices (H, W), all uint8
     data/region-000.bin        pixels (h, w, channels), then the region's mask (h, w) in 0 and 1, all uint8
     data/set-0.json            the pairs of a set; data/set-0-pictures-000.jpg and -labels-000.png, their thumbnails
@@ -20,22 +21,25 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from pydantic import Field
 
+from marsgen.cleaning.copies import fingerprint_picture
 from marsgen.cleaning.dataset import Dataset, clean_scenes
 from marsgen.commands.comparison import Comparison, open_comparison, write_comparison
 from marsgen.core.config import Config, DataConfig
 from marsgen.core.errors import ConfigError, DataError, RunError
-from marsgen.core.files import file_fingerprint, filling_bytes, plain, write_bytes, write_text
+from marsgen.core.files import file_fingerprint, filling_bytes, plain, write_bytes, write_json, write_text
 from marsgen.core.onnx_files import OnnxNetwork, refuse_no_onnx
 from marsgen.core.reading import read_json_lines
 from marsgen.core.runs import Run
-from marsgen.generators import load_generator
+from marsgen.generators import Generator, load_generator
 from marsgen.pages.sheets import write_sheets
+from marsgen.provenance import fingerprints_of_part, keys_of_part, write_set_head
 from marsgen.scenes.classes import IGNORED_INDEX, ClassSet
+from marsgen.scenes.geometry import Box
 from marsgen.scenes.scene import MIN_SIDE_PX, SceneSource
 from marsgen.scenes.sources import open_scenes
 from marsgen.synthesis.config import SynthesizeConfig
@@ -55,7 +59,10 @@ class PlaygroundConfig(Config):
     """Settings of `marsgen playground`."""
 
     scenes: int = Field(24, ge=1, le=1000)
-    """real scenes to paint on, of the validation part, which no generator is trained on; those of a rare class first"""
+    """real scenes to paint on; those of a rare class first"""
+    part: Literal["val", "train"] = "val"
+    """val: scenes that no generator is trained on, to see what it makes of new ones; train: what is drawn of their maps
+    may join training"""
     regions: int = Field(24, ge=0, le=1000)
     """real regions of rare classes to stamp, of the training part"""
     side_px: int = Field(256, ge=MIN_SIDE_PX, le=2048)
@@ -113,7 +120,7 @@ def make_playground(
     """Write the page.
 
     Args:
-        where: folder of a `marsgen train-generator` run, of pix2pix.
+        where: folder of a `marsgen train-generator` run.
         out: folder to write into.
         data: real scenes; None = those that the generator was trained on.
         browse: sets of `marsgen synthesize` to look through.
@@ -138,14 +145,11 @@ def make_playground(
     dataset = clean_scenes(sources.scenes, sources.split)
     generator = load_generator(where, dataset.scenes.classes, dataset.scenes.channels)
     # here: torch takes seconds to import, and what is missing was to be refused before
-    from marsgen.generators.export import write_generator
-    from marsgen.generators.pix2pix.pix2pix import Pix2Pix
+    from marsgen.generators.export import exporter_of
 
     opened = load_generator(where)
-    if not isinstance(opened, Pix2Pix):
-        raise ConfigError(f"{where} is a {opened.name} generator; the playground draws with pix2pix, in one pass")
-    opened.network.to("cpu")
-    drawn_by = Pix2Pix(opened.network, opened.styles, opened.classes, fingerprint=opened.fingerprint)
+    exporter = exporter_of(opened)
+    drawn_by = exporter.on_cpu(opened)
     inputs = {
         "data": dataset.scenes.identity(),
         "generator": {"name": generator.name, "fingerprint": generator.fingerprint},
@@ -157,11 +161,11 @@ def make_playground(
     }
     with closing(Run.start(out, "marsgen playground", config, inputs, replace=replace)) as run:
         if not run.finished:
-            from marsgen.generators.export import describe
-
-            write_generator(run.folder / "models" / "generator.onnx", drawn_by, describe(drawn_by))
+            exporter.write_files(run.folder / "models", drawn_by)
+            write_json(run.folder / "models" / "generator.json", exporter.describe(drawn_by))
             if segmenter is not None:
                 shutil.copyfile(segmenter, run.folder / "models" / "segmenter.onnx")
+            _write_head(run, dataset, drawn_by, opened.trained_on)
             _write_page(config, run, dataset, drawn_by.classes, sets, judge, comparison, ort_folder)
     return run
 
@@ -230,13 +234,14 @@ def _write_page(
     if judge is not None:
         known = ClassSet.from_dict(judge["classes"], "its classes")
         page["segmenter"] = {"order": known.order_of(classes), "smallest_side": MIN_SIDE_PX}
-    for number, index in enumerate(_scenes_to_paint(dataset, config.scenes)):
-        image, indices = _cut(*scenes.read(index), config.side_px, scenes.classes)
+    for number, index in enumerate(_scenes_to_paint(dataset, config)):
+        whole, labels = scenes.read(index)
+        image, indices, box = _cut(whole, labels, config.side_px, scenes.classes)
         name = f"scene-{number:03d}.bin"
         write_bytes(data / name, image.tobytes() + indices.tobytes())
-        page["scenes"].append(
-            {"name": scenes.names[index], "file": name, "height": image.shape[0], "width": image.shape[1]}
-        )
+        known = {"name": scenes.names[index], "key": dataset.survey.keys[index], "box": box}
+        known["fingerprint"] = fingerprint_picture(whole).hex()
+        page["scenes"].append({**known, "file": name, "height": image.shape[0], "width": image.shape[1]})
     if config.regions and classes.rare:
         library = open_library(dataset, class_names(SynthesizeConfig(), scenes), PasteConfig())
         for number, region in enumerate(_regions_to_stamp(library.regions, config.regions)):
@@ -245,9 +250,8 @@ def _write_page(
             pixels = np.rint(region.pixels).clip(0, 255).astype(np.uint8)
             write_bytes(data / name, pixels.tobytes() + mask.astype(np.uint8).tobytes())
             size = {"height": mask.shape[0], "width": mask.shape[1]}
-            page["regions"].append(
-                {"file": name, "class": classes.index(region.class_name), "donor": region.donor_name, **size}
-            )
+            donor = {"donor": region.donor_name, "key": region.donor_key}
+            page["regions"].append({"file": name, "class": classes.index(region.class_name), **donor, **size})
     real: dict[str, int] = {}
     for number, one in enumerate(sets):
         page["sets"].append(_write_set(data, f"set-{number}", one, config.thumbnail_px, real))
@@ -274,12 +278,26 @@ def _copy(source: Path, target: Path) -> None:
         shutil.copyfileobj(file, written)
 
 
-def _scenes_to_paint(dataset: Dataset, count: int) -> list[int]:
-    """Validation scenes, evenly spread: first of those that show a rare class, at most half, then of the others."""
+def _write_head(run: Run, dataset: Dataset, generator: Generator, trained_on: Sequence[str]) -> None:
+    """Write synth.json of what is drawn on the page; its parents and donors are named beside it when it is saved."""
+    head = {
+        "made_by": "marsgen playground",
+        "generator": generator.name,
+        "generator_fingerprint": generator.fingerprint,
+        "data": run.inputs.get("data"),
+    }
+    train = dataset.split.train
+    pictures = fingerprints_of_part(dataset, train)
+    write_set_head(run.folder / "data", head, keys_of_part(dataset, train), trained_on, pictures=pictures)
+
+
+def _scenes_to_paint(dataset: Dataset, config: PlaygroundConfig) -> list[int]:
+    """Scenes of a part, evenly spread: first of those that show a rare class, at most half, then of the others."""
+    part, count = getattr(dataset.split, config.part), config.scenes
     rare_columns = [dataset.scenes.classes.index(name) for name in dataset.scenes.classes.rare]
-    shows = {i for i in dataset.split.val if dataset.survey.pixels[i][rare_columns].any()}
-    with_rare = [i for i in dataset.split.val if i in shows]
-    without = [i for i in dataset.split.val if i not in shows]
+    shows = {i for i in part if dataset.survey.pixels[i][rare_columns].any()}
+    with_rare = [i for i in part if i in shows]
+    without = [i for i in part if i not in shows]
     first = _spread(with_rare, count // 2)
     chosen = [*first, *_spread(without, count - len(first))]
     if not chosen:
@@ -302,11 +320,12 @@ def _spread(items: Sequence[int], count: int) -> list[int]:
     return [items[int(number * step)] for number in range(min(count, len(items)))]
 
 
-def _cut(image: np.ndarray, labels: np.ndarray, side: int, classes: ClassSet) -> tuple[np.ndarray, np.ndarray]:
-    """The middle of a scene, and its class indices, of at most `side` pixels."""
-    top, left = (max(0, length - side) // 2 for length in labels.shape)
-    part = (slice(top, top + side), slice(left, left + side))
-    return np.ascontiguousarray(image[part]), np.ascontiguousarray(classes.to_indices(labels[part]))
+def _cut(image: np.ndarray, labels: np.ndarray, side: int, classes: ClassSet) -> tuple[np.ndarray, np.ndarray, Box]:
+    """The middle of a scene, its class indices, and its place in the scene, of at most `side` pixels."""
+    (top, left), (height, width) = ((max(0, s - side) // 2 for s in labels.shape), labels.shape)
+    box = Box(top, left, min(top + side, height), min(left + side, width))
+    indices = classes.to_indices(labels[box.slices])
+    return np.ascontiguousarray(image[box.slices]), np.ascontiguousarray(indices), box
 
 
 # sets

@@ -12,6 +12,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from marsgen.core.errors import ConfigError, nearest
+from marsgen.core.places import configs_folder
 from marsgen.core.reading import parse_yaml, read_yaml, shorten
 
 
@@ -33,12 +34,6 @@ Side = Annotated[int, Field(ge=1, le=MOST_SIDE_PX)]
 """height or width in pixels of what is held in memory"""
 MOST_STEPS = 10**9
 Steps = Annotated[int, Field(ge=1, le=MOST_STEPS)]
-
-
-def configs_folder() -> Path:
-    """The folder of shipped yaml files: configs/ of a checkout, or its copy inside an installed package."""
-    package = Path(__file__).parent.parent
-    return package / "configs" if (package / "configs").is_dir() else package.parent / "configs"
 
 
 def load_config(model: type[ConfigT], path: Path | None = None, overrides: Sequence[str] = ()) -> ConfigT:

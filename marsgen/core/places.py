@@ -93,6 +93,12 @@ def in_words(size: int) -> str:
     return f"{number:,.1f} {unit}"
 
 
+def configs_folder() -> Path:
+    """The folder of shipped yaml files: configs/ of a checkout, or its copy inside an installed package."""
+    package = Path(__file__).parent.parent
+    return package / "configs" if (package / "configs").is_dir() else package.parent / "configs"
+
+
 def cache_folder() -> Path:
     """Where large arrays are unpacked and findings kept: MARSGEN_CACHE, else marsgen in XDG_CACHE_HOME or ~/.cache.
 

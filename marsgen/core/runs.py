@@ -6,8 +6,9 @@
     last.safetensors     everything needed to go on after a kill (weights, optimizer, step)
     best.safetensors     weights of the step with the best score, or the final ones
     DONE                 a json summary; its presence means that the run is finished
+    tracked/             only with the setting `track`, see marsgen/core/tracking.py
 
-Nothing in the folder holds a time or a path of the run itself: the same inputs give the same bytes.
+Nothing else in the folder holds a time or a path of the run itself: the same inputs give the same bytes.
 """
 
 import json
@@ -38,8 +39,10 @@ from marsgen.core.files import (
 from marsgen.core.lock import LOCK_FILE, Lock, take_lock
 from marsgen.core.places import refuse_no_run
 from marsgen.core.reading import naming, read_json, read_json_lines, read_yaml, shorten, value_at
+from marsgen.core.tracking import Tracker, TrackerName
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
 
 _VERSIONED = (
@@ -59,6 +62,7 @@ class Run:
     writes: bool = True
     """False on all but the first of several processes: those compute and record nothing"""
     _lock: Lock | None = field(default=None, repr=False)
+    _tracker: Tracker | None = field(default=None, repr=False)
 
     @classmethod
     def start(
@@ -204,6 +208,9 @@ class Run:
 
     def close(self) -> None:
         """Release the folder (also happens when the process ends)."""
+        if self._tracker is not None:
+            self._tracker.finish()
+            self._tracker = None
         if self._lock is not None:
             self._lock.release()
             self._lock = None
@@ -258,6 +265,23 @@ class Run:
             self.refuse_moved()
             with (self.folder / "metrics.jsonl").open("a", encoding="utf-8", newline="\n") as file:
                 file.write(json.dumps(plain({"step": step, **values})) + "\n")
+        if self._tracker is not None:
+            self._tracker.log(step, values)
+
+    def track(self, tracker: TrackerName | None) -> None:
+        """Show a tracker all that is logged from `load_checkpoint` on."""
+        if tracker is not None and self.writes and not self.finished:
+            self._tracker = Tracker(tracker, self.folder, self.command, self._identity)
+
+    @property
+    def tracked(self) -> bool:
+        """Whether somebody looks at what `show` is given."""
+        return self._tracker is not None
+
+    def show(self, step: int, name: str, picture: "np.ndarray") -> None:
+        """Show the tracker a picture, (H, W, 3) uint8; nothing is written here."""
+        if self._tracker is not None:
+            self._tracker.show(step, name, picture)
 
     def metrics(self) -> Iterator[dict[str, Any]]:
         """The logged lines, in order; a line cut short by a kill is left out.
@@ -282,6 +306,8 @@ class Run:
         if self.writes:
             kept = [json.dumps(m) + "\n" for m in self.metrics() if m["step"] <= step]
             write_text(self.folder / "metrics.jsonl", "".join(kept))
+            if self._tracker is not None:
+                self._tracker.start(step, self.metrics())
 
     # tensors
 

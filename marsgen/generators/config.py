@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from marsgen.core.config import MOST_SIDE_PX, MOST_STEPS, BatchSize, Config, DataConfig, Seed, Steps
+from marsgen.core.tracking import TrackerName
 
 
 class TrainPix2PixConfig(Config):
@@ -60,6 +61,8 @@ class TrainPix2PixConfig(Config):
     """steps between image grids under samples/"""
     checkpoint_every: int = Field(250, ge=1)
     """steps between checkpoints; a killed run repeats at most this many steps"""
+    track: TrackerName | None = None
+    """show losses and image grids in tensorboard, wandb, mlflow or trackio too; it changes no byte of the result"""
 
 
 class TrainDiffusionConfig(Config):
@@ -112,6 +115,8 @@ class TrainDiffusionConfig(Config):
     """steps between image grids under samples/"""
     checkpoint_every: int = Field(250, ge=1)
     """steps between checkpoints; a killed run repeats at most this many steps"""
+    track: TrackerName | None = None
+    """show losses and image grids in tensorboard, wandb, mlflow or trackio too; it changes no byte of the result"""
 
     @model_validator(mode="after")
     def _check_widths(self) -> "TrainDiffusionConfig":

@@ -99,23 +99,17 @@ def write_grid(run: Run, step: int, generator: Generator, dataset: Dataset, crop
     """samples/step_*.png: mask | real | whole scene drawn | inpainting mask drawn, for a few validation scenes."""
     if not run.writes:
         return
-    rows = [np.hstack(_grid_row(i, generator, dataset, crop_px, seed)) for i in grid_scenes(dataset)]
+    rows = [np.hstack(_grid_row(i, generator, dataset, crop_px, seed)) for i in dataset.val_scenes_to_show(GRID_SCENES)]
     if not rows:
         return
     width = max(row.shape[1] for row in rows)
     grid = np.vstack([np.pad(row, ((0, 4), (0, width - row.shape[1]), (0, 0))) for row in rows])
     scale = max(1, 192 // min(crop_px, rows[0].shape[0]))
+    grid = grid.repeat(scale, axis=0).repeat(scale, axis=1)
     picture = io.BytesIO()
-    Image.fromarray(grid.repeat(scale, axis=0).repeat(scale, axis=1)).save(picture, format="png")
+    Image.fromarray(grid).save(picture, format="png")
     write_bytes(run.folder / "samples" / f"step_{step:06d}.png", picture.getvalue())
-
-
-def grid_scenes(dataset: Dataset) -> list[int]:
-    """A few validation scenes: half of them with the most pixels of a rare class, the others in order."""
-    val, rare = dataset.split.val, list(rare_indices(dataset))
-    rare_pixels = dataset.survey.pixels[:, rare].sum(axis=1)
-    rarest = sorted(val, key=lambda i: -rare_pixels[i])[: GRID_SCENES // 2]
-    return [*rarest, *(i for i in val if i not in rarest)][:GRID_SCENES]
+    run.show(step, "samples", grid)
 
 
 def _grid_row(index: int, generator: Generator, dataset: Dataset, crop_px: int, seed: int) -> list[np.ndarray]:

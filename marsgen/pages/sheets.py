@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
 from marsgen.core.files import write_bytes
+from marsgen.core.progress import ProgressBar
 from marsgen.scenes.classes import IGNORED_INDEX
 
 SHEET_PX = 2**19
@@ -47,7 +47,7 @@ def write_sheets(
     across = min(max(int((SHEET_PX / (cell[0] * cell[1])) ** 0.5), 1), _MOST_ACROSS)
     layout = {"stem": stem, "cell": list(cell), "rows": across, "columns": across, "count": count}
     starts = range(0, count, across * across)
-    for number, start in enumerate(tqdm(starts, desc=f"thumbnails of {stem}", unit="sheet")):
+    for number, start in enumerate(ProgressBar(starts, desc=f"thumbnails of {stem}", unit="sheet")):
         drawn = [next(cells) for _ in range(min(across * across, count - start))]
         for (kind, photo), pictures in zip(photos.items(), zip(*drawn, strict=True), strict=True):
             buffer = io.BytesIO()

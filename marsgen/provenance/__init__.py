@@ -9,6 +9,9 @@ seen what; `records.py` alone writes them and reads what they say about it:
                  "trained_on": the keys of every scene that the generator, judge or teachers have learned from;
                  "pictures": key -> fingerprint of those that were at hand
 
+manifest.jsonl, beside synth.json, names for each scene of such a set the real scenes that it grew from: its parent, or
+null where that is unknown, and the donors of what was pasted into it.
+
 A picture that was saved again has another key. Where keys are unknown, fingerprints (marsgen/cleaning/copies.py) tell
 whether pictures are copies; single ones may agree by chance, so only more than that is refused.
 
@@ -36,6 +39,7 @@ from marsgen.provenance.records import (
     write_split_keys,
 )
 from marsgen.provenance.refusals import (
+    caution_of_held_out,
     labelled_by_people,
     refuse_held_out_pictures,
     refuse_leaking_extra,
@@ -49,6 +53,7 @@ from marsgen.provenance.refusals import (
 
 __all__ = [
     "SplitKeys",
+    "caution_of_held_out",
     "fingerprints_of_part",
     "keys_of_part",
     "keys_of_pictures",

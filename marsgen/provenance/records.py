@@ -36,9 +36,8 @@ def fingerprints_of_part(dataset: Dataset, indices: Iterable[int]) -> dict[str, 
 
 
 def real_keys(source: SceneSource, index: int) -> tuple[str, ...]:
-    """Keys of the real scenes in a scene: its parents and donors if it is synthetic, else its own."""
-    origin = source.origin(index)
-    return origin.ancestors if origin.kind == "synthetic" else (scene_key(source.read(index)[0]),)
+    """Keys of the real scenes in a scene: its parents and donors where a synthetic one names any, else its own."""
+    return source.origin(index).ancestors or (scene_key(source.read(index)[0]),)
 
 
 # synth.json

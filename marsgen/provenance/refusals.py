@@ -1,7 +1,7 @@
 """The refusals: what must not be trained on, judged by, scored or labelled, as a scene behind it is held out."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,7 @@ def refuse_leaking_extra(extra: SceneSource, dataset: Dataset) -> str:
             raise DataError(f"{where}: what made it has learned from {held_out[key]}; {remedy}")
     unknown = 0
     for index, name in enumerate(extra.names):
-        synthetic = extra.origin(index).kind == "synthetic"
+        synthetic = bool(extra.origin(index).ancestors)  # a synthetic one may not know what it was made from
         unknown += not synthetic
         for key in real_keys(extra, index):
             if key in held_out:
@@ -81,7 +81,7 @@ def _check_foreign_pictures(
             f"{where}: {len(copies)} of {len(held_out)} held-out scenes of this run, such as {example}, are pictures "
             f"that its makers have seen, saved again; {remedy}"
         )
-    real = [i for i, origin in enumerate(origins) if origin.kind == "real" and scene_key(extra.read(i)[0]) not in own]
+    real = [i for i, origin in enumerate(origins) if not origin.ancestors and scene_key(extra.read(i)[0]) not in own]
     if real:
         known = fingerprints_of_part(dataset, held_out)
         copies = find_copies([bytes.fromhex(text) for text in known.values()], extra, real)
@@ -111,6 +111,23 @@ def _origin_caution(extra: SceneSource, head: Mapping[str, Any], unknown: int) -
         else f"nothing says what {unknown} of its {len(extra)} scenes were made from"
     )
     return f"{where}: {what}; none of them is a held-out scene, but an altered copy of one would not be noticed"
+
+
+def caution_of_held_out(ancestors: Sequence[Iterable[str]], dataset: Dataset, what: str) -> str:
+    """What is to be said of things to draw that grew from held-out scenes; "" where none did.
+
+    Args:
+        ancestors: keys of the real scenes behind each of them.
+        what: they are, in the plural.
+    """
+    held_out = _held_out(dataset)
+    found = [next((held_out[key] for key in keys if key in held_out), "") for keys in ancestors]
+    if not (leaking := list(filter(None, found))):
+        return ""
+    return (
+        f"{len(leaking)} of {len(found)} {what} grew from held-out scenes, such as {leaking[0]}: what is drawn of them "
+        f"cannot join training under {_SAME_SPLIT}, and `segmenter train --extra` refuses it"
+    )
 
 
 def _held_out(dataset: Dataset) -> dict[str, str]:

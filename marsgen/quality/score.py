@@ -107,7 +107,7 @@ def _find_regions(scores: Scores, config: MeasureConfig) -> None:
     for sample in scored.samples:
         scene = scored.synthetic[sample.index]
         for name in names:
-            found = find_pasted(scene, sample.index, sample.donors, name, config.crop_px)
+            found = find_pasted(scene, sample.index, sample.patches, name, config.crop_px)
             scores.regions[name] += [(sample, region) for region in found]
     for name in names:
         train = _showing(dataset, name, dataset.split.train)

@@ -27,8 +27,10 @@ class Sample:
     index: int
     """in the synthetic set"""
     name: str
-    parent: dict[str, Any]
+    parent: dict[str, Any] | None
     donors: list[dict[str, Any]]
+    patches: list[dict[str, Any]]
+    """class and box of what was pasted, or drawn for a given label map"""
     agreement: dict[str, float] = field(default_factory=dict)
     """class -> the judge's IoU over the picture; NaN where neither of the two shows the class"""
     relative_feature_distances: list[float] = field(default_factory=list)
@@ -172,7 +174,10 @@ def _read_samples(folder: Path, synthetic: SceneSource, chosen: Sequence[int]) -
     samples = []
     for _, record in read_json_lines(folder / "manifest.jsonl", RunError, "make the set again"):
         if record["name"] in index_of:
-            samples.append(Sample(index_of[record["name"]], record["name"], record["parent"], record["donors"]))
+            patches = record.get("drawn", record["donors"])
+            samples.append(
+                Sample(index_of[record["name"]], record["name"], record["parent"], record["donors"], patches)
+            )
     return sorted(samples, key=lambda sample: sample.index)
 
 

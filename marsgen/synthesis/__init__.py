@@ -1,6 +1,7 @@
 """Synthesis: edited label maps through a generator into a folder of image/label pairs.
 
 - `config.py`: SynthesizeConfig
+- `maps.py`: label maps that are drawn as they are, instead of pasting
 - `inputs.py`: what a set is made from, opened and checked before anything is written
 - `focus.py`: regions are pasted where a trained segmenter has a high loss
 - `scene_maker.py`: SceneMaker: plan and paste a sample, draw it, write it

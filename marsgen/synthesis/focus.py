@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 from scipy import ndimage
-from tqdm import tqdm
 
 from marsgen.cleaning.dataset import Dataset
 from marsgen.core.errors import ConfigError
 from marsgen.core.process_group import SINGLE_PROCESS, ProcessGroup
+from marsgen.core.progress import ProgressBar
 from marsgen.masks.config import PasteConfig
 from marsgen.masks.placement import PlacementPrior, learn_placement
 from marsgen.provenance import refuse_leaking_judge
@@ -76,7 +76,7 @@ def focus_placement(judge: Judge, dataset: Dataset, process_group: ProcessGroup 
     """
     scenes, train = dataset.scenes, dataset.split.train
     means = np.zeros(len(train))
-    bar = tqdm(
+    bar = ProgressBar(
         train, desc="focus", unit=" scenes", leave=False, disable=None if process_group.is_main_process else True
     )
     for position, index in enumerate(bar):

@@ -18,6 +18,7 @@ from marsgen.scenes.readers.shards import refuse_mixed_sizes
 from marsgen.scenes.scene import SceneSource
 from marsgen.scenes.sources import open_scenes
 from marsgen.synthesis.config import BATCH_SIZE, SynthesizeConfig
+from marsgen.synthesis.maps import LabelMaps, open_maps
 
 if TYPE_CHECKING:
     from marsgen.masks.regions import RegionLibrary
@@ -51,12 +52,14 @@ class SynthesisInputs:
     dataset: Dataset
     generator: Generator
     library: "RegionLibrary | None"
-    """None in mode variation, where nothing is pasted"""
+    """None where nothing is pasted: in mode variation, or with `maps`"""
     focus: Judge | None
     """segmenter whose loss says where to paste"""
     judge: Judge | None
     """segmenter that says which candidates are kept"""
     focus_location: str | None = None
+    maps: LabelMaps | None = None
+    """what is drawn as it is, instead of pasting"""
 
     def record(self) -> dict[str, Any]:
         """What identifies them, for the record of the run."""
@@ -65,10 +68,14 @@ class SynthesisInputs:
             record["focus"] = {"location": self.focus_location, "fingerprint": self.focus.fingerprint}
         if self.judge is not None:
             record["judge"] = {"fingerprint": self.judge.fingerprint}
+        if self.maps is not None:
+            record["maps"] = self.maps.identity()
         return record
 
     def log(self, log: logging.Logger) -> None:
-        """Log how each class is pasted, and as warnings the classes that are not."""
+        """Log how each class is pasted, and as warnings the classes that are not, and what is unknown of maps."""
+        for caution in () if self.maps is None else self.maps.cautions():
+            log.warning(caution)
         if self.library is not None:
             for why in self.library.unfit.values():
                 log.warning("not pasted: %s", why)
@@ -100,12 +107,19 @@ def find_sources(config: SynthesizeConfig, generator: str, data: Data | None) ->
     return Sources(generator, data, scenes_of(data), split)
 
 
-def open_inputs(config: SynthesizeConfig, dataset: Dataset, generator: str, focus: str | None) -> SynthesisInputs:
+def open_inputs(
+    config: SynthesizeConfig,
+    dataset: Dataset,
+    generator: str,
+    focus: str | None,
+    maps: SceneSource | None = None,
+) -> SynthesisInputs:
     """Open the generator and the segmenters, and cut out the regions.
 
     Args:
         generator: see `load_generator`.
         focus: folder of the `segmenter train` run of --focus.
+        maps: from `open_maps`.
     Raises:
         InputError: something is missing, does not fit the data, or has seen scenes outside the train part.
     """
@@ -116,9 +130,13 @@ def open_inputs(config: SynthesizeConfig, dataset: Dataset, generator: str, focu
 
     scenes = dataset.scenes
     opened = load_generator(generator, scenes.classes, scenes.channels, config.draw)
-    names = class_names(config, scenes)
     if config.format == "shards":
-        refuse_mixed_sizes(scenes)
+        refuse_mixed_sizes(scenes if maps is None else maps)
+    judge = open_fitting_judge(config.select, dataset)
+    if maps is not None:
+        drawn = LabelMaps(maps, dataset, whole=config.mode == "scene")
+        return SynthesisInputs(config, dataset, opened, None, None, judge, maps=drawn)
+    names = class_names(config, scenes)
     library = None
     if config.mode == "variation":
         refuse_no_variation(config, dataset, names, opened)
@@ -127,7 +145,6 @@ def open_inputs(config: SynthesizeConfig, dataset: Dataset, generator: str, focu
         # a paste that cannot succeed is refused now, before anything is written
         edit_sample(0, config.seed, scenes, library, dataset.split.train)
     focused_on = open_focus(focus, config.paste, dataset)
-    judge = open_fitting_judge(config.select, dataset)
     return SynthesisInputs(config, dataset, opened, library, focused_on, judge, focus)
 
 
@@ -144,12 +161,28 @@ def reopen_inputs(folder: Path, generator: str, batch_size: int) -> SynthesisInp
     sources = find_sources(config, generator, scenes)
     dataset = dataset_of(sources.data, sources.scenes, sources.split)
     focus = run.stored("inputs.focus.location", str) if "focus" in run.inputs else None
-    inputs = open_inputs(config.model_copy(update={"data": sources.split}), dataset, sources.generator, focus)
+    maps = open_maps(run.stored("inputs.maps.location", str), dataset.scenes) if "maps" in run.inputs else None
+    config = config.model_copy(update={"data": sources.split})
+    inputs = open_inputs(config, dataset, sources.generator, focus, maps)
     record = {"data": dataset.scenes.identity(), **inputs.record()}
     for name, there in run.inputs.items():
         if there["fingerprint"] != record[name]["fingerprint"]:
             raise RunError(f"{folder}: its {name} changed while it was made; delete it and repeat the command")
     return inputs
+
+
+def refuse_beside_maps(config: SynthesizeConfig, generator: str, focus: str | None) -> None:
+    """Raise ConfigError for what has no meaning where label maps are drawn as they are."""
+    if generator == COPY_PASTE:
+        raise ConfigError("--maps beside --generator copy-paste, which draws nothing: name a trained generator")
+    for given, words in (
+        (config.mode == "variation", "mode variation, which redraws real scenes"),
+        (bool(config.classes), "--class: the maps say what is drawn"),
+        (focus is not None, "--focus, which says where to paste"),
+        (config.paste != PasteConfig(), "settings under paste"),
+    ):
+        if given:
+            raise ConfigError(f"--maps beside {words}; nothing is pasted, leave one of the two out")
 
 
 def class_names(config: SynthesizeConfig, scenes: SceneSource) -> tuple[str, ...]:

@@ -24,6 +24,8 @@ from marsgen.synthesis.config import CHUNK
 MANIFEST = "manifest.jsonl"
 REMEDY = "delete the folder and repeat the command"
 _KEYS = {"name": str, "parent.name": str, "donors": list}
+_MAP_KEYS = {"name": str, "parent": (dict, type(None)), "donors": list, "map": str, "drawn": list}
+"""of a pair that was drawn for a given label map"""
 _DONOR_KEYS = {
     "class": str, "key": str, "donor_box": list, "area_px": int, "thickness": float, "cut": list, "seam_px": int,
     "beside": list,
@@ -117,9 +119,11 @@ def read_manifest(folder: Path) -> Iterator[dict[str, Any]]:
     """
     path = folder / MANIFEST
     for number, (_, record) in enumerate(read_json_lines(path, RunError, REMEDY), start=1):
-        for key, kind in _KEYS.items():
+        for key, kind in (_MAP_KEYS if "map" in record else _KEYS).items():
             value_at(record, key, kind, f"{path}: line {number}", RunError, REMEDY)
-        for donor in record["donors"]:
+        for patch in record.get("drawn", ()):
+            value_at(patch, "class", str, f"{path}: line {number}: drawn", RunError, REMEDY)
+        for donor in () if "map" in record else record["donors"]:
             for key, donor_kind in _DONOR_KEYS.items():
                 value_at(donor, key, donor_kind, f"{path}: line {number}: donors", RunError, REMEDY)
         if "selection" in record:

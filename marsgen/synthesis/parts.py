@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from marsgen.core.errors import RunError
+from marsgen.core.progress import ProgressBar
 from marsgen.engines.task import Engine, Task, outcome_of
 from marsgen.synthesis.config import CHUNK, SynthesizeConfig
 
@@ -70,7 +70,7 @@ def make_parts(todo: np.ndarray, folder: Path, generator: str, config: Synthesiz
         task = Task(f"{folder.name} {span}", (tuple(words),), logs / f"{number:04d}.log")
         running[engine.submit(task)] = task, int((np.minimum(n, (chunks + 1) * CHUNK) - chunks * CHUNK).sum())
     failed: list[str] = []
-    with tqdm(total=sum(pairs for _, pairs in running.values()), unit="pair", desc="synthesize") as bar:
+    with ProgressBar(total=sum(pairs for _, pairs in running.values()), unit="pair", desc="synthesize") as bar:
         while running:
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 task, pairs = running.pop(future)

@@ -22,18 +22,26 @@ MIN_WIDTH_PX = 1000
 FRAME_PX = 2
 
 
-def write_preview(folder: Path, scenes: SceneSource, n: int, rows: int = 12, zoom: int = 2) -> None:
-    """Write preview.png: for samples spread over the set, the real parent | label map | synthetic image."""
+def write_preview(
+    folder: Path, scenes: SceneSource, n: int, maps: SceneSource | None = None, rows: int = 12, zoom: int = 2
+) -> None:
+    """Write preview.png: for samples spread over the set, the real parent | label map | synthetic image.
+
+    Args:
+        maps: the label maps that the set was drawn for; their pictures stand in the parents' place.
+    """
     chosen = set(np.linspace(0, n - 1, min(rows, n)).astype(int).tolist())
-    position = {name: index for index, name in enumerate(scenes.names)}
+    before = scenes if maps is None else maps
+    position = {name: index for index, name in enumerate(before.names)}
     strips = []
     for index, record in enumerate(read_manifest(folder)):
         if index in chosen:
             image, labels = _read_pair(folder, record["name"], index, scenes)
-            name = record["parent"]["name"]
+            name = record["parent"]["name"] if maps is None else record.get("map")
             if name not in position:
-                raise RunError(f"{folder / MANIFEST}: {shorten(name, 60)} is no scene of {scenes.location}; {REMEDY}")
-            parent = scenes[position[name]].image
+                said = shorten(str(name), 60)
+                raise RunError(f"{folder / MANIFEST}: {said} is no scene of {before.location}; {REMEDY}")
+            parent = before[position[name]].image
             panels = [_rgb(parent, scenes.classes), scenes.classes.paint(labels), _rgb(image, scenes.classes)]
             strips.append(np.concatenate([_padded(panel, FRAME_PX, FRAME_PX) for panel in panels], axis=1))
     width = max(strip.shape[1] for strip in strips)

@@ -22,9 +22,9 @@ def write_record(run: Run, maker: SceneMaker) -> None:
     scenes = dataset.scenes
     write_classes(run.folder, scenes.classes)
     if config.format == "shards":
-        refuse_mixed_sizes(scenes)
-        assert scenes.shape is not None
-        allocate_shards(run.folder, config.n, scenes.shape, scenes.channels)
+        refuse_mixed_sizes(scenes if maker.maps is None else maker.maps.source)
+        assert maker.shape is not None
+        allocate_shards(run.folder, config.n, maker.shape, scenes.channels)
     trained_on = [keys_of_part(dataset, dataset.split.train), generator.trained_on]
     trained_on += [maker.selector.judge.trained_on] if maker.selector is not None else []
     trained_on += [maker.placement.trained_on] if maker.placement is not None else []
@@ -37,28 +37,33 @@ def write_record(run: Run, maker: SceneMaker) -> None:
         "paste": _paste_settings(maker),
         "n": config.n,
         "seed": config.seed,
-        "shape": scenes.shape,
+        "shape": maker.shape,
         "channels": scenes.channels,
         "data": run.inputs.get("data"),
+        **({} if maker.maps is None else {"maps": run.inputs.get("maps")}),
         "selection": None if maker.selector is None else maker.selector.record(),
         "recipe": _fingerprint_recipe(maker),
     }
     pictures = fingerprints_of_part(dataset, dataset.split.train)
+    if maker.maps is not None:
+        trained_on.append(maker.maps.trained_on)
+        pictures |= maker.maps.pictures
     write_set_head(run.folder, record, *trained_on, pictures=pictures)
 
 
 def write_card(folder: Path, maker: SceneMaker) -> None:
     """Write README.md from the finished manifest."""
-    scenes, pasted = maker.dataset.scenes, Counter[str]()
+    scenes, shown, maps = maker.dataset.scenes, Counter[str](), maker.maps is not None
     for record in read_manifest(folder):
-        pasted.update({donor["class"] for donor in record["donors"]})
+        shown.update({part["class"] for part in record.get("drawn", record["donors"])})
     card = card_of(
         scenes,
-        f"Synthetic scenes with more {' and '.join(maker.names)}",
+        "Drawn label maps" if maps else f"Synthetic scenes with more {' and '.join(maker.names)}",
         pairs=maker.config.n,
+        shape=maker.shape,
         head=read_set_head(folder),
-        shown=pasted,
-        shown_words="pairs into which it was pasted",
+        shown=shown,
+        shown_words=f"pairs into which it was {'drawn' if maps else 'pasted'}",
     )
     write_data_card(folder, card)
 
@@ -77,5 +82,6 @@ def _fingerprint_recipe(maker: SceneMaker) -> str:
     drawn_by = [generator.name, generator.fingerprint, generator.drawing]
     placed_by = [{"focus": placement.fingerprint}] if placement is not None and placement.fingerprint else []
     settings["paste"] = _paste_settings(maker)
+    placed_by += [] if maker.maps is None else [{"maps": maker.maps.identity()["fingerprint"]}]
     text = json.dumps([settings, list(maker.names), *drawn_by, *selection, *placed_by], sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=8, person=b"marsgen").hexdigest()

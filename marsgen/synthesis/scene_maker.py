@@ -7,20 +7,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from marsgen.cleaning.dataset import Dataset
 from marsgen.core.process_group import SINGLE_PROCESS, ProcessGroup
+from marsgen.core.progress import ProgressBar
 from marsgen.generators import DrawRequest, Generator
 from marsgen.masks.placement import PlacementPrior
 from marsgen.masks.plan import PlannedSample, edit_sample, repeat_sample
 from marsgen.masks.regions import RegionLibrary
 from marsgen.quality.select import PILOT_SIZE, Selector
+from marsgen.scenes.classes import IGNORED_INDEX
 from marsgen.scenes.geometry import Box
 from marsgen.scenes.readers.folder import write_pair
 from marsgen.scenes.readers.shards import write_slot
 from marsgen.synthesis.config import CHUNK, SynthesizeConfig
 from marsgen.synthesis.inputs import class_names
+from marsgen.synthesis.maps import LabelMaps, MapSample
 from marsgen.synthesis.windows import soft_inpainting_mask, windows_around
 
 
@@ -28,9 +30,10 @@ from marsgen.synthesis.windows import soft_inpainting_mask, windows_around
 class Draft:
     """A planned sample; drawing turns `image` into the synthetic picture."""
 
-    plan: PlannedSample
+    plan: PlannedSample | MapSample
     pasted: tuple[str, ...]
-    """names of the classes that were pasted; in mode variation, of the wanted classes that it shows"""
+    """names of the classes that were pasted, or that a map sets anew; in mode variation, of the wanted classes that it
+    shows"""
     image: np.ndarray
     """(H, W, channels) uint8"""
     indices: np.ndarray
@@ -63,17 +66,25 @@ class SceneMaker:
     config: SynthesizeConfig
     dataset: Dataset
     library: RegionLibrary | None
-    """what is pasted, from `masks.library.open_library`; None in mode variation"""
+    """what is pasted, from `masks.library.open_library`; None in mode variation, or with `maps`"""
     generator: Generator
     selector: Selector | None = None
     """from `build_selector` of a `pilot`; None = every sample is kept as it is drawn first"""
     placement: PlacementPrior | None = None
     """weights of scenes and places, from `find_placement`; None = all alike"""
+    maps: LabelMaps | None = None
+    """what is drawn as it is, instead of pasting"""
     names: tuple[str, ...] = field(init=False)
     """classes that more pictures are wanted of"""
+    shape: tuple[int, int] | None = field(init=False)
+    """(height, width) of the pictures; None where they differ"""
 
     def __post_init__(self) -> None:
         self.classes = self.dataset.scenes.classes
+        self.shape = (self.dataset.scenes if self.maps is None else self.maps.source).shape
+        if self.maps is not None:
+            self.names = self.maps.class_names
+            return
         self.names = class_names(self.config, self.dataset.scenes) if self.library is None else self.library.class_names
         self._showing = self.dataset.train_scenes_with(self.names)
 
@@ -85,7 +96,10 @@ class SceneMaker:
         """Plan and paste one sample: everything but the drawing."""
         plan = self._plan_one(index, attempt)
         indices = self.classes.to_indices(plan.edited.labels)
-        if self.config.mode == "variation":
+        if isinstance(plan, MapSample):
+            there = np.unique(indices[indices != IGNORED_INDEX])
+            shown = plan.class_names or tuple(self.classes.names[i] for i in there)
+        elif self.config.mode == "variation":
             shown = tuple(name for name in self.names if (indices == self.classes.index(name)).any())
         else:
             shown = tuple(dict.fromkeys(place.class_name for place in plan.places))
@@ -97,8 +111,10 @@ class SceneMaker:
             windows = [Box(0, 0, *indices.shape)]
         return Draft(plan, shown, plan.edited.image.copy(), indices, inpainting_mask, windows, attempt)
 
-    def _plan_one(self, index: int, attempt: int) -> PlannedSample:
+    def _plan_one(self, index: int, attempt: int) -> PlannedSample | MapSample:
         config, scenes, train = self.config, self.dataset.scenes, self.dataset.split.train
+        if self.maps is not None:
+            return self.maps.sample(index, config.seed)
         if config.mode == "variation":
             wanted = [self.classes.index(name) for name in self.names]
             return repeat_sample(index, config.seed, scenes, self._showing, wanted, config.zoom, attempt)
@@ -159,7 +175,9 @@ class SceneMaker:
 
 def pilot(maker: SceneMaker, process_group: ProcessGroup = SINGLE_PROCESS) -> Iterator[Sequence[Draft]]:
     """The first candidates of the first PILOT_SIZE samples, drawn, a chunk at a time; the same in every process."""
-    chunks = tqdm(range(PILOT_SIZE // CHUNK), desc="pilot", disable=None if process_group.is_main_process else True)
+    chunks = ProgressBar(
+        range(PILOT_SIZE // CHUNK), desc="pilot", disable=None if process_group.is_main_process else True
+    )
     return (maker.draw(maker.plan(chunk)) for chunk in chunks)
 
 

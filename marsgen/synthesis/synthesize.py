@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from marsgen.core.process_group import SINGLE_PROCESS, ProcessGroup
+from marsgen.core.progress import ProgressBar
 from marsgen.core.runs import Run
 from marsgen.quality.select import SelectionCounts, Selector, build_selector
 from marsgen.synthesis.compare_regions import write_comparison
@@ -50,7 +50,7 @@ def prepare_maker(inputs: SynthesisInputs, process_group: ProcessGroup = SINGLE_
     if inputs.library is not None:
         names, standing = inputs.library.class_names, inputs.library.standing
         placement = find_placement(config.paste, dataset, names, inputs.focus, standing, process_group)
-    maker = SceneMaker(config, dataset, inputs.library, inputs.generator, placement=placement)
+    maker = SceneMaker(config, dataset, inputs.library, inputs.generator, placement=placement, maps=inputs.maps)
     if inputs.judge is None:
         return maker
     return replace(maker, selector=build_selector(config.select, inputs.judge, pilot(maker, process_group)))
@@ -90,7 +90,7 @@ def synthesize(
         remove_journals(folder)
         shutil.rmtree(folder / FOLDER, ignore_errors=True)
         summary = _summarise(folder, maker.selector)  # checks every line, before others read them
-        write_preview(folder, maker.dataset.scenes, n)
+        write_preview(folder, maker.dataset.scenes, n, None if maker.maps is None else maker.maps.source)
         write_card(folder, maker)
         if maker.library is not None:
             write_comparison(folder, MANIFEST, maker.library)
@@ -119,12 +119,14 @@ def make_chunks(
     config = maker.config
     per_batch = -(-config.batch_size // CHUNK)
     total = min(config.n, len(chunks) * CHUNK)
-    bar = tqdm(total=total, unit="pair", desc="synthesize", disable=None if process_group.is_main_process else True)
+    bar = ProgressBar(
+        total=total, unit="pair", desc="synthesize", disable=None if process_group.is_main_process else True
+    )
     with ExitStack() as stack:
         stack.enter_context(bar)
         journal = stack.enter_context(Journal(folder, process_group))
         # planning, drawing and writing release the interpreter's lock, so that threads work side by side
-        helpers = _helper_threads(maker.dataset.scenes.shape)
+        helpers = _helper_threads(maker.shape)
         each = stack.enter_context(ThreadPoolExecutor(helpers)).map if helpers else map
         for start in range(0, len(chunks), per_batch):
             batch = [int(chunk) for chunk in chunks[start : start + per_batch]]
@@ -155,8 +157,9 @@ def _summarise(folder: Path, selector: Selector | None = None) -> dict[str, Any]
     pairs, counts = 0, SelectionCounts()
     for record in read_manifest(folder):
         pairs += 1
-        for donor in record["donors"]:
-            regions[donor["class"]] += 1
+        for part in record.get("drawn", record["donors"]):
+            regions[part["class"]] += 1
+        for donor in () if "map" in record else record["donors"]:
             donors[donor["class"]].add((donor["key"], str(donor["donor_box"])))
         if selection := record.get("selection"):
             counts.add(selection)

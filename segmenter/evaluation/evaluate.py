@@ -16,10 +16,10 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from marsgen.core.errors import DataError
 from marsgen.core.files import filling_npy, write_json, write_npy
+from marsgen.core.progress import ProgressBar
 from marsgen.core.runs import Run
 from marsgen.provenance import read_split_keys, refuse_seen_copies, refuse_seen_scene
 from marsgen.scenes.classes import IGNORED_INDEX, ClassSet
@@ -71,7 +71,7 @@ def choose_scenes(run: Run, source: SceneSource, part: str = "auto") -> ChosenSc
             "another part, for example --set part=val"
         )
     indices, keys, labelled_px = [], [], 0
-    for index, scene in enumerate(tqdm(source, desc="checking scenes", unit="scene", leave=False)):
+    for index, scene in enumerate(ProgressBar(source, desc="checking scenes", unit="scene", leave=False)):
         key = scene_key(scene.image)
         if part == "all" or key in split.part(part):
             refuse_seen_scene(scene.name, key, part, split, run.folder)
@@ -160,7 +160,7 @@ def _score(
     shape = (len(chosen.indices), len(classes), len(classes))
     with (
         filling_npy(folder / "counts.npy", shape, np.int32) as counts,
-        tqdm(total=len(chosen.indices), desc="evaluating", unit="img") as progress,
+        ProgressBar(total=len(chosen.indices), desc="evaluating", unit="img") as progress,
     ):
         for scenes in read_ahead(batches_of_one_shape((source[index] for index in chosen.indices), config.batch_size)):
             predicted = predict(np.stack([scene.image for scene in scenes]))  # (B, H, W)

@@ -11,12 +11,12 @@ import torch
 import torch.nn.functional as F
 from accelerate import PartialState
 from torch import nn
-from tqdm import tqdm
 
 from marsgen.core.checkpoints import DAMAGE, read_weights, refuse_other_shapes
 from marsgen.core.config import build_config
 from marsgen.core.errors import DataError, InputError, RunError
 from marsgen.core.files import filling_text
+from marsgen.core.progress import ProgressBar
 from marsgen.core.reading import check_content, first_line, value_at
 from marsgen.core.runs import Run
 from marsgen.scenes.classes import ClassSet
@@ -242,7 +242,7 @@ def _predicted_batches(
 ) -> Iterator[tuple[int, np.ndarray, np.ndarray, np.ndarray | None]]:
     """Batch after batch: number of the first image, images, (B, H, W) uint8 indices, and, where they are wanted,
     (B, C, H, W) float32 probabilities."""
-    with tqdm(desc="predict", unit=" images", total=len(scenes)) as bar:
+    with ProgressBar(desc="predict", unit=" images", total=len(scenes)) as bar:
         for first, images in read_ahead(image_batches(scenes, config.batch_size)):
             yield first, images, *_indices_and_probs(network, images, config)
             bar.update(len(images))

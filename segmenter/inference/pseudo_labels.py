@@ -21,11 +21,11 @@ from typing import Any
 
 import numpy as np
 from torch import nn
-from tqdm import tqdm
 
 from marsgen.core.arrays import read_npy
 from marsgen.core.errors import DataError, RunError
 from marsgen.core.files import file_fingerprint, write_npy
+from marsgen.core.progress import ProgressBar
 from marsgen.core.runs import Run
 from marsgen.provenance import read_set_head, read_split_keys, set_trained_on, write_set_head
 from marsgen.provenance.data_card import DataCard, write_data_card
@@ -136,7 +136,7 @@ def pseudo_label(config: PseudoLabelConfig, run: Run, teachers: Teachers, scenes
     predictions = run.folder / PREDICTIONS
     if not run.finished:
         _write_head(config, run, teachers, scenes)
-        with tqdm(desc="pseudo-label", unit=" images", total=len(scenes)) as bar:
+        with ProgressBar(desc="pseudo-label", unit=" images", total=len(scenes)) as bar:
             for batch, path in _batches(scenes, predictions):
                 if not path.exists():
                     images = np.stack([scenes.read(i)[0] for i in batch])

@@ -61,7 +61,7 @@ def check_settings(jobs: Sequence[Job], folder: Path, engine: Engine) -> None:
     """
     unfinished = [job for job in jobs if job.commands and not is_finished(folder, job)]
     different = {(job.commands[0][:2], job.config): job for job in unfinished if job.commands[0][0] == "marsgen"}
-    tried = {job.name: engine.submit(task_of(job, folder, "--settings-only")) for job in different.values()}
+    tried = {job.name: engine.submit(task_of(job, folder, "--check-settings")) for job in different.values()}
     for name, future in tried.items():
         if reason := outcome_of(future).reason:
             raise ConfigError(f"{name}: {reason}")

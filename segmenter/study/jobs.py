@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
-from tqdm import tqdm
 
 from marsgen.core.errors import RunError
 from marsgen.core.files import is_written, write_json, write_text
+from marsgen.core.progress import ProgressBar
 from marsgen.core.reading import read_json
 from marsgen.engines.task import Engine, Outcome, Task, outcome_of
 
@@ -132,7 +132,7 @@ def run_jobs(jobs: Sequence[Job], folder: Path, engine: Engine, counted: str = "
     failed: dict[str, str] = {}
     running: dict[Future[Outcome], Job] = {}
     shown = {job.name for job in jobs if job.name.startswith(counted)}
-    with tqdm(desc="study", unit="run", total=len(shown), initial=len(shown & done)) as bar:
+    with ProgressBar(desc="study", unit="run", total=len(shown), initial=len(shown & done)) as bar:
         while True:
             begun = {*done, *failed, *(job.name for job in running.values())}
             ready = (job for job in jobs if job.name not in begun and done.issuperset(job.needs))

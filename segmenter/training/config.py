@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from marsgen.core.config import MOST_STEPS, BatchSize, Config, DataConfig, Seed, Side, Steps
+from marsgen.core.tracking import TrackerName
 from marsgen.scenes.scene import MIN_SIDE_PX
 from segmenter.networks.config import NetworkConfig
 
@@ -129,6 +130,9 @@ class TrainConfig(NetworkConfig):
     shift"""
     patience: int = Field(0, ge=0)
     """stop after this many validations in a row without a better best_metric; 0 = never"""
+    track: TrackerName | None = None
+    """show losses, scores and validation pictures in tensorboard, wandb, mlflow or trackio too; it changes no byte of
+    the result"""
 
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """auto = bf16 where the GPU or CPU computes in it, else fp32"""

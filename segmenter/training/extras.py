@@ -78,6 +78,11 @@ def check_extra(extra: SceneSource, dataset: Dataset) -> None:
                 f"{where}: its {what} are {there}, those of {real.location} are {here}; "
                 "extra scenes have to be made from the same kind of data"
             )
+    if read_set_head(Path(extra.location)).get("undrawn"):
+        raise DataError(
+            f"{where}: label maps that were painted, beside pictures that do not show them yet; draw them first: "
+            f"marsgen synthesize --maps {extra.location}"
+        )
     if caution := refuse_leaking_extra(extra, dataset):
         say_note(caution)
 

@@ -19,7 +19,7 @@ from segmenter.training.config import TrainConfig
 
 FORK = "fork"
 LAST = "last.safetensors"
-FREE_KEYS = ("extra_fraction", "extra_steps", "fork_at", "calibrate", "workers", "cuda_graph")
+FREE_KEYS = ("extra_fraction", "extra_steps", "fork_at", "calibrate", "workers", "cuda_graph", "track")
 """settings that change nothing before the first extra scene; runs that differ in no others share those steps"""
 
 

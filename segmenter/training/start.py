@@ -9,6 +9,7 @@ from marsgen.cleaning.dataset import Data, Dataset, dataset_of, scenes_of, split
 from marsgen.core.errors import ConfigError, DataError, nearest
 from marsgen.core.process_group import join_process_group
 from marsgen.core.runs import Run
+from marsgen.core.tracking import refuse_no_tracker
 from marsgen.scenes.scene import SceneSource
 from segmenter.training.config import TrainConfig
 from segmenter.training.extras import check_extra, describe_extra, open_extra
@@ -36,9 +37,10 @@ def open_training(
         folder: of the run.
         fork: a finished run whose kept state (`fork_at`) this one goes on from.
     Raises:
-        ConfigError, DataError, RunError: see `dataset_of`, `open_extra`, `check_best_metric`, `TrainingBatches`,
-            `load_pretrained`, `refuse_other_trunk` and `Run.start`.
+        ConfigError, DataError, RunError: see `refuse_no_tracker`, `dataset_of`, `open_extra`, `check_best_metric`,
+            `TrainingBatches`, `load_pretrained`, `refuse_other_trunk` and `Run.start`.
     """
+    refuse_no_tracker(config.track)
     scenes = scenes_of(data)
     config = config.model_copy(update={"data": split_of(data, config.data)})
     refuse_unknown_metric(config, scenes)
@@ -69,11 +71,12 @@ def open_training(
             "segmenter train",
             config,
             inputs,
-            without_effect=("workers", "cuda_graph", "fork_at"),
+            without_effect=("workers", "cuda_graph", "fork_at", "track"),
             writes=process_group.is_main_process,
         )
         if fork is not None:
             start_from(run, fork)
+    run.track(config.track)
     return Training(config, run, dataset, extras)
 
 

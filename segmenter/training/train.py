@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import nn
-from tqdm import tqdm
 
 from marsgen.cleaning.dataset import Dataset
 from marsgen.core.checkpoints import load_optimizer_tensors, optimizer_tensors, prefixed, read_weights, without_prefix
 from marsgen.core.errors import RunError
+from marsgen.core.progress import ProgressBar
 from marsgen.core.reading import check_content, naming
 from marsgen.core.runs import Run
 from marsgen.core.stop import stoppable
@@ -34,6 +34,7 @@ from segmenter.training.distributed import convert_batch_norm, sum_arrays, sum_o
 from segmenter.training.fork import keep_state
 from segmenter.training.losses import SegmentationLoss
 from segmenter.training.model import build_loss, group_parameters, init_network
+from segmenter.training.samples import draw_validation
 from segmenter.training.start import check_best_metric
 
 WEIGHTS = "best.safetensors"
@@ -132,7 +133,7 @@ def train(config: TrainConfig, run: Run, dataset: Dataset, extras: Sequence[Scen
     if config.cuda_graph and can_be_captured(network, config, accelerator):
         capture(network, batches[1][0], accelerator)
     forward = accelerator.prepare(network)  # averages gradients over the processes; `network` keeps the weights
-    bar = tqdm(
+    bar = ProgressBar(
         desc="train",
         unit=" images",
         total=config.steps * config.batch_size,
@@ -172,6 +173,8 @@ def train(config: TrainConfig, run: Run, dataset: Dataset, extras: Sequence[Scen
             scores = validate(ema, loss_fn, dataset, accelerator)
             refuse_nan({"validation": scores["loss"]}, step, f"the learning rate (lr={config.lr:g})")
             run.log(step, **scores)
+            if run.tracked:
+                run.show(step, "validation", draw_validation(ema, dataset, accelerator))
             if state.progress.add(step, scores[config.best_metric], config.best_metric):
                 run.save_weights(WEIGHTS, ema.state_dict(), **weights_record(config, dataset, step, scores, pretrained))
             bar.set_postfix({config.best_metric: scores[config.best_metric], "best": state.progress.best_score})

@@ -14,7 +14,8 @@ from marsgen.core.onnx_files import OnnxNetwork
 from marsgen.core.runs import Run
 from marsgen.generators import DrawConfig
 from marsgen.generators.config import ExportGeneratorConfig, TrainDiffusionConfig, TrainPix2PixConfig
-from marsgen.generators.export import describe, export_generator, tensors_of, write_generator
+from marsgen.generators.export import export_generator
+from marsgen.generators.pix2pix.export import tensors_of, write_files
 from marsgen.generators.style import CLOSE_STYLES
 from marsgen.scenes.tensors import image_array
 
@@ -26,8 +27,8 @@ def test_the_file_draws_what_torch_draws_at_any_size(channels, styles, tmp_path)
     assert 5 < CLOSE_STYLES < 40
     generator = untrained(3, channels, styles)
     generator.styles.shares[::3] = generator.styles.shares[0]
-    write_generator(tmp_path / "g.onnx", generator, describe(generator))
-    onnx = OnnxNetwork(tmp_path / "g.onnx")
+    write_files(tmp_path, generator)
+    onnx = OnnxNetwork(tmp_path / "generator.onnx")
     for height, width, whole in ((40, 56, True), (33, 47, True), (64, 128, False), (64, 128, True)):
         asked = request(3, channels, height, width)
         if whole:
@@ -70,7 +71,7 @@ def test_only_a_trained_pix2pix_can_be_exported(tmp_path):
         export_trained(str(tmp_path / "absent"), ExportGeneratorConfig(), tmp_path / "out")
 
 
-def test_the_command_exports_a_run_and_refuses_diffusion(tmp_path, tiny_npz, capsys):
+def test_the_command_exports_runs_of_both_kinds(tmp_path, tiny_npz, capsys):
     from marsgen.cleaning.dataset import clean_scenes
     from marsgen.cli import app
     from marsgen.core.config import DataConfig
@@ -87,12 +88,12 @@ def test_the_command_exports_a_run_and_refuses_diffusion(tmp_path, tiny_npz, cap
         run = Run.start(tmp_path / config.kind, "marsgen train-generator", config, inputs)
         module.train(config, run, dataset)
         run.close()
-    out = tmp_path / "onnx"
-    app(["export", str(tmp_path / "pix2pix"), "--to", "onnx", "--out", str(out)], standalone_mode=False)
-    assert (out / "generator.onnx").is_file()
-    printed = capsys.readouterr().out
-    assert "largest difference from torch" in printed
-    with pytest.raises(ConfigError, match="is a diffusion generator; --to onnx takes pix2pix"):
-        app(["export", str(tmp_path / "diffusion"), "--to", "onnx", "--out", str(out)], standalone_mode=False)
+    for kind, files in (("pix2pix", "generator.onnx"), ("diffusion", "generator.onnx and style.onnx")):
+        out = tmp_path / f"{kind}-onnx"
+        words = ["export", str(tmp_path / kind), "--to", "onnx", "--set", "scenes=2", "--out", str(out)]
+        app(words, standalone_mode=False)
+        assert all((out / name).is_file() for name in files.split(" and "))
+        assert f"{files}   " in (printed := capsys.readouterr().out)
+        assert "largest difference from torch" in printed
     with pytest.raises(ConfigError, match="--gain is for data sets"):
         app(["export", str(tmp_path / "pix2pix"), "--to", "onnx", "--gain", "x"], standalone_mode=False)

@@ -67,7 +67,7 @@ class Diffusion:
         self.styles = StyleTable(styles.shares.to(self.device), styles.styles.to(self.device))
         self.classes, self.channels = classes, network.channels
         self.fingerprint, self.trained_on = fingerprint, trained_on
-        self.dtype = arithmetic(precision, self.device)
+        self.dtype, self.null_condition = arithmetic(precision, self.device), null_condition
         self.strength = STRENGTH if draw.strength is None else draw.strength
         self.guidance = (GUIDANCE if null_condition else 1.0) if draw.guidance is None else draw.guidance
         self.steps = draw.sampling_steps or STEPS
@@ -117,17 +117,37 @@ class Diffusion:
         images = image_tensor(request.composites).to(self.device)
         labels = label_tensor(request.indices).to(self.device)
         inpainting_mask = torch.from_numpy(request.inpainting_mask)[:, None].to(self.device)
-        style, unknown = visible_style(images, inpainting_mask)
         padded = (side + -side % self.network.stride for side in images.shape[2:])
         choice, noise = draw_noise(request.seeds.tolist(), (self.channels, *padded))
+        return image_array(self.draw_tensors(images, labels, inpainting_mask, choice.to(self.device), noise))
+
+    def draw_tensors(
+        self,
+        images: torch.Tensor,
+        labels: torch.Tensor,
+        inpainting_mask: torch.Tensor,
+        choice: torch.Tensor,
+        noise: torch.Tensor,
+    ) -> torch.Tensor:
+        """Draw, all in tensors.
+
+        Args:
+            images: (B, channels, H, W) in [-1, 1].
+            labels: (B, H, W) int64 indices, 255 = ignored.
+            inpainting_mask: (B, 1, H, W) in [0, 1].
+            choice, noise: from `draw_noise`, of the padded size.
+        Returns:
+            (B, channels, H, W) in [-1, 1]: drawn where the inpainting mask is 1, `images` where it is 0.
+        """
+        style, unknown = visible_style(images, inpainting_mask)
         if unknown.any() and self.strength == 1:  # at less than full strength, the composite shows its own style
             shares = one_hot(labels, len(self.classes)).mean(dim=(2, 3))
-            style = torch.where(unknown[:, None], self.styles.choose(shares, choice.to(self.device)), style)
+            style = torch.where(unknown[:, None], self.styles.choose(shares, choice), style)
         inputs = pad_inputs(normalise(images, style), labels, inpainting_mask, self.network.stride)
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
             drawn = self._denoise(*inputs, style, noise.to(self.device))
         drawn = drawn[..., : images.shape[2], : images.shape[3]]
-        return image_array(images + inpainting_mask * (denormalise(drawn, style).clamp(-1, 1) - images))
+        return images + inpainting_mask * (denormalise(drawn, style).clamp(-1, 1) - images)
 
     def _denoise(
         self,

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
-from tqdm import tqdm
 
 from marsgen.cleaning.dataset import Dataset
 from marsgen.core.files import write_json
+from marsgen.core.progress import ProgressBar
 from marsgen.core.runs import Run
 from marsgen.core.stop import stoppable
 from marsgen.core.training import arithmetic, linear_lr, refuse_nan, set_lr, share_batch, update_ema, warm_up_ema
@@ -80,7 +80,7 @@ def train(
     velocity_of = accelerator.prepare(Velocity(network))
 
     steps = range(done + 1, config.steps + 1)
-    progress = tqdm(
+    progress = ProgressBar(
         steps, "diffusion", config.steps, initial=done, mininterval=1.0, disable=not accelerator.is_main_process
     )
 

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
-from tqdm import tqdm
 
 from marsgen.cleaning.dataset import Dataset
 from marsgen.core.checkpoints import prefixed
 from marsgen.core.files import write_json
+from marsgen.core.progress import ProgressBar
 from marsgen.core.runs import Run
 from marsgen.core.stop import stoppable
 from marsgen.core.training import arithmetic, linear_lr, refuse_nan, set_lr, share_batch, update_ema, warm_up_ema
@@ -87,7 +87,7 @@ def train(config: TrainPix2PixConfig, run: Run, dataset: Dataset) -> dict[str, A
     generate, discriminate = accelerator.prepare(generator, discriminator)
 
     steps = range(done + 1, config.steps + 1)
-    progress = tqdm(
+    progress = ProgressBar(
         steps, "pix2pix", config.steps, initial=done, mininterval=1.0, disable=not accelerator.is_main_process
     )
 

@@ -10,8 +10,8 @@ from collections.abc import Hashable, Mapping, Sequence
 import numpy as np
 from scipy import ndimage
 from skimage.measure import regionprops_table
-from tqdm import tqdm
 
+from marsgen.core.progress import ProgressBar
 from marsgen.masks.profiles.profile import (
     GRID,
     SEAM_EDGES_PX,
@@ -59,7 +59,7 @@ def profile_classes(
     collectors = [_Collector(scenes, name) for name in class_names]
     groups = groups or scenes.groups
     numbers: dict[Hashable, int] = {}
-    for index in tqdm(indices, desc="profile", unit=" scenes", leave=False):
+    for index in ProgressBar(indices, desc="profile", unit=" scenes", leave=False):
         class_map = scenes.classes.to_indices(scenes.read(int(index))[1])
         group = numbers.setdefault(groups[index] if groups is not None else index, len(numbers))
         for collector in collectors:

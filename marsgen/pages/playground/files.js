@@ -40,6 +40,18 @@ export async function encodePng(pixels, height, width, channels) {
   return new Uint8Array(await new Blob(parts).arrayBuffer());
 }
 
+// (H, W, channels) bytes -> a .npy file, for more bands than a PNG holds
+export function encodeNpy(pixels, height, width, channels) {
+  const text = `{'descr': '|u1', 'fortran_order': False, 'shape': (${height}, ${width}, ${channels}), }`;
+  const length = Math.ceil((10 + text.length + 1) / 64) * 64;
+  const bytes = new Uint8Array(length + pixels.length).fill(32, 0, length);
+  bytes.set([147, 78, 85, 77, 80, 89, 1, 0, (length - 10) & 255, (length - 10) >> 8]);
+  bytes.set(new TextEncoder().encode(text), 10);
+  bytes[length - 1] = 10;
+  bytes.set(pixels, length);
+  return bytes;
+}
+
 // {name: bytes} -> a zip file, its members stored as they are: browsers refuse a second download at once
 export function zip(members) {
   const [heads, directory] = [[], []];

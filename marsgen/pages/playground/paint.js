@@ -1,6 +1,7 @@
 // The tab Paint: a real scene, its label map to paint in, and the picture drawn for the map as it is painted.
-import { bytesOf, download, encodePng, zip } from "./files.js";
+import { bytesOf } from "./files.js";
 import { say } from "./page.js";
+import { openSaving } from "./save.js";
 
 const IGNORED = 255;
 const SOFT_EDGE_PX = 2; // as `soft_edge_px` of marsgen synthesize
@@ -43,7 +44,7 @@ export async function openPaint(page, networks) {
     const plane = scene.height * scene.width;
     const real = { pixels: bytes.slice(0, plane * channels), indices: bytes.slice(plane * channels) };
     Object.assign(state, { scene, real, pixels: real.pixels.slice(), indices: real.indices.slice(), undo: [], polygon: [] });
-    state.stamped = new Uint8Array(plane);
+    state.stamped = new Uint16Array(plane); // 1 + number of the region that was stamped there
     for (const id of ["edit", "drawn", "opinion"]) Object.assign($(id), { width: scene.width, height: scene.height });
     state.drawn = state.pixels;
     refresh();
@@ -157,7 +158,7 @@ export async function openPaint(page, networks) {
         if (!region.mask[from] || r < 0 || c < 0 || r >= height || c >= width) continue;
         const at = r * width + c;
         state.indices[at] = region.class;
-        state.stamped[at] = 1;
+        state.stamped[at] = state.region + 1;
         for (let k = 0; k < channels; k++) state.pixels[at * channels + k] = region.pixels[from * channels + k];
       }
     }
@@ -219,7 +220,7 @@ export async function openPaint(page, networks) {
   $("reset").addEventListener("click", () => {
     keep();
     Object.assign(state, { pixels: state.real.pixels.slice(), indices: state.real.indices.slice() });
-    state.stamped = new Uint8Array(state.indices.length);
+    state.stamped = new Uint16Array(state.indices.length);
     refresh();
   });
 
@@ -240,17 +241,23 @@ export async function openPaint(page, networks) {
   });
 
   // drawing
+  const { generator } = networks;
+  $("strength-label").hidden = generator.strength === null;
+  $("guidance-label").hidden = (generator.guidance ?? null) === null;
+  $("strength").value = 100 * (generator.strength ?? 1);
+  $("guidance").value = generator.guidance ?? 1;
   const strength = () => Number($("strength").value) / 100;
+  const settings = () => ({ seed: Number($("seed").value), strength: strength(), guidance: Number($("guidance").value) });
   function changedPixels() {
     const changed = new Uint8Array(state.indices.length);
-    for (let i = 0; i < changed.length; i++) changed[i] = state.stamped[i] || state.indices[i] !== state.real.indices[i];
+    for (let i = 0; i < changed.length; i++) changed[i] = state.stamped[i] > 0 || state.indices[i] !== state.real.indices[i];
     return changed;
   }
   function maskOf(changed) {
     const { height, width } = state.scene;
-    if ($("extent").value === "whole") return new Float32Array(changed.length).fill(strength());
+    if ($("extent").value === "whole") return new Float32Array(changed.length).fill(1);
     const distance = distances(changed, height, width, SOFT_EDGE_PX);
-    return Float32Array.from(distance, (value) => strength() * Math.min(1, Math.max(0, 1 - value / (SOFT_EDGE_PX + 1))));
+    return Float32Array.from(distance, (value) => Math.min(1, Math.max(0, 1 - value / (SOFT_EDGE_PX + 1))));
   }
   async function drawOnce() {
     const { height, width } = state.scene;
@@ -258,8 +265,8 @@ export async function openPaint(page, networks) {
     const changed = changedPixels();
     const mask = maskOf(changed);
     const start = performance.now();
-    const nothing = mask.every((value) => value === 0);
-    const drawn = nothing ? pixels.slice() : await networks.draw(pixels, indices, mask, height, width, Number($("seed").value));
+    const nothing = strength() === 0 || mask.every((value) => value === 0);
+    const drawn = nothing ? pixels.slice() : await networks.draw(pixels, indices, mask, height, width, settings());
     const took = performance.now() - start;
     if (state.scene !== scene) return;
     state.drawn = drawn;
@@ -305,7 +312,7 @@ export async function openPaint(page, networks) {
     draw();
   };
   $("extent").addEventListener("change", draw);
-  for (const id of ["strength", "seed"]) $(id).addEventListener("input", draw);
+  for (const id of ["strength", "guidance", "seed"]) $(id).addEventListener("input", draw);
   $("strength").addEventListener("input", () => ($("strength-value").textContent = strength().toFixed(2)));
   $("next-seed").addEventListener("click", nextSeed);
   $("opacity").addEventListener("input", showEdit);
@@ -361,22 +368,7 @@ export async function openPaint(page, networks) {
     draw();
   }
 
-  // saving
-  $("save").addEventListener("click", async () => {
-    const { height, width, name } = state.scene;
-    const ids = Uint8Array.from(state.indices, (index) => (index === IGNORED ? page.classes.ignored : classes[index].id));
-    const three = channels === 1 ? 1 : 3;
-    const picture = channels === three ? state.drawn : state.drawn.filter((_, i) => shown.includes(i % channels));
-    const stem = `${name.replace(/[^\w.-]+/g, "_")}-seed${$("seed").value}`;
-    const pair = {
-      [`images/${stem}.png`]: await encodePng(picture, height, width, three),
-      [`labels/${stem}.png`]: await encodePng(ids, height, width, 1),
-      "classes.yaml": new TextEncoder().encode(`${JSON.stringify(page.classes, null, 1)}\n`), // json is yaml
-    };
-    download(zip(pair), `${stem}.zip`);
-    say(`saved ${stem}.zip: picture, label map (pixel value = label id) and classes.yaml`);
-  });
-
+  openSaving(page, () => ({ ...state, changed: changedPixels(), ...settings() }));
   $("opinion-figure").hidden = !networks.segment;
   const first = page.classes.rare?.length ? classes.findIndex((c) => c.name === page.classes.rare[0]) : 0;
   state.cls = Math.max(first, 0);

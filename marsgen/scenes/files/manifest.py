@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
-from tqdm import tqdm
 
 from marsgen.core.errors import DataError
+from marsgen.core.progress import ProgressBar
 from marsgen.core.reading import parse_json, shorten
 from marsgen.scenes.files.names import is_plain
 
@@ -92,7 +92,7 @@ def _lines(path: Path) -> Iterator[tuple[str, int]]:
     end = 0
     try:
         size = path.stat().st_size
-        bar = tqdm(total=size, unit="B", unit_scale=True, desc=f"reading {path.name}", delay=2, leave=False)
+        bar = ProgressBar(total=size, unit="B", unit_scale=True, desc=f"reading {path.name}", delay=2, leave=False)
         with path.open("rb") as file, bar:
             for line in file:
                 end += len(line)
@@ -106,10 +106,11 @@ def _parse_line(line: str, where: str) -> tuple[str, tuple[str, ...]]:
     try:
         content = parse_json(line, where)
         donors = content["donors"]
-        name, keys = content["name"], [content["parent"]["key"], *(donor["key"] for donor in donors)]
+        name, parents = content["name"], [] if content["parent"] is None else [content["parent"]]
+        keys = [real["key"] for real in (*parents, *donors)]
     except (DataError, KeyError, TypeError, AttributeError):
         raise DataError(
-            f"{where}: not a json with name, parent {{name, key}} and donors [{{name, key}}, ...]; "
+            f"{where}: not a json with name, parent {{name, key}} (or null) and donors [{{name, key}}, ...]; "
             "make the synthetic scenes again"
         ) from None
     if not is_plain(name):

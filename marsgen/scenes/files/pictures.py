@@ -17,9 +17,9 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from PIL import Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
-from tqdm import tqdm
 
 from marsgen.core.errors import DataError
+from marsgen.core.progress import ProgressBar
 from marsgen.scenes.faults import Faults
 from marsgen.scenes.files import band_files
 
@@ -144,7 +144,7 @@ def check_all(
             return None
 
     with ThreadPoolExecutor(threads) as pool:
-        bar = tqdm(total=len(items), desc=f"checking {what}", delay=2, leave=False)
+        bar = ProgressBar(total=len(items), desc=f"checking {what}", delay=2, leave=False)
         with bar:
             results = []
             try:

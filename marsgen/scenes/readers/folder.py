@@ -4,7 +4,8 @@ images/NAME.png     grey or RGB, 8-bit (also JPEG, TIFF, BMP); images/NAME.npy f
 labels/NAME.png     indexed PNG: pixel value = class id, palette = class colours (also grey ids, or RGB colours)
 classes.yaml        names, ids, colours, ignored id, rare classes (see configs/classes_mars.yaml); other folders, splits
                     and more (see scenes/files/layout.py)
-manifest.jsonl      synthetic scenes only, one json per scene: name, parent {name, key}, donors [{name, key}, ...]
+manifest.jsonl      synthetic scenes only, one json per scene: name, parent {name, key} or null (unknown), donors
+                    [{name, key}, ...]
 """
 
 import hashlib

@@ -20,12 +20,12 @@ from math import prod
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from marsgen.core.arrays import Header, read_header, unpacks_too_far
 from marsgen.core.errors import DataError, nearest
 from marsgen.core.files import remove_leftovers_of, write_stream
 from marsgen.core.places import cache_folder
+from marsgen.core.progress import ProgressBar
 from marsgen.scenes.classes import IGNORED_INDEX, ClassSet
 from marsgen.scenes.scene import MIN_SIDE_PX, SceneSource
 
@@ -252,7 +252,7 @@ def _unpack(archive: zipfile.ZipFile, info: zipfile.ZipInfo, unpacked: Path) -> 
 
 def _unpacked_pieces(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Iterator[bytes]:
     label = f"unpacking {info.filename} once"
-    bar = tqdm(total=info.file_size, unit="B", unit_scale=True, desc=label, delay=2, leave=False)
+    bar = ProgressBar(total=info.file_size, unit="B", unit_scale=True, desc=label, delay=2, leave=False)
     with bar, archive.open(info) as member:
         while piece := member.read(_CHUNK_BYTES):
             bar.update(len(piece))

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import yaml
 from PIL import Image
-from tqdm import tqdm
 
 from marsgen.core.errors import InputError
+from marsgen.core.progress import ProgressBar
 from marsgen.core.runs import Run
 from marsgen.provenance import read_split_keys
 from marsgen.scenes.classes import ClassSet
@@ -180,7 +180,7 @@ def nearest_rows(synthetic: SceneSource, real: SceneSource, real_keys: Iterable[
     thumbnails = np.stack([thumbnail(scene.image) for scene in samples])
     nearest, distance = np.zeros(len(samples), int), np.full(len(samples), np.inf)
     keys = frozenset(real_keys)
-    for index, scene in enumerate(tqdm(real, desc="nearest real scenes", unit="scene", leave=False)):
+    for index, scene in enumerate(ProgressBar(real, desc="nearest real scenes", unit="scene", leave=False)):
         if scene_key(scene.image) in keys:
             apart = np.sqrt(((thumbnails - thumbnail(scene.image)) ** 2).mean(1))
             nearest = np.where(apart < distance, index, nearest)

@@ -48,7 +48,7 @@ class StoppedAfter(InProcess):
         self.left = tasks
 
     def submit(self, task):
-        if "--settings-only" not in task.commands[0]:
+        if "--check-settings" not in task.commands[0]:
             if not self.left:
                 raise Stopped(2)
             self.left -= 1

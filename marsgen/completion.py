@@ -1,0 +1,74 @@
+"""Words that a shell offers where the tab key is pressed: files, runs and names that are cheap to find."""
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from marsgen.core.errors import InputError
+from marsgen.core.places import configs_folder
+from marsgen.core.reading import read_yaml
+
+Offer = Callable[[str], list[str]]
+"""word begun -> words"""
+
+
+def offer_words(words: Iterable[str], folders: bool = False) -> Offer:
+    """These words; with `folders`, those on the disk too."""
+    known = tuple(words)
+
+    def offer(incomplete: str) -> list[str]:
+        found = [word for word in known if word.startswith(incomplete)]
+        return [*found, *(_on_disk(incomplete) if folders else ())]
+
+    return offer
+
+
+def offer_configs(*parts: str) -> Offer:
+    """Shipped yaml files of a folder in configs/, and yaml files and folders on the disk."""
+
+    def offer(incomplete: str) -> list[str]:
+        shipped = configs_folder().joinpath(*parts)
+        if shipped.is_relative_to(Path.cwd()):
+            shipped = shipped.relative_to(Path.cwd())
+        named = (str(path) for path in sorted(shipped.glob("*.yaml")) if not path.stem.startswith("classes"))
+        found = [path for path in named if path.startswith(incomplete)]
+        return list(dict.fromkeys([*found, *_on_disk(incomplete, ".yaml")]))
+
+    return offer
+
+
+def offer_runs(record: str, *words: str) -> Offer:
+    """Folders under outputs/ that hold a file, and words that may stand there instead."""
+
+    def offer(incomplete: str) -> list[str]:
+        runs = (str(path.parent) for path in sorted(Path("outputs").glob(f"*/{record}")))
+        found = [word for word in (*words, *runs) if word.startswith(incomplete)]
+        return list(dict.fromkeys([*found, *_on_disk(incomplete)]))
+
+    return offer
+
+
+def offer_classes(ctx: Any, incomplete: str) -> list[str]:
+    """Names of the classes of --classes, else of a folder of --data, else of Mars."""
+    given = ctx.params
+    own = Path(given.get("data") or "") / "classes.yaml"
+    file = given.get("classes") or (own if own.is_file() else configs_folder() / "classes_mars.yaml")
+    try:
+        listed = read_yaml(Path(file), InputError)["classes"]
+        names = [one["name"] if isinstance(one, dict) else one for one in listed]
+    except (InputError, KeyError, TypeError):
+        return []
+    return [name for name in names if isinstance(name, str) and name.startswith(incomplete)]
+
+
+def _on_disk(incomplete: str, suffix: str | None = None) -> Iterator[str]:
+    """Folders, and files that end with `suffix`, whose path begins with a word."""
+    folder, slash, begun = incomplete.rpartition("/")
+    try:
+        paths = sorted(Path(folder + slash).iterdir())
+    except OSError:
+        return
+    for path in paths:
+        hidden = path.name.startswith(".") and not begun
+        if path.name.startswith(begun) and not hidden and (path.is_dir() or (suffix and path.name.endswith(suffix))):
+            yield f"{folder}{slash}{path.name}" + ("/" if path.is_dir() else "")

@@ -1,0 +1,34 @@
+"""ProgressBar: tqdm's, quiet in logs, and seen by rehearsals."""
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+from tqdm import tqdm
+
+from marsgen.core.rehearsal import rehearsed
+
+
+class ProgressBar(tqdm):
+    """tqdm, whose intervals follow TQDM_MININTERVAL and TQDM_DELAY wherever these are set.
+
+    tqdm itself lets what a call says win over them, and a log would hold a line a second.
+    """
+
+    def __init__(self, *words: Any, **more: Any) -> None:
+        for key in ("mininterval", "delay"):
+            if f"TQDM_{key.upper()}" in os.environ:
+                more.pop(key, None)
+        self._wanted = more.get("desc") or (words[1] if len(words) > 1 else "")
+        super().__init__(*words, **more)
+
+    def __iter__(self) -> Iterator[Any]:
+        for item in super().__iter__():
+            yield item
+            rehearsed(self._wanted, 1, self.total)
+
+    def update(self, n: float | None = 1) -> bool | None:
+        """See tqdm."""
+        shown = super().update(n)
+        rehearsed(self._wanted, n or 0, self.total)
+        return shown
