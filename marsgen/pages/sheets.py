@@ -52,7 +52,8 @@ def write_sheets(
         for (kind, photo), pictures in zip(photos.items(), zip(*drawn, strict=True), strict=True):
             buffer = io.BytesIO()
             _arrange(pictures, photo, cell, across).save(buffer, "JPEG" if photo else "PNG", quality=88)
-            write_bytes(folder / f"{stem}-{kind}-{number:03d}.{'jpg' if photo else 'png'}", buffer.getvalue())
+            name = f"{stem}-{kind}-{number:03d}.{'jpg' if photo else 'png'}"
+            write_bytes(folder / name, buffer.getvalue(), sync=False)  # the end of the run brings all to the disk
     return layout
 
 

@@ -439,5 +439,7 @@ def test_nothing_is_wider_than_a_narrow_screen(seen):
         seen.click(f"tab-{tab}")
         assert seen.run(WIDE) == [], tab
         assert seen.run("return [innerWidth, document.documentElement.scrollWidth]") == [360, 360], tab
+        for scroller in seen.all("main:not([hidden]) .scroller"):
+            assert seen.run("return arguments[0].scrollWidth <= arguments[0].clientWidth", scroller), tab
     assert len(seen.all(".change")) > 0
     seen.tell("Emulation.clearDeviceMetricsOverride")
