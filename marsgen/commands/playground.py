@@ -217,6 +217,7 @@ def _write_page(
         "channels": scenes.channels,
         "bands": list(classes.bands or ()),
         "segmenter": None,
+        "part": config.part,
         "scenes": [],
         "regions": [],
         "sets": [],

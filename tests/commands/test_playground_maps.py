@@ -1,5 +1,6 @@
 """Sets saved from the playground: where their label maps come from is in them, and `synthesize --maps` draws them."""
 
+import io
 import time
 import zipfile
 from collections.abc import Callable, Iterator
@@ -30,6 +31,13 @@ def dataset(tiny_npz) -> Dataset:
 def place(tmp_path_factory, tiny_npz) -> Path:
     """See `make_place`."""
     return make_place(tmp_path_factory.mktemp("maps"), tiny_npz)
+
+
+NPY = """
+const done = arguments[0];
+import(new URL("files.js", location.href)).then(({ encodeNpy }) => done([...encodeNpy(Uint8Array.from(Array(30).keys()), 2, 3, 5)]));
+"""
+"""how pictures of more than three bands are saved"""
 
 
 def wait_for(what: Callable[[], Any], seconds: float = 60) -> Any:
@@ -105,6 +113,8 @@ def test_kept_maps_are_saved_drawn_in_bulk_and_join_training(browser, page, plac
     wait_for(lambda: browser.execute_script("return document.body.dataset.drawn") != before)
     at("save").click()
     pair = saved("*seed1.zip")
+    npy = browser.execute_async_script(NPY)
+    np.testing.assert_array_equal(np.load(io.BytesIO(bytes(npy))), np.arange(30, dtype=np.uint8).reshape(2, 3, 5))
     assert [line for line in browser.get_log("browser") if line["level"] in ("SEVERE", "WARNING")] == []
 
     # each names its parent, the second one a donor too
