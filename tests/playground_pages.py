@@ -74,7 +74,8 @@ def open_page(page: Path, downloads: Path) -> Iterator[Any]:
         options.add_argument(switch)
     options.binary_location = CHROMIUM
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    options.add_experimental_option("prefs", {"download.default_directory": str(downloads)})
+    several = "profile.default_content_setting_values.automatic_downloads"  # one after the other, without being asked
+    options.add_experimental_option("prefs", {"download.default_directory": str(downloads), several: 1})
     browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
     try:
         browser.get(f"http://127.0.0.1:{server.server_port}/")

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from playground_pages import NO_BROWSER, WHY_NO_BROWSER, make_place, open_page
+from playground_pages import NO_BROWSER, WHY_NO_BROWSER, open_page
 
 import marsgen as mg
 from marsgen.cleaning.dataset import Dataset, clean_scenes
@@ -27,15 +27,10 @@ def dataset(tiny_npz) -> Dataset:
     return clean_scenes(open_scenes(str(tiny_npz)), DataConfig())
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory, tiny_npz) -> Path:
-    """See `make_place`."""
-    return make_place(tmp_path_factory.mktemp("maps"), tiny_npz)
-
-
 NPY = """
 const done = arguments[0];
-import(new URL("files.js", location.href)).then(({ encodeNpy }) => done([...encodeNpy(Uint8Array.from(Array(30).keys()), 2, 3, 5)]));
+const bytes = Uint8Array.from(Array(30).keys());
+import(new URL("files.js", location.href)).then(({ encodeNpy }) => done([...encodeNpy(bytes, 2, 3, 5)]));
 """
 """how pictures of more than three bands are saved"""
 
@@ -51,8 +46,8 @@ def wait_for(what: Callable[[], Any], seconds: float = 60) -> Any:
 @pytest.fixture(scope="module")
 def page(place) -> Path:
     config = PlaygroundConfig(scenes=3, regions=4, part="train", side_px=100)
-    make_playground(str(place / "gen"), config, place / "page", ort=place / "ort")
-    return place / "page"
+    make_playground(str(place / "gen"), config, place / "page-train", ort=place / "ort")
+    return place / "page-train"
 
 
 def test_the_page_knows_where_its_scenes_and_regions_come_from(page, dataset):
