@@ -31,8 +31,7 @@ from marsgen.scenes.readers.arrays import ArrayScenes, class_set
 from marsgen.scenes.scene import SceneSource
 from marsgen.scenes.sources import open_loaded, open_scenes, open_source, open_test_set
 from marsgen.synthesis.config import BATCH_SIZE, SynthesizeConfig
-from marsgen.synthesis.inputs import class_names, find_sources, open_inputs, refuse_beside_maps
-from marsgen.synthesis.maps import open_maps
+from marsgen.synthesis.inputs import find_work, open_inputs
 
 __all__ = [
     "from_arrays",
@@ -269,15 +268,7 @@ def synthesize(
     # everything that is named is looked for before the data are surveyed
     place = place_of(generator or latest_run(OUTPUTS, "marsgen train-generator"))
     focus = None if focus is None else place_of(focus)
-    if maps is not None:
-        refuse_beside_maps(config, place, focus)
-    sources = find_sources(config, place, data)
-    config = config.model_copy(update={"data": sources.split})
-    opened = None if maps is None else open_maps(maps, sources.scenes)
-    if opened is None:
-        class_names(config, sources.scenes)
-    elif "n" not in config.model_fields_set:
-        config = config.model_copy(update={"n": len(opened)})
+    config, sources, opened = find_work(config, place, data, maps, focus)
     folder = Path(out or OUTPUTS / "synth")
     pair_bytes = (sources.scenes if opened is None else opened).pair_bytes()
     refuse_no_room(folder, config.n * pair_bytes, f"{config.n:,} pairs", "make fewer with --n")
@@ -285,8 +276,6 @@ def synthesize(
         refuse_no_judge(Path(judge))
     dataset = dataset_of(sources.data, sources.scenes, sources.split)
     inputs = open_inputs(config, dataset, sources.generator, focus, opened)
-    if inputs.maps is not None:
-        inputs.maps.refuse_empty()
     if inputs.judge is not None and inputs.judge.saw_synthetic:
         _log.warning("%s was trained on synthetic scenes too; it prefers samples like them", config.select.judge)
 
@@ -297,6 +286,8 @@ def synthesize(
     from marsgen.synthesis.synthesize import synthesize as fill
 
     process_group = join_process_group()
+    if inputs.maps is not None:
+        inputs.maps.refuse_empty()
     maker = None if (folder / "DONE").exists() else prepare_maker(inputs, process_group)
     record = {"data": dataset.scenes.identity(), **inputs.record()}
     writes = process_group.is_main_process

@@ -56,7 +56,9 @@ def place(tmp_path_factory, tiny_npz) -> Path:
     shutil.copy(tiny_npz, folder / "tiny.npz")
     (folder / "other" / "labels").mkdir(parents=True)
     Image.fromarray(np.ones((32, 32), np.uint8)).save(folder / "other" / "labels" / "a.png")
-    (folder / "other" / "classes.yaml").write_text("ignored: 0\nclasses:\n- {name: moss, id: 1}\n")
+    (folder / "other" / "classes.yaml").write_text(
+        "ignored: 0\nclasses:\n- {name: moss, id: 1}\n- {name: fern, id: 2}\n"
+    )
     (folder / "study.yaml").write_text((ROOT / "configs/tiny/study.yaml").read_text(encoding="utf-8"))
     return folder
 
@@ -76,7 +78,7 @@ MISTAKES = {
     ("marsgen", "synthesize", "--generator", "copy-paste", *TINY, "--focus", "absent"): "no segmenter here",
     ("marsgen", "synthesize", "--generator", "gen", "--maps", "absent"): "absent: no such file or folder",
     ("marsgen", "synthesize", "--generator", "copy-paste", *TINY, "--maps", "tiny.npz"): "--maps beside --generator",
-    ("marsgen", "synthesize", "--generator", "gen", *TINY, "--maps", "other"): "its classes are moss, those of",
+    ("marsgen", "synthesize", "--generator", "gen", *TINY, "--maps", "other"): "its classes are moss, fern, those of",
     ("marsgen", "preview", "absent"): "absent: no run folder here",
     ("marsgen", "preview", "gen"): "absent.npz: no such file or folder",
     ("marsgen", "export", "absent"): "absent: no such file or folder",

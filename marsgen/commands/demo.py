@@ -72,8 +72,7 @@ def demo_stages(config: DemoConfig, out: Path) -> list[list[list[str]]]:
         [
             ["segmenter", "compare", *runs, "--out", str(out / "compare")],
             *(
-                ["segmenter", "predict", str(out / f"segmenter-{arm}-seed0"), *test]
-                + ["--out", str(out / f"predictions-{arm}")]
+                ["segmenter", "predict", trainings[arm][0][-1], *test, "--out", str(_predictions(out, arm))]
                 for arm in ARMS
             ),
             ["segmenter", "report", *runs, "--out", str(out / "report")],
@@ -81,9 +80,13 @@ def demo_stages(config: DemoConfig, out: Path) -> list[list[list[str]]]:
     ]
 
 
+def _predictions(out: Path, arm: str) -> Path:
+    return out / f"predictions-{arm}"
+
+
 def playground_command(out: Path) -> list[str]:
     """The command that makes a page of what the demo wrote. It is not run: the packages that it needs are optional."""
-    compared = [word for arm in ARMS for word in ("--compare", str(out / f"predictions-{arm}"))]
+    compared = [word for arm in ARMS for word in ("--compare", str(_predictions(out, arm)))]
     words = ["marsgen", "playground", str(out / "generator"), "--browse", str(out / "synth"), *compared]
     return [*words, "--ort", "package", "--out", str(out / "page")]
 

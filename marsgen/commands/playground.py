@@ -226,6 +226,7 @@ def _write_page(
         "channels": scenes.channels,
         "bands": list(classes.bands or ()),
         "segmenter": None,
+        "part": config.part,
         "scenes": [],
         "regions": [],
         "sets": [],
@@ -239,9 +240,9 @@ def _write_page(
         image, indices, box = _cut(whole, labels, config.side_px, scenes.classes)
         name = f"scene-{number:03d}.bin"
         write_bytes(data / name, image.tobytes() + indices.tobytes())
-        known = {"name": scenes.names[index], "key": dataset.survey.keys[index], "box": box}
-        known["fingerprint"] = fingerprint_picture(whole).hex()
-        page["scenes"].append({**known, "file": name, "height": image.shape[0], "width": image.shape[1]})
+        entry = {"name": scenes.names[index], "key": dataset.survey.keys[index], "box": box}
+        entry["fingerprint"] = fingerprint_picture(whole).hex()
+        page["scenes"].append({**entry, "file": name, "height": image.shape[0], "width": image.shape[1]})
     if config.regions and classes.rare:
         library = open_library(dataset, class_names(SynthesizeConfig(), scenes), PasteConfig())
         for number, region in enumerate(_regions_to_stamp(library.regions, config.regions)):

@@ -107,6 +107,34 @@ def find_sources(config: SynthesizeConfig, generator: str, data: Data | None) ->
     return Sources(generator, data, scenes_of(data), split)
 
 
+def find_work(
+    config: SynthesizeConfig,
+    generator: str,
+    data: Data | None,
+    maps: SceneSource | str | Path | None,
+    focus: str | None,
+) -> tuple[SynthesizeConfig, Sources, SceneSource | None]:
+    """Find what a set is to be made from, before the data are surveyed.
+
+    Returns:
+        the config with the split of the data, and with one pair of each map where it names no number; the sources; the
+        opened maps.
+    Raises:
+        InputError: see `find_sources`, `refuse_beside_maps`, `open_maps` and `class_names`.
+    """
+    if maps is not None:
+        refuse_beside_maps(config, generator, focus)
+    sources = find_sources(config, generator, data)
+    config = config.model_copy(update={"data": sources.split})
+    if maps is None:
+        class_names(config, sources.scenes)
+        return config, sources, None
+    opened = open_maps(maps, sources.scenes)
+    if "n" not in config.model_fields_set:
+        config = config.model_copy(update={"n": len(opened)})
+    return config, sources, opened
+
+
 def open_inputs(
     config: SynthesizeConfig,
     dataset: Dataset,

@@ -1,5 +1,6 @@
 """Sets saved from the playground: where their label maps come from is in them, and `synthesize --maps` draws them."""
 
+import io
 import time
 import zipfile
 from collections.abc import Callable, Iterator
@@ -8,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from playground_pages import NO_BROWSER, WHY_NO_BROWSER, make_place, open_page
+from playground_pages import NO_BROWSER, WHY_NO_BROWSER, open_page
 
 import marsgen as mg
 from marsgen.cleaning.dataset import Dataset, clean_scenes
@@ -26,10 +27,12 @@ def dataset(tiny_npz) -> Dataset:
     return clean_scenes(open_scenes(str(tiny_npz)), DataConfig())
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory, tiny_npz) -> Path:
-    """See `make_place`."""
-    return make_place(tmp_path_factory.mktemp("maps"), tiny_npz)
+NPY = """
+const done = arguments[0];
+const bytes = Uint8Array.from(Array(30).keys());
+import(new URL("files.js", location.href)).then(({ encodeNpy }) => done([...encodeNpy(bytes, 2, 3, 5)]));
+"""
+"""how pictures of more than three bands are saved"""
 
 
 def wait_for(what: Callable[[], Any], seconds: float = 60) -> Any:
@@ -43,8 +46,8 @@ def wait_for(what: Callable[[], Any], seconds: float = 60) -> Any:
 @pytest.fixture(scope="module")
 def page(place) -> Path:
     config = PlaygroundConfig(scenes=3, regions=4, part="train", side_px=100)
-    make_playground(str(place / "gen"), config, place / "page", ort=place / "ort")
-    return place / "page"
+    make_playground(str(place / "gen"), config, place / "page-train", ort=place / "ort")
+    return place / "page-train"
 
 
 def test_the_page_knows_where_its_scenes_and_regions_come_from(page, dataset):
@@ -105,6 +108,8 @@ def test_kept_maps_are_saved_drawn_in_bulk_and_join_training(browser, page, plac
     wait_for(lambda: browser.execute_script("return document.body.dataset.drawn") != before)
     at("save").click()
     pair = saved("*seed1.zip")
+    npy = browser.execute_async_script(NPY)
+    np.testing.assert_array_equal(np.load(io.BytesIO(bytes(npy))), np.arange(30, dtype=np.uint8).reshape(2, 3, 5))
     assert [line for line in browser.get_log("browser") if line["level"] in ("SEVERE", "WARNING")] == []
 
     # each names its parent, the second one a donor too

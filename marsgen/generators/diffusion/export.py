@@ -88,9 +88,16 @@ def on_cpu(generator: Diffusion) -> Diffusion:
 
 
 def _with(generator: Diffusion, draw: DrawConfig) -> Diffusion:
-    network = generator.network.to("cpu")
-    more = {"fingerprint": generator.fingerprint, "precision": "fp32", "null_condition": generator.null_condition}
-    return Diffusion(network, generator.styles, generator.classes, draw, **more)
+    network: Any = generator.network
+    return Diffusion(
+        network.to("cpu"),
+        generator.styles,
+        generator.classes,
+        draw,
+        generator.fingerprint,
+        precision="fp32",
+        null_condition=generator.null_condition,
+    )
 
 
 def describe(generator: Diffusion) -> dict[str, Any]:

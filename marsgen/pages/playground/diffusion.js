@@ -33,7 +33,7 @@ export async function openDiffusion(described) {
   const [denoiser, styler] = [await open("generator"), await open("style")];
   const { channels, stride, farthest } = described;
 
-  return async (pixels, indices, mask, height, width, { seed, strength, guidance }) => {
+  return async (pixels, indices, mask, height, width, { seed, strength, guidance, stale }) => {
     const [rows, columns] = [height, width].map((side) => Math.ceil(side / stride) * stride);
     const [plane, padded] = [height * width, rows * columns];
     const images = imageValues(pixels, height, width, channels);
@@ -86,6 +86,8 @@ export async function openDiffusion(described) {
         following[i] = kept + inside[i % padded] * (now * x[i] + clean * predicted[i] + earlier * before[i] - kept);
       }
       [x, before] = [following, predicted];
+      await new Promise((resume) => setTimeout(resume)); // strokes that came meanwhile
+      if (stale?.()) return null;
     }
 
     const drawn = new Float32Array(channels * plane);

@@ -5,8 +5,8 @@ import { imageBytes, imageTensor, open, tensor } from "./tensors.js";
 
 const OPENERS = { pix2pix: openPix2Pix, diffusion: openDiffusion };
 
-// A generator draws: pixels (H, W, channels), indices (H, W), mask (H, W) in [0, 1], {seed, strength, guidance}
-// -> drawn pixels (H, W, channels)
+// A generator draws: pixels (H, W, channels), indices (H, W), mask (H, W) in [0, 1], {seed, strength, guidance, stale}
+// -> drawn pixels (H, W, channels); null where stale() said on the way that nobody waits for them any more
 async function openPix2Pix({ channels, stride }) {
   const generator = await open("generator");
   return async (pixels, indices, mask, height, width, { seed, strength }) => {

@@ -247,7 +247,7 @@ export async function openPaint(page, networks) {
   $("strength").value = 100 * (generator.strength ?? 1);
   $("guidance").value = generator.guidance ?? 1;
   const strength = () => Number($("strength").value) / 100;
-  const settings = () => ({ seed: Number($("seed").value), strength: strength(), guidance: Number($("guidance").value) });
+  const settings = () => ({ seed: Number($("seed").value), strength: strength(), guidance: Number($("guidance").value), stale: () => waiting });
   function changedPixels() {
     const changed = new Uint8Array(state.indices.length);
     for (let i = 0; i < changed.length; i++) changed[i] = state.stamped[i] > 0 || state.indices[i] !== state.real.indices[i];
@@ -268,7 +268,7 @@ export async function openPaint(page, networks) {
     const nothing = strength() === 0 || mask.every((value) => value === 0);
     const drawn = nothing ? pixels.slice() : await networks.draw(pixels, indices, mask, height, width, settings());
     const took = performance.now() - start;
-    if (state.scene !== scene) return;
+    if (drawn === null || state.scene !== scene) return;
     state.drawn = drawn;
     show("drawn", drawn);
     outline("drawn", changed, height, width);

@@ -71,7 +71,8 @@ export function openSaving(page, now) {
       known = { ...known, ...fingerprints };
     }
     save("maps.zip", files, lines, { made_by: "marsgen playground", undrawn: true, data, trained_on: [], pictures: known });
-    say(`saved maps.zip: ${kept.length} label maps; unpack it and draw them with marsgen synthesize --maps`);
+    const held = page.part === "val" ? "; they grew from validation scenes: segmenter train refuses what is drawn of them" : "";
+    say(`saved maps.zip: ${kept.length} label maps, to be unpacked and drawn by marsgen synthesize --maps${held}`);
   }
 
   const failed = (problem) => {
