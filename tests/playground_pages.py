@@ -2,16 +2,24 @@
 
 import functools
 import http.server
+import io
 import os
 import shutil
 import threading
-from collections.abc import Iterator
+import time
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from PIL import Image
+
 from marsgen.commands.playground import ORT_FILES, find_ort
 from marsgen.core.errors import ConfigError
+from marsgen.scenes.sources import mars_classes
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chromium-browser")
 DRIVER = shutil.which("chromedriver")
@@ -84,3 +92,101 @@ def open_page(page: Path, downloads: Path) -> Iterator[Any]:
         browser.quit()
         server.shutdown()
         server.server_close()
+
+
+@dataclass
+class Seen:
+    """The open page, as a user has it before them; positions are (x, y) in pixels of the scene."""
+
+    browser: Any
+    page: Path
+    downloads: Path
+
+    def at(self, name: str) -> Any:
+        return self.browser.find_element("id", name)
+
+    def all(self, selector: str) -> list[Any]:
+        return self.browser.find_elements("css selector", selector)
+
+    def run(self, script: str, *words: Any) -> Any:
+        return self.browser.execute_script(script, *words)
+
+    def tell(self, command: str, **words: Any) -> None:
+        self.browser.execute_cdp_cmd(command, words)
+
+    def wait_for(self, what: Callable[[], Any], seconds: float = 20) -> Any:
+        end = time.monotonic() + seconds
+        while not (found := what()):
+            assert time.monotonic() < end, f"the page did not do it in time; it says {self.at('status').text!r}"
+            time.sleep(0.03)
+        return found
+
+    def choose(self, name: str, value: str) -> None:
+        self.run(
+            "const e = document.getElementById(arguments[0]); e.value = arguments[1];"
+            "for (const kind of ['input', 'change']) e.dispatchEvent(new Event(kind, { bubbles: true }))",
+            *(name, value),
+        )
+
+    def click(self, name: str) -> None:
+        self.run("document.getElementById(arguments[0]).click()", name)
+
+    def tool(self, name: str) -> None:
+        self.run("document.querySelector(`[data-tool=${arguments[0]}]`).click()", name)
+
+    def after_drawing(self, action: Callable[[], Any]) -> None:
+        count = "return document.body.dataset.drawn ?? '0'"
+        before = self.run(count)
+        action()
+        self.wait_for(lambda: self.run(count) != before or self.at("status").get_attribute("class"))
+        assert not self.at("status").get_attribute("class"), self.at("status").text
+
+    def spots(self, element: Any, points: Sequence[tuple[float, float]]) -> list[dict[str, float]]:
+        """Where pixels of a canvas of 128 x 64 are in the window."""
+        box = self.run(
+            "arguments[0].scrollIntoView({ block: 'center' }); const b = arguments[0].getBoundingClientRect();"
+            "return [b.left, b.top, b.width / 128, b.height / 64]",
+            element,
+        )
+        return [{"x": box[0] + x * box[2], "y": box[1] + y * box[3]} for x, y in points]
+
+    def press(self, element: Any, *points: tuple[float, float]) -> None:
+        """The mouse goes down at the first point, along the others, and up."""
+        spots = self.spots(element, points)
+        for number, spot in enumerate(spots):
+            kind = "mouseMoved" if number else "mousePressed"
+            self.tell("Input.dispatchMouseEvent", type=kind, button="left", buttons=1, clickCount=1, **spot)
+        self.tell("Input.dispatchMouseEvent", type="mouseReleased", button="left", clickCount=1, **spots[-1])
+
+    def touch(self, element: Any, *points: tuple[float, float]) -> None:
+        for number, spot in enumerate(self.spots(element, points)):
+            self.tell("Input.dispatchTouchEvent", type="touchMove" if number else "touchStart", touchPoints=[spot])
+        self.tell("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
+
+    def downloaded(self, pattern: str) -> bytes:
+        path = self.wait_for(lambda: next(iter(self.downloads.glob(pattern)), None))
+        content = path.read_bytes()
+        path.unlink()
+        return content
+
+    def saved(self) -> tuple[np.ndarray, np.ndarray]:
+        """Picture and class indices, as the page saves them."""
+        self.click("save")
+        with zipfile.ZipFile(io.BytesIO(self.downloaded("*.zip"))) as file:
+            assert file.testzip() is None
+            image, labels = (
+                np.asarray(Image.open(io.BytesIO(file.read(name))))
+                for name in sorted(file.namelist())
+                if name.endswith(".png")
+            )
+            file.extractall(self.downloads / "saved")
+        return image, mars_classes().to_indices(labels)
+
+    def scene(self) -> tuple[np.ndarray, np.ndarray]:
+        """Grey picture and class indices of the first scene."""
+        stored = np.frombuffer((self.page / "data" / "scene-000.bin").read_bytes(), np.uint8).reshape(2, 64, 128)
+        return stored[0], stored[1]
+
+    def complaints(self) -> list[str]:
+        """What stands in the console since it was asked."""
+        return [line["message"] for line in self.browser.get_log("browser") if line["level"] in ("SEVERE", "WARNING")]

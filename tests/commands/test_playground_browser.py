@@ -7,10 +7,7 @@ MARSGEN_ORT names; skipped without them.
 import io
 import json
 import math
-import time
-import zipfile
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +15,7 @@ import numpy as np
 import pytest
 from painted_predictions import paint_predictions
 from PIL import Image
-from playground_pages import NO_BROWSER, WHY_NO_BROWSER, open_page
+from playground_pages import NO_BROWSER, WHY_NO_BROWSER, Seen, open_page
 from scipy import ndimage
 
 from marsgen.commands.playground import PlaygroundConfig, make_playground
@@ -42,103 +39,6 @@ def predict_a(number: int, truth: np.ndarray) -> np.ndarray:
 def predict_b(number: int, truth: np.ndarray) -> np.ndarray:
     """Every rock is found; scene 1 is all rock."""
     return np.where(number == 1, ROCK, np.where(truth == BLANK, 0, truth)).astype(np.uint8)
-
-
-@dataclass
-class Seen:
-    """The open page, as a user has it before them; positions are (x, y) in pixels of the scene."""
-
-    browser: Any
-    page: Path
-    downloads: Path
-
-    def at(self, name: str) -> Any:
-        return self.browser.find_element("id", name)
-
-    def all(self, selector: str) -> list[Any]:
-        return self.browser.find_elements("css selector", selector)
-
-    def run(self, script: str, *words: Any) -> Any:
-        return self.browser.execute_script(script, *words)
-
-    def tell(self, command: str, **words: Any) -> None:
-        self.browser.execute_cdp_cmd(command, words)
-
-    def wait_for(self, what: Callable[[], Any], seconds: float = 20) -> Any:
-        end = time.monotonic() + seconds
-        while not (found := what()):
-            assert time.monotonic() < end, f"the page did not do it in time; it says {self.at('status').text!r}"
-            time.sleep(0.03)
-        return found
-
-    def choose(self, name: str, value: str) -> None:
-        self.run(
-            "const e = document.getElementById(arguments[0]); e.value = arguments[1];"
-            "for (const kind of ['input', 'change']) e.dispatchEvent(new Event(kind, { bubbles: true }))",
-            *(name, value),
-        )
-
-    def click(self, name: str) -> None:
-        self.run("document.getElementById(arguments[0]).click()", name)
-
-    def tool(self, name: str) -> None:
-        self.run("document.querySelector(`[data-tool=${arguments[0]}]`).click()", name)
-
-    def after_drawing(self, action: Callable[[], Any]) -> None:
-        count = "return document.body.dataset.drawn ?? '0'"
-        before = self.run(count)
-        action()
-        self.wait_for(lambda: self.run(count) != before or self.at("status").get_attribute("class"))
-        assert not self.at("status").get_attribute("class"), self.at("status").text
-
-    def spots(self, element: Any, points: Sequence[tuple[float, float]]) -> list[dict[str, float]]:
-        """Where pixels of a canvas of 128 x 64 are in the window."""
-        box = self.run(
-            "arguments[0].scrollIntoView({ block: 'center' }); const b = arguments[0].getBoundingClientRect();"
-            "return [b.left, b.top, b.width / 128, b.height / 64]",
-            element,
-        )
-        return [{"x": box[0] + x * box[2], "y": box[1] + y * box[3]} for x, y in points]
-
-    def press(self, element: Any, *points: tuple[float, float]) -> None:
-        """The mouse goes down at the first point, along the others, and up."""
-        spots = self.spots(element, points)
-        for number, spot in enumerate(spots):
-            kind = "mouseMoved" if number else "mousePressed"
-            self.tell("Input.dispatchMouseEvent", type=kind, button="left", buttons=1, clickCount=1, **spot)
-        self.tell("Input.dispatchMouseEvent", type="mouseReleased", button="left", clickCount=1, **spots[-1])
-
-    def touch(self, element: Any, *points: tuple[float, float]) -> None:
-        for number, spot in enumerate(self.spots(element, points)):
-            self.tell("Input.dispatchTouchEvent", type="touchMove" if number else "touchStart", touchPoints=[spot])
-        self.tell("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
-
-    def downloaded(self, pattern: str) -> bytes:
-        path = self.wait_for(lambda: next(iter(self.downloads.glob(pattern)), None))
-        content = path.read_bytes()
-        path.unlink()
-        return content
-
-    def saved(self) -> tuple[np.ndarray, np.ndarray]:
-        """Picture and class indices, as the page saves them."""
-        self.click("save")
-        with zipfile.ZipFile(io.BytesIO(self.downloaded("*.zip"))) as file:
-            assert file.testzip() is None
-            image, labels = (
-                np.asarray(Image.open(io.BytesIO(file.read(name))))
-                for name in sorted(file.namelist())
-                if name.endswith(".png")
-            )
-            file.extractall(self.downloads / "saved")
-        return image, mars_classes().to_indices(labels)
-
-    def scene(self) -> tuple[np.ndarray, np.ndarray]:
-        """Grey picture and class indices of the first scene."""
-        stored = np.frombuffer((self.page / "data" / "scene-000.bin").read_bytes(), np.uint8).reshape(2, 64, 128)
-        return stored[0], stored[1]
-
-    def rejected_all(self) -> list[str]:
-        return [line["message"] for line in self.browser.get_log("browser") if line["level"] in ("SEVERE", "WARNING")]
 
 
 @pytest.fixture(scope="module")
@@ -167,7 +67,7 @@ def seen(opened) -> Iterator[Seen]:
     opened.tool("brush")
     opened.run("document.querySelector('#classes [data-index=\"3\"]').click()")
     yield opened
-    assert opened.rejected_all() == []
+    assert opened.complaints() == []
 
 
 def mulberry32(seed: int) -> Iterator[float]:
@@ -253,6 +153,7 @@ def test_every_tool_changes_the_pixels_that_it_is_for(seen):
     stamped = filled.copy()
     left, top = (math.floor(middle - side / 2 + 0.5) for middle, side in ((64.2, size[1]), (32.2, size[0])))
     stamped[top : top + size[0], left : left + size[1]][mask > 0] = region["class"]
+    assert region["donor"] in seen.all("#stamps [aria-checked=true]")[0].get_attribute("title")
     np.testing.assert_array_equal(seen.saved()[1], stamped)
 
     seen.tool("restore")

@@ -64,6 +64,8 @@ export async function openPaint(page, networks) {
   }
   const regions = await Promise.all(
     page.regions.map(async (region, number) => {
+      const button = document.createElement("button");
+      $("stamps").append(button); // before its file is there: buttons stand in the order of regions
       const bytes = await bytesOf(`data/${region.file}`);
       const plane = region.height * region.width;
       const [pixels, mask] = [bytes.slice(0, plane * channels), bytes.slice(plane * channels)];
@@ -74,12 +76,10 @@ export async function openPaint(page, networks) {
         picture.data[4 * i + 3] = mask[i] ? 255 : 40;
       }
       canvas.getContext("2d").putImageData(picture, 0, 0);
-      const button = document.createElement("button");
       button.setAttribute("role", "radio");
       button.title = `${classes[region.class].name} of ${region.donor}`;
       button.append(canvas);
       button.addEventListener("click", () => choose("region", number));
-      $("stamps").append(button);
       return { ...region, pixels, mask };
     }),
   );
