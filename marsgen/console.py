@@ -243,6 +243,7 @@ def say_dry_run(settings: "Config", estimate: "Callable[[], Estimate]") -> None:
     for logger in packages:  # what the command says of its data is not for a yaml file
         logger.setLevel(logging.WARNING)
     found = estimate()
+    _end_line()
     for logger in packages:
         logger.setLevel(logging.INFO)
     add_summary({"seconds": found.seconds, "memory": found.memory, "disk": found.disk})

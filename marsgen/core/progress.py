@@ -6,7 +6,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from marsgen.core.rehearsal import rehearsed
+from marsgen.core.rehearsal import is_rehearsing, rehearsed
 
 
 class ProgressBar(tqdm):
@@ -20,6 +20,8 @@ class ProgressBar(tqdm):
             if f"TQDM_{key.upper()}" in os.environ:
                 more.pop(key, None)
         self._wanted = more.get("desc") or (words[1] if len(words) > 1 else "")
+        if is_rehearsing():  # it will not be filled
+            more["leave"] = False
         super().__init__(*words, **more)
 
     def __iter__(self) -> Iterator[Any]:
