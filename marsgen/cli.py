@@ -81,7 +81,7 @@ SETTINGS = {
 @app.callback()
 def _options(
     version: Annotated[
-        bool, typer.Option("--version", callback=show_version("marsgen"), is_eager=True, help="Show the version.")
+        bool, typer.Option("--version", callback=show_version("marsgen"), is_eager=True, hidden=True)
     ] = False,
 ) -> None:
     pass
@@ -213,7 +213,7 @@ def train_generator(
 
     scenes = open_scenes(data, classes=classes)
     if dry_run:
-        from marsgen.commands.dry_run import train_generator as rehearse
+        from marsgen.dry_run import train_generator as rehearse
 
         return say_dry_run(settings, lambda: rehearse(scenes, settings, unlabelled or ()))
     _say_finished(api.train_generator(scenes, unlabelled=unlabelled or (), out=out, config=settings))
@@ -260,7 +260,7 @@ def synthesize(
 
     scenes = None if data is None else open_scenes(data, classes=classes)
     if dry_run:
-        from marsgen.commands.dry_run import synthesize as rehearse
+        from marsgen.dry_run import synthesize as rehearse
 
         return say_dry_run(settings, lambda: rehearse(scenes, generator, settings, focus))
     with open_engine_if_named(workers, on, per_job, out or OUTPUTS / "synth") as engine:
@@ -428,7 +428,7 @@ def score(
     given: dict[str, Any] = {"judge": judge, "features": features, "data": data, "reference": reference}
     given["classes"] = read_class_set(classes)
     if dry_run:
-        from marsgen.commands.dry_run import score as rehearse
+        from marsgen.dry_run import score as rehearse
 
         return say_dry_run(settings, lambda: rehearse(folder, settings, given))
     for line in score_set(folder, settings, target, **given, replace=out is None):

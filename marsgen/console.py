@@ -231,6 +231,8 @@ def _read_flags(words: list[str], program: str) -> list[str]:
     end = words.index("--") if "--" in words else len(words)
     given = {word for word in words[:end] if word in _FLAGS}
     _output = _Output(" ".join([program, *named[:1]]), quiet="--quiet" in given, as_json="--json" in given)
+    if "--version" in words[:end]:  # of every command
+        return ["--version"]
     return [word for number, word in enumerate(words) if number >= end or word not in _FLAGS]
 
 
@@ -253,6 +255,7 @@ def say_dry_run(settings: "Config", estimate: "Callable[[], Estimate]") -> None:
     for logger in packages:  # what the command says of its data is not for a yaml file
         logger.setLevel(logging.WARNING)
     found = estimate()
+    _end_line()
     for logger in packages:
         logger.setLevel(logging.INFO)
     add_summary({"seconds": found.seconds, "memory": found.memory, "disk": found.disk})
@@ -421,7 +424,7 @@ class Commands(TyperGroup):
         with formatter.section("Commands"):
             formatter.write_dl([(name, (command.help or "").partition("\n\n")[0]) for name, command in shown])
         with formatter.section("Every command also takes"):
-            formatter.write_dl(list(_FLAGS.items()))
+            formatter.write_dl([*_FLAGS.items(), ("--version", "Print the version and stop.")])
 
 
 def show_version(program: str) -> Callable[[bool], None]:

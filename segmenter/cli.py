@@ -58,7 +58,7 @@ SETTINGS = {
 @app.callback()
 def _options(
     version: Annotated[
-        bool, typer.Option("--version", callback=show_version("segmenter"), is_eager=True, help="Show the version.")
+        bool, typer.Option("--version", callback=show_version("segmenter"), is_eager=True, hidden=True)
     ] = False,
 ) -> None:
     pass

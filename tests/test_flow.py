@@ -15,6 +15,7 @@ from in_process import InProcess
 
 from marsgen.commands.demo import DemoConfig, demo_stages, playground_command, run_demo
 from marsgen.core.errors import RunError
+from marsgen.core.rehearsal import Estimate
 from marsgen.engines.task import Outcome, PerJob, Task
 
 ROOT = Path(__file__).parent.parent
@@ -106,6 +107,7 @@ def test_every_command_of_the_readme_runs_in_its_order(workplace, monkeypatch, c
     monkeypatch.chdir(workplace)
     # the commands of a study run in this process too: the same code, without importing torch for each
     monkeypatch.setattr("marsgen.engines.choose.open_engine", lambda *_: InProcess())
+    monkeypatch.setattr("segmenter.dry_run.study", lambda study: Estimate(60, 0, 0))  # it is tested in test_dry_run.py
     commands = commands_of(ROOT / "README.md")
     used = {tuple(c.split()[:2]) for c in commands}
     assert used >= {

@@ -91,3 +91,23 @@ def test_the_lock_names_public_places_alone(locked):
         files = [*package.get("wheels", ()), *([package["sdist"]] if "sdist" in package else ())]
         assert all(file["url"].startswith("https://files.pythonhosted.org/packages/") for file in files)
         assert all(file["hash"].startswith("sha256:") for file in files)
+
+
+# the page
+
+
+def test_the_page_on_installing_names_what_is_there(capsys):
+    from test_flow import commands_of, refuse_what_does_not_exist
+
+    page = ROOT / "docs" / "install.md"
+    text = page.read_text(encoding="utf-8")
+    for command in commands_of(page):
+        words = command.split()
+        if not words[1].startswith("-"):
+            refuse_what_does_not_exist(words, capsys)
+    assert set(re.findall(r"docker/\w+\.Dockerfile", text)) == {f"docker/{path.name}" for path in DOCKERFILES}
+    (torch,) = re.findall(r"torch==(\S+) torchvision", text)
+    (vision,) = re.findall(r"torchvision==(\S+)", text)
+    assert (pins()["torch"], pins()["torchvision"]) == (torch, vision)
+    for extra in re.findall(r"'\.\[(.*?)\]'", text):
+        assert set(extra.split(",")) <= set(PROJECT["project"]["optional-dependencies"])

@@ -6,20 +6,24 @@ from typing import Any
 
 from tqdm import tqdm
 
-from marsgen.core.rehearsal import rehearsed
+from marsgen.core.rehearsal import is_rehearsing, rehearsed
 
 
 class ProgressBar(tqdm):
-    """tqdm, whose intervals follow TQDM_MININTERVAL and TQDM_DELAY wherever these are set.
+    """tqdm, which follows TQDM_MININTERVAL, TQDM_DELAY and TQDM_DISABLE wherever these are set.
 
-    tqdm itself lets what a call says win over them, and a log would hold a line a second.
+    tqdm itself lets what a call says win over them: a log would hold a line a second, and --quiet would show bars.
     """
 
     def __init__(self, *words: Any, **more: Any) -> None:
         for key in ("mininterval", "delay"):
             if f"TQDM_{key.upper()}" in os.environ:
                 more.pop(key, None)
+        if os.environ.get("TQDM_DISABLE", "") not in ("", "0"):
+            more["disable"] = True
         self._wanted = more.get("desc") or (words[1] if len(words) > 1 else "")
+        if is_rehearsing():  # it will not be filled
+            more["leave"] = False
         super().__init__(*words, **more)
 
     def __iter__(self) -> Iterator[Any]:

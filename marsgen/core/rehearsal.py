@@ -33,7 +33,7 @@ class Rehearsal:
     bar: str
     """description of the progress bar that is watched"""
     steps: int
-    began: float = field(default_factory=time.monotonic)
+    began: float = field(default_factory=lambda: time.monotonic())
     marks: list[tuple[float, float]] = field(default_factory=list)
     """after each step: seconds since the beginning, and units (images, pairs) done"""
     total: float = 0.0
@@ -88,6 +88,11 @@ def duration(seconds: float) -> str:
 
 
 _now: Rehearsal | None = None
+
+
+def is_rehearsing() -> bool:
+    """Whether a rehearsal is going on."""
+    return _now is not None
 
 
 def rehearsed(bar: str, units: float, total: float | None) -> None:

@@ -8,8 +8,10 @@ import yaml
 from test_flow import call
 
 import segmenter.auto.run
+import segmenter.dry_run
 import segmenter.study.run
 from marsgen.core.config import configs_folder
+from marsgen.core.rehearsal import Estimate
 from marsgen.engines.local_pool import LocalPool
 
 
@@ -33,9 +35,12 @@ def test_auto_asks_what_the_options_say(tmp_path, monkeypatch, capsys):
     assert isinstance(engine, LocalPool)
     assert engine.slots == 2
     assert (plain.test, plain.unlabelled, plain.folder) == (None, None, Path("outputs/auto"))
+    monkeypatch.setattr(segmenter.dry_run, "auto", lambda scenes, recipes, seconds: Estimate(seconds, 0, 0))
     capsys.readouterr()
     assert call(*words, "--dry-run") == 0
-    assert yaml.safe_load(capsys.readouterr().out)["seeds"] == 3
+    said = capsys.readouterr().out
+    assert yaml.safe_load(said)["seeds"] == 3
+    assert said.endswith("# dry run: about 45 min, 0.0 MB of memory, 0.0 MB of disk\n")
     assert len(asked) == 2
 
 
@@ -78,6 +83,9 @@ def test_study_runs_with_what_the_options_say(tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().out == f"wrote {Path('outputs/study-study/results/study.html')}\n"
     ((study, slots),) = ran
     assert (study.config.folds, study.folder, slots) == (3, Path("outputs/study-study"), 2)
+    monkeypatch.setattr(segmenter.dry_run, "study", lambda study: Estimate(len(study.folds), 0, 0))
     assert call(*words, "--dry-run") == 0
-    assert yaml.safe_load(capsys.readouterr().out)["folds"] == 3
+    said = capsys.readouterr().out
+    assert yaml.safe_load(said)["folds"] == 3
+    assert "# dry run: about 3 s," in said
     assert len(ran) == 1
