@@ -262,7 +262,7 @@ def synthesize(
     if dry_run:
         from marsgen.dry_run import synthesize as rehearse
 
-        return say_dry_run(settings, lambda: rehearse(scenes, generator, settings, focus))
+        return say_dry_run(settings, lambda: rehearse(scenes, generator, settings, focus, maps))
     with open_engine_if_named(workers, on, per_job, out or OUTPUTS / "synth") as engine:
         made = api.synthesize(scenes, generator, focus=focus, maps=maps, out=out, config=settings, engine=engine)
     _say_finished(Run.load(Path(made.location)))

@@ -189,8 +189,8 @@ class OnnxDiffusion:
         folder: with generator.onnx and style.onnx.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.velocity, self.style = (OnnxNetwork(folder / name) for name in FILES)
+    def __init__(self, folder: Path | str) -> None:
+        self.velocity, self.style = (OnnxNetwork(Path(folder) / name) for name in FILES)
         self.metadata = self.velocity.metadata
 
     def draw(
