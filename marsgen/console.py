@@ -410,7 +410,7 @@ class Commands(TyperGroup):
 
     def get_params(self, ctx: Any) -> list[Any]:
         """Its options; of the two for completion, --help lists one. See click."""
-        params: list[Any] = super().get_params(ctx)
+        params: list[Any] = super().get_params(ctx)  # type: ignore[assignment]
         for param in params:
             if param.name == "show_completion":
                 param.hidden = True

@@ -51,7 +51,7 @@ def score(folder: Path, config: Any, given: dict[str, Any]) -> Estimate:
     found = []
     for few in sorted({min(few, size) for few in _SCORED}):
         quick = config.model_copy(update={"max_samples": few, "max_real": max(8, min(few, config.max_real))})
-        found.append((few, rehearse(partial(score_set, folder, quick, **given), "")))
+        found.append((few, rehearse(partial(score_set, folder, quick, **given), bar="")))
     (small, first), (large, last) = found[0], found[-1]
     each = max(last.elapsed - first.elapsed, 0.1 * last.elapsed) / (large - small) if large > small else 0.0
     seconds, disk = last.elapsed + each * (size - large), sum(last.files.values()) * size // large

@@ -13,18 +13,17 @@ Nothing else in the folder holds a time or a path of the run itself: the same in
 
 import json
 import os
-import platform
 import shutil
 import sys
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from marsgen.core.checkpoints import Checkpoint, encode_weights, read_weights
 from marsgen.core.config import Config, ConfigT, build_config
+from marsgen.core.environment import environment
 from marsgen.core.errors import RunError
 from marsgen.core.files import (
     is_written,
@@ -44,11 +43,6 @@ from marsgen.core.tracking import Tracker, TrackerName
 if TYPE_CHECKING:
     import numpy as np
     import torch
-
-_VERSIONED = (
-    *("marsgen", "torch", "torchvision", "accelerate", "diffusers", "numpy", "scikit-image"),
-    *("segmentation-models-pytorch", "timm"),
-)
 
 
 @dataclass
@@ -152,7 +146,7 @@ class Run:
 
     def _record_environment(self) -> None:
         """Write environment.json; where an interrupted run goes on in another environment, say so."""
-        path, now = self.folder / "environment.json", _environment()
+        path, now = self.folder / "environment.json", environment()
         if not is_written(path):
             write_json(path, now)
             return
@@ -414,22 +408,3 @@ def _make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
         raise RunError(f"{folder}: this folder cannot be made ({problem.strerror}); choose another --out") from None
-
-
-def _environment() -> dict[str, Any]:
-    import torch
-
-    versions: dict[str, str | None] = {}
-    for package in _VERSIONED:
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            versions[package] = None
-    return {
-        "python": platform.python_version(),
-        "system": f"{platform.system()} {platform.machine()}",
-        "versions": versions,
-        "threads": torch.get_num_threads(),
-        "cpus": os.cpu_count(),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-    }
