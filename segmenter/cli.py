@@ -10,6 +10,7 @@ import typer
 from marsgen.completion import offer_classes, offer_configs, offer_words
 from marsgen.console import (
     OUTPUTS,
+    CheckSettings,
     Classes,
     Commands,
     ConfigFile,
@@ -26,6 +27,7 @@ from marsgen.console import (
     run_app,
     say,
     say_dry_run,
+    say_settings,
     say_wrote,
     show_version,
 )
@@ -262,6 +264,7 @@ def study(
     on: On = None,
     per_job: PerJob = None,
     dry_run: DryRun = False,
+    check_settings: CheckSettings = False,
 ) -> None:
     """Train every arm of a study with every seed and report what each gained; repeat the command to resume."""
     from marsgen.core.config import configs_folder, load_config
@@ -276,6 +279,8 @@ def study(
     settings = load_config(StudyConfig, config, [*(overrides or ()), *([f"folds={folds}"] if folds else [])])
     folder = out or OUTPUTS / f"study-{config.stem}"
     study = Study(settings, folder, data, test, None if classes is None else str(classes), unlabelled)
+    if check_settings:
+        return say_settings(settings)
     refuse_torchrun()
     if dry_run:
         from segmenter.dry_run import study as rehearse

@@ -81,7 +81,16 @@ def config(rng: random.Random, materials: Path, folder: Path) -> Case:
     more = ("--data", "train.npz", "--config", "c.yaml")
     words = {
         "segmenter.yaml": ("segmenter", "train", *more, "--set", "steps=2", "--out", "out"),
-        "synthesize.yaml": ("marsgen", "synthesize", "--generator", "copy-paste", *more, "--n", "4", "--dry-run"),
+        "synthesize.yaml": (
+            "marsgen",
+            "synthesize",
+            "--generator",
+            "copy-paste",
+            *more,
+            "--n",
+            "4",
+            "--check-settings",
+        ),
         "tiny/inspect.yaml": ("marsgen", "inspect", *more, "--set", "autoencoder_steps=2", "--out", "out"),
         "train-generator.yaml": ("marsgen", "train-generator", *more, "--set", "steps=1", "--set", "batch_size=2")
         + ("--set", "generator_width=8", "--set", "discriminator_width=8", "--out", "out"),
@@ -137,4 +146,4 @@ def studies(rng: random.Random, materials: Path, folder: Path) -> Case:
     note = damage_yaml(folder / "s.yaml", rng)
     copy(materials, "train.npz", "test.npz", into=folder)
     data = ("--data", "train.npz", "--test", "test.npz", "--out", "out")
-    return Case(("segmenter", "study", "s.yaml", *data, "--dry-run"), note)
+    return Case(("segmenter", "study", "s.yaml", *data, "--check-settings"), note)
