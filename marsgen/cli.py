@@ -21,8 +21,6 @@ from marsgen.console import (
     PerJob,
     Workers,
     add_summary,
-    check_data,
-    check_runs,
     given_settings,
     read_class_set,
     run_app,
@@ -36,19 +34,42 @@ from marsgen.options import (
     SYNTHESIZE_SETTINGS,
     ClassNames,
     DrawMode,
+    ExportData,
+    ExportGain,
+    ExportTo,
     FocusRun,
     GeneratorFolder,
     Guidance,
+    ImportDryRun,
+    ImportFormat,
+    ImportLongestSide,
+    ImportSource,
+    InspectAgainst,
     JudgeRun,
     Keep,
-    Kind,
     MapSet,
     MinAgreement,
     Pairs,
     ParentData,
+    PlaygroundBrowse,
+    PlaygroundCompare,
+    PlaygroundData,
+    PlaygroundGenerator,
+    PlaygroundOrt,
+    PlaygroundScores,
+    PlaygroundSegmenter,
+    PlaygroundTest,
+    PreviewGenerator,
+    ScoreData,
+    ScoreFeatures,
+    ScoreFolder,
+    ScoreJudge,
+    ScoreReference,
     StoreFormat,
     Strength,
     Target,
+    TrainGeneratorKind,
+    TrainGeneratorUnlabelled,
 )
 
 # stages are imported inside the commands: torch takes seconds, --help should not
@@ -90,15 +111,7 @@ def _options(
 @app.command()
 def inspect(
     data: Data,
-    against: Annotated[
-        str | None,
-        typer.Option(
-            "--against",
-            help="Another data set, such as the test set: list the pictures that both hold.",
-            metavar="WHERE",
-            callback=check_data,
-        ),
-    ] = None,
+    against: InspectAgainst = None,
     classes: Classes = None,
     config: ConfigFile = None,
     overrides: Overrides = None,
@@ -118,33 +131,14 @@ def inspect(
 
 @app.command("import")
 def import_(
-    source: Annotated[
-        str,
-        typer.Argument(
-            help="Folder or file of another tool: LabelMe, COCO, YOLO, Pascal VOC, CVAT, Cityscapes, CamVid, class "
-            "folders, Hugging Face, Parquet, GeoTIFF.",
-            metavar="SOURCE",
-            callback=check_data,
-            show_default=False,
-        ),
-    ],
-    format_: Annotated[
-        str | None,
-        typer.Option("--format", help="Which format it is, where it looks like more than one.", metavar="NAME"),
-    ] = None,
-    longest_side: Annotated[
-        int | None,
-        typer.Option(
-            "--longest-side", help="Make larger scenes smaller, to this many pixels on the longer side.", metavar="PX"
-        ),
-    ] = None,
+    source: ImportSource,
+    format_: ImportFormat = None,
+    longest_side: ImportLongestSide = None,
     classes: Classes = None,
     config: ConfigFile = None,
     overrides: Overrides = None,
     out: Out = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be read and decided, print the classes.yaml, and stop.")
-    ] = False,
+    dry_run: ImportDryRun = False,
 ) -> None:
     """Turn somebody else's data set into images/, labels/ and a classes.yaml, and say what was decided on the way."""
     from marsgen.commands.import_data import count_rows, count_scenes, describe, draft, draft_of_ids, import_data
@@ -183,18 +177,8 @@ def import_(
 @app.command("train-generator")
 def train_generator(
     data: Data,
-    kind: Annotated[
-        Kind | None, typer.Option("--kind", help="Which generator to train.", show_default="pix2pix")
-    ] = None,
-    unlabelled: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--unlabelled",
-            help="Pictures without labels to train on too (diffusion); repeatable. An .npz has its own test_set.",
-            metavar="WHERE",
-            callback=check_data,
-        ),
-    ] = None,
+    kind: TrainGeneratorKind = None,
+    unlabelled: TrainGeneratorUnlabelled = None,
     classes: Classes = None,
     config: ConfigFile = None,
     overrides: Overrides = None,
@@ -287,15 +271,7 @@ def synthesize_part(
 
 @app.command()
 def preview(
-    generator: Annotated[
-        str | None,
-        typer.Argument(
-            help="Folder of `marsgen train-generator`. Default: the last trained one.",
-            metavar="DIR",
-            callback=check_runs("marsgen train-generator"),
-            show_default=False,
-        ),
-    ] = None,
+    generator: PreviewGenerator = None,
     config: ConfigFile = None,
     overrides: Overrides = None,
     out: Out = None,
@@ -313,28 +289,10 @@ def preview(
 
 @app.command()
 def export(
-    data: Annotated[
-        str,
-        typer.Argument(
-            help="Folder of `marsgen synthesize`, or any other data set; with --to onnx, of `marsgen train-generator`.",
-            metavar="WHERE",
-            show_default=False,
-            callback=check_data,
-        ),
-    ],
-    to: Annotated[
-        Target | None,
-        typer.Option(
-            "--to",
-            help="What to write: PNG pairs, tars, tables, objects, nnU-Net's raw data; onnx: a generator.",
-            show_default="png",
-        ),
-    ] = None,
+    data: ExportData,
+    to: ExportTo = None,
     classes: Classes = None,
-    gain: Annotated[
-        str | None,
-        typer.Option("--gain", help="What training on the set gained, in words, for its data card.", metavar="TEXT"),
-    ] = None,
+    gain: ExportGain = None,
     config: ConfigFile = None,
     overrides: Overrides = None,
     out: Out = None,
@@ -374,45 +332,11 @@ def _export_generator(
 
 @app.command()
 def score(
-    folder: Annotated[
-        Path,
-        typer.Argument(
-            help="What `marsgen synthesize` wrote.", metavar="DIR", callback=check_runs("marsgen synthesize")
-        ),
-    ],
-    judge: Annotated[
-        Path | None,
-        typer.Option(
-            "--judge", help="Folder of `segmenter train`: measure its agreement with the label maps.", metavar="RUN"
-        ),
-    ] = None,
-    features: Annotated[
-        str | None,
-        typer.Option(
-            "--features",
-            help="What pictures are compared by: judge, imagenet, or a safetensors file of resnet18 or resnet50. "
-            "Default: the judge if there is one, else imagenet.",
-            metavar="judge|imagenet|FILE",
-        ),
-    ] = None,
-    data: Annotated[
-        str | None,
-        typer.Option(
-            "--data",
-            help="Real scenes it was made from. Default: where they were then.",
-            metavar="WHERE",
-            callback=check_data,
-        ),
-    ] = None,
-    reference: Annotated[
-        str | None,
-        typer.Option(
-            "--reference",
-            help="Other real scenes to compare with. Default: the train part of the real scenes.",
-            metavar="WHERE",
-            callback=check_data,
-        ),
-    ] = None,
+    folder: ScoreFolder,
+    judge: ScoreJudge = None,
+    features: ScoreFeatures = None,
+    data: ScoreData = None,
+    reference: ScoreReference = None,
     classes: Classes = None,
     config: ConfigFile = None,
     overrides: Overrides = None,
@@ -451,61 +375,14 @@ def auto(context: typer.Context) -> None:
 
 @app.command()
 def playground(
-    generator: Annotated[
-        str | None,
-        typer.Argument(
-            help="Folder of `marsgen train-generator`. Default: the last trained one.",
-            metavar="DIR",
-            show_default=False,
-            callback=check_runs("marsgen train-generator"),
-        ),
-    ] = None,
-    data: Annotated[
-        str | None,
-        typer.Option(
-            "--data", help="Real scenes to paint on. Default: the generator's training data.", metavar="WHERE"
-        ),
-    ] = None,
-    browse: Annotated[
-        list[str] | None,
-        typer.Option("--browse", help="Set of `marsgen synthesize` to look through; repeatable.", metavar="SET"),
-    ] = None,
-    scores: Annotated[
-        list[Path] | None,
-        typer.Option("--scores", help="Folder of `marsgen score` of one of these sets; repeatable.", metavar="DIR"),
-    ] = None,
-    segmenter: Annotated[
-        Path | None,
-        typer.Option(
-            "--segmenter", help="File of `segmenter export`: what it sees in the drawn picture.", metavar="MODEL.onnx"
-        ),
-    ] = None,
-    compare: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--compare",
-            help="Folder of `segmenter predict`; repeat it for each network whose predictions are compared.",
-            metavar="DIR",
-            callback=check_runs("segmenter predict"),
-        ),
-    ] = None,
-    test: Annotated[
-        str | None,
-        typer.Option(
-            "--test",
-            help="Labelled scenes that these are for. Default: those that they name.",
-            metavar="WHERE",
-            callback=check_data,
-        ),
-    ] = None,
-    ort: Annotated[
-        Path | None,
-        typer.Option(
-            "--ort",
-            help="Folder of the npm package onnxruntime-web. Default: node_modules/onnxruntime-web.",
-            metavar="DIR",
-        ),
-    ] = None,
+    generator: PlaygroundGenerator = None,
+    data: PlaygroundData = None,
+    browse: PlaygroundBrowse = None,
+    scores: PlaygroundScores = None,
+    segmenter: PlaygroundSegmenter = None,
+    compare: PlaygroundCompare = None,
+    test: PlaygroundTest = None,
+    ort: PlaygroundOrt = None,
     config: ConfigFile = None,
     overrides: Overrides = None,
     out: Out = None,

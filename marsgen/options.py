@@ -1,6 +1,7 @@
-"""Options of the command `marsgen`: words to choose from, and all that `marsgen synthesize` takes."""
+"""Options of the command `marsgen`: words to choose from, and what belongs to one command."""
 
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -156,3 +157,169 @@ SYNTHESIZE_SETTINGS = {
     "min_agreement": "select.min_agreement",
 }
 """parameter of `synthesize` -> the setting that it sets"""
+# of the others, whose names they begin with
+
+InspectAgainst = Annotated[
+    str | None,
+    typer.Option(
+        "--against",
+        help="Another data set, such as the test set: list the pictures that both hold.",
+        metavar="WHERE",
+        callback=check_data,
+    ),
+]
+ImportSource = Annotated[
+    str,
+    typer.Argument(
+        help="Folder or file of another tool: LabelMe, COCO, YOLO, Pascal VOC, CVAT, Cityscapes, CamVid, class "
+        "folders, Hugging Face, Parquet, GeoTIFF.",
+        metavar="SOURCE",
+        callback=check_data,
+        show_default=False,
+    ),
+]
+ImportFormat = Annotated[
+    str | None,
+    typer.Option("--format", help="Which format it is, where it looks like more than one.", metavar="NAME"),
+]
+ImportLongestSide = Annotated[
+    int | None,
+    typer.Option(
+        "--longest-side", help="Make larger scenes smaller, to this many pixels on the longer side.", metavar="PX"
+    ),
+]
+ImportDryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Say what would be read and decided, print the classes.yaml, and stop.")
+]
+TrainGeneratorKind = Annotated[
+    Kind | None, typer.Option("--kind", help="Which generator to train.", show_default="pix2pix")
+]
+TrainGeneratorUnlabelled = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--unlabelled",
+        help="Pictures without labels to train on too (diffusion); repeatable. An .npz has its own test_set.",
+        metavar="WHERE",
+        callback=check_data,
+    ),
+]
+PreviewGenerator = Annotated[
+    str | None,
+    typer.Argument(
+        help="Folder of `marsgen train-generator`. Default: the last trained one.",
+        metavar="DIR",
+        callback=check_runs("marsgen train-generator"),
+        show_default=False,
+    ),
+]
+ExportData = Annotated[
+    str,
+    typer.Argument(
+        help="Folder of `marsgen synthesize`, or any other data set; with --to onnx, of `marsgen train-generator`.",
+        metavar="WHERE",
+        show_default=False,
+        callback=check_data,
+    ),
+]
+ExportTo = Annotated[
+    Target | None,
+    typer.Option(
+        "--to",
+        help="What to write: PNG pairs, tars, tables, objects, nnU-Net's raw data; onnx: a generator.",
+        show_default="png",
+    ),
+]
+ExportGain = Annotated[
+    str | None,
+    typer.Option("--gain", help="What training on the set gained, in words, for its data card.", metavar="TEXT"),
+]
+ScoreFolder = Annotated[
+    Path,
+    typer.Argument(help="What `marsgen synthesize` wrote.", metavar="DIR", callback=check_runs("marsgen synthesize")),
+]
+ScoreJudge = Annotated[
+    Path | None,
+    typer.Option(
+        "--judge", help="Folder of `segmenter train`: measure its agreement with the label maps.", metavar="RUN"
+    ),
+]
+ScoreFeatures = Annotated[
+    str | None,
+    typer.Option(
+        "--features",
+        help="What pictures are compared by: judge, imagenet, or a safetensors file of resnet18 or resnet50. "
+        "Default: the judge if there is one, else imagenet.",
+        metavar="judge|imagenet|FILE",
+    ),
+]
+ScoreData = Annotated[
+    str | None,
+    typer.Option(
+        "--data",
+        help="Real scenes it was made from. Default: where they were then.",
+        metavar="WHERE",
+        callback=check_data,
+    ),
+]
+ScoreReference = Annotated[
+    str | None,
+    typer.Option(
+        "--reference",
+        help="Other real scenes to compare with. Default: the train part of the real scenes.",
+        metavar="WHERE",
+        callback=check_data,
+    ),
+]
+PlaygroundGenerator = Annotated[
+    str | None,
+    typer.Argument(
+        help="Folder of `marsgen train-generator`. Default: the last trained one.",
+        metavar="DIR",
+        show_default=False,
+        callback=check_runs("marsgen train-generator"),
+    ),
+]
+PlaygroundData = Annotated[
+    str | None,
+    typer.Option("--data", help="Real scenes to paint on. Default: the generator's training data.", metavar="WHERE"),
+]
+PlaygroundBrowse = Annotated[
+    list[str] | None,
+    typer.Option("--browse", help="Set of `marsgen synthesize` to look through; repeatable.", metavar="SET"),
+]
+PlaygroundScores = Annotated[
+    list[Path] | None,
+    typer.Option("--scores", help="Folder of `marsgen score` of one of these sets; repeatable.", metavar="DIR"),
+]
+PlaygroundSegmenter = Annotated[
+    Path | None,
+    typer.Option(
+        "--segmenter", help="File of `segmenter export`: what it sees in the drawn picture.", metavar="MODEL.onnx"
+    ),
+]
+PlaygroundCompare = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--compare",
+        help="Folder of `segmenter predict`; repeat it for each network whose predictions are compared.",
+        metavar="DIR",
+        callback=check_runs("segmenter predict"),
+    ),
+]
+PlaygroundTest = Annotated[
+    str | None,
+    typer.Option(
+        "--test",
+        help="Labelled scenes that these are for. Default: those that they name.",
+        metavar="WHERE",
+        callback=check_data,
+    ),
+]
+PlaygroundOrt = Annotated[
+    Path | None,
+    typer.Option(
+        "--ort",
+        help="Folder of the npm package onnxruntime-web. Default: node_modules/onnxruntime-web.",
+        metavar="DIR",
+    ),
+]

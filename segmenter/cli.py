@@ -1,13 +1,11 @@
 """The `segmenter` command: parse, open the run, call one stage, print the summary."""
 
 from contextlib import closing
-from enum import StrEnum
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from marsgen.completion import offer_classes, offer_configs, offer_words
+from marsgen.completion import offer_words
 from marsgen.console import (
     OUTPUTS,
     CheckSettings,
@@ -21,8 +19,6 @@ from marsgen.console import (
     Overrides,
     PerJob,
     Workers,
-    check_data,
-    check_runs,
     given_settings,
     run_app,
     say,
@@ -32,6 +28,31 @@ from marsgen.console import (
     show_version,
 )
 from marsgen.core.errors import ConfigError
+from segmenter.options import (
+    AutoClassName,
+    AutoRecipes,
+    AutoTest,
+    AutoUnlabelled,
+    EvaluateOut,
+    ExportData,
+    ExportInt8,
+    ExportRun,
+    ExportTo,
+    PredictData,
+    PredictOverlay,
+    PredictPictures,
+    PredictProbs,
+    PredictRun,
+    RunFolders,
+    StudyFolds,
+    StudyReportOut,
+    StudyReportStudies,
+    StudyTest,
+    StudyUnlabelled,
+    StudyYaml,
+    TrainExtra,
+    TrainFork,
+)
 
 # stages are imported inside the commands: torch takes seconds, --help should not
 app = typer.Typer(
@@ -66,37 +87,11 @@ def _options(
     pass
 
 
-RunFolders = Annotated[
-    list[Path],
-    typer.Argument(
-        help="Folders that `segmenter train` wrote.",
-        metavar="RUN...",
-        show_default=False,
-        callback=check_runs("segmenter train"),
-    ),
-]
-
-
 @app.command()
 def train(
     data: Data,
-    extra: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--extra",
-            help="Folder of synthetic or pseudo-labelled scenes to train on too, or the kept.json of one from "
-            "`marsgen playground`. Repeatable.",
-            metavar="DIR|kept.json",
-        ),
-    ] = None,
-    fork: Annotated[
-        Path | None,
-        typer.Option(
-            "--fork",
-            help="Finished run, trained with fork_at, whose first steps this one shares instead of repeating them.",
-            metavar="RUN",
-        ),
-    ] = None,
+    extra: TrainExtra = None,
+    fork: TrainFork = None,
     classes: Classes = None,
     config: ConfigFile = None,
     overrides: Overrides = None,
@@ -129,14 +124,7 @@ def evaluate(
     classes: Classes = None,
     config: ConfigFile = None,
     overrides: Overrides = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out",
-            help="Folder to write into. Default: in the run, where `segmenter compare` finds it.",
-            metavar="DIR",
-        ),
-    ] = None,
+    out: EvaluateOut = None,
 ) -> None:
     """Score runs on labelled test scenes: IoU, precision and recall per class, and the regions found."""
     from marsgen.core.config import load_config
@@ -189,23 +177,8 @@ def report(runs: RunFolders, config: ConfigFile = None, overrides: Overrides = N
 
 @app.command("study-report")
 def study_report(
-    studies: Annotated[
-        list[Path],
-        typer.Argument(
-            help="Folder of a finished study, or only its folder of raw counts. Of several, a table with a line for "
-            "each rare class.",
-            metavar="DIR...",
-            show_default=False,
-        ),
-    ],
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out",
-            help="Folder to write into. Default: results/ beside the counts; of several studies nothing is written.",
-            metavar="DIR",
-        ),
-    ] = None,
+    studies: StudyReportStudies,
+    out: StudyReportOut = None,
 ) -> None:
     """Write a study's tables and page again from its raw counts: no data, no weights and no training are needed."""
     from segmenter.results.domains import report_domains
@@ -223,40 +196,11 @@ def study_report(
 
 @app.command()
 def study(
-    config: Annotated[
-        Path,
-        typer.Argument(
-            help="Yaml of arms, seeds and sets, such as configs/studies/rare_class.yaml.",
-            metavar="STUDY.yaml",
-            show_default=False,
-            autocompletion=offer_configs("studies"),
-        ),
-    ],
+    config: StudyYaml,
     data: Data,
-    test: Annotated[
-        str | None,
-        typer.Option(
-            "--test",
-            help="Labelled scenes to score on. Default: the test part or the folds of --data.",
-            metavar="WHERE",
-            callback=check_data,
-        ),
-    ] = None,
-    folds: Annotated[
-        int | None,
-        typer.Option(
-            "--folds", help="Cross-validation: test every scene of --data once, in one of K folds.", min=2, metavar="K"
-        ),
-    ] = None,
-    unlabelled: Annotated[
-        str | None,
-        typer.Option(
-            "--unlabelled",
-            help="Pictures to pseudo-label, for sets with a teacher. Default: the test_set of --data, if it has one.",
-            metavar="WHERE",
-            callback=check_data,
-        ),
-    ] = None,
+    test: StudyTest = None,
+    folds: StudyFolds = None,
+    unlabelled: StudyUnlabelled = None,
     classes: Classes = None,
     overrides: Overrides = None,
     out: Out = None,
@@ -294,43 +238,11 @@ def study(
 @app.command()
 def auto(
     data: Data,
-    class_name: Annotated[
-        str | None,
-        typer.Option(
-            "--class",
-            help="The class to find. Default: the only rare class of the data.",
-            metavar="NAME",
-            autocompletion=offer_classes,
-        ),
-    ] = None,
+    class_name: AutoClassName = None,
     budget: Annotated[str, typer.Option("--budget", help="Time that it may take, such as 45m or 2h.")] = "2h",
-    test: Annotated[
-        str | None,
-        typer.Option(
-            "--test",
-            help="Labelled scenes for the confirmation. Default: the test part of --data, else one set aside.",
-            metavar="WHERE",
-            callback=check_data,
-        ),
-    ] = None,
-    recipes: Annotated[
-        Path | None,
-        typer.Option(
-            "--recipes",
-            help="Yaml of a study whose arms race. Default: configs/studies/auto.yaml.",
-            metavar="STUDY.yaml",
-            autocompletion=offer_configs("studies"),
-        ),
-    ] = None,
-    unlabelled: Annotated[
-        str | None,
-        typer.Option(
-            "--unlabelled",
-            help="Pictures to pseudo-label. Default: the test_set of --data, if it has one.",
-            metavar="WHERE",
-            callback=check_data,
-        ),
-    ] = None,
+    test: AutoTest = None,
+    recipes: AutoRecipes = None,
+    unlabelled: AutoUnlabelled = None,
     classes: Classes = None,
     config: ConfigFile = None,
     overrides: Overrides = None,
@@ -381,41 +293,11 @@ def auto(
 @app.command()
 def predict(
     context: typer.Context,
-    run: Annotated[
-        Path,
-        typer.Argument(
-            help="Folder that `segmenter train` wrote, or an ONNX file of `segmenter export`.",
-            metavar="RUN",
-            show_default=False,
-            callback=check_runs("segmenter train"),
-        ),
-    ],
-    pictures: Annotated[
-        list[str] | None,
-        typer.Argument(
-            help="Picture files, and folders of pictures.",
-            metavar="[PICTURE...]",
-            show_default=False,
-            callback=check_data,
-        ),
-    ] = None,
-    data: Annotated[
-        str | None,
-        typer.Option(
-            "--data",
-            help="A data set, whose labels are not read; instead of PICTURE.",
-            metavar="WHERE",
-            callback=check_data,
-        ),
-    ] = None,
-    probs: Annotated[
-        bool | None,
-        typer.Option("--probs", help="Also write the probability of each class at each pixel.", show_default=False),
-    ] = None,
-    overlay: Annotated[
-        bool | None,
-        typer.Option("--overlay", help="Also write the pictures under the class colours.", show_default=False),
-    ] = None,
+    run: PredictRun,
+    pictures: PredictPictures = None,
+    data: PredictData = None,
+    probs: PredictProbs = None,
+    overlay: PredictOverlay = None,
     classes: Classes = None,
     config: ConfigFile = None,
     overrides: Overrides = None,
@@ -447,41 +329,13 @@ def predict(
     say_wrote(done.folder / done.said("wrote", str), done.summary)
 
 
-class ExportTarget(StrEnum):
-    """What a trained network is written as."""
-
-    onnx = "onnx"
-    torch_export = "torch-export"
-
-
 @app.command()
 def export(
     context: typer.Context,
-    run: Annotated[
-        Path,
-        typer.Argument(
-            help="Folder that `segmenter train` wrote.",
-            metavar="RUN",
-            show_default=False,
-            callback=check_runs("segmenter train"),
-        ),
-    ],
-    to: Annotated[
-        ExportTarget | None,
-        typer.Option("--to", help="onnx: for onnxruntime; torch-export: for torch.export.load.", show_default="onnx"),
-    ] = None,
-    data: Annotated[
-        str | None,
-        typer.Option(
-            "--data",
-            help="Labelled scenes to check the file on. Default: the validation part of the run's own data.",
-            metavar="WHERE",
-        ),
-    ] = None,
-    int8: Annotated[
-        bool | None,
-        typer.Option("--int8", help="Also write an int8 file, and say what it costs.", show_default=False),
-    ] = None,
+    run: ExportRun,
+    to: ExportTo = None,
+    data: ExportData = None,
+    int8: ExportInt8 = None,
     classes: Classes = None,
     config: ConfigFile = None,
     overrides: Overrides = None,
