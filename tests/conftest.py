@@ -50,14 +50,6 @@ def _unsynced() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keep what tests find in data sets away from what the user's commands have found."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MARSGEN_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
-
-
 @pytest.fixture(scope="session")
 def tiny_npz(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """48 simulated pairs of 64 x 128 (about 7 outliers, at least 12 with a big rock) and 6 unlabelled images."""
