@@ -83,7 +83,9 @@ def test_shipped_recipes_are_offered(line, name, place):
 def test_completion_is_a_line_of_the_help_and_its_script_asks_the_program(program, tmp_path):
     def said(*words: str) -> str:
         start = [sys.executable, "-m", f"{program}.cli", *words]
-        return subprocess.run(start, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+        # typer looks for a shell among this process's parents, where a test may have none
+        there = os.environ | {"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
+        return subprocess.run(start, cwd=tmp_path, env=there, capture_output=True, text=True, check=True).stdout
 
     shown = said("--help")
     assert shown.count("-completion") == 1
