@@ -29,7 +29,7 @@ def find_path(location: str) -> Path:
     where = "" if not location or path.is_absolute() else f" in {Path.cwd()}"
     link = f" (a link to {os.readlink(path)}, which does not exist)" if os.path.islink(path) else ""
     raise DataError(
-        f"{location or repr(location)}: no such file or folder{where}{link}; give --data an .npz, a folder "
+        f"{location or repr(location)}: no such file or folder{where}{link}; give an .npz, a folder "
         "(AI4Mars release, images/ and labels/, or another format of docs/formats.md) or sim:N"
     )
 

@@ -416,13 +416,13 @@ def test_a_name_outside_the_consoles_encoding_ends_no_command(tmp_path):
 def test_the_home_folder_is_expanded(folder: Path, monkeypatch):
     monkeypatch.setenv("HOME", str(folder.parent))
     assert len(open_scenes(f"~/{folder.name}")) == 3
-    with pytest.raises(DataError, match=r"~/nothing: no such file or folder; give --data"):
+    with pytest.raises(DataError, match=r"~/nothing: no such file or folder; give an"):
         open_scenes("~/nothing")
 
 
 def test_data_that_is_not_where_a_run_saw_it(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(DataError, match=rf"mine/data: no such file or folder in {tmp_path}; give --data"):
+    with pytest.raises(DataError, match=rf"mine/data: no such file or folder in {tmp_path}; give an"):
         open_scenes("mine/data")
     (tmp_path / "link").symlink_to("/nowhere")
     with pytest.raises(DataError, match=r"link: no such file .*\(a link to /nowhere, which does not exist\)"):

@@ -53,7 +53,7 @@ def test_unlabelled_is_passed_on(tiny_npz: Path, tmp_path: Path):
 
 @pytest.mark.parametrize("location", ["nowhere", "nowhere.npz", "sim400", "", "bad\0name", "x" * 5000])
 def test_a_missing_path_says_what_data_can_be(location: str):
-    with pytest.raises(DataError, match=r"no such file or folder( in .*)?; give --data an \.npz, a folder .* or sim:N"):
+    with pytest.raises(DataError, match=r"no such file or folder( in .*)?; give an \.npz, a folder .* or sim:N"):
         open_scenes(location)
 
 
