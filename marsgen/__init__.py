@@ -16,7 +16,8 @@ Data flow one way, and each folder stands for one stage; CONTRIBUTING.md has the
 
 What all of these use, and `segmenter` too:
 
-    core/           settings from yaml, errors, atomic files, resumable run folders, processes, parts of training loops
+    core/           settings from yaml, errors, resumable run folders, processes, parts of training loops;
+                    storage/: files read with a sentence for each fault, written whole or not at all
     provenance/     which scenes a run or a synthetic set has seen, and what must therefore not be mixed
     hub.py          trained models as folders for the Hugging Face hub
     console.py      options and output of both command lines

@@ -18,9 +18,9 @@ import numpy as np
 from marsgen.cleaning.dataset import Data, Dataset, clean_scenes, dataset_of, scenes_of, split_of
 from marsgen.core.config import Config, DataConfig, make_config
 from marsgen.core.errors import ConfigError, nearest
-from marsgen.core.places import refuse_no_room
 from marsgen.core.process_group import join_process_group
 from marsgen.core.runs import Run, latest_run
+from marsgen.core.storage.places import refuse_no_room
 from marsgen.core.tracking import refuse_no_tracker
 from marsgen.engines.task import Engine
 from marsgen.generators import find_training, make_training_config, refuse_other_channels

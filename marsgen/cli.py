@@ -143,8 +143,8 @@ def import_(
     """Turn somebody else's data set into images/, labels/ and a classes.yaml, and say what was decided on the way."""
     from marsgen.commands.import_data import count_rows, count_scenes, describe, draft, draft_of_ids, import_data
     from marsgen.core.config import load_config
-    from marsgen.core.places import find_path, refuse_no_room
     from marsgen.core.runs import Run
+    from marsgen.core.storage.places import find_path, refuse_no_room
     from marsgen.scenes.files.layout import Layout
     from marsgen.scenes.formats.reading import ReadingConfig
     from marsgen.scenes.sources import needs_classes, open_source

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from marsgen.core.errors import InputError
-from marsgen.core.places import configs_folder
-from marsgen.core.reading import read_yaml
+from marsgen.core.storage.places import configs_folder
+from marsgen.core.storage.reading import read_yaml
 
 Offer = Callable[[str], list[str]]
 """word begun -> words"""

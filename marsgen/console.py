@@ -16,10 +16,10 @@ from typer.core import TyperGroup
 
 from marsgen.completion import offer_configs
 from marsgen.core.errors import InputError, nearest
-from marsgen.core.places import refuse_missing, refuse_no_run
 from marsgen.core.process_group import first_to_say
-from marsgen.core.reading import first_line, shorten
 from marsgen.core.stop import Stopped, catching_signals
+from marsgen.core.storage.places import refuse_missing, refuse_no_run
+from marsgen.core.storage.reading import first_line, shorten
 
 if TYPE_CHECKING:
     from marsgen.core.config import Config
@@ -219,7 +219,7 @@ def _say_json(exit_code: int, error: str | None = None) -> None:
         return
     content: dict[str, Any] = {"command": _output.command, "exit_code": exit_code, "wrote": _output.wrote}
     content |= {"summaries": _output.summaries, "notes": _output.notes} | ({"error": error} if error else {})
-    from marsgen.core.files import plain  # here: imports numpy
+    from marsgen.core.storage.files import plain  # here: imports numpy
 
     print(json.dumps(plain(content), ensure_ascii=False, allow_nan=False), flush=True)
 

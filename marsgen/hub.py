@@ -14,9 +14,9 @@ from typing import Any, ClassVar, Self
 from huggingface_hub import ModelCard, ModelHubMixin, snapshot_download
 
 from marsgen.core.errors import RunError
-from marsgen.core.files import write_bytes, write_text
-from marsgen.core.reading import first_line, shorten
 from marsgen.core.runs import Run, as_yaml
+from marsgen.core.storage.files import write_bytes, write_text
+from marsgen.core.storage.reading import first_line, shorten
 from marsgen.provenance.data_card import CARD_FILE, UNKNOWN, class_table, front_matter
 from marsgen.scenes.classes import ClassSet
 from marsgen.scenes.scene import name_channels

@@ -15,10 +15,10 @@ import numpy as np
 from marsgen.cleaning.dataset import Data, Dataset, scenes_of
 from marsgen.core.config import make_config
 from marsgen.core.errors import ConfigError, DataError
-from marsgen.core.files import file_fingerprint
-from marsgen.core.onnx_files import refuse_no_onnx
-from marsgen.core.places import refuse_missing
 from marsgen.core.runs import Run
+from marsgen.core.storage.files import file_fingerprint
+from marsgen.core.storage.onnx_files import refuse_no_onnx
+from marsgen.core.storage.places import refuse_missing
 from marsgen.scenes.classes import ClassSet, read_classes
 from marsgen.scenes.formats.reading import ReadingConfig
 from marsgen.scenes.readers.arrays import ArrayScenes

@@ -12,8 +12,8 @@ from typing import Any
 from marsgen.cleaning.dataset import Data
 from marsgen.core.config import build_config
 from marsgen.core.errors import ConfigError
-from marsgen.core.files import write_text
 from marsgen.core.rehearsal import Estimate, duration, estimate, rehearse
+from marsgen.core.storage.files import write_text
 from marsgen.scenes.scene import SceneSource
 from marsgen.scenes.sources import open_scenes
 from segmenter import api

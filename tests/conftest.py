@@ -39,14 +39,14 @@ def _unsynced() -> Iterator[None]:
 
     Commands in processes of their own sync as ever.
     """
-    import marsgen.core.files
+    import marsgen.core.storage.files
 
     class Library:
         syncfs = staticmethod(lambda descriptor: 0)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda descriptor: None)
-        patch.setattr(marsgen.core.files, "_c_library", Library)
+        patch.setattr(marsgen.core.storage.files, "_c_library", Library)
         yield
 
 

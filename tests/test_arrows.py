@@ -101,12 +101,12 @@ def test_every_folder_imports_only_what_stands_before_it_in_the_table():
 @pytest.mark.parametrize(
     ("module", "imported", "words"),
     [
-        ("marsgen.core.files", "marsgen.scenes.scene", "which stands after it"),
+        ("marsgen.core.storage.files", "marsgen.scenes.scene", "which stands after it"),
         ("marsgen.generators.pix2pix.pix2pix", "marsgen.commands.score", "which stands after it"),
         ("marsgen.cli", "segmenter.config", "which stands after it"),
         ("segmenter.training.train", "marsgen.masks.blend", "which segmenter must not import"),
         ("segmenter.results.page", "marsgen.pages.score_page", "which segmenter must not import"),
-        ("marsgen.new_folder.module", "marsgen.core.files", "not in the table"),
+        ("marsgen.new_folder.module", "marsgen.core.storage.files", "not in the table"),
     ],
 )
 def test_what_points_back_is_found(module, imported, words):

@@ -10,8 +10,8 @@ import marsgen.cli
 import segmenter.cli
 from marsgen.core.config import build_config, load_config
 from marsgen.core.errors import ConfigError
-from marsgen.core.files import write_text
 from marsgen.core.settings import find_settings
+from marsgen.core.storage.files import write_text
 from marsgen.scenes.classes import read_classes
 from segmenter.study.config import StudyConfig
 from segmenter.study.folder import Study

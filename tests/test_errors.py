@@ -136,12 +136,12 @@ def test_an_output_folder_of_another_run_is_left_alone(here, tiny_npz, capsys):
 def test_a_full_disk_is_one_line(here, tiny_npz, capsys, monkeypatch):
     import errno
 
-    import marsgen.core.files
+    import marsgen.core.storage.files
 
     def refuse(*_):
         raise OSError(errno.ENOSPC, "No space left on device", "synth/images/0000003.png")
 
-    monkeypatch.setattr(marsgen.core.files.os, "replace", refuse)
+    monkeypatch.setattr(marsgen.core.storage.files.os, "replace", refuse)
     words = [
         "marsgen",
         "synthesize",

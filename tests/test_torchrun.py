@@ -15,8 +15,8 @@ import pytest
 from shared_work import generator_words, pairs_words, train_words
 from test_flow import call
 
-from marsgen.core.checkpoints import read_weights
 from marsgen.core.runs import Run
+from marsgen.core.storage.checkpoints import read_weights
 
 pytestmark = pytest.mark.timeout(400)
 

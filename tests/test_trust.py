@@ -16,9 +16,9 @@ from refusals import refused
 from safetensors.torch import load_file, save_file
 from test_flow import call
 
-from marsgen.core.checkpoints import encode_weights, read_weights
 from marsgen.core.errors import DataError, RunError
-from marsgen.core.files import write_bytes
+from marsgen.core.storage.checkpoints import encode_weights, read_weights
+from marsgen.core.storage.files import write_bytes
 from marsgen.pages.html import TEMPLATES
 from marsgen.scenes.files.names import is_plain, plain_names
 from marsgen.scenes.files.pictures import FOLLOW_LINKS

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from marsgen.core.files import write_bytes
-from marsgen.core.places import cache_folder
+from marsgen.core.storage.files import write_bytes
+from marsgen.core.storage.places import cache_folder
 
 FORMAT = "1"
 """part of every name; to be raised where what is found, or how it is stored, changes"""

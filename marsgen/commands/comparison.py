@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from marsgen.core.errors import ConfigError, DataError, RunError
-from marsgen.core.files import plain, write_text
 from marsgen.core.runs import Run
+from marsgen.core.storage.files import plain, write_text
 from marsgen.pages.sheets import write_sheets
 from marsgen.provenance import keys_of_pictures, read_split_keys, refuse_seen_copies
 from marsgen.provenance.records import SPLIT_FILE

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from marsgen import __version__
 from marsgen.core.errors import how_to_install
-from marsgen.core.places import cache_folder, in_words
+from marsgen.core.storage.places import cache_folder, in_words
 
 PACKAGES = ("torch", "torchvision", "accelerate", "diffusers", "numpy", "scipy", "pillow")
 

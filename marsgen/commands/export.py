@@ -23,9 +23,9 @@ from marsgen.commands.export_objects import write_coco, write_yolo
 from marsgen.commands.import_data import count_scenes
 from marsgen.core.config import Config
 from marsgen.core.errors import ConfigError, DataError, how_to_install
-from marsgen.core.files import filling_bytes, write_stream
 from marsgen.core.progress import ProgressBar
 from marsgen.core.runs import Run
+from marsgen.core.storage.files import filling_bytes, write_stream
 from marsgen.provenance import read_set_head
 from marsgen.provenance.data_card import CARD_FILE, card_of, write_data_card
 from marsgen.scenes.files.label_maps import encode_label_map

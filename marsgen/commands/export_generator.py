@@ -3,8 +3,8 @@
 from contextlib import closing
 from pathlib import Path
 
-from marsgen.core.onnx_files import refuse_no_onnx
 from marsgen.core.runs import Run
+from marsgen.core.storage.onnx_files import refuse_no_onnx
 from marsgen.generators import load_generator
 from marsgen.generators.config import ExportGeneratorConfig
 from marsgen.scenes.sources import open_scenes

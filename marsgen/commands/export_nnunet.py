@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from marsgen.core.errors import DataError
-from marsgen.core.files import write_bytes, write_json
+from marsgen.core.storage.files import write_bytes, write_json
 from marsgen.scenes.classes import ClassSet
 from marsgen.scenes.files.pictures import encode_image, encode_png
 from marsgen.scenes.scene import Scene, SceneSource

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from marsgen.core.files import filling_text, write_bytes, write_text
+from marsgen.core.storage.files import filling_text, write_bytes, write_text
 from marsgen.scenes.classes import ClassSet
 from marsgen.scenes.files.pictures import encode_image
 from marsgen.scenes.geometry import connected_regions

@@ -9,9 +9,9 @@ import numpy as np
 import yaml
 
 from marsgen.core.errors import DataError
-from marsgen.core.files import write_json, write_text
 from marsgen.core.progress import ProgressBar
 from marsgen.core.runs import Run
+from marsgen.core.storage.files import write_json, write_text
 from marsgen.provenance.data_card import card_of, write_data_card
 from marsgen.scenes.classes import ClassSet, default_colours
 from marsgen.scenes.files.label_maps import read_values

@@ -12,8 +12,8 @@ from marsgen.cleaning.near_duplicates import DuplicatePair, cluster_pairs
 from marsgen.cleaning.splits import PARTS
 from marsgen.core.config import MOST_STEPS, Config, DataConfig, Seed
 from marsgen.core.errors import DataError
-from marsgen.core.files import write_json, write_text
 from marsgen.core.runs import Run
+from marsgen.core.storage.files import write_json, write_text
 from marsgen.masks.infer_settings import infer_paste_settings, value_text
 from marsgen.masks.profiles.profile import ClassProfile
 from marsgen.pages.inspect_page import draw_page

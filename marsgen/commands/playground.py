@@ -31,10 +31,10 @@ from marsgen.cleaning.dataset import Dataset, clean_scenes
 from marsgen.commands.comparison import Comparison, open_comparison, write_comparison
 from marsgen.core.config import Config, DataConfig
 from marsgen.core.errors import ConfigError, DataError, RunError
-from marsgen.core.files import file_fingerprint, filling_bytes, plain, write_bytes, write_json, write_text
-from marsgen.core.onnx_files import OnnxNetwork, refuse_no_onnx
-from marsgen.core.reading import read_json_lines
 from marsgen.core.runs import Run
+from marsgen.core.storage.files import file_fingerprint, filling_bytes, plain, write_bytes, write_json, write_text
+from marsgen.core.storage.onnx_files import OnnxNetwork, refuse_no_onnx
+from marsgen.core.storage.reading import read_json_lines
 from marsgen.generators import Generator, load_generator
 from marsgen.pages.sheets import write_sheets
 from marsgen.provenance import fingerprints_of_part, keys_of_part, write_set_head

@@ -15,8 +15,8 @@ from pydantic import Field
 from marsgen.cleaning.dataset import Dataset, clean_scenes
 from marsgen.core.config import Config, DataConfig, Seed
 from marsgen.core.errors import DataError
-from marsgen.core.files import write_bytes
 from marsgen.core.runs import Run
+from marsgen.core.storage.files import write_bytes
 from marsgen.generators import DEFAULT_SAMPLING, DrawConfig, load_generator
 from marsgen.synthesis.config import SynthesizeConfig
 from marsgen.synthesis.inputs import class_names, find_sources

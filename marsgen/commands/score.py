@@ -9,8 +9,8 @@ from pydantic import Field
 from marsgen.cleaning.dataset import Dataset
 from marsgen.console import say_note
 from marsgen.core.config import DataConfig
-from marsgen.core.files import plain, write_text
 from marsgen.core.runs import Run
+from marsgen.core.storage.files import plain, write_text
 from marsgen.pages.score_page import draw_page
 from marsgen.quality.features import open_features
 from marsgen.quality.judges import open_judge

@@ -1,1 +1,1 @@
-"""Core: what all commands of both packages need: typed configs, errors, atomic files, resumable runs."""
+"""Core: what all commands of both packages need: typed configs, errors, resumable runs, files."""

@@ -12,8 +12,8 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from marsgen.core.errors import ConfigError, nearest
-from marsgen.core.places import configs_folder
-from marsgen.core.reading import parse_yaml, read_yaml, shorten
+from marsgen.core.storage.places import configs_folder
+from marsgen.core.storage.reading import parse_yaml, read_yaml, shorten
 
 
 class Config(BaseModel):

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from marsgen.core.places import in_words
+from marsgen.core.storage.places import in_words
 
 STEPS = 8
 """steps that are timed"""

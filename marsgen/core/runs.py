@@ -21,11 +21,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from marsgen.core.checkpoints import Checkpoint, encode_weights, read_weights
 from marsgen.core.config import Config, ConfigT, build_config
 from marsgen.core.environment import environment
 from marsgen.core.errors import RunError
-from marsgen.core.files import (
+from marsgen.core.storage.checkpoints import Checkpoint, encode_weights, read_weights
+from marsgen.core.storage.files import (
     is_written,
     plain,
     remove_leftovers,
@@ -35,9 +35,9 @@ from marsgen.core.files import (
     write_json,
     write_text,
 )
-from marsgen.core.lock import LOCK_FILE, Lock, take_lock
-from marsgen.core.places import refuse_no_run
-from marsgen.core.reading import naming, read_json, read_json_lines, read_yaml, shorten, value_at
+from marsgen.core.storage.lock import LOCK_FILE, Lock, take_lock
+from marsgen.core.storage.places import refuse_no_run
+from marsgen.core.storage.reading import naming, read_json, read_json_lines, read_yaml, shorten, value_at
 from marsgen.core.tracking import Tracker, TrackerName
 
 if TYPE_CHECKING:

@@ -23,8 +23,8 @@ from typing import Any, Literal
 import numpy as np
 
 from marsgen.core.errors import ConfigError, RunError, how_to_install
-from marsgen.core.files import write_json
-from marsgen.core.reading import first_line, read_json
+from marsgen.core.storage.files import write_json
+from marsgen.core.storage.reading import first_line, read_json
 
 TrackerName = Literal["tensorboard", "wandb", "mlflow", "trackio"]
 FOLDER = "tracked"

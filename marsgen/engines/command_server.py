@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import Any
 
 from marsgen.core.errors import RunError
-from marsgen.core.lock import take_lock
 from marsgen.core.stop import PATIENCE_SECONDS
+from marsgen.core.storage.lock import take_lock
 from marsgen.engines.task import Outcome, Task, WorkerLost
 
 _FORKS = sys.platform == "linux"

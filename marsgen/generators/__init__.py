@@ -16,7 +16,7 @@ from pydantic import ConfigDict, Field
 
 from marsgen.core.config import Config, load_config, make_config
 from marsgen.core.errors import ConfigError, DataError, RunError, nearest
-from marsgen.core.reading import read_json, shorten
+from marsgen.core.storage.reading import read_json, shorten
 from marsgen.scenes.classes import IGNORED_INDEX, ClassSet
 from marsgen.scenes.scene import SceneSource, name_channels
 

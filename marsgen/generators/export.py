@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from marsgen.core.errors import ConfigError, RunError
-from marsgen.core.files import write_bytes, write_json
 from marsgen.core.runs import Run
+from marsgen.core.storage.files import write_bytes, write_json
 from marsgen.generators import DrawRequest, Generator
 from marsgen.generators.config import ExportGeneratorConfig
 from marsgen.scenes.scene import Scene

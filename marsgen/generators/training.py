@@ -9,11 +9,11 @@ import torch
 from PIL import Image
 
 from marsgen.cleaning.dataset import Dataset
-from marsgen.core.checkpoints import load_optimizer_tensors, optimizer_tensors, prefixed, without_prefix
 from marsgen.core.errors import RunError
-from marsgen.core.files import write_bytes
-from marsgen.core.reading import naming
 from marsgen.core.runs import Run
+from marsgen.core.storage.checkpoints import load_optimizer_tensors, optimizer_tensors, prefixed, without_prefix
+from marsgen.core.storage.files import write_bytes
+from marsgen.core.storage.reading import naming
 from marsgen.generators import DrawRequest, Generator
 from marsgen.generators.batches import cut_window, soft_window
 from marsgen.generators.style import StyleTable, measure_style

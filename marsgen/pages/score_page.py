@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from marsgen.core.files import plain
+from marsgen.core.storage.files import plain
 from marsgen.pages.html import (
     SampleFigure,
     fit_width,

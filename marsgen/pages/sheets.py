@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from marsgen.core.files import write_bytes
 from marsgen.core.progress import ProgressBar
+from marsgen.core.storage.files import write_bytes
 from marsgen.scenes.classes import IGNORED_INDEX
 
 SHEET_PX = 2**19

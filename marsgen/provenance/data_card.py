@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from marsgen.core.files import write_text
+from marsgen.core.storage.files import write_text
 from marsgen.scenes.classes import ClassSet
 from marsgen.scenes.scene import SceneSource, name_channels
 

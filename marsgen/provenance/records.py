@@ -8,9 +8,9 @@ from typing import Any
 from marsgen.cleaning.copies import FINGERPRINT_BYTES, fingerprint_picture
 from marsgen.cleaning.dataset import Dataset
 from marsgen.core.errors import DataError, RunError
-from marsgen.core.files import write_json
-from marsgen.core.reading import read_json, shorten
 from marsgen.core.runs import Run
+from marsgen.core.storage.files import write_json
+from marsgen.core.storage.reading import read_json, shorten
 from marsgen.scenes.readers.folder import HEAD_FILE
 from marsgen.scenes.scene import SceneSource, scene_key
 

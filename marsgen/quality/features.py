@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from marsgen.core.arrays import read_npy
-from marsgen.core.checkpoints import read_tensors
 from marsgen.core.errors import DataError, InputError, RunError, how_to_install, nearest
-from marsgen.core.files import file_fingerprint, write_npy
-from marsgen.core.reading import first_line
+from marsgen.core.storage.arrays import read_npy
+from marsgen.core.storage.checkpoints import read_tensors
+from marsgen.core.storage.files import file_fingerprint, write_npy
+from marsgen.core.storage.reading import first_line
 from marsgen.quality.judges import Judge
 from marsgen.scenes.scene import scene_key
 

@@ -10,8 +10,8 @@ import numpy as np
 from marsgen.cleaning.dataset import Dataset, open_dataset
 from marsgen.core.config import DataConfig
 from marsgen.core.errors import DataError, RunError
-from marsgen.core.reading import read_json_lines
 from marsgen.core.runs import Run
+from marsgen.core.storage.reading import read_json_lines
 from marsgen.provenance import read_set_head, unseen_scenes
 from marsgen.quality.crops import RareRegion
 from marsgen.scenes.classes import ClassSet, read_classes

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from marsgen.core.errors import DataError, nearest
-from marsgen.core.reading import is_printable_name, read_yaml, shorten
+from marsgen.core.storage.reading import is_printable_name, read_yaml, shorten
 from marsgen.scenes.files.layout import IGNORED, Layout, read_layout, value_table
 from marsgen.scenes.files.layout import KEYS as LAYOUT_KEYS
 from marsgen.scenes.files.raster_source import RasterSource, read_raster_source

@@ -16,7 +16,7 @@ import numpy as np
 
 from marsgen.core.config import configs_folder
 from marsgen.core.errors import DataError, nearest
-from marsgen.core.places import IN_MEMORY, SIMULATED, find_path, refuse_missing
+from marsgen.core.storage.places import IN_MEMORY, SIMULATED, find_path, refuse_missing
 from marsgen.scenes.classes import ClassSet, read_classes
 from marsgen.scenes.files.layout import IGNORED, Folders
 from marsgen.scenes.files.pictures import is_picture

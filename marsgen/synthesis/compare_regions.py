@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from marsgen.core.files import write_bytes
+from marsgen.core.storage.files import write_bytes
 from marsgen.masks.profiles.summaries import share_by_size
 from marsgen.masks.regions import RegionLibrary
 

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from marsgen.core.errors import RunError
-from marsgen.core.files import filling_text, plain, sync_file_system, sync_folder
 from marsgen.core.process_group import ProcessGroup
-from marsgen.core.reading import parse_json, read_json_lines, value_at
+from marsgen.core.storage.files import filling_text, plain, sync_file_system, sync_folder
+from marsgen.core.storage.reading import parse_json, read_json_lines, value_at
 from marsgen.synthesis.config import CHUNK
 
 MANIFEST = "manifest.jsonl"

@@ -22,8 +22,8 @@ import numpy as np
 from marsgen.cleaning.copies import fingerprint_picture
 from marsgen.cleaning.dataset import Dataset
 from marsgen.core.errors import DataError
-from marsgen.core.places import find_path
-from marsgen.core.reading import shorten
+from marsgen.core.storage.places import find_path
+from marsgen.core.storage.reading import shorten
 from marsgen.provenance import caution_of_held_out, read_set_head, set_trained_on
 from marsgen.scenes.geometry import Box, connected_regions
 from marsgen.scenes.readers.map_files import MapFiles, holds_maps_only

@@ -7,8 +7,8 @@ import numpy as np
 from PIL import Image
 
 from marsgen.core.errors import RunError
-from marsgen.core.files import write_bytes
-from marsgen.core.reading import shorten
+from marsgen.core.storage.files import write_bytes
+from marsgen.core.storage.reading import shorten
 from marsgen.scenes.classes import ClassSet
 from marsgen.scenes.files.label_maps import read_label_map
 from marsgen.scenes.files.pictures import read_image

@@ -6,8 +6,8 @@ from concurrent.futures import Future
 from pathlib import Path
 
 from marsgen.core.errors import RunError
-from marsgen.core.files import is_written, write_json
-from marsgen.core.reading import read_json
+from marsgen.core.storage.files import is_written, write_json
+from marsgen.core.storage.reading import read_json
 from marsgen.engines.task import Engine, Outcome, Task
 
 

@@ -20,7 +20,7 @@ import yaml
 from marsgen.cleaning.dataset import Dataset, clean_scenes, open_dataset
 from marsgen.core.config import DataConfig
 from marsgen.core.errors import DataError
-from marsgen.core.files import is_written, sync_file_system, write_text
+from marsgen.core.storage.files import is_written, sync_file_system, write_text
 from marsgen.scenes.classes import ClassSet
 from marsgen.scenes.files.layout import Layout
 from marsgen.scenes.readers.folder import CLASSES_FILE, image_path, write_pair

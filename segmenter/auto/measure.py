@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from marsgen.core.errors import ConfigError
-from marsgen.core.files import write_text
+from marsgen.core.storage.files import write_text
 from marsgen.engines.task import Task, outcome_of
 from segmenter.auto.clock import Clock, TimedEngine
 from segmenter.auto.plan import Costs, Line

@@ -20,10 +20,10 @@ from typing import Any
 from marsgen.console import say
 from marsgen.core.config import DataConfig, build_config
 from marsgen.core.errors import ConfigError, RunError
-from marsgen.core.files import filling_text, is_written, write_json, write_text
-from marsgen.core.reading import read_json
 from marsgen.core.runs import Run
 from marsgen.core.stop import Stopped
+from marsgen.core.storage.files import filling_text, is_written, write_json, write_text
+from marsgen.core.storage.reading import read_json
 from marsgen.engines.task import Engine
 from marsgen.scenes.scene import SceneSource
 from marsgen.scenes.sources import has_test_set

@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 
 from marsgen.core.errors import DataError
-from marsgen.core.files import filling_npy, write_json, write_npy
 from marsgen.core.progress import ProgressBar
 from marsgen.core.runs import Run
+from marsgen.core.storage.files import filling_npy, write_json, write_npy
 from marsgen.provenance import read_split_keys, refuse_seen_copies, refuse_seen_scene
 from marsgen.scenes.classes import IGNORED_INDEX, ClassSet
 from marsgen.scenes.confusion import confusion_matrices

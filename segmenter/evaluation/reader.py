@@ -7,11 +7,11 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from marsgen.core.arrays import read_npy
 from marsgen.core.config import Config, build_config
 from marsgen.core.errors import RunError
-from marsgen.core.reading import read_json
 from marsgen.core.runs import Run
+from marsgen.core.storage.arrays import read_npy
+from marsgen.core.storage.reading import read_json
 from marsgen.scenes.classes import ClassSet
 from segmenter.evaluation.config import EvaluateConfig
 from segmenter.evaluation.regions import REGION, found_regions, region_classes

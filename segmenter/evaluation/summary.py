@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from marsgen.core.arrays import read_npy
+from marsgen.core.storage.arrays import read_npy
 from marsgen.scenes.classes import ClassSet
 from marsgen.scenes.confusion import (
     iou_per_class,

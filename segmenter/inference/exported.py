@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from marsgen.core.errors import InputError, RunError
-from marsgen.core.onnx_files import OnnxNetwork
-from marsgen.core.reading import first_line, value_at
+from marsgen.core.storage.onnx_files import OnnxNetwork
+from marsgen.core.storage.reading import first_line, value_at
 from marsgen.scenes.classes import ClassSet
 
 

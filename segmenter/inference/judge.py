@@ -6,8 +6,8 @@ import numpy as np
 import torch
 
 from marsgen.core.errors import RunError
-from marsgen.core.files import file_fingerprint
 from marsgen.core.runs import Run
+from marsgen.core.storage.files import file_fingerprint
 from marsgen.provenance import read_split_keys
 from marsgen.scenes.classes import ClassSet
 from marsgen.scenes.tensors import image_tensor

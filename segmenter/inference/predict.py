@@ -12,13 +12,13 @@ import torch.nn.functional as F
 from accelerate import PartialState
 from torch import nn
 
-from marsgen.core.checkpoints import DAMAGE, read_weights, refuse_other_shapes
 from marsgen.core.config import build_config
 from marsgen.core.errors import DataError, InputError, RunError
-from marsgen.core.files import filling_text
 from marsgen.core.progress import ProgressBar
-from marsgen.core.reading import check_content, first_line, value_at
 from marsgen.core.runs import Run
+from marsgen.core.storage.checkpoints import DAMAGE, read_weights, refuse_other_shapes
+from marsgen.core.storage.files import filling_text
+from marsgen.core.storage.reading import check_content, first_line, value_at
 from marsgen.scenes.classes import ClassSet
 from marsgen.scenes.files.rasters import refuse_no_rasterio
 from marsgen.scenes.readers.folder import write_classes

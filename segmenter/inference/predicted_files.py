@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from marsgen.core.files import write_bytes
+from marsgen.core.storage.files import write_bytes
 from marsgen.scenes.classes import ClassSet
 from marsgen.scenes.files.label_maps import encode_label_map
 from marsgen.scenes.files.pictures import encode_image

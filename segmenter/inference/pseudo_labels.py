@@ -22,11 +22,11 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from marsgen.core.arrays import read_npy
 from marsgen.core.errors import DataError, RunError
-from marsgen.core.files import file_fingerprint, write_npy
 from marsgen.core.progress import ProgressBar
 from marsgen.core.runs import Run
+from marsgen.core.storage.arrays import read_npy
+from marsgen.core.storage.files import file_fingerprint, write_npy
 from marsgen.provenance import read_set_head, read_split_keys, set_trained_on, write_set_head
 from marsgen.provenance.data_card import DataCard, write_data_card
 from marsgen.scenes.classes import IGNORED_INDEX, ClassSet

@@ -11,10 +11,10 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from marsgen.core.checkpoints import read_tensors, refuse_not_finite
 from marsgen.core.errors import ConfigError, DataError, RunError, how_to_install, nearest
-from marsgen.core.files import file_fingerprint
-from marsgen.core.reading import first_line
+from marsgen.core.storage.checkpoints import read_tensors, refuse_not_finite
+from marsgen.core.storage.files import file_fingerprint
+from marsgen.core.storage.reading import first_line
 from marsgen.scenes.tensors import pad_to_multiple
 from segmenter.networks.config import EncoderConfig
 

@@ -10,8 +10,8 @@ from typing import Any
 from pydantic import BaseModel
 
 from marsgen.core.errors import DataError, RunError
-from marsgen.core.reading import check_content
 from marsgen.core.runs import Run
+from marsgen.core.storage.reading import check_content
 from segmenter.evaluation.config import EvaluateConfig
 from segmenter.evaluation.reader import Evaluation, read_evaluation
 from segmenter.inference.config import InferenceConfig

@@ -17,11 +17,11 @@ from typing import Any
 
 import numpy as np
 
-from marsgen.core.arrays import read_npz
 from marsgen.core.config import build_config
 from marsgen.core.errors import ConfigError, DataError, nearest
-from marsgen.core.files import write_bytes, write_json
-from marsgen.core.reading import read_json
+from marsgen.core.storage.arrays import read_npz
+from marsgen.core.storage.files import write_bytes, write_json
+from marsgen.core.storage.reading import read_json
 from marsgen.scenes.classes import ClassSet
 from segmenter.evaluation.reader import Evaluation
 from segmenter.evaluation.regions import REGION, found_regions

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from marsgen.core.errors import DataError
-from marsgen.core.files import write_text
+from marsgen.core.storage.files import write_text
 from segmenter.evaluation.summary import percent
 from segmenter.results.counts import read_counts
 from segmenter.results.gains.gains import Gain

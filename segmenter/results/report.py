@@ -10,8 +10,8 @@ from pathlib import Path
 from pydantic import Field
 
 from marsgen.core.errors import DataError
-from marsgen.core.files import remove_leftovers_of, write_text
 from marsgen.core.runs import Run
+from marsgen.core.storage.files import remove_leftovers_of, write_text
 from marsgen.scenes.sources import open_scenes
 from segmenter.results.arms import count_arms
 from segmenter.results.compare import CompareConfig, inputs_of, limitations_of_runs, open_arms

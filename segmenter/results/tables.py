@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from marsgen.core.files import plain, write_json, write_text
+from marsgen.core.storage.files import plain, write_json, write_text
 from segmenter.evaluation.summary import percent
 from segmenter.results.gains.gains import BASELINE, COMMON, OWN, DosePoint, Gain, Recommendation, Score
 from segmenter.results.gains.oracle import TOO_SMALL, OracleShare, share_interval, share_text

@@ -7,9 +7,9 @@ from typing import Any
 
 from marsgen.console import say
 from marsgen.core.errors import RunError
-from marsgen.core.files import write_json
-from marsgen.core.reading import read_json
 from marsgen.core.runs import Run
+from marsgen.core.storage.files import write_json
+from marsgen.core.storage.reading import read_json
 from marsgen.scenes.classes import read_classes
 from marsgen.scenes.sources import open_scenes
 from segmenter.evaluation.reader import Evaluation

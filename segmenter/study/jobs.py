@@ -18,9 +18,9 @@ from typing import Any
 from pydantic import BaseModel
 
 from marsgen.core.errors import RunError
-from marsgen.core.files import is_written, write_json, write_text
 from marsgen.core.progress import ProgressBar
-from marsgen.core.reading import read_json
+from marsgen.core.storage.files import is_written, write_json, write_text
+from marsgen.core.storage.reading import read_json
 from marsgen.engines.task import Engine, Outcome, Task, outcome_of
 
 _SHOWN_LINES = 10

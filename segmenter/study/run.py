@@ -16,8 +16,8 @@ from functools import partial
 from pathlib import Path
 
 from marsgen.console import say, say_note
-from marsgen.core.files import write_text
 from marsgen.core.runs import Run
+from marsgen.core.storage.files import write_text
 from marsgen.engines.task import Engine
 from segmenter.results.counts import StudyCounts, write_counts
 from segmenter.results.page.gallery import write_gallery

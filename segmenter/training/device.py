@@ -13,7 +13,7 @@ from torch import nn
 
 from marsgen.core.errors import RunError
 from marsgen.core.process_group import join_process_group
-from marsgen.core.reading import first_line
+from marsgen.core.storage.reading import first_line
 from marsgen.core.training import computes_in_bf16
 from segmenter.training.config import TrainConfig
 from segmenter.training.distributed import SyncDropout

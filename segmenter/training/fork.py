@@ -11,10 +11,10 @@ same real scenes, since extra scenes come later (`extra_steps`) and take no othe
 from pathlib import Path
 from typing import Any
 
-from marsgen.core.checkpoints import read_weights
 from marsgen.core.errors import RunError
-from marsgen.core.files import is_written, plain, write_bytes
 from marsgen.core.runs import Run, first_difference
+from marsgen.core.storage.checkpoints import read_weights
+from marsgen.core.storage.files import is_written, plain, write_bytes
 from segmenter.training.config import TrainConfig
 
 FORK = "fork"

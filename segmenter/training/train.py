@@ -14,12 +14,18 @@ from accelerate import Accelerator
 from torch import nn
 
 from marsgen.cleaning.dataset import Dataset
-from marsgen.core.checkpoints import load_optimizer_tensors, optimizer_tensors, prefixed, read_weights, without_prefix
 from marsgen.core.errors import RunError
 from marsgen.core.progress import ProgressBar
-from marsgen.core.reading import check_content, naming
 from marsgen.core.runs import Run
 from marsgen.core.stop import stoppable
+from marsgen.core.storage.checkpoints import (
+    load_optimizer_tensors,
+    optimizer_tensors,
+    prefixed,
+    read_weights,
+    without_prefix,
+)
+from marsgen.core.storage.reading import check_content, naming
 from marsgen.core.training import cosine_lr, refuse_nan, set_lr, update_ema, warm_up_ema
 from marsgen.provenance import write_split_keys
 from marsgen.scenes.classes import ClassSet

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from marsgen.core.lock import take_lock
+from marsgen.core.storage.lock import take_lock
 
 
 def try_once(path: Path) -> Callable[[], None] | None:

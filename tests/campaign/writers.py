@@ -14,8 +14,8 @@ from materials import copy
 
 from marsgen.core.config import Config
 from marsgen.core.errors import RunError
-from marsgen.core.files import write_text
 from marsgen.core.runs import Run
+from marsgen.core.storage.files import write_text
 
 FILES = 5
 COMMANDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {

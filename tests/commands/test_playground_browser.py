@@ -19,7 +19,7 @@ from playground_pages import NO_BROWSER, WHY_NO_BROWSER, Seen, open_page
 from scipy import ndimage
 
 from marsgen.commands.playground import PlaygroundConfig, make_playground
-from marsgen.core.onnx_files import OnnxNetwork
+from marsgen.core.storage.onnx_files import OnnxNetwork
 from marsgen.scenes.sources import mars_classes, open_scenes
 
 pytestmark = pytest.mark.skipif(NO_BROWSER, reason=WHY_NO_BROWSER)

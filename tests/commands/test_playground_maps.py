@@ -16,7 +16,7 @@ from marsgen.cleaning.dataset import Dataset, clean_scenes
 from marsgen.commands.playground import PlaygroundConfig, make_playground
 from marsgen.core.config import DataConfig
 from marsgen.core.errors import DataError
-from marsgen.core.reading import read_json
+from marsgen.core.storage.reading import read_json
 from marsgen.provenance import keys_of_part, read_set_head, refuse_leaking_extra
 from marsgen.scenes.sources import open_scenes
 from segmenter.training.extras import check_extra

@@ -5,11 +5,17 @@ import os
 import pytest
 import torch
 
-from marsgen.core.checkpoints import load_optimizer_tensors, optimizer_tensors, prefixed, read_weights, without_prefix
 from marsgen.core.config import Config
 from marsgen.core.errors import RunError
-from marsgen.core.files import write_bytes
 from marsgen.core.runs import Run, latest_run
+from marsgen.core.storage.checkpoints import (
+    load_optimizer_tensors,
+    optimizer_tensors,
+    prefixed,
+    read_weights,
+    without_prefix,
+)
+from marsgen.core.storage.files import write_bytes
 
 FINISHED = [".lock", "DONE", "config.yaml", "environment.json"]
 

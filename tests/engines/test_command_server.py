@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from marsgen.core.lock import take_lock
+from marsgen.core.storage.lock import take_lock
 from marsgen.engines import command_server
 from marsgen.engines.command_server import CommandServer
 from marsgen.engines.task import Outcome, Task, WorkerLost

@@ -10,7 +10,7 @@ import pytest
 from in_process import call
 
 from marsgen.core.errors import ConfigError
-from marsgen.core.lock import take_lock
+from marsgen.core.storage.lock import take_lock
 from marsgen.engines.choose import open_engine
 from marsgen.engines.local_pool import LocalPool, _fitting_workers
 from marsgen.engines.task import PerJob, Task

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from marsgen.core.errors import RunError
-from marsgen.core.lock import take_lock
+from marsgen.core.storage.lock import take_lock
 from marsgen.engines.ray_cluster import RayCluster
 from marsgen.engines.task import PerJob, Task
 

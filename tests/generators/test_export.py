@@ -10,8 +10,8 @@ from test_pix2pix import request, untrained
 
 from marsgen.commands.export_generator import export_trained, summary_line
 from marsgen.core.errors import ConfigError, RunError
-from marsgen.core.onnx_files import OnnxNetwork
 from marsgen.core.runs import Run
+from marsgen.core.storage.onnx_files import OnnxNetwork
 from marsgen.generators import DrawConfig
 from marsgen.generators.config import ExportGeneratorConfig, TrainDiffusionConfig, TrainPix2PixConfig
 from marsgen.generators.export import export_generator

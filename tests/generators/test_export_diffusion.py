@@ -13,8 +13,8 @@ from test_diffusion import untrained
 from test_pix2pix import request
 
 from marsgen.core.errors import RunError
-from marsgen.core.onnx_files import OnnxNetwork
 from marsgen.core.runs import Run
+from marsgen.core.storage.onnx_files import OnnxNetwork
 from marsgen.generators.config import ExportGeneratorConfig
 from marsgen.generators.diffusion.diffusion import flow_solver, noise_levels
 from marsgen.generators.diffusion.export import drawings, on_cpu, step_weights, write_files

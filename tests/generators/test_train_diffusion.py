@@ -10,9 +10,9 @@ import torch
 from painted import CLASSES, Killed, Painted, painted_dataset
 from safetensors.torch import load_file, save_file
 
-from marsgen.core.checkpoints import read_weights
 from marsgen.core.errors import ConfigError, DataError, RunError
 from marsgen.core.runs import Run
+from marsgen.core.storage.checkpoints import read_weights
 from marsgen.generators import DrawConfig, DrawRequest, load_generator, load_training_config
 from marsgen.generators.diffusion.diffusion import DENOISER, DENOISER_WEIGHTS
 from marsgen.generators.diffusion.train import TrainDiffusionConfig, draw_levels, sampler_of, train

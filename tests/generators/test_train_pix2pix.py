@@ -11,10 +11,10 @@ from listed_scenes import ListedScenes
 from painted import CLASSES, Killed, Painted, painted_dataset
 from PIL import Image
 
-from marsgen.core.checkpoints import Checkpoint, read_weights
 from marsgen.core.config import configs_folder, load_config
 from marsgen.core.errors import InputError, RunError
 from marsgen.core.runs import Run
+from marsgen.core.storage.checkpoints import Checkpoint, read_weights
 from marsgen.generators import DrawRequest, load_generator
 from marsgen.generators.batches import InpaintingSampler, cut_window, soft_window
 from marsgen.generators.pix2pix.train import TrainPix2PixConfig, train

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from marsgen.core.files import write_json
 from marsgen.core.runs import Run
+from marsgen.core.storage.files import write_json
 from marsgen.scenes.classes import ClassSet
 from marsgen.scenes.scene import SceneSource, scene_key
 from segmenter.config import TrainConfig

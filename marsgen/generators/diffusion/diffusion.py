@@ -18,10 +18,10 @@ import torch
 import torch.nn.functional as F
 from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
 
-from marsgen.core.checkpoints import DAMAGE, checksum, read_tensors, read_weights, refuse_other_shapes
 from marsgen.core.errors import InputError, RunError
-from marsgen.core.files import file_fingerprint
-from marsgen.core.reading import first_line, read_json, value_at
+from marsgen.core.storage.checkpoints import DAMAGE, checksum, read_tensors, read_weights, refuse_other_shapes
+from marsgen.core.storage.files import file_fingerprint
+from marsgen.core.storage.reading import first_line, read_json, value_at
 from marsgen.core.training import arithmetic
 from marsgen.generators import DEFAULT_SAMPLING, RECORD, DrawConfig, DrawRequest, read_maker
 from marsgen.generators.diffusion.denoiser import Condition, Denoiser

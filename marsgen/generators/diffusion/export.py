@@ -29,7 +29,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from marsgen.core.onnx_files import OnnxNetwork, write_onnx
+from marsgen.core.storage.onnx_files import OnnxNetwork, write_onnx
 from marsgen.generators import DrawConfig, DrawRequest
 from marsgen.generators.diffusion.diffusion import TIMESTEPS, Diffusion, draw_noise, noise_levels
 from marsgen.generators.style import FARTHEST, STYLE_NUMBERS, visible_style

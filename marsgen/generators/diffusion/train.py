@@ -10,10 +10,10 @@ import torch
 from accelerate import Accelerator
 
 from marsgen.cleaning.dataset import Dataset
-from marsgen.core.files import write_json
 from marsgen.core.progress import ProgressBar
 from marsgen.core.runs import Run
 from marsgen.core.stop import stoppable
+from marsgen.core.storage.files import write_json
 from marsgen.core.training import arithmetic, linear_lr, refuse_nan, set_lr, share_batch, update_ema, warm_up_ema
 from marsgen.generators import RECORD, refuse_other_channels
 from marsgen.generators.batches import InpaintingSampler

@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from marsgen.core.onnx_files import OnnxNetwork, write_onnx
+from marsgen.core.storage.onnx_files import OnnxNetwork, write_onnx
 from marsgen.generators import DrawRequest
 from marsgen.generators.pix2pix.pix2pix import GLOBAL_NOISE, STRIDE, Noise, Pix2Pix, draw_noise
 from marsgen.scenes.scene import MIN_SIDE_PX

@@ -21,10 +21,10 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from marsgen.core.checkpoints import DAMAGE, read_weights, refuse_other_shapes, without_prefix
 from marsgen.core.errors import InputError, RunError
-from marsgen.core.files import file_fingerprint
-from marsgen.core.reading import first_line, read_json, value_at
+from marsgen.core.storage.checkpoints import DAMAGE, read_weights, refuse_other_shapes, without_prefix
+from marsgen.core.storage.files import file_fingerprint
+from marsgen.core.storage.reading import first_line, read_json, value_at
 from marsgen.core.training import arithmetic
 from marsgen.generators import DEFAULT_SAMPLING, RECORD, DrawConfig, DrawRequest, read_maker
 from marsgen.generators.norm import ChannelNorm

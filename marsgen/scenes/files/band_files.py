@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from marsgen.core.arrays import read_npy
 from marsgen.core.errors import DataError
+from marsgen.core.storage.arrays import read_npy
 
 SUFFIX = ".npy"
 MOST_CHANNELS = 16

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from marsgen.core.errors import DataError
-from marsgen.core.reading import first_line, read_text, shorten
+from marsgen.core.storage.reading import first_line, read_text, shorten
 
 PARTS = ("train", "val", "test")
 KEYS = ("images", "labels", "suffix", "map", "threshold", "groups", "splits", "orientation")

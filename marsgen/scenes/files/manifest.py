@@ -9,7 +9,7 @@ import numpy as np
 
 from marsgen.core.errors import DataError
 from marsgen.core.progress import ProgressBar
-from marsgen.core.reading import parse_json, shorten
+from marsgen.core.storage.reading import parse_json, shorten
 from marsgen.scenes.files.names import is_plain
 
 MANIFEST_FILE = "manifest.jsonl"

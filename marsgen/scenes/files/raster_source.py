@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from marsgen.core.errors import DataError
-from marsgen.core.reading import shorten
+from marsgen.core.storage.reading import shorten
 from marsgen.scenes.files.band_files import is_channels
 
 _KEYS = ("type", "of", "bands", "range")

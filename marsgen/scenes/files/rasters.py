@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from marsgen.core.errors import DataError, how_to_install
-from marsgen.core.reading import first_line
+from marsgen.core.storage.reading import first_line
 from marsgen.scenes.files.band_files import MOST_CHANNELS, is_channels
 from marsgen.scenes.files.pictures import tiff_tags
 from marsgen.scenes.files.raster_source import RasterSource

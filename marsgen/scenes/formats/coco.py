@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from marsgen.core.errors import DataError
-from marsgen.core.reading import read_json
+from marsgen.core.storage.reading import read_json
 from marsgen.scenes.classes import ClassSet
 from marsgen.scenes.faults import Faults
 from marsgen.scenes.formats.labelme import label_objects

@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from marsgen.core.errors import DataError
-from marsgen.core.reading import read_json
+from marsgen.core.storage.reading import read_json
 from marsgen.scenes.classes import ClassSet
 from marsgen.scenes.faults import Faults
 from marsgen.scenes.files.pictures import decode_image

@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from marsgen.core.errors import DataError
-from marsgen.core.reading import read_text
+from marsgen.core.storage.reading import read_text
 from marsgen.scenes.classes import ClassSet, default_colours
 from marsgen.scenes.faults import Faults
 from marsgen.scenes.files.label_maps import ids_of_colours, read_colours, read_values

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from marsgen.core.errors import DataError, how_to_install
-from marsgen.core.reading import first_line
+from marsgen.core.storage.reading import first_line
 from marsgen.scenes.classes import ClassSet
 from marsgen.scenes.files.label_maps import read_label_map_and_way
 from marsgen.scenes.files.names import is_plain

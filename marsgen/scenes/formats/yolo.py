@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from marsgen.core.errors import DataError
-from marsgen.core.reading import read_text, read_yaml, shorten
+from marsgen.core.storage.reading import read_text, read_yaml, shorten
 from marsgen.scenes.classes import ClassSet
 from marsgen.scenes.faults import Faults
 from marsgen.scenes.formats.labelme import label_objects

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from marsgen.core.errors import DataError
-from marsgen.core.places import IN_MEMORY
+from marsgen.core.storage.places import IN_MEMORY
 from marsgen.scenes.classes import ClassSet
 from marsgen.scenes.scene import Scene, SceneSource, check_image
 

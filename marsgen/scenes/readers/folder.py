@@ -19,8 +19,8 @@ import numpy as np
 import yaml
 
 from marsgen.core.errors import DataError
-from marsgen.core.files import write_bytes, write_text
-from marsgen.core.reading import read_json
+from marsgen.core.storage.files import write_bytes, write_text
+from marsgen.core.storage.reading import read_json
 from marsgen.scenes.classes import ClassSet, read_classes
 from marsgen.scenes.faults import Faults
 from marsgen.scenes.files.band_files import suffix_of

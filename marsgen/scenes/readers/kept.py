@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from marsgen.core.errors import DataError
-from marsgen.core.reading import read_json, value_at
+from marsgen.core.storage.reading import read_json, value_at
 from marsgen.scenes.scene import Origin, SceneSource, scene_key
 
 

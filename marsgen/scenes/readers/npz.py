@@ -21,11 +21,11 @@ from pathlib import Path
 
 import numpy as np
 
-from marsgen.core.arrays import Header, read_header, unpacks_too_far
 from marsgen.core.errors import DataError, nearest
-from marsgen.core.files import remove_leftovers_of, write_stream
-from marsgen.core.places import cache_folder
 from marsgen.core.progress import ProgressBar
+from marsgen.core.storage.arrays import Header, read_header, unpacks_too_far
+from marsgen.core.storage.files import remove_leftovers_of, write_stream
+from marsgen.core.storage.places import cache_folder
 from marsgen.scenes.classes import IGNORED_INDEX, ClassSet
 from marsgen.scenes.scene import MIN_SIDE_PX, SceneSource
 

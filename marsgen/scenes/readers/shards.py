@@ -16,9 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
-from marsgen.core.arrays import read_header
 from marsgen.core.errors import DataError
-from marsgen.core.files import filling_npy
+from marsgen.core.storage.arrays import read_header
+from marsgen.core.storage.files import filling_npy
 from marsgen.scenes.classes import ClassSet
 from marsgen.scenes.files.band_files import is_channels
 from marsgen.scenes.files.manifest import MANIFEST_FILE

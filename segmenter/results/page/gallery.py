@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from marsgen.core.errors import DataError
-from marsgen.core.files import write_json
-from marsgen.core.reading import read_json
+from marsgen.core.storage.files import write_json
+from marsgen.core.storage.reading import read_json
 from marsgen.pages.html import PNG_PREFIX, fit_width, outline, png_address
 from marsgen.scenes.scene import Scene, SceneSource, scene_key
 from segmenter.evaluation.evaluate import Predict

@@ -9,8 +9,8 @@ import torch
 
 import segmenter as sg
 from marsgen.core.errors import ConfigError, DataError, RunError
-from marsgen.core.onnx_files import OnnxNetwork, write_onnx
 from marsgen.core.runs import Run
+from marsgen.core.storage.onnx_files import OnnxNetwork, write_onnx
 from segmenter.config import ExportConfig, InferenceConfig, NetworkConfig, PredictConfig, TrainConfig, UNetConfig
 from segmenter.inference.export import PROBS, Probabilities, export_segmenter, spread, summary_lines
 from segmenter.inference.predict import load_segmenter, predict, predict_probs
@@ -198,7 +198,7 @@ def test_what_is_no_exported_segmenter_is_refused(exported, scenes, tmp_path, ar
 
 
 def test_without_onnxruntime_it_says_what_to_install(exported, scenes, monkeypatch):
-    import marsgen.core.onnx_files as onnx_files
+    import marsgen.core.storage.onnx_files as onnx_files
 
     monkeypatch.setattr(onnx_files, "find_spec", lambda name: None if name == "onnxruntime" else True)
     with pytest.raises(ConfigError, match=r"needs onnxruntime, not installed here: pip install '\.\[export\]'"):

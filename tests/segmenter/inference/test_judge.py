@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from marsgen.core.checkpoints import encode_weights, read_weights
 from marsgen.core.errors import RunError
 from marsgen.core.runs import Run
+from marsgen.core.storage.checkpoints import encode_weights, read_weights
 from marsgen.quality.judges import Judge
 from marsgen.quality.judges import open_judge as open_any_judge
 from marsgen.scenes.classes import ClassSet

@@ -8,11 +8,11 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-from marsgen.core.checkpoints import read_weights
 from marsgen.core.config import load_config
 from marsgen.core.errors import ConfigError, DataError, RunError
-from marsgen.core.files import file_fingerprint
 from marsgen.core.runs import Run
+from marsgen.core.storage.checkpoints import read_weights
+from marsgen.core.storage.files import file_fingerprint
 from segmenter.config import EncoderConfig, TrainConfig
 from segmenter.inference.predict import load_segmenter
 from segmenter.networks.encoder import EncoderUNet, load_pretrained

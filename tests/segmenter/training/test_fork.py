@@ -4,10 +4,10 @@ import shutil
 
 import pytest
 
-from marsgen.core.checkpoints import read_weights
 from marsgen.core.errors import RunError
-from marsgen.core.reading import read_yaml
 from marsgen.core.runs import Run
+from marsgen.core.storage.checkpoints import read_weights
+from marsgen.core.storage.reading import read_yaml
 from segmenter import api
 from segmenter.config import TrainConfig
 from segmenter.training.fork import keep_state, start_from

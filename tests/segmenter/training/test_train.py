@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from marsgen.core.checkpoints import read_weights
 from marsgen.core.config import configs_folder, load_config
 from marsgen.core.errors import ConfigError, DataError, RunError
-from marsgen.core.reading import read_yaml
 from marsgen.core.runs import Run
+from marsgen.core.storage.checkpoints import read_weights
+from marsgen.core.storage.reading import read_yaml
 from marsgen.provenance import read_split_keys
 from marsgen.scenes.confusion import iou_per_class
 from segmenter.config import AugmentConfig, LossConfig, TrainConfig, UNetConfig

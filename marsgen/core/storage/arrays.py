@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from marsgen.core.errors import DataError
-from marsgen.core.reading import Fault, naming
+from marsgen.core.storage.reading import Fault, naming
 
 UNPACKED_FREELY_BYTES = 2**30
 MOST_UNPACKED = 200

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from marsgen.core.errors import ConfigError, RunError, how_to_install
-from marsgen.core.files import write_bytes
-from marsgen.core.reading import first_line
+from marsgen.core.storage.files import write_bytes
+from marsgen.core.storage.reading import first_line
 
 if TYPE_CHECKING:
     import torch

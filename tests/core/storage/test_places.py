@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from marsgen.core.errors import RunError
-from marsgen.core.places import in_words, refuse_no_room
+from marsgen.core.storage.places import in_words, refuse_no_room
 
 
 @pytest.fixture(autouse=True)

@@ -9,10 +9,10 @@ import pytest
 
 from marsgen.core.config import Config
 from marsgen.core.errors import RunError
-from marsgen.core.lock import take_lock
 from marsgen.core.runs import Run
+from marsgen.core.storage.lock import take_lock
 
-CAMPAIGN = Path(__file__).parent.parent / "campaign"
+CAMPAIGN = Path(__file__).parents[2] / "campaign"
 
 
 def test_a_lock_that_is_held_is_not_given_again(tmp_path):

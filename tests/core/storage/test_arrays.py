@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from marsgen.core.arrays import MOST_UNPACKED, read_npy, read_npz
 from marsgen.core.errors import DataError, RunError
+from marsgen.core.storage.arrays import MOST_UNPACKED, read_npy, read_npz
 
 GOOD = np.arange(12, dtype=np.int32).reshape(3, 4)
 
@@ -94,7 +94,7 @@ def test_an_npz_is_read_key_by_key(tmp_path):
 
 
 def test_an_npz_that_unpacks_too_far_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("marsgen.core.arrays.UNPACKED_FREELY_BYTES", 10_000)
+    monkeypatch.setattr("marsgen.core.storage.arrays.UNPACKED_FREELY_BYTES", 10_000)
     np.savez_compressed(tmp_path / "x.npz", a=np.zeros(10**6, np.uint8))
     with zipfile.ZipFile(tmp_path / "x.npz") as archive:
         info = archive.getinfo("a.npy")
@@ -104,9 +104,9 @@ def test_an_npz_that_unpacks_too_far_is_refused(tmp_path, monkeypatch):
 
 
 def test_nothing_else_reads_arrays():
-    """numpy's own readers end in a dozen kinds of exceptions: all files go through core/arrays.py, but for the user's
-    cache, where a damaged file is the same as none and nothing has to be said about it."""
-    root = Path(__file__).parent.parent.parent
+    """numpy's own readers end in a dozen kinds of exceptions: all files go through core/storage/arrays.py, but for
+    the user's cache, where a damaged file is the same as none and nothing has to be said about it."""
+    root = Path(__file__).parents[3]
     words = ("np.load(", "read_array_header", "read_magic", "np.fromfile")
     found = {
         str(path.relative_to(root))
@@ -114,4 +114,4 @@ def test_nothing_else_reads_arrays():
         for path in (root / package).rglob("*.py")
         if any(word in path.read_text(encoding="utf-8") for word in words)
     }
-    assert found == {"marsgen/core/arrays.py", "marsgen/cleaning/kept.py"}
+    assert found == {"marsgen/core/storage/arrays.py", "marsgen/cleaning/kept.py"}

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from marsgen.core import files
+from marsgen.core.storage import files
 
 
 def partial(path: Path) -> Path:

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from marsgen.core.errors import RunError
-from marsgen.core.files import plain
-from marsgen.core.reading import naming, parse_json, shorten
+from marsgen.core.storage.files import plain
+from marsgen.core.storage.reading import naming, parse_json, shorten
 
 if TYPE_CHECKING:
     import torch

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from marsgen.core.errors import DataError, RunError
-from marsgen.core.files import plain
-from marsgen.core.reading import (
+from marsgen.core.storage.files import plain
+from marsgen.core.storage.reading import (
     MAX_REPEATED,
     parse_json,
     parse_yaml,

@@ -95,7 +95,7 @@ def in_words(size: int) -> str:
 
 def configs_folder() -> Path:
     """The folder of shipped yaml files: configs/ of a checkout, or its copy inside an installed package."""
-    package = Path(__file__).parent.parent
+    package = Path(__file__).parents[2]
     return package / "configs" if (package / "configs").is_dir() else package.parent / "configs"
 
 

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 import torch
 
-import marsgen.core.files
+import marsgen.core.storage.files
 from marsgen.core.config import Config
-from marsgen.core.files import write_json
 from marsgen.core.runs import Run
+from marsgen.core.storage.files import write_json
 
 
 class PowerCutError(BaseException):
@@ -58,7 +58,7 @@ class Disk:
                 return 0
 
         patch.setattr(os, "fsync", fsync)
-        patch.setattr(marsgen.core.files, "_c_library", Library)
+        patch.setattr(marsgen.core.storage.files, "_c_library", Library)
 
     def count(self) -> None:
         self.events += 1
