@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from marsgen.core.config import Config
 from segmenter.auto.config import AutoConfig
-from segmenter.auto.studies import Effort, on_real_scenes, plain_arm, set_sizes
+from segmenter.auto.studies import Effort, kind_of, plain_arm, set_sizes
 from segmenter.study.config import COPY_PASTE, StudyConfig
 
 MARGIN = 1.15
@@ -117,7 +117,7 @@ def total_seconds(plan: Plan, recipes: StudyConfig, width: int) -> float:
 
 
 def fit(plan: Plan, recipes: StudyConfig, config: AutoConfig, width: int, seconds: float) -> tuple[Plan, bool]:
-    """The plan, with what does not fit given up.
+    """The plan without what does not fit: given up in the stated order until the rest fits; then what fits comes back.
 
     Args:
         plan: the whole one.
@@ -126,98 +126,136 @@ def fit(plan: Plan, recipes: StudyConfig, config: AutoConfig, width: int, second
     Returns:
         the plan, and whether it fits; if not, it is the smallest one.
     """
-    for give_up in _ORDER:
-        for smaller, words in give_up(plan, recipes, config):
-            if total_seconds(plan, recipes, width) <= seconds:
-                return plan, True
-            plan = smaller.model_copy(update={"given_up": (*plan.given_up, words)})
-    return plan, total_seconds(plan, recipes, width) <= seconds
+
+    def less(given_up: Sequence[GivenUp]) -> Plan:
+        smaller = plan
+        for _, give_up in given_up:
+            smaller = give_up(smaller)
+        return smaller.model_copy(update={"given_up": (*plan.given_up, *(words for words, _ in given_up))})
+
+    def fits(given_up: Sequence[GivenUp]) -> bool:
+        return total_seconds(less(given_up), recipes, width) <= seconds
+
+    order = [one for part in _ORDER for one in part(plan, recipes, config)]
+    needed = next((count for count in range(len(order) + 1) if fits(order[:count])), None)
+    if needed is None:
+        return less(order), False
+    taken = order[:needed]
+    for one in reversed(order[:needed]):  # halving the steps may leave room for what was given up before
+        without = [other for other in taken if other is not one]
+        if fits(without):
+            taken = without
+    return less(taken), True
 
 
-# what is given up, in this order; each yields ever smaller plans
+# what is given up, in this order: the least first
 
-GiveUp = Callable[[Plan, StudyConfig, AutoConfig], Iterator[tuple[Plan, str]]]
+GivenUp = tuple[str, Callable[[Plan], Plan]]
+"""in words, and the plan without it"""
 
 
-def _fewer_pairs(plan: Plan, recipes: StudyConfig, config: AutoConfig) -> Iterator[tuple[Plan, str]]:
+def _changed(**values: object) -> Callable[[Plan], Plan]:
+    return lambda plan: plan.model_copy(update=values)
+
+
+def _less_effort(**values: object) -> Callable[[Plan], Plan]:
+    return lambda plan: plan.model_copy(update={"effort": plan.effort.model_copy(update=values)})
+
+
+def _without_arm(arm: str) -> Callable[[Plan], Plan]:
+    return lambda plan: plan.model_copy(update={"arms": tuple(name for name in plan.arms if name != arm)})
+
+
+def _fewer_pairs(plan: Plan, recipes: StudyConfig, config: AutoConfig) -> Iterator[GivenUp]:
     if plan.fewer_pairs:
-        yield plan.model_copy(update={"fewer_pairs": False}), "whether half the pairs are enough is not measured"
+        yield "whether half the pairs are enough is not measured", _changed(fewer_pairs=False)
 
 
-def _rungs(plan: Plan, recipes: StudyConfig, config: AutoConfig) -> Iterator[tuple[Plan, str]]:
+def _rungs(plan: Plan, recipes: StudyConfig, config: AutoConfig) -> Iterator[GivenUp]:
     for count in range(len(plan.rungs) - 1, 0, -1):
         rungs = plan.rungs[:count]
-        plan = plan.model_copy(update={"rungs": rungs})
-        yield plan, f"the race has {count} rung{'s' * (count > 1)}, up to {rungs[-1]} seed{'s' * (rungs[-1] > 1)}"
+        words = f"the race has {count} rung{'s' * (count > 1)}, up to {rungs[-1]} seed{'s' * (rungs[-1] > 1)}"
+        yield words, _changed(rungs=rungs)
 
 
-def _folds(plan: Plan, recipes: StudyConfig, config: AutoConfig) -> Iterator[tuple[Plan, str]]:
+def _folds(plan: Plan, recipes: StudyConfig, config: AutoConfig) -> Iterator[GivenUp]:
     if plan.effort.folds:
-        effort = plan.effort.model_copy(update={"folds": 0})
-        yield plan.model_copy(update={"effort": effort}), "recipes race on one validation part instead of folds"
+        yield "recipes race on one validation part instead of folds", _less_effort(folds=0)
 
 
-def _seeds(plan: Plan, recipes: StudyConfig, config: AutoConfig) -> Iterator[tuple[Plan, str]]:
+def _seeds(plan: Plan, recipes: StudyConfig, config: AutoConfig) -> Iterator[GivenUp]:
     if plan.seeds > 3:
-        yield plan.model_copy(update={"seeds": 3}), "3 seeds in the confirmation"
+        yield "3 seeds in the confirmation", _changed(seeds=3)
 
 
-def _recipes(plan: Plan, recipes: StudyConfig, config: AutoConfig) -> Iterator[tuple[Plan, str]]:
-    """The dearest first; the reference, the plain arm and the cheapest arm with extra scenes stay."""
-    cheapest = next((arm for arm in plan.arms if recipes.arms[arm].extra), None)
-    stay = {recipes.baseline, plain_arm(recipes), cheapest}
-    dear = sorted(
-        (arm for arm in plan.arms if arm not in stay),
-        key=lambda arm: (plan.costs.of_extra(recipes, [arm], plan.effort), arm not in on_real_scenes(recipes)),
-        reverse=True,
-    )
-    for arm in dear:
-        plan = plan.model_copy(update={"arms": tuple(name for name in plan.arms if name != arm)})
-        yield plan, f"{recipes.title_of(arm)} is not tried"
+def _alike(plan: Plan, recipes: StudyConfig, config: AutoConfig) -> Iterator[GivenUp]:
+    """The recipes of which another of their kind stays: the dearest first. The cheapest of each kind stay."""
+    stay = {recipes.baseline, plain_arm(recipes), *_cheapest(plan, recipes).values()}
+    for arm in _by_cost(plan, recipes):
+        if arm not in stay:
+            yield f"{recipes.title_of(arm)} is not tried", _without_arm(arm)
 
 
-def _steps(plan: Plan, recipes: StudyConfig, config: AutoConfig) -> Iterator[tuple[Plan, str]]:
+def _kinds(plan: Plan, recipes: StudyConfig, config: AutoConfig) -> Iterator[GivenUp]:
+    """The last recipe of a kind, as long as one with extra scenes stays: trained generators first."""
+    cheapest = _cheapest(plan, recipes)
+    for kind in sorted(cheapest, reverse=True)[:-1]:
+        arm = cheapest[kind]
+        yield f"{recipes.title_of(arm)} is not tried", _without_arm(arm)
+
+
+def _cheapest(plan: Plan, recipes: StudyConfig) -> dict[int, str]:
+    """The cheapest arm of every kind that has extra scenes."""
+    dear = [arm for arm in _by_cost(plan, recipes) if recipes.arms[arm].extra]
+    return {kind_of(recipes, arm): arm for arm in dear}  # the cheapest comes last
+
+
+def _by_cost(plan: Plan, recipes: StudyConfig) -> list[str]:
+    """Arms, the dearest first; of equal ones the first named comes last."""
+    return sorted(plan.arms, key=lambda arm: plan.costs.of_extra(recipes, [arm], plan.effort))[::-1]
+
+
+def _steps(plan: Plan, recipes: StudyConfig, config: AutoConfig) -> Iterator[GivenUp]:
     steps = plan.effort.steps
     while steps > config.fewest_steps:
         steps = max(steps // 2, config.fewest_steps)
-        plan = plan.model_copy(update={"effort": plan.effort.model_copy(update={"steps": steps})})
-        yield plan, f"{steps} training steps"
+        yield f"{steps} training steps", _less_effort(steps=steps)
 
 
-def _pairs(plan: Plan, recipes: StudyConfig, config: AutoConfig) -> Iterator[tuple[Plan, str]]:
+def _pairs(plan: Plan, recipes: StudyConfig, config: AutoConfig) -> Iterator[GivenUp]:
     used = [name for arm in plan.arms for name in recipes.arms[arm].extra]
     most = max((size for name, size in set_sizes(recipes).items() if name in used), default=0)
     share = plan.effort.pairs
     while round(most * share) > config.fewest_pairs:
         share = max(share / 2, config.fewest_pairs / most)
-        plan = plan.model_copy(update={"effort": plan.effort.model_copy(update={"pairs": share})})
-        yield plan, f"{round(most * share)} generated scenes a set"
+        yield f"{round(most * share)} generated scenes a set", _less_effort(pairs=share)
 
 
-def _curve(plan: Plan, recipes: StudyConfig, config: AutoConfig) -> Iterator[tuple[Plan, str]]:
+def _curve(plan: Plan, recipes: StudyConfig, config: AutoConfig) -> Iterator[GivenUp]:
     if plan.curve:
-        yield plan.model_copy(update={"curve": False}), "what a gain is worth in labelled images is not measured"
+        yield "what a gain is worth in labelled images is not measured", _changed(curve=False)
 
 
-def _two_seeds(plan: Plan, recipes: StudyConfig, config: AutoConfig) -> Iterator[tuple[Plan, str]]:
+def _two_seeds(plan: Plan, recipes: StudyConfig, config: AutoConfig) -> Iterator[GivenUp]:
     if plan.seeds > 2:
-        yield plan.model_copy(update={"seeds": 2}), "2 seeds in the confirmation: its intervals are very wide"
+        yield "2 seeds in the confirmation: its intervals are very wide", _changed(seeds=2)
 
 
-def _last(plan: Plan, recipes: StudyConfig, config: AutoConfig) -> Iterator[tuple[Plan, str]]:
+def _last(plan: Plan, recipes: StudyConfig, config: AutoConfig) -> Iterator[GivenUp]:
     if plan.last_training:
-        yield plan.model_copy(update={"last_training": False}), "nothing is trained on all data at the end"
+        yield "nothing is trained on all data at the end", _changed(last_training=False)
 
 
-_ORDER: tuple[GiveUp, ...] = (
+_ORDER: tuple[Callable[[Plan, StudyConfig, AutoConfig], Iterator[GivenUp]], ...] = (
     _fewer_pairs,
     _rungs,
     _folds,
     _seeds,
-    _recipes,
+    _alike,
     _steps,
     _pairs,
     _curve,
+    _kinds,
     _two_seeds,
     _last,
 )

@@ -236,10 +236,11 @@ def select_arms(recipes: StudyConfig, arms: Sequence[str], with_pictures: bool) 
         wanted = [name for name in wanted if not any(recipes.sets[s].teacher for s in recipes.arms[name].extra)]
     if len(wanted) < 2:
         raise ConfigError(f"arms: {', '.join(wanted)} races against nothing; name more arms")
-    return sorted(wanted, key=lambda name: _kind(recipes, name))
+    return sorted(wanted, key=lambda name: kind_of(recipes, name))
 
 
-def _kind(recipes: StudyConfig, arm: str) -> int:
+def kind_of(recipes: StudyConfig, arm: str) -> int:
+    """What an arm needs beside real scenes: nothing 0, pasted scenes 1, pseudo-labels 2, a trained generator 3."""
     sets = [recipes.sets[name] for name in recipes.arms[arm].extra]
     if any(made.generator != COPY_PASTE for made in sets):
         return 3

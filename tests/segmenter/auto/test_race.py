@@ -80,23 +80,41 @@ def test_a_large_budget_leaves_the_plan_whole():
     assert in_race(plan()) == [9, 5, 3]
 
 
-def test_a_smaller_budget_gives_up_in_the_stated_order_and_fits():
-    whole = total_seconds(plan(), RECIPES, 2)
-    given_up: tuple[str, ...] = ()
-    for share in (0.9, 0.5, 0.2, 0.1, 0.05):
-        smaller, fits = fit(plan(), RECIPES, AutoConfig(), 2, share * whole)
-        assert fits
-        assert total_seconds(smaller, RECIPES, 2) <= share * whole
-        assert smaller.given_up[: len(given_up)] == given_up  # a smaller budget gives up the same first, and more
-        assert len(smaller.given_up) > len(given_up)
-        given_up = smaller.given_up
-    assert given_up[:4] == (
-        "whether half the pairs are enough is not measured",
-        "the race has 2 rungs, up to 2 seeds",
-        "the race has 1 rung, up to 1 seed",
-        "recipes race on one validation part instead of folds",
-    )
-    assert {"oversampled", "real", "pasted"} <= set(smaller.arms)
+def fitted(share: float, **changes) -> Plan:
+    """The plan for a share of the time that the whole one takes."""
+    seconds = share * total_seconds(plan(), RECIPES, 2)
+    smaller, fits = fit(plan(**changes), RECIPES, AutoConfig(), 2, seconds)
+    assert fits
+    assert total_seconds(smaller, RECIPES, 2) <= seconds
+    return smaller
+
+
+def test_a_smaller_budget_gives_up_the_least_first():
+    assert fitted(0.95).given_up == ("whether half the pairs are enough is not measured",)
+    assert "the race has 1 rung, up to 1 seed" in fitted(0.5).given_up
+    assert not any("is not tried" in words or "steps" in words for words in fitted(0.5).given_up)
+    costs = [total_seconds(fitted(share), RECIPES, 2) for share in (0.9, 0.5, 0.2, 0.1, 0.05)]
+    assert costs == sorted(costs, reverse=True)
+    assert {"oversampled", "real", "pasted"} <= set(fitted(0.05).arms)
+
+
+def test_a_trained_generator_stays_in_the_race_longer_than_recipes_like_others():
+    tight = fitted(0.12)
+    assert set(tight.arms) < set(plan().arms)
+    assert {"real", "oversampled", "pasted", "gan"} <= set(tight.arms)
+    assert "diffusion" not in tight.arms  # dearer than the GAN, and of its kind
+    assert "GAN is not tried" in fitted(0.05).given_up
+
+
+def test_what_fits_again_is_taken_back():
+    for share in (0.5, 0.2, 0.1, 0.05):
+        smaller = fitted(share)
+        assert len(set(smaller.given_up)) == len(smaller.given_up)
+        assert sum("rung" in words for words in smaller.given_up) <= 1  # 1 rung, and not 2 and then 1
+        seconds = share * total_seconds(plan(), RECIPES, 2)
+        for arm in set(plan().arms) - set(smaller.arms):
+            more = smaller.model_copy(update={"arms": tuple(a for a in plan().arms if a in {*smaller.arms, arm})})
+            assert total_seconds(more, RECIPES, 2) > seconds
 
 
 def test_the_smallest_plan_still_has_two_seeds_and_may_not_fit():
