@@ -176,17 +176,37 @@ def _copy(
 
 
 def _join(folders: Iterable[Path], into: Path) -> None:
-    """One folder with the files of several: hard links, or copies where the file system has none."""
+    """One folder with the files of several."""
     if is_written(into / CLASSES_FILE):
         return
     for folder in folders:
         for path in [*(folder / "labels").iterdir(), *(folder / "images").iterdir()]:
-            place = into / path.parent.name / path.name
-            place.parent.mkdir(parents=True, exist_ok=True)
-            if not place.exists():
-                try:
-                    os.link(path, place)
-                except OSError:
-                    shutil.copyfile(path, place)
+            _link(path, into)
         text = (folder / CLASSES_FILE).read_text(encoding="utf-8")
     write_text(into / CLASSES_FILE, text)
+
+
+def link_some(folder: Path, into: Path, number: int) -> int:
+    """A folder with so many of the scenes of a folder that `prepare` wrote, spread over all of them.
+
+    Returns:
+        how many: all, where there are not that many.
+    """
+    labels = sorted((folder / "labels").iterdir())
+    chosen = {labels[k].stem for k in np.linspace(0, len(labels) - 1, min(number, len(labels))).round().astype(int)}
+    for path in [*labels, *sorted((folder / "images").iterdir())]:
+        if path.stem in chosen:
+            _link(path, into)
+    write_text(into / CLASSES_FILE, (folder / CLASSES_FILE).read_text(encoding="utf-8"))
+    return len(chosen)
+
+
+def _link(path: Path, into: Path) -> None:
+    """The file in the folder of the same name: a hard link, or a copy where the file system has none."""
+    place = into / path.parent.name / path.name
+    place.parent.mkdir(parents=True, exist_ok=True)
+    if not place.exists():
+        try:
+            os.link(path, place)
+        except OSError:
+            shutil.copyfile(path, place)

@@ -11,14 +11,17 @@ from marsgen.core.errors import ConfigError
 from marsgen.core.storage.files import write_text
 from marsgen.engines.task import Task, outcome_of
 from segmenter.auto.clock import Clock, TimedEngine
+from segmenter.auto.data import link_some
 from segmenter.auto.plan import Costs, Line
 from segmenter.auto.studies import Effort, full_steps, jobs_for, race_config, set_sizes, study_at
 from segmenter.study.config import COPY_PASTE, StudyConfig
 from segmenter.study.folder import Study, run_name
-from segmenter.study.jobs import read_cost, run_jobs
+from segmenter.study.jobs import Job, read_cost, run_jobs
 
 FEW = 16
 """steps and scenes of the longer of the two runs of each kind; the shorter has a quarter of them"""
+FEW_SCORED = 64
+"""scenes of the longer of the two scorings"""
 
 
 def measure(
@@ -35,7 +38,7 @@ def measure(
     """Costs of what was measured until the clock says `until`; of the reference and the cheapest set in any case.
 
     Args:
-        folder: <out>; the runs are kept under pilot/.
+        folder: <out>, which holds data/race and data/test; the runs are kept under pilot/.
         pictures: to pseudo-label.
     """
     longer = min(FEW, full_steps(recipes))
@@ -45,7 +48,7 @@ def measure(
     log = folder / "pilot" / "start.log"
     write_text(log, "")
     outcome_of(engine.submit(Task("start", (("segmenter", "--version"),), log)))
-    run, generators, sets = None, dict[str, float](), dict[str, Line]()
+    run, score, generators, sets = None, 0.0, dict[str, float](), dict[str, Line]()
     for kind, name in _kinds(recipes, arms):
         if sets and clock.seconds > until:
             break
@@ -55,7 +58,7 @@ def measure(
         seconds = {size: (read_cost(pilot.folder, job) or {})["seconds"] for size, pilot in pilots.items()}
         line = line_through(seconds)
         if kind == "runs":
-            run = line
+            run, score = line, _measure_scoring(pilots[longer], job, folder, engine)
         elif kind == "generators":
             generators[name] = line.at(_generator_steps(recipes, name))
         else:
@@ -65,7 +68,22 @@ def measure(
         for name in recipes.arms[arm].extra:
             if recipes.sets[name].teacher is not None:
                 sets[name] = Line(fixed=run.fixed, each=0.0)  # a pass over pictures, as scoring is
-    return Costs(run=run, generators=generators, sets=sets)
+    return Costs(run=run, score=score, generators=generators, sets=sets)
+
+
+def _measure_scoring(pilot: Study, run: str, folder: Path, engine: TimedEngine) -> float:
+    """Seconds of scoring one run on the scenes of the confirmation, from scorings of a few of them."""
+    (trained,) = (job for job in jobs_for(pilot, run) if job.name == run)
+    command = trained.commands[1]
+    at = command.index("--data") + 1
+    seconds = {}
+    for number in (FEW_SCORED // 4, FEW_SCORED):
+        few = folder / "pilot" / f"test-{number}"
+        scenes = link_some(folder / "data" / "test", few, number)
+        job = Job(f"scores/{number}", ((*command[:at], str(few), *command[at + 1 :]),), trained.config, (run,))
+        run_jobs([*jobs_for(pilot, run), job], pilot.folder, engine)
+        seconds[scenes] = (read_cost(pilot.folder, job.name) or {})["seconds"]
+    return line_through(seconds).at(len(list((folder / "data" / "test" / "labels").iterdir())))
 
 
 def line_through(seconds: dict[int, float]) -> Line:

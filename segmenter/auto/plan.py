@@ -27,7 +27,9 @@ class Costs(Config):
     """What was measured here."""
 
     run: Line
-    """one training and its scoring, by steps"""
+    """one training and its scoring on the scenes of the race, by steps"""
+    score: float
+    """scoring one run on the scenes of the confirmation"""
     generators: dict[str, float]
     """training each, whole"""
     sets: dict[str, Line]
@@ -95,7 +97,8 @@ def confirm_seconds(plan: Plan, recipes: StudyConfig) -> float:
     """Work of the confirmation, if the recipe wins that costs most."""
     extra = max((plan.costs.of_extra(recipes, [arm], plan.effort) for arm in plan.arms), default=0.0)
     arms = 2 + any(recipes.arms[arm].extra for arm in plan.arms) + 2 * plan.curve + plan.fewer_pairs
-    return extra * (1.5 if plan.fewer_pairs else 1) + arms * plan.seeds * plan.costs.run.at(plan.effort.steps)
+    run = plan.costs.run.at(plan.effort.steps) + plan.costs.score
+    return extra * (1.5 if plan.fewer_pairs else 1) + arms * plan.seeds * run
 
 
 def last_seconds(plan: Plan, recipes: StudyConfig) -> float:

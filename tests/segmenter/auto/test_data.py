@@ -10,7 +10,7 @@ from marsgen.core.config import DataConfig
 from marsgen.core.errors import DataError
 from marsgen.scenes.readers.arrays import ArrayScenes
 from marsgen.scenes.sources import open_scenes
-from segmenter.auto.data import count_rare_training, prepare
+from segmenter.auto.data import count_rare_training, link_some, prepare
 
 SPLIT = DataConfig(val_fraction=0.25)
 
@@ -106,3 +106,17 @@ def test_a_class_at_all_heights_in_scenes_of_several_sizes(tmp_path):
     look = prepare(ArrayScenes(images, labels, CLASSES), None, "crack", tmp_path, SPLIT, 0.25)
     assert look.lines[0] == "arrays in memory: 40 scenes, sizes differ"
     assert look.lines[1].endswith("at all heights of the picture")
+
+
+def test_a_few_scenes_are_spread_over_all(tmp_path):
+    whole, few = tmp_path / "whole", tmp_path / "few"
+    for number in range(10):
+        for kind, name in (("images", f"s{number}.png"), ("labels", f"s{number}.png")):
+            (whole / kind).mkdir(parents=True, exist_ok=True)
+            (whole / kind / name).write_bytes(bytes([number]))
+    (whole / "classes.yaml").write_text("classes: []\n")
+    assert link_some(whole, few, 4) == 4
+    assert [path.name for path in sorted((few / "labels").iterdir())] == ["s0.png", "s3.png", "s6.png", "s9.png"]
+    assert sorted(path.read_bytes() for path in (few / "images").iterdir()) == [b"\0", b"\3", b"\6", b"\t"]
+    assert (few / "classes.yaml").read_text() == "classes: []\n"
+    assert link_some(whole, tmp_path / "all", 99) == 10

@@ -78,9 +78,9 @@ def trained(engine: InProcess) -> list[str]:
 
 def test_an_evening_ends_with_recipe_segmenter_report_and_one_paragraph(data, tmp_path, capsys):
     out = tmp_path / "auto"
-    # the engine is started, four jobs are measured, then it is stopped in the race's second job: nothing is ranked
+    # the engine is started, six jobs are measured, then it is stopped in the race's second job: nothing is ranked
     with pytest.raises(Stopped):
-        ask(data, out, StoppedAfter(6))
+        ask(data, out, StoppedAfter(8))
     assert "No recipe was ranked yet" in capsys.readouterr().out
     plan = (out / "plan.json").read_bytes()
     # goes on with the same plan, and is stopped in the confirmation: the race's leaders, unconfirmed
