@@ -26,7 +26,7 @@ from marsgen.scenes.scene import SceneSource
 from marsgen.scenes.sources import open_scenes
 
 if TYPE_CHECKING:
-    from marsgen.scenes.handover import TorchPairs
+    from marsgen.scenes.adapters import TorchPairs
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +65,7 @@ class Dataset:
         Raises:
             DataError: no such part, or nothing in it.
         """
-        from marsgen.scenes.handover import TorchPairs  # here: it imports torch
+        from marsgen.scenes.adapters import TorchPairs  # here: it imports torch
 
         indices = getattr(self.split, part) if part in PARTS else ()
         if not len(indices):
@@ -75,7 +75,7 @@ class Dataset:
 
     def to_huggingface(self) -> Any:
         """A `datasets.DatasetDict` of the parts train, validation and test that hold scenes."""
-        from marsgen.scenes.handover import huggingface_dataset
+        from marsgen.scenes.adapters import huggingface_dataset
 
         parts = {"train": self.split.train, "validation": self.split.val, "test": self.split.test}
         made = {name: huggingface_dataset(self.scenes, indices) for name, indices in parts.items() if indices}

@@ -17,8 +17,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from marsgen.cleaning.kept import find_or_recall
 from marsgen.cleaning.survey import Survey, all_of, block_means
+from marsgen.cleaning.survey_cache import find_or_recall
 from marsgen.scenes.scene import SceneSource
 
 _CANDIDATE_DISTANCE = 0.6  # between unit thumbnails; those of a shifted or re-lit copy lie up to here

@@ -6,7 +6,7 @@ from functools import cached_property
 
 import numpy as np
 
-from marsgen.cleaning.kept import find_or_recall
+from marsgen.cleaning.survey_cache import find_or_recall
 from marsgen.core.progress import ProgressBar
 from marsgen.scenes.geometry import cell_weights
 from marsgen.scenes.scene import Scene, SceneSource, scene_key
@@ -39,7 +39,7 @@ class Survey:
 
 
 def survey_scenes(scenes: SceneSource) -> Survey:
-    """Read every scene once, or a few where an earlier command has read all (see kept.py).
+    """Read every scene once, or a few where an earlier command has read all (see survey_cache.py).
 
     Progress goes to stderr. Memory: about 700 bytes per scene.
     """

@@ -26,8 +26,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import Field
 
-from marsgen.cleaning.copies import fingerprint_picture
 from marsgen.cleaning.dataset import Dataset, clean_scenes
+from marsgen.cleaning.resaved import fingerprint_picture
 from marsgen.commands.comparison import Comparison, open_comparison, write_comparison
 from marsgen.core.config import Config, DataConfig
 from marsgen.core.errors import ConfigError, DataError, RunError

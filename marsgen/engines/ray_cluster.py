@@ -21,8 +21,8 @@ from uuid import uuid4
 from marsgen.core.errors import ConfigError, RunError, how_to_install
 from marsgen.core.storage.reading import first_line
 from marsgen.engines.command_server import CommandServer
-from marsgen.engines.parcels import pack, paths_in, unpack
 from marsgen.engines.task import RETRIES, Outcome, PerJob, Task, WorkerLost
+from marsgen.engines.transfer import pack, paths_in, unpack
 
 _server: CommandServer | None = None
 

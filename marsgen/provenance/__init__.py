@@ -12,7 +12,7 @@ seen what; `records.py` alone writes them and reads what they say about it:
 manifest.jsonl, beside synth.json, names for each scene of such a set the real scenes that it grew from: its parent, or
 null where that is unknown, and the donors of what was pasted into it.
 
-A picture that was saved again has another key. Where keys are unknown, fingerprints (marsgen/cleaning/copies.py) tell
+A picture that was saved again has another key. Where keys are unknown, fingerprints (marsgen/cleaning/resaved.py) tell
 whether pictures are copies; single ones may agree by chance, so only more than that is refused.
 
 The rules, in `refusals.py`:

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from marsgen.cleaning.copies import FINGERPRINT_BYTES, fingerprint_picture
 from marsgen.cleaning.dataset import Dataset
+from marsgen.cleaning.resaved import FINGERPRINT_BYTES, fingerprint_picture
 from marsgen.core.errors import DataError, RunError
 from marsgen.core.runs import Run
 from marsgen.core.storage.files import write_json

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from marsgen.cleaning.copies import find_copies, more_than_chance
 from marsgen.cleaning.dataset import Dataset
+from marsgen.cleaning.resaved import find_copies, more_than_chance
 from marsgen.core.config import DataConfig
 from marsgen.core.errors import ConfigError, DataError, RunError
 from marsgen.provenance.records import (

@@ -6,7 +6,7 @@ select.py       which candidates are kept
 crops.py        squares round real and pasted regions of a rare class
 features.py     pictures -> feature vectors of a frozen network, cached by content
 distances.py    KID, Frechet distance, density and coverage, with intervals and the values of real halves
-near_copies.py  the nearest training region of each synthetic region
+memorization.py the nearest training region of each synthetic region
 scored_set.py   samples of a synthetic set, and the real scenes that they are compared with
 score.py        all of it measured for one set
 variety.py      effective number of different regions

@@ -28,7 +28,7 @@ from marsgen.quality.distances import (
 )
 from marsgen.quality.features import FeatureNetwork, extract_features, shrink
 from marsgen.quality.judges import Judge
-from marsgen.quality.near_copies import Nearest, copy_bound, find_nearest
+from marsgen.quality.memorization import Nearest, copy_bound, find_nearest
 from marsgen.quality.scored_set import Sample, ScoredSet, spaced
 from marsgen.quality.variety import Variety, measure_variety
 from marsgen.scenes.confusion import iou_per_class

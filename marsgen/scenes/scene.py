@@ -14,7 +14,7 @@ from marsgen.scenes.classes import ClassSet
 from marsgen.scenes.files.band_files import MOST_CHANNELS, is_channels
 
 if TYPE_CHECKING:
-    from marsgen.scenes.handover import TorchPairs
+    from marsgen.scenes.adapters import TorchPairs
 
 MIN_SIDE_PX = 32
 
@@ -125,13 +125,13 @@ class SceneSource(ABC):
 
     def to_torch(self) -> "TorchPairs":
         """All scenes as a torch Dataset of (image, labels) tensors, see `TorchPairs`."""
-        from marsgen.scenes.handover import TorchPairs  # here: it imports torch
+        from marsgen.scenes.adapters import TorchPairs  # here: it imports torch
 
         return TorchPairs(self, range(len(self)))
 
     def to_huggingface(self) -> Any:
         """All scenes as a `datasets.Dataset`, see `huggingface_dataset`."""
-        from marsgen.scenes.handover import huggingface_dataset
+        from marsgen.scenes.adapters import huggingface_dataset
 
         return huggingface_dataset(self, range(len(self)))
 

@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from marsgen.cleaning.copies import fingerprint_picture
 from marsgen.cleaning.dataset import Dataset
+from marsgen.cleaning.resaved import fingerprint_picture
 from marsgen.core.errors import DataError
 from marsgen.core.storage.places import find_path
 from marsgen.core.storage.reading import shorten

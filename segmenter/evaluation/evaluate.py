@@ -29,9 +29,9 @@ from segmenter.evaluation.config import EvaluateConfig
 from segmenter.evaluation.reader import Evaluation, read_evaluation
 from segmenter.evaluation.regions import REGION, false_alarms, region_classes, true_regions
 from segmenter.evaluation.summary import summarise
-from segmenter.inference.ahead import read_ahead
 from segmenter.inference.config import InferenceConfig
 from segmenter.inference.picture_kind import check_kind
+from segmenter.inference.prefetch import read_ahead
 
 Predict = Callable[[np.ndarray], np.ndarray]
 """(B, H, W, channels) uint8 images -> (B, H, W) uint8 class indices"""

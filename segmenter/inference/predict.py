@@ -25,11 +25,11 @@ from marsgen.scenes.readers.folder import write_classes
 from marsgen.scenes.scene import MIN_SIDE_PX, SceneSource
 from marsgen.scenes.sources import has_test_set
 from marsgen.scenes.tensors import image_tensor
-from segmenter.inference.ahead import read_ahead
 from segmenter.inference.config import InferenceConfig, PredictConfig
 from segmenter.inference.exported import load_exported
 from segmenter.inference.picture_kind import check_kind
 from segmenter.inference.predicted_files import write_labels, write_overlay, write_probs
+from segmenter.inference.prefetch import read_ahead
 from segmenter.inference.sliding_window import predict_in_windows, resize_images
 from segmenter.inference.weights import ONNX
 from segmenter.networks.build import build_network

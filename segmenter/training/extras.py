@@ -10,7 +10,7 @@ from marsgen.core.errors import DataError
 from marsgen.core.runs import Run
 from marsgen.provenance import read_set_head, refuse_leaking_extra
 from marsgen.scenes.classes import ClassSet
-from marsgen.scenes.readers.kept import open_kept
+from marsgen.scenes.readers.reviewed import open_kept
 from marsgen.scenes.scene import SceneSource
 from marsgen.scenes.sources import open_scenes
 

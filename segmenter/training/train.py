@@ -40,7 +40,7 @@ from segmenter.training.distributed import convert_batch_norm, sum_arrays, sum_o
 from segmenter.training.fork import keep_state
 from segmenter.training.losses import SegmentationLoss
 from segmenter.training.model import build_loss, group_parameters, init_network
-from segmenter.training.samples import draw_validation
+from segmenter.training.previews import draw_validation
 from segmenter.training.start import check_best_metric
 
 WEIGHTS = "best.safetensors"

@@ -8,9 +8,9 @@ import pytest
 from marsgen.core.errors import ConfigError, RunError
 from marsgen.engines import command_server, ray_cluster
 from marsgen.engines.choose import open_engine, open_engine_if_named
-from marsgen.engines.parcels import pack, unpack
 from marsgen.engines.ray_cluster import RayCluster
 from marsgen.engines.task import RETRIES, Outcome, PerJob, Task, WorkerLost, outcome_of
+from marsgen.engines.transfer import pack, unpack
 
 VERSION = ("marsgen", "--version")
 

@@ -114,4 +114,4 @@ def test_nothing_else_reads_arrays():
         for path in (root / package).rglob("*.py")
         if any(word in path.read_text(encoding="utf-8") for word in words)
     }
-    assert found == {"marsgen/core/storage/arrays.py", "marsgen/cleaning/kept.py"}
+    assert found == {"marsgen/core/storage/arrays.py", "marsgen/cleaning/survey_cache.py"}

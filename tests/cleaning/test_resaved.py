@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from listed_scenes import ListedScenes, noise_images
 from PIL import Image
 
-from marsgen.cleaning.copies import (
+from marsgen.cleaning.resaved import (
     FINGERPRINT_BYTES,
     SAME_PICTURE,
     PictureCopy,

@@ -1,4 +1,4 @@
-"""Parcels: files and folders as bytes, for machines that share no file system.
+"""Transfer: files and folders as bytes, for machines that share no file system.
 
 A relative path is unpacked under the working directory, an absolute one where it was.
 """

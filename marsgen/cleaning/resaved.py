@@ -18,9 +18,9 @@ from math import ceil, floor
 
 import numpy as np
 
-from marsgen.cleaning.kept import find_or_recall
 from marsgen.cleaning.near_duplicates import normalise_contrast
 from marsgen.cleaning.survey import block_means, identity_of
+from marsgen.cleaning.survey_cache import find_or_recall
 from marsgen.scenes.scene import SceneSource
 
 FINGERPRINT_BYTES = 72

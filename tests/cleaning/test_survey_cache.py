@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from listed_scenes import ListedScenes, noise_images
 
-from marsgen.cleaning import kept
-from marsgen.cleaning.copies import find_copies, fingerprint_scenes
+from marsgen.cleaning import survey_cache
 from marsgen.cleaning.near_duplicates import find_duplicates
+from marsgen.cleaning.resaved import find_copies, fingerprint_scenes
 from marsgen.cleaning.survey import Survey, survey_scenes
 
 
@@ -80,7 +80,7 @@ def test_arrays_of_other_shapes_are_found_anew(folder):
 def test_another_picture_is_another_survey(folder):
     look(opened())
     survey, pairs = look(opened(changed=3))
-    kept.cache_folder().joinpath("found").rename(folder.parent / "gone")
+    survey_cache.cache_folder().joinpath("found").rename(folder.parent / "gone")
     assert_same((survey, pairs), look(opened(changed=3)))
     assert len(pairs) == 19
 
@@ -110,7 +110,7 @@ def test_quick_surveys_are_not_kept(folder, monkeypatch):
 def test_the_cache_lies_where_the_environment_says(tmp_path, monkeypatch):
     monkeypatch.delenv("MARSGEN_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert kept.cache_folder() == tmp_path / "marsgen"
+    assert survey_cache.cache_folder() == tmp_path / "marsgen"
 
 
 def test_copies_are_looked_for_once_among_the_same_pictures(folder):

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from marsgen.engines.parcels import pack, paths_in, unpack
+from marsgen.engines.transfer import pack, paths_in, unpack
 
 
 def test_a_parcel_holds_files_and_folders_and_no_locks(tmp_path, monkeypatch):

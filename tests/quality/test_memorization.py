@@ -5,7 +5,7 @@ import pytest
 from scipy import ndimage
 
 from marsgen.quality.crops import RareRegion
-from marsgen.quality.near_copies import copy_bound, find_nearest
+from marsgen.quality.memorization import copy_bound, find_nearest
 from marsgen.scenes.geometry import Box
 
 INSIDE = (False, False, False, False)
