@@ -3,7 +3,7 @@
 task.py            a task, what came of it, and what it needs of a machine
 command_server.py  a process that has imported torch once and forks a child for each command
 local_pool.py      tasks on this machine
-parcels.py         files as bytes, for machines that share no file system
+transfer.py        files as bytes, for machines that share no file system
 ray_cluster.py     tasks on the machines of a Ray cluster
 choose.py          the engine that --workers, --on and --per-job ask for
 """

@@ -25,7 +25,7 @@ class CountedScenes(ListedScenes):
 def folder(tmp_path, monkeypatch):
     """Where things are kept, however quickly they were found."""
     monkeypatch.setenv("MARSGEN_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(kept, "LEAST_SECONDS", 0.0)
+    monkeypatch.setattr(survey_cache, "LEAST_SECONDS", 0.0)
     return tmp_path / "cache" / "found"
 
 
@@ -102,7 +102,7 @@ def test_a_folder_that_cannot_be_written_costs_no_result(tmp_path, monkeypatch):
 
 
 def test_quick_surveys_are_not_kept(folder, monkeypatch):
-    monkeypatch.setattr(kept, "LEAST_SECONDS", 60.0)
+    monkeypatch.setattr(survey_cache, "LEAST_SECONDS", 60.0)
     look(opened())
     assert not folder.exists()
 
