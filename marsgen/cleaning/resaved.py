@@ -25,7 +25,9 @@ from marsgen.scenes.scene import SceneSource
 
 FINGERPRINT_BYTES = 72
 SAME_PICTURE = 0.8
-"""agreement from which two pictures count as the same one"""
+"""agreement from which two pictures count as the same one, where chance makes no others agree so much"""
+SURELY_SAME = 0.95
+"""agreement from which they do in any case"""
 FALSE_MATCHES = 0.01
 """share of different pictures that agree so much by chance: 2 of 300 tiles of mars_dev_test.npz with 2615 training
 tiles of other places, 3 of 200 pictures of AI4Mars with 560 taken 130 days before and more, none of 101 frames of one
@@ -40,6 +42,8 @@ _BATCH = 2**20  # agreements computed at a time: 4 MB, which stay in the process
 _PICTURES = 256  # asked about at a time
 _WORTH = 0.25  # agreement that refining may add: what lies further below the bound is not looked at
 _REFINED = 5  # known pictures whose placement is refined
+_COMPARED = 1000  # known pictures, evenly chosen, that chance is learned from
+_FEWEST = 30  # of fewer nothing is learned
 _STEPS = (1.0, 0.5, 0.25)  # cells by which the sides of a placement are moved
 
 Window = tuple[float, float, float, float]
@@ -74,7 +78,7 @@ def find_copies(
     known: Sequence[bytes],
     asked: SceneSource,
     indices: Sequence[int] | None = None,
-    least: float = SAME_PICTURE,
+    least: float | None = None,
     most_crops: int = 100,
 ) -> list[PictureCopy]:
     """Which pictures are copies of known ones.
@@ -83,7 +87,7 @@ def find_copies(
         known: fingerprints of pictures, see `fingerprint_scenes`.
         asked: scenes that are at hand.
         indices: those of `asked` to look at, for example the ones whose exact key is not known; None = all.
-        least: agreement from which two pictures count as the same.
+        least: agreement from which two pictures count as the same; None = `least_agreement` of the known ones.
         most_crops: pictures, evenly chosen, that are looked for as crops too; it takes a tenth of a second each, and a
             hundred show whether a whole set was cropped.
     Returns:
@@ -93,6 +97,7 @@ def find_copies(
     if not len(signs):
         return []
     chosen = [int(index) for index in (range(len(asked)) if indices is None else indices)]
+    bar = least_agreement(known) if least is None else least
 
     def fits(kept: Mapping[str, np.ndarray]) -> bool:
         if {name: array.dtype.str for name, array in kept.items()} != {"places": "<i8", "agreements": "<f8"}:
@@ -102,15 +107,37 @@ def find_copies(
         return bool(whole and (places[:, 1] >= 0).all() and (places[:, 1] < len(known)).all())
 
     # a study asks the same of the same pictures in every run
-    asked_of = [str(part) for part in (FINGERPRINT_BYTES, least, most_crops, *chosen)]
+    asked_of = [str(part) for part in (FINGERPRINT_BYTES, bar, most_crops, *chosen)]
     digest = hashlib.blake2b(b"".join(known), digest_size=16).hexdigest()
     found = find_or_recall(
-        "copies", [digest, *identity_of(asked), *asked_of], lambda: _look(signs, asked, chosen, least, most_crops), fits
+        "copies", [digest, *identity_of(asked), *asked_of], lambda: _look(signs, asked, chosen, bar, most_crops), fits
     )
     return [
         PictureCopy(index, position, agreement)
         for (index, position), agreement in zip(found["places"].tolist(), found["agreements"].tolist(), strict=True)
     ]
+
+
+def least_agreement(known: Sequence[bytes]) -> float:
+    """Agreement that by chance one picture in a hundred reaches with any of the known ones, SAME_PICTURE at least.
+
+    Pictures of ground agree little. Pictures of one kind of part, lit from one side, agree a lot: of 199 magnetic tiles
+    34 reached 0.8 with one of 597, and all but about six of these were other tiles. How much is learned from the
+    known pictures: Fisher's z of their agreements with each other is taken for normal, with the median and the width of
+    the upper half of all pairs, which views of one object, being few of all pairs, hardly change; a picture has as many
+    chances as there are known pictures and placements.
+    """
+    if len(known) < _FEWEST:
+        return SAME_PICTURE
+    from scipy.special import ndtri  # quantile of the normal distribution; scipy.stats takes a second to import
+
+    chosen = np.linspace(0, len(known) - 1, min(_COMPARED, len(known))).astype(int)
+    signs = _unpack([known[place] for place in chosen])
+    agreements = (signs @ signs.T)[np.triu_indices(len(signs), 1)] / signs.shape[1]
+    middle, upper = np.quantile(np.arctanh(np.clip(agreements, -0.999, 0.999)), [0.5, 0.8413])
+    chances = len(known) * len(_windows())
+    bound = float(np.tanh(middle - (upper - middle) * ndtri(FALSE_MATCHES / chances)))
+    return min(max(SAME_PICTURE, round(bound, 3)), SURELY_SAME)
 
 
 def _look(

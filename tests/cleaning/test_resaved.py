@@ -12,10 +12,12 @@ from PIL import Image
 from marsgen.cleaning.resaved import (
     FINGERPRINT_BYTES,
     SAME_PICTURE,
+    SURELY_SAME,
     PictureCopy,
     find_copies,
     fingerprint_picture,
     fingerprint_scenes,
+    least_agreement,
     more_than_chance,
 )
 from marsgen.scenes.simulate import SimulationConfig, simulate_scene
@@ -103,6 +105,33 @@ def test_any_picture_is_its_own_copy(height, width, channels, seed):
     fingerprint = fingerprint_picture(image)
     assert len(fingerprint) == FINGERPRINT_BYTES
     assert find_copies([fingerprint], ListedScenes([image])) == [PictureCopy(0, 0, 1.0)]
+
+
+def parts_lit_alike(number: int, seed: int) -> list[np.ndarray]:
+    """Pictures of one kind of part: the same light on all, and scratches of their own that are fainter."""
+    rng = np.random.default_rng(seed)
+    light = 40 * noise_images(1, (96, 96), seed=5)[0].astype(float) / 200
+    pictures = [light + 12 * noise.astype(float) / 200 for noise in noise_images(number, (96, 96), seed=seed)]
+    return [np.clip(90 + p + rng.normal(0, 1, p.shape), 0, 255).astype(np.uint8)[..., None] for p in pictures]
+
+
+def test_what_counts_as_the_same_is_learned_where_all_pictures_are_alike():
+    """Met on magnetic tiles: other tiles under the same light agreed by 0.8, and no score was given on them."""
+    first, second = parts_lit_alike(40, seed=1), parts_lit_alike(40, seed=2)
+    known = fingerprint_scenes(ListedScenes(first))
+    by_constant = find_copies(known, ListedScenes(second), least=SAME_PICTURE)
+    assert more_than_chance(len(by_constant), 40)
+    assert least_agreement(known) > SAME_PICTURE
+    assert not more_than_chance(len(find_copies(known, ListedScenes(second))), 40)
+    again = ListedScenes([saved_again(image, 90) for image in first])
+    assert [copy.known for copy in find_copies(known, again)] == list(range(40))
+
+
+def test_what_counts_as_the_same_is_not_learned_from_few_or_varied_pictures(known):
+    alike = fingerprint_scenes(ListedScenes(parts_lit_alike(20, seed=1)))
+    assert least_agreement(alike) == SAME_PICTURE
+    assert least_agreement(known * 2) == SAME_PICTURE
+    assert least_agreement(fingerprint_scenes(ListedScenes(parts_lit_alike(1, seed=1) * 40))) == SURELY_SAME
 
 
 def test_single_matches_may_be_chance_and_many_are_not():

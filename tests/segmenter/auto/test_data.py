@@ -4,8 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from listed_scenes import noise_images
 from test_whole_race import CLASSES
 
+from marsgen.cleaning.dataset import clean_scenes
+from marsgen.cleaning.resaved import find_copies, fingerprint_scenes, more_than_chance
 from marsgen.core.config import DataConfig
 from marsgen.core.errors import DataError
 from marsgen.scenes.readers.arrays import ArrayScenes
@@ -48,6 +51,24 @@ def test_a_part_is_set_aside_and_all_scenes_are_joined(tmp_path):
         "crack: in 20 scenes; of such a scene it covers 3.5 % (median), mostly in the upper third of the picture"
     )
     assert 0 < count_rare_training(tmp_path / "race", SPLIT) < look.race_rare
+
+
+def test_crops_of_one_picture_stay_together(tmp_path):
+    """Met on magnetic tiles: exposures that show more or less of a tile were set aside, then refused when scored."""
+    wide = noise_images(20, (64, 96), seed=3)
+    images = [picture[:, 12 * (copy % 2) : 96 - 12 * (copy // 2)] for picture in wide for copy in range(3)]
+    labels = [np.zeros(image.shape, np.uint8) for image in images]
+    for label in labels:
+        label[20:24, 20:30] = 1
+    given = ArrayScenes(images, labels, CLASSES)
+    assert len(set(clean_scenes(given, SPLIT).groups)) > 20  # else grouping sees all of them
+    look = prepare(given, None, "crack", tmp_path, SPLIT, 0.25)
+    race, test = (open_scenes(str(tmp_path / part)) for part in ("race", "test"))
+    assert (look.race, look.test) == (len(race), len(test))
+    assert len(race) + len(test) == 60
+    assert len(test) >= 2
+    copies = find_copies(fingerprint_scenes(race), test)
+    assert not more_than_chance(len(copies), len(test))
 
 
 def test_given_test_scenes_are_taken_as_they_are(tmp_path):
