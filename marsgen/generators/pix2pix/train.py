@@ -72,15 +72,19 @@ def train(config: TrainPix2PixConfig, run: Run, dataset: Dataset) -> dict[str, A
     # networks; torch's global random state is restored afterwards
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        generator = GeneratorNetwork(num_classes, channels, config.generator_width).to(device)
+        generator = GeneratorNetwork(num_classes, channels, config.generator_width)
         kind = SegmentationDiscriminator if config.discriminator == "segmentation" else DiscriminatorNetwork
-        discriminator = kind(num_classes, channels, config.discriminator_width).to(device)
+        discriminator = kind(num_classes, channels, config.discriminator_width)
+    generator = generator.to(device, memory_format=torch.channels_last)
+    discriminator = discriminator.to(device, memory_format=torch.channels_last)
     objective: PatchLoss | SegmentationLoss = PatchLoss()
     if config.discriminator == "segmentation":
         objective = SegmentationLoss(balance_classes(expected_pixels(dataset, sampler)).to(device))
     ema = copy.deepcopy(generator).requires_grad_(False)
-    g_optimizer = torch.optim.Adam(generator.parameters(), config.generator_lr, betas=(0.0, config.beta2))
-    d_optimizer = torch.optim.Adam(discriminator.parameters(), config.discriminator_lr, betas=(0.0, config.beta2))
+    g_optimizer, d_optimizer = (
+        torch.optim.Adam(network.parameters(), lr, betas=(0.0, config.beta2), fused=True)
+        for network, lr in ((generator, config.generator_lr), (discriminator, config.discriminator_lr))
+    )
     networks = {"generator": generator, "discriminator": discriminator, "ema": ema}
     optimizers = {"g_optimizer": g_optimizer, "d_optimizer": d_optimizer}
     done = restore(run, networks, optimizers)
@@ -110,14 +114,14 @@ def train(config: TrainPix2PixConfig, run: Run, dataset: Dataset) -> dict[str, A
         pictures = normalise(images, style)
         condition = torch.cat([one_hot(labels, num_classes), inpainting_mask], dim=1)
         augmentation = draw_augmentation(height, width, config.augmentation, batch.seeds).to(device)
-        seen_real = augmentation.apply(pictures, condition)
+        moved = augmentation.move(condition)
+        seen_real = torch.cat([augmentation.apply(pictures), moved], dim=1)
 
         # fake, then the discriminator on the detached fake
         with autocast():
             drawn = generate(labels, pictures, inpainting_mask, style, noise)
             fake = blend(pictures, drawn, inpainting_mask)
-            seen_fake = augmentation.apply(fake, condition)
-            moved = seen_real[:, channels:]  # the condition as augmented
+            seen_fake = torch.cat([augmentation.apply(fake), moved], dim=1)
             logits, _ = discriminate(objective.join(seen_real, seen_fake.detach(), moved, batch.seeds))
             d_loss = objective.discriminator_loss(logits, moved, batch.seeds)
         accelerator.backward(d_loss)
