@@ -225,9 +225,9 @@ class LeakyConv(nn.Conv2d):
     """
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        assert self.bias is not None
         gain = math.sqrt(2)
-        y = F.conv2d(x, self.weight * gain, self.bias * gain, self.stride, self.padding)  # type: ignore[operator]
-        return F.leaky_relu(y, 0.2, inplace=True)
+        return F.leaky_relu(self._conv_forward(x, self.weight * gain, self.bias * gain), 0.2, inplace=True)
 
 
 # losses
@@ -360,7 +360,7 @@ class Pix2Pix:
                 f"{folder}: {RECORD} and {WEIGHTS} do not make a pix2pix generator ({first_line(problem)}); "
                 "train it again into another --out"
             ) from None
-        network.to("cuda" if torch.cuda.is_available() else "cpu", memory_format=torch.channels_last)
+        network.to(memory_format=torch.channels_last).to("cuda" if torch.cuda.is_available() else "cpu")
         return cls(network, styles, classes, draw, file_fingerprint(folder / WEIGHTS), trained_on, precision)
 
     @torch.inference_mode()

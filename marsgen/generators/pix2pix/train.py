@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import logging
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,7 @@ from marsgen.generators.pix2pix.pix2pix import (
     feature_matching_loss,
     l1_loss,
 )
+from marsgen.generators.sizes import Pace, sizes_of
 from marsgen.generators.style import normalise, visible_style
 from marsgen.generators.training import (
     describe,
@@ -42,6 +44,8 @@ from marsgen.generators.training import (
     write_grid,
 )
 from marsgen.scenes.tensors import image_tensor, label_tensor, one_hot
+
+_log = logging.getLogger(__name__)
 
 
 def train(config: TrainPix2PixConfig, run: Run, dataset: Dataset) -> dict[str, Any]:
@@ -59,12 +63,15 @@ def train(config: TrainPix2PixConfig, run: Run, dataset: Dataset) -> dict[str, A
         return run.summary
     accelerator = Accelerator()
     device = accelerator.device
-    mine = share_batch(config.batch_size, accelerator)
+    sizes = sizes_of(config, dataset)
+    if sizes.why:
+        _log.info("pix2pix: %s", sizes.why)
+    mine = share_batch(sizes.batch_size, accelerator)
     dtype = arithmetic(config.precision, device)
     autocast = functools.partial(torch.autocast, device.type, dtype, enabled=dtype != torch.float32)
 
     # data
-    sampler = sampler_of(dataset, config)
+    sampler = sampler_of(dataset, config, sizes.crop_px)
     num_classes, channels = len(dataset.scenes.classes), dataset.scenes.channels
     styles = survey_styles(dataset)
     record = describe("pix2pix", dataset, width=config.generator_width, precision=config.precision)
@@ -75,15 +82,15 @@ def train(config: TrainPix2PixConfig, run: Run, dataset: Dataset) -> dict[str, A
         generator = GeneratorNetwork(num_classes, channels, config.generator_width)
         kind = SegmentationDiscriminator if config.discriminator == "segmentation" else DiscriminatorNetwork
         discriminator = kind(num_classes, channels, config.discriminator_width)
-    generator = generator.to(device, memory_format=torch.channels_last)
-    discriminator = discriminator.to(device, memory_format=torch.channels_last)
+    for network in (generator, discriminator):
+        network.to(memory_format=torch.channels_last).to(device)
     objective: PatchLoss | SegmentationLoss = PatchLoss()
     if config.discriminator == "segmentation":
         objective = SegmentationLoss(balance_classes(expected_pixels(dataset, sampler)).to(device))
     ema = copy.deepcopy(generator).requires_grad_(False)
     g_optimizer, d_optimizer = (
-        torch.optim.Adam(network.parameters(), lr, betas=(0.0, config.beta2), fused=True)
-        for network, lr in ((generator, config.generator_lr), (discriminator, config.discriminator_lr))
+        torch.optim.Adam(trained.parameters(), lr, betas=(0.0, config.beta2), fused=True)
+        for trained, lr in ((generator, config.generator_lr), (discriminator, config.discriminator_lr))
     )
     networks = {"generator": generator, "discriminator": discriminator, "ema": ema}
     optimizers = {"g_optimizer": g_optimizer, "d_optimizer": d_optimizer}
@@ -94,6 +101,8 @@ def train(config: TrainPix2PixConfig, run: Run, dataset: Dataset) -> dict[str, A
     progress = ProgressBar(
         steps, "pix2pix", config.steps, initial=done, mininterval=1.0, disable=not accelerator.is_main_process
     )
+
+    pace = Pace("pix2pix", config.steps)
 
     def checkpoint(step: int) -> None:
         if step < config.steps:
@@ -151,9 +160,10 @@ def train(config: TrainPix2PixConfig, run: Run, dataset: Dataset) -> dict[str, A
             run.log(step, **values)
             progress.set_postfix({name: f"{value:.3f}" for name, value in values.items()}, refresh=False)
         if step % config.sample_every == 0 or step == config.steps:
-            write_grid(run, step, Pix2Pix(ema, styles, dataset.scenes.classes), dataset, config.crop_px, config.seed)
+            write_grid(run, step, Pix2Pix(ema, styles, dataset.scenes.classes), dataset, sizes.crop_px, config.seed)
         if step % config.checkpoint_every == 0 and step < config.steps:
             save(run, step, networks, optimizers)
+        pace.step(step)
 
     if run.writes:
         write_json(run.folder / RECORD, record)
@@ -162,6 +172,8 @@ def train(config: TrainPix2PixConfig, run: Run, dataset: Dataset) -> dict[str, A
     summary = {
         "generator": "pix2pix",
         "steps": config.steps,
+        "crop_px": sizes.crop_px,
+        "batch_size": sizes.batch_size,
         "scenes": len(sampler.train),
         "rare_scenes": len(sampler.rare_train),
         "losses": values,
@@ -170,7 +182,7 @@ def train(config: TrainPix2PixConfig, run: Run, dataset: Dataset) -> dict[str, A
     return summary
 
 
-def sampler_of(dataset: Dataset, config: TrainPix2PixConfig) -> InpaintingSampler:
+def sampler_of(dataset: Dataset, config: TrainPix2PixConfig, crop_px: int) -> InpaintingSampler:
     """Windows of the train part alone."""
     return InpaintingSampler(
         dataset.scenes,
@@ -179,7 +191,7 @@ def sampler_of(dataset: Dataset, config: TrainPix2PixConfig) -> InpaintingSample
         rare=rare_indices(dataset),
         rare_fraction=config.rare_fraction,
         scene_fraction=config.scene_fraction,
-        crop_px=config.crop_px,
+        crop_px=crop_px,
         seed=config.seed,
     )
 
