@@ -61,6 +61,8 @@ def demo_steps(config: DemoConfig, out: Path) -> Mapping[str, Step]:
     data = ["--data", f"sim:{config.scenes},size=64x64,rocks=0.15"]
     test = ["--data", f"sim:{config.test_scenes},size=64x64,seed=1,rocks=0.3,outliers=0"]
     paste = ["marsgen", "synthesize", "--class", "big_rock"]
+    # after a training of a minute, a rock drawn from nothing has no facets yet: those of the pasted one show through
+    draw = ["--strength", "0.6"]
     train_generator = ["marsgen", "train-generator", *data, "--config", str(tiny / "train-generator.yaml")]
     runs = {arm: [f"segmenter-{arm}-seed{seed}" for seed in range(config.seeds)] for arm in ARMS}
     every = [str(out / name) for names in runs.values() for name in names]
@@ -92,7 +94,7 @@ def demo_steps(config: DemoConfig, out: Path) -> Mapping[str, Step]:
         "inspect": Step(inspect),
         **scores(ARMS[0]),
         "synthesize": Step(
-            [*paste, "--n", str(config.pairs), "--generator", str(generator), "--out", str(synth)],
+            [*paste, "--n", str(config.pairs), "--generator", str(generator), *draw, "--out", str(synth)],
             ["generator"],
             _sheet(synth),
         ),

@@ -75,7 +75,7 @@ def train(
         )
     network = network.to(device, memory_format=torch.channels_last).train()
     ema = copy.deepcopy(network).requires_grad_(False).eval()
-    optimizer = torch.optim.AdamW(network.parameters(), config.lr, betas=(0.9, 0.99), weight_decay=0.01)
+    optimizer = torch.optim.AdamW(network.parameters(), config.lr, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
     networks, optimizers = {"network": network, "ema": ema}, {"optimizer": optimizer}
     done = restore(run, networks, optimizers)
     velocity_of = accelerator.prepare(Velocity(network))
