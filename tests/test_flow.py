@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from in_process import InProcess
 
-from marsgen.commands.demo import DemoConfig, demo_stages, playground_command, run_demo
+from marsgen.commands.demo import DemoConfig, demo_steps, playground_command, run_demo
 from marsgen.core.errors import RunError
 from marsgen.core.rehearsal import Estimate
 from marsgen.engines.task import Outcome, PerJob, Task
@@ -145,13 +145,24 @@ def test_every_command_of_the_page_on_studies_runs_in_its_order(workplace, monke
 def test_the_demo_runs_commands_that_exist_on_data_that_exist(capsys):
     from marsgen.scenes.sources import open_scenes
 
-    commands = [command for stage in demo_stages(DemoConfig(), Path("demo")) for command in stage]
+    steps = demo_steps(DemoConfig(), Path("demo"))
+    commands = [list(step.words) for step in steps.values()]
     for command in commands:
         refuse_what_does_not_exist(command, capsys)
         if "--data" in command:
             assert len(open_scenes(command[command.index("--data") + 1])) > 0
         if "--config" in command:
             assert Path(command[command.index("--config") + 1]).is_file()
+    # a command that reads what another one writes waits for it
+    out = {name: step.words[step.words.index("--out") + 1] for name, step in steps.items() if "--out" in step.words}
+    for name, step in steps.items():
+        read = {other for other, folder in out.items() if other != name and folder in step.words}
+        waits_for = set(step.after)
+        for _ in steps:
+            waits_for |= {earlier for one in waits_for for earlier in steps[one].after}
+        assert read <= waits_for <= set(list(steps)[: list(steps).index(name)]), name
+        if step.shows is not None:
+            assert step.shows == Path(out[name], "preview.png")
     offered = playground_command(Path("demo"))
     refuse_what_does_not_exist(offered, capsys)
     written = {command[command.index("--out") + 1] for command in commands if "--out" in command}
@@ -185,12 +196,15 @@ def test_the_demo_shows_what_its_commands_say_and_where_one_stopped(tmp_path, mo
     assert run_demo(DemoConfig(seeds=1), tmp_path) == tmp_path / "report" / "report.html"
     printed = capsys.readouterr().out
     commands = [line for line in printed.splitlines() if line.startswith("$ ")]
-    assert len(commands) == len([command for stage in demo_stages(DemoConfig(seeds=1), tmp_path) for command in stage])
+    assert len(commands) == len(demo_steps(DemoConfig(seeds=1), tmp_path))
+    assert re.search(rf"^look at {tmp_path / 'pasted' / 'preview.png'}, \d+ s after the start$", printed, flags=re.M)
     assert f"wrote {tmp_path / 'report'}\n" in printed
     assert "50%" not in printed
     assert "wrote old" not in printed
     monkeypatch.setattr(ScriptedPool, "failing", "train-generator")
-    with pytest.raises(RunError, match=r"stopped at `marsgen train-generator`: no room on the disk \(see .*0-1\.log\)"):
+    with pytest.raises(
+        RunError, match=r"stopped at `marsgen train-generator`: no room on the disk \(see .*generator\.log\)"
+    ):
         run_demo(DemoConfig(seeds=1), tmp_path)
     assert "--generator " + str(tmp_path / "generator") not in capsys.readouterr().out
 

@@ -1,15 +1,17 @@
 """`marsgen demo`: the whole flow on few simulated scenes, by the commands that a user would type.
 
-The commands of a stage need nothing of each other and run side by side, in children of one process that has imported
-torch once.
+A command starts as soon as those are done whose results it reads: the generator is the longest, so it starts at once,
+and all that does not need it runs beside it, in children of one process that has imported torch once.
 """
 
 import os
 import re
 import shlex
-from collections.abc import Sequence
-from concurrent.futures import as_completed
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import Field
@@ -19,10 +21,10 @@ from marsgen.core.config import Config, configs_folder
 from marsgen.core.errors import RunError
 from marsgen.core.progress import ProgressBar
 from marsgen.engines.local_pool import LocalPool
-from marsgen.engines.task import PerJob, Task, outcome_of
+from marsgen.engines.task import Outcome, PerJob, Task, outcome_of
 
 _WORKERS = 3
-"""commands side by side, at most: as many trainings of an arm"""
+"""commands side by side, at most: the generator, and what runs beside it"""
 
 ARMS = ("real", "pix2pix")
 """trained on real scenes alone, and on the pairs of the generator too"""
@@ -31,57 +33,84 @@ ARMS = ("real", "pix2pix")
 class DemoConfig(Config):
     """Settings of `marsgen demo`. The networks are those of configs/tiny/."""
 
-    scenes: int = Field(500, ge=60)
-    """simulated scenes to train on, one in ten with a big rock"""
-    test_scenes: int = Field(300, ge=30)
+    scenes: int = Field(300, ge=60)
+    """simulated scenes of 64 x 64 pixels to train on, three in twenty with a big rock"""
+    test_scenes: int = Field(200, ge=30)
     """simulated scenes of another seed to test on, one in three with a big rock"""
-    pairs: int = Field(400, ge=1)
+    pairs: int = Field(200, ge=1)
     """synthetic pairs to make"""
-    seeds: int = Field(3, ge=1)
+    seeds: int = Field(2, ge=1)
     """trainings of each arm; with fewer than 3 the intervals say little"""
 
 
-def demo_stages(config: DemoConfig, out: Path) -> list[list[list[str]]]:
-    """The commands of the demo, stage by stage; all they write lies under `out`."""
+@dataclass(frozen=True)
+class Step:
+    """One command of the demo."""
+
+    words: Sequence[str]
+    after: Sequence[str] = ()
+    """names of the steps whose results it reads"""
+    shows: Path | None = None
+    """a picture to look at once it is done"""
+
+
+def demo_steps(config: DemoConfig, out: Path) -> Mapping[str, Step]:
+    """Name -> step, the first to be started first; all they write lies under `out`."""
     tiny = configs_folder() / "tiny"
-    generator, synth = str(out / "generator"), str(out / "synth")
-    data = ["--data", f"sim:{config.scenes},rocks=0.1"]
-    test = ["--data", f"sim:{config.test_scenes},seed=1,rocks=0.3,outliers=0"]
-    trainings: dict[str, list[list[str]]] = {}
-    runs: list[str] = []
-    for arm, extra in zip(ARMS, ([], ["--extra", synth]), strict=True):
-        trainings[arm] = []
-        for seed in range(config.seeds):
-            runs.append(str(out / f"segmenter-{arm}-seed{seed}"))
-            recipe = ["--config", str(tiny / "segmenter.yaml"), "--set", f"seed={seed}"]
-            trainings[arm].append(["segmenter", "train", *data, *extra, *recipe, "--out", runs[-1]])
-    pasted = ["marsgen", "synthesize", "--class", "big_rock", "--n", "24", "--generator", "copy-paste", *data]
-    return [
-        [
-            [*pasted, "--out", str(out / "pasted")],  # pictures to look at while the generator is trained
-            ["marsgen", "train-generator", *data, "--config", str(tiny / "train-generator.yaml"), "--out", generator],
-            ["marsgen", "inspect", *data, "--config", str(tiny / "inspect.yaml"), "--out", str(out / "inspect")],
-            *trainings[ARMS[0]],
-        ],
-        [
-            ["marsgen", "synthesize", "--class", "big_rock", "--n", str(config.pairs), "--generator", generator]
-            + ["--out", synth]
-        ],
-        trainings[ARMS[1]],
-        [["segmenter", "evaluate", run, *test] for run in runs],
-        [
-            ["segmenter", "compare", *runs, "--out", str(out / "compare")],
-            *(
-                ["segmenter", "predict", trainings[arm][0][-1], *test, "--out", str(_predictions(out, arm))]
-                for arm in ARMS
-            ),
-            ["segmenter", "report", *runs, "--out", str(out / "report")],
-        ],
-    ]
+    generator, synth, pasted = (out / name for name in ("generator", "synth", "pasted"))
+    data = ["--data", f"sim:{config.scenes},size=64x64,rocks=0.15"]
+    test = ["--data", f"sim:{config.test_scenes},size=64x64,seed=1,rocks=0.3,outliers=0"]
+    paste = ["marsgen", "synthesize", "--class", "big_rock"]
+    # after a training of a minute, a rock drawn from nothing has no facets yet: those of the pasted one show through
+    draw = ["--strength", "0.6"]
+    train_generator = ["marsgen", "train-generator", *data, "--config", str(tiny / "train-generator.yaml")]
+    runs = {arm: [f"segmenter-{arm}-seed{seed}" for seed in range(config.seeds)] for arm in ARMS}
+    every = [str(out / name) for names in runs.values() for name in names]
+
+    def trainings(arm: str, extra: Sequence[str], after: Sequence[str]) -> dict[str, Step]:
+        recipe = ["segmenter", "train", *data, *extra, "--config", str(tiny / "segmenter.yaml")]
+        return {
+            name: Step([*recipe, "--set", f"seed={seed}", "--out", str(out / name)], after)
+            for seed, name in enumerate(runs[arm])
+        }
+
+    def scores(arm: str) -> dict[str, Step]:
+        folders = [str(out / name) for name in runs[arm]]
+        predictions = ["--out", str(_predictions(out, arm))]
+        return {
+            f"evaluate-{arm}": Step(["segmenter", "evaluate", *folders, *test], runs[arm]),
+            f"predict-{arm}": Step(["segmenter", "predict", folders[0], *test, *predictions], runs[arm][:1]),
+        }
+
+    inspect = ["marsgen", "inspect", *data, "--config", str(tiny / "inspect.yaml"), "--out", str(out / "inspect")]
+    evaluated = [f"evaluate-{arm}" for arm in ARMS]
+    return {
+        # pictures to look at while the generator is trained
+        "paste": Step(
+            [*paste, "--n", "24", "--generator", "copy-paste", *data, "--out", str(pasted)], (), _sheet(pasted)
+        ),
+        "generator": Step([*train_generator, "--out", str(generator)]),
+        **trainings(ARMS[0], [], []),
+        "inspect": Step(inspect),
+        **scores(ARMS[0]),
+        "synthesize": Step(
+            [*paste, "--n", str(config.pairs), "--generator", str(generator), *draw, "--out", str(synth)],
+            ["generator"],
+            _sheet(synth),
+        ),
+        **trainings(ARMS[1], ["--extra", str(synth)], ["synthesize"]),
+        **scores(ARMS[1]),
+        "compare": Step(["segmenter", "compare", *every, "--out", str(out / "compare")], evaluated),
+        "report": Step(["segmenter", "report", *every, "--out", str(out / "report")], evaluated),
+    }
 
 
 def _predictions(out: Path, arm: str) -> Path:
     return out / f"predictions-{arm}"
+
+
+def _sheet(folder: Path) -> Path:
+    return folder / "preview.png"
 
 
 def playground_command(out: Path) -> list[str]:
@@ -99,31 +128,41 @@ def run_demo(config: DemoConfig, out: Path) -> Path:
     Raises:
         RunError: a command failed; its log is named.
     """
-    stages = demo_stages(config, out)
+    steps = demo_steps(config, out)
     logs = out / "logs"
     logs.mkdir(parents=True, exist_ok=True)
     workers = min(_WORKERS, os.cpu_count() or 1)
     needs = PerJob(cpus=max(1, (os.cpu_count() or 1) // workers))
-    bar = ProgressBar(total=sum(map(len, stages)), desc="demo", unit=" commands", leave=False)
+    began, waiting, done = time.monotonic(), dict(steps), set[str]()
+    running: dict[Future[Outcome], tuple[str, Task]] = {}
+    bar = ProgressBar(total=len(steps), desc="demo", unit=" commands", leave=False)
     with closing(LocalPool(workers, needs)) as pool, bar:
-        for number, stage in enumerate(stages):
-            tasks = [
-                Task(f"{number}-{place}", (tuple(command),), logs / f"{number}-{place}.log")
-                for place, command in enumerate(stage)
-            ]
-            running = {pool.submit(task): task for task in tasks}
-            for future in as_completed(running):
-                task = running[future]
+        while waiting or running:
+            for name in [name for name, step in waiting.items() if done.issuperset(step.after)]:
+                task = Task(name, (tuple(waiting.pop(name).words),), logs / f"{name}.log")
+                running[pool.submit(task)] = name, task
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                name, task = running.pop(future)
                 bar.update()
                 with ProgressBar.external_write_mode():
-                    say(f"\n$ {shlex.join(task.commands[0])}")
-                    if reason := outcome_of(future).reason:
-                        raise RunError(
-                            f"the demo stopped at `{shlex.join(task.commands[0][:2])}`: {reason} (see {task.log})"
-                        )
-                    for line in printed_lines(task.log):
-                        say(line)
+                    _say_outcome(steps[name], task, outcome_of(future), time.monotonic() - began)
+                done.add(name)
     return out / "report" / "report.html"
+
+
+def _say_outcome(step: Step, task: Task, outcome: Outcome, seconds: float) -> None:
+    """Say what a finished command has said, and after how many seconds.
+
+    Raises:
+        RunError: it failed.
+    """
+    say(f"\n$ {shlex.join(step.words)}")
+    if outcome.reason:
+        raise RunError(f"the demo stopped at `{shlex.join(step.words[:2])}`: {outcome.reason} (see {task.log})")
+    for line in printed_lines(task.log):
+        say(line)
+    if step.shows is not None:
+        say(f"look at {step.shows}, {seconds:.0f} s after the start")
 
 
 def printed_lines(log: Path) -> Sequence[str]:

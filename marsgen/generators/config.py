@@ -18,10 +18,11 @@ class TrainPix2PixConfig(Config):
     data: DataConfig = DataConfig()
     steps: Steps = 1200
     """optimizer steps of each network"""
-    batch_size: BatchSize = 16
-    """windows per step, over all processes"""
-    crop_px: int = Field(128, ge=32, le=MOST_SIDE_PX)
-    """longer sides of a scene are cropped to this, at a random position"""
+    batch_size: BatchSize | None = None
+    """windows per step, over all processes; null = so many that a step has about 131,000 pixels, 8 to 32"""
+    crop_px: int | None = Field(None, ge=32, le=MOST_SIDE_PX)
+    """longer sides of a scene are cropped to this, at a random position; null = 128 where no side is longer, else so
+    much that nine in ten regions of the rare classes fit with their surroundings, 64 to 128"""
     rare_fraction: float = Field(0.3, ge=0, le=1)
     """fraction of the windows taken from scenes that show a rare class; the rest from all scenes"""
     scene_fraction: float = Field(0.5, ge=0, le=1)

@@ -43,8 +43,42 @@ def pad_to_multiple(images: torch.Tensor, multiple: int) -> tuple[torch.Tensor, 
         the padded images and the (height, width) to cut the result back to.
     """
     height, width = images.shape[-2:]
+    # a file for any size holds the padding; elsewhere, padding by nothing would be a copy
+    for_any_size = torch.onnx.is_in_onnx_export() or torch.compiler.is_compiling()
+    if not for_any_size and not (height % multiple or width % multiple):
+        return images, (height, width)
     padded = F.pad(images, (0, -width % multiple, 0, -height % multiple), mode="replicate")
     return padded, (height, width)
+
+
+def fold_pixels(images: torch.Tensor, side: int) -> torch.Tensor:
+    """`F.pixel_unshuffle` into channels_last, which convolutions want, in one copy instead of two.
+
+    Args:
+        images: (B, K, H, W), sides divisible by `side`.
+    Returns:
+        (B, K side^2, H / side, W / side)
+    """
+    if torch.onnx.is_in_onnx_export() or torch.compiler.is_compiling():
+        return F.pixel_unshuffle(images, side)
+    batch, channels, height, width = images.shape
+    squares = images.reshape(batch, channels, height // side, side, width // side, side)
+    folded = squares.permute(0, 2, 4, 1, 3, 5).reshape(batch, height // side, width // side, channels * side**2)
+    return folded.contiguous().permute(0, 3, 1, 2)
+
+
+def unfold_pixels(images: torch.Tensor, side: int) -> torch.Tensor:
+    """`F.pixel_shuffle` of channels_last into channels_last in one copy: the reverse of `fold_pixels`.
+
+    Returns:
+        (B, K / side^2, H side, W side)
+    """
+    if torch.onnx.is_in_onnx_export() or torch.compiler.is_compiling():
+        return F.pixel_shuffle(images, side)
+    batch, channels, height, width = images.shape
+    squares = images.permute(0, 2, 3, 1).reshape(batch, height, width, channels // side**2, side, side)
+    unfolded = squares.permute(0, 1, 4, 2, 5, 3).reshape(batch, height * side, width * side, channels // side**2)
+    return unfolded.contiguous().permute(0, 3, 1, 2)
 
 
 @contextmanager

@@ -204,6 +204,30 @@ def test_an_optimizer_goes_through_a_file_unchanged(tmp_path):
     assert not optimizer_tensors(forgetful_optimizer, "adam")
 
 
+def test_a_fused_optimizer_goes_on_where_its_weights_lie_in_another_order_than_in_the_file():
+    """It goes through weights and averages as they lie in memory; a file holds them in the order of their axes."""
+
+    def trained(steps, tensors=None):
+        weights = torch.nn.Conv2d(3, 4, 3, bias=False)
+        torch.nn.init.constant_(weights.weight, 0.5)
+        weights.to(memory_format=torch.channels_last)
+        optimizer = torch.optim.Adam(weights.parameters(), 0.1, fused=True)
+        if tensors is not None:
+            weights.load_state_dict(without_prefix("model", tensors))
+            load_optimizer_tensors(optimizer, tensors, "adam")
+        for _ in range(steps):
+            image = torch.arange(108.0).view(1, 3, 6, 6).sin()
+            weights(image).square().sum().backward()
+            optimizer.step()
+            optimizer.zero_grad()
+        state = prefixed("model", weights.state_dict()) | optimizer_tensors(optimizer, "adam")
+        return {name: value.clone(memory_format=torch.contiguous_format) for name, value in state.items()}
+
+    whole, resumed = trained(4), trained(2, trained(2))
+    for name, value in whole.items():
+        assert torch.equal(value, resumed[name]), name
+
+
 def test_a_key_of_a_run_file_that_is_missing_or_wrong_is_named(tmp_path):
     folder = tmp_path / "run"
     run = Run.start(folder, "train", Recipe(), {"data": {"fingerprint": 5}})

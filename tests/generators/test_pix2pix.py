@@ -267,9 +267,10 @@ def test_the_discriminator_learns_to_tell_stripes_from_dots():
 
 
 def test_augmentation_without_strength_changes_nothing():
-    images, condition = torch.rand(2, 3, 32, 40) * 2 - 1, torch.rand(2, 5, 32, 40)
-    seen = draw_augmentation(32, 40, 0.0, [1, 2]).apply(images, condition)
-    torch.testing.assert_close(seen, torch.cat([images, condition], 1))
+    images = torch.rand(2, 3, 32, 40) * 2 - 1
+    nothing = draw_augmentation(32, 40, 0.0, [1, 2])
+    torch.testing.assert_close(nothing.apply(images), images)
+    assert torch.equal(nothing.move(images), images)
 
 
 def test_augmentation_lets_gradients_through_where_it_keeps_pixels():
@@ -280,8 +281,16 @@ def test_augmentation_lets_gradients_through_where_it_keeps_pixels():
     assert images.grad is not None
     assert images.grad.sum() == (seen != 0).sum()
     assert 0.3 * images.numel() < images.grad.sum() < images.numel()
-    recoloured = augmentation.apply(images, torch.zeros(2, 1, 32, 40))
+    assert torch.equal(images.grad, torch.autograd.grad(_as_paddings(images, augmentation).sum(), images)[0])
+    recoloured = augmentation.apply(images)
     assert torch.autograd.grad(recoloured.square().sum(), images)[0].abs().sum() > 0
+
+
+def _as_paddings(images: torch.Tensor, augmentation: Augmentation) -> torch.Tensor:
+    """Translation and cutout written out for autograd; negative padding cuts."""
+    shifts = zip(images, augmentation.shifts, strict=True)
+    moved = [torch.nn.functional.pad(sample, (x, -x, y, -y)) for sample, (y, x) in shifts]
+    return torch.stack(moved) * augmentation.keep
 
 
 def test_translation_is_that_of_its_parameters():
@@ -295,8 +304,8 @@ def test_translation_is_that_of_its_parameters():
 
 def test_label_map_and_image_move_together_and_the_map_keeps_its_values():
     marks = (torch.rand(6, 1, 32, 64) < 0.3).float()
-    seen = draw_augmentation(32, 64, 1.0, range(6)).apply(marks, marks)
-    image, condition = seen[:, :1], seen[:, 1:]
+    augmentation = draw_augmentation(32, 64, 1.0, range(6))
+    image, condition = augmentation.apply(marks), augmentation.move(marks)
     assert set(condition.unique().tolist()) == {0.0, 1.0}
     assert not torch.equal(condition, marks)
     for sample in range(6):
@@ -310,6 +319,6 @@ def test_augmentation_depends_on_the_seed_of_its_sample_alone_and_leaves_the_glo
     both, alone = draw_augmentation(32, 32, 1.0, [3, 4]), draw_augmentation(32, 32, 1.0, [4])
     images = torch.rand(1, 1, 32, 32, generator=torch.Generator().manual_seed(0))
     twice = images.expand(2, -1, -1, -1)
-    assert torch.equal(both.apply(twice, twice)[1:], alone.apply(images, images))
-    assert not torch.equal(both.apply(twice, twice)[:1], alone.apply(images, images))
+    assert torch.equal(both.apply(twice)[1:], alone.apply(images))
+    assert not torch.equal(both.apply(twice)[:1], alone.apply(images))
     assert torch.equal(before, torch.random.get_rng_state())

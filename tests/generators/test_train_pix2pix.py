@@ -18,6 +18,7 @@ from marsgen.core.storage.checkpoints import Checkpoint, read_weights
 from marsgen.generators import DrawRequest, load_generator
 from marsgen.generators.batches import InpaintingSampler, cut_window, soft_window
 from marsgen.generators.pix2pix.train import TrainPix2PixConfig, train
+from marsgen.generators.sizes import STEP_PX
 
 TINY = TrainPix2PixConfig(
     steps=6,
@@ -329,7 +330,8 @@ def test_the_shipped_settings_are_the_defaults_and_tiny_is_quick():
     tiny = load_config(TrainPix2PixConfig, configs_folder() / "tiny" / "train-generator.yaml")
 
     def work(config: TrainPix2PixConfig) -> int:
-        return config.steps * config.batch_size * config.generator_width**2
+        pixels = STEP_PX if config.batch_size is None else config.batch_size * (config.crop_px or 128) ** 2
+        return config.steps * pixels * config.generator_width**2
 
     assert work(tiny) < work(TrainPix2PixConfig()) / 10
 

@@ -151,12 +151,19 @@ def optimizer_tensors(optimizer: "torch.optim.Optimizer", prefix: str) -> "dict[
 
 def load_optimizer_tensors(optimizer: "torch.optim.Optimizer", tensors: "dict[str, torch.Tensor]", prefix: str) -> None:
     """Put back what `optimizer_tensors` took out."""
+    import torch
+
     content = optimizer.state_dict()
     for name, value in tensors.items():
         if name.startswith(prefix + "."):
             index, key = name[len(prefix) + 1 :].split(".", 1)
             content["state"].setdefault(int(index), {})[key] = value
     optimizer.load_state_dict(content)
+    for parameter, state in optimizer.state.items():
+        for key, value in state.items():
+            # a file does not say in which order values lay; fused optimizers take them in the order of their weight
+            if value.shape == parameter.shape and value.stride() != parameter.stride():
+                state[key] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
 def prefixed(prefix: str, tensors: "dict[str, torch.Tensor]") -> "dict[str, torch.Tensor]":

@@ -20,7 +20,7 @@ from torch import nn
 
 from marsgen.generators.norm import ChannelNorm
 from marsgen.generators.style import COARSE, STYLE_NUMBERS, fill_smoothly
-from marsgen.scenes.tensors import one_hot
+from marsgen.scenes.tensors import fold_pixels, one_hot, unfold_pixels
 
 FINE_WIDTH = 8
 """channels at full resolution, before folding and after unfolding"""
@@ -45,7 +45,7 @@ class GuidedBlock(nn.Module):
 
     def forward(self, x: torch.Tensor, mix: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
         scale, shift = (self.steer(mix)[..., None, None] + self.place(features)).chunk(2, dim=1)  # (B, W, h, w)
-        y = self.conv1(F.silu(self.norm1(x) * (1 + scale) + shift))
+        y = self.conv1(F.silu(torch.addcmul(shift, self.norm1(x), 1 + scale)))
         return x + self.conv2(F.silu(self.norm2(y)))
 
 
@@ -69,8 +69,7 @@ class MapEncoder(nn.Module):
 
     def forward(self, condition: torch.Tensor) -> list[torch.Tensor]:
         """(B, C + 3, H, W) -> (B, MAP_WIDTH, H/f, W/f) and on, halved from scale to scale."""
-        folded = F.pixel_unshuffle(condition, self.fold).contiguous(memory_format=torch.channels_last)
-        features = [F.silu(self.stem(folded))]
+        features = [F.silu(self.stem(fold_pixels(condition, self.fold)))]
         for down in self.down:
             features.append(F.silu(down(features[-1])))
         return features
@@ -162,7 +161,7 @@ class Denoiser(ModelMixin, ConfigMixin):  # type: ignore[misc]
         """
         mix = self.mix(torch.cat([_waves(time), condition.style], dim=1))  # (B, M)
         x = self.first(torch.cat([noisy, condition.around], dim=1).contiguous(memory_format=torch.channels_last))
-        x = self.stem(F.pixel_unshuffle(x, self.fold).contiguous(memory_format=torch.channels_last))
+        x = self.stem(fold_pixels(x, self.fold))
         skips = []
         for scale in range(len(self.encode)):
             x = self.down[scale - 1](x) if scale else x
@@ -171,7 +170,7 @@ class Denoiser(ModelMixin, ConfigMixin):  # type: ignore[misc]
         for scale in reversed(range(len(self.decode))):
             x = skips[scale] + F.interpolate(self.up[scale](x), scale_factor=2.0)
             x = self.decode[scale](x, mix, condition.features[scale])
-        x = F.pixel_shuffle(self.head(F.silu(self.norm(x))), self.fold)  # (B, FINE_WIDTH, H, W)
+        x = unfold_pixels(self.head(F.silu(self.norm(x))), self.fold)  # (B, FINE_WIDTH, H, W)
         x = torch.cat([F.silu(x), noisy.to(x.dtype)], dim=1)
         return self.last(x.contiguous(memory_format=torch.channels_last)).float()
 

@@ -20,6 +20,7 @@ from marsgen.generators.batches import InpaintingSampler
 from marsgen.generators.config import TrainDiffusionConfig
 from marsgen.generators.diffusion.denoiser import Denoiser
 from marsgen.generators.diffusion.diffusion import STYLES, Diffusion, draw_noise, pad_inputs, save_denoiser
+from marsgen.generators.sizes import Pace
 from marsgen.generators.style import normalise, visible_style
 from marsgen.generators.training import (
     describe,
@@ -74,7 +75,7 @@ def train(
         )
     network = network.to(device, memory_format=torch.channels_last).train()
     ema = copy.deepcopy(network).requires_grad_(False).eval()
-    optimizer = torch.optim.AdamW(network.parameters(), config.lr, betas=(0.9, 0.99), weight_decay=0.01)
+    optimizer = torch.optim.AdamW(network.parameters(), config.lr, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
     networks, optimizers = {"network": network, "ema": ema}, {"optimizer": optimizer}
     done = restore(run, networks, optimizers)
     velocity_of = accelerator.prepare(Velocity(network))
@@ -83,6 +84,8 @@ def train(
     progress = ProgressBar(
         steps, "diffusion", config.steps, initial=done, mininterval=1.0, disable=not accelerator.is_main_process
     )
+
+    pace = Pace("diffusion", config.steps)
 
     def checkpoint(step: int) -> None:
         if step < config.steps:
@@ -130,6 +133,7 @@ def train(
         if step % config.checkpoint_every == 0 and step < config.steps:
             refuse_nan({"denoising": loss.item()}, step, "lr")
             save(run, step, networks, optimizers)
+        pace.step(step)
 
     if run.writes:
         write_json(run.folder / RECORD, record)

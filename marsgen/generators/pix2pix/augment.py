@@ -6,10 +6,10 @@ real and fake of a sample share their parameters, since feature matching compare
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
 MAX_SHIFT = 0.125
 """translation, as a fraction of each side"""
@@ -37,23 +37,18 @@ class Augmentation:
     def to(self, device: torch.device) -> "Augmentation":
         return Augmentation(self.brightness.to(device), self.contrast.to(device), self.shifts, self.keep.to(device))
 
-    def apply(self, images: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
-        """Augment and join what a discriminator looks at.
-
-        Args:
-            images: (B, channels, H, W) of mean about 0 and spread about 1; gradients flow back to them.
-            condition: (B, K, H, W) label map and inpainting mask: moved and cut with the image, never recoloured.
-        Returns:
-            (B, channels + K, H, W)
-        """
+    def apply(self, images: torch.Tensor) -> torch.Tensor:
+        """All four: (B, channels, H, W) of mean about 0 and spread about 1 -> the same shape; gradients flow back."""
         mean = images.mean(dim=(1, 2, 3), keepdim=True)
-        recoloured = (images - mean) * self.contrast + mean + self.brightness
-        return self.move(torch.cat([recoloured, condition], dim=1))
+        return self.move(torch.addcmul(mean * (1 - self.contrast) + self.brightness, images, self.contrast))
 
     def move(self, maps: torch.Tensor) -> torch.Tensor:
-        """Translation and cutout alone: (B, K, H, W) -> the same shape."""
-        moved = [_shift(sample, *shift) for sample, shift in zip(maps, self.shifts, strict=True)]
-        return torch.stack(moved) * self.keep
+        """Translation and cutout alone: (B, K, H, W) -> the same shape.
+
+        Label maps and inpainting masks are moved and cut with their picture, and never recoloured.
+        """
+        moved: torch.Tensor = _Shift.apply(maps, self.shifts)
+        return moved * self.keep
 
 
 def draw_augmentation(height: int, width: int, strength: float, seeds: Iterable[int]) -> Augmentation:
@@ -75,6 +70,27 @@ def draw_augmentation(height: int, width: int, strength: float, seeds: Iterable[
     return Augmentation(brightness * BRIGHTNESS, 1 + contrast * CONTRAST, [(int(y), int(x)) for y, x in shifts], keep)
 
 
-def _shift(sample: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
-    """(K, H, W) moved down by `rows` and right by `columns`; zeros come in. Negative padding cuts."""
-    return F.pad(sample, (columns, -columns, rows, -rows))
+class _Shift(torch.autograd.Function):
+    """Each sample of (B, K, H, W) moved down by its rows and right by its columns; zeros come in.
+
+    Gradients move back. A padding for each sample would be recorded, and undone, one by one.
+    """
+
+    @staticmethod
+    def forward(context: Any, maps: torch.Tensor, shifts: list[tuple[int, int]]) -> torch.Tensor:
+        context.shifts = shifts
+        return _shifted(maps, shifts)
+
+    @staticmethod
+    def backward(context: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
+        return _shifted(gradient, [(-rows, -columns) for rows, columns in context.shifts]), None
+
+
+def _shifted(maps: torch.Tensor, shifts: list[tuple[int, int]]) -> torch.Tensor:
+    height, width = maps.shape[-2:]
+    moved = torch.zeros_like(maps, memory_format=torch.contiguous_format)
+    for to, sample, (rows, columns) in zip(moved, maps, shifts, strict=True):
+        to[:, max(rows, 0) : height + min(rows, 0), max(columns, 0) : width + min(columns, 0)] = sample[
+            :, max(-rows, 0) : height + min(-rows, 0), max(-columns, 0) : width + min(-columns, 0)
+        ]
+    return moved

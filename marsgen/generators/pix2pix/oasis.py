@@ -18,8 +18,8 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from marsgen.generators.pix2pix.pix2pix import STRIDE, leaky
-from marsgen.scenes.tensors import pad_to_multiple
+from marsgen.generators.pix2pix.pix2pix import STRIDE, LeakyConv
+from marsgen.scenes.tensors import fold_pixels, pad_to_multiple
 
 LABELMIX_WEIGHT = 10.0
 """as in the paper"""
@@ -33,31 +33,31 @@ class SegmentationDiscriminator(nn.Module):
     def __init__(self, num_classes: int, channels: int, width: int) -> None:
         super().__init__()
 
-        def layer(inputs: int, outputs: int, size: int = 3, stride: int = 1) -> nn.Module:
-            return spectral_norm(nn.Conv2d(inputs, outputs, size, stride, padding=size // 2 - (size == 4)))
+        def leaky(inputs: int, outputs: int, size: int = 3, stride: int = 1) -> nn.Module:
+            return spectral_norm(LeakyConv(inputs, outputs, size, stride, padding=1))
 
         self.channels = channels
-        self.stem = layer(4 * (2 * channels + 2), width)
-        self.down1 = layer(width, 2 * width, 4, 2)
-        self.down2 = layer(2 * width, 4 * width, 4, 2)
-        self.deep = layer(4 * width, 4 * width)
-        self.up2 = layer(4 * width, 2 * width, 1)
-        self.decode2 = layer(2 * width, 2 * width)
-        self.up1 = layer(2 * width, width, 1)
-        self.decode1 = layer(width, width)
+        self.stem = leaky(4 * (2 * channels + 2), width)
+        self.down1 = leaky(width, 2 * width, 4, 2)
+        self.down2 = leaky(2 * width, 4 * width, 4, 2)
+        self.deep = leaky(4 * width, 4 * width)
+        self.up2 = spectral_norm(nn.Conv2d(4 * width, 2 * width, 1))
+        self.decode2 = leaky(2 * width, 2 * width)
+        self.up1 = spectral_norm(nn.Conv2d(2 * width, width, 1))
+        self.decode1 = leaky(width, width)
         # no spectral norm here: it would bound the logits
         self.head = nn.Conv2d(width, 4 * (num_classes + 1), 1)
 
     def forward(self, seen: torch.Tensor) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-        """Judge (B, channels + C + 2, H, W), joined by `Augmentation.apply`; the label map in it is ignored.
+        """Judge (B, channels + C + 2, H, W): augmented pictures, label map, which is ignored, and inpainting mask.
 
         Returns:
             logits [(B, C + 1, H, W)], the last channel = fake; the features of each layer on the way down.
         """
         height, width = seen.shape[-2:]
         x1, x2, _, x4 = down = self.features(seen)
-        y = leaky(self.decode2(x2 + F.interpolate(self.up2(x4), scale_factor=2.0)))
-        y = leaky(self.decode1(x1 + F.interpolate(self.up1(y), scale_factor=2.0)))
+        y = self.decode2(x2 + F.interpolate(self.up2(x4), scale_factor=2.0))
+        y = self.decode1(x1 + F.interpolate(self.up1(y), scale_factor=2.0))
         logits = F.pixel_shuffle(self.head(y), 2)[..., :height, :width]
         return [logits.float()], down
 
@@ -68,11 +68,11 @@ class SegmentationDiscriminator(nn.Module):
         grain = pictures - F.avg_pool2d(pictures, 3, stride=1, padding=1, count_include_pad=False)
         # 0 where augmentation has cut the picture away
         inside = labelled.sum(dim=1, keepdim=True)
-        x = F.pixel_unshuffle(torch.cat([pictures, 2 * grain, inside, inpainting_mask], dim=1), 2)
-        x1 = leaky(self.stem(x.contiguous(memory_format=torch.channels_last)))  # (B, W, H/2, W/2)
-        x2 = leaky(self.down1(x1))  # (B, 2W, H/4, W/4)
-        x3 = leaky(self.down2(x2))  # (B, 4W, H/8, W/8)
-        return [x1, x2, x3, leaky(self.deep(x3))]
+        x = fold_pixels(torch.cat([pictures, 2 * grain, inside, inpainting_mask], dim=1), 2)
+        x1 = self.stem(x)  # (B, W, H/2, W/2)
+        x2 = self.down1(x1)  # (B, 2W, H/4, W/4)
+        x3 = self.down2(x2)  # (B, 4W, H/8, W/8)
+        return [x1, x2, x3, self.deep(x3)]
 
 
 def balance_classes(pixels: np.ndarray) -> torch.Tensor:

@@ -30,7 +30,15 @@ from marsgen.generators import DEFAULT_SAMPLING, RECORD, DrawConfig, DrawRequest
 from marsgen.generators.norm import ChannelNorm
 from marsgen.generators.style import STYLE_NUMBERS, StyleTable, denormalise, fill_smoothly, normalise, visible_style
 from marsgen.scenes.classes import IGNORED_INDEX, ClassSet
-from marsgen.scenes.tensors import image_array, image_tensor, label_tensor, one_hot, pad_to_multiple
+from marsgen.scenes.tensors import (
+    fold_pixels,
+    image_array,
+    image_tensor,
+    label_tensor,
+    one_hot,
+    pad_to_multiple,
+    unfold_pixels,
+)
 
 WEIGHTS = "best.safetensors"
 STRIDE = 8
@@ -89,9 +97,9 @@ class NoisyBlock(nn.Module):
 
     def forward(self, x: torch.Tensor, style: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
         scale, shift = self.style(style)[..., None, None].chunk(2, dim=1)  # (B, W, 1, 1)
-        y = F.leaky_relu(self.norm1(x) * (1 + scale) + shift, 0.2)
+        y = F.leaky_relu(torch.addcmul(shift, self.norm1(x), 1 + scale), 0.2, inplace=True)
         y = self.conv1(y) + self.noise(noise)
-        return x + self.conv2(F.leaky_relu(self.norm2(y), 0.2))
+        return x + self.conv2(F.leaky_relu(self.norm2(y), 0.2, inplace=True))
 
 
 class GeneratorNetwork(nn.Module):
@@ -151,8 +159,8 @@ class GeneratorNetwork(nn.Module):
         given = torch.cat([given, smooth], dim=1)
         fine, middle, coarse = noise.maps
         mix = self.style(torch.cat([style, noise.whole], dim=1))  # (B, 4W)
-        x = torch.cat([F.pixel_unshuffle(given, 2), fine], dim=1)
-        x = self.stem(x.contiguous(memory_format=torch.channels_last))  # (B, W, H/2, W/2)
+        x = torch.cat([fold_pixels(given, 2), fine.contiguous(memory_format=torch.channels_last)], dim=1)
+        x = self.stem(x)  # (B, W, H/2, W/2)
         x = skip1 = self.encode1(x, mix, fine)
         x = skip2 = self.encode2(self.down1(x), mix, middle)  # (B, 2W, H/4, W/4)
         x = self.middle1(self.down2(x), mix, coarse)  # (B, 4W, H/8, W/8)
@@ -161,8 +169,8 @@ class GeneratorNetwork(nn.Module):
         x = self.decode2(x, mix, middle)
         x = skip1 + F.interpolate(self.up1(x), scale_factor=2.0)
         x = self.decode1(x, mix, fine)
-        x = F.pixel_shuffle(self.head(F.leaky_relu(self.norm(x), 0.2)), 2)  # (B, FINE_WIDTH, H, W)
-        x = self.last(F.leaky_relu(x, 0.2).contiguous(memory_format=torch.channels_last))
+        x = unfold_pixels(self.head(F.leaky_relu(self.norm(x), 0.2, inplace=True)), 2)  # (B, FINE_WIDTH, H, W)
+        x = self.last(F.leaky_relu(x, 0.2, inplace=True))
         return (smooth + x.float())[..., :height, :width]
 
 
@@ -178,16 +186,19 @@ class DiscriminatorNetwork(nn.Module):
         def layer(inputs: int, outputs: int, size: int = 3, stride: int = 1) -> nn.Module:
             return spectral_norm(nn.Conv2d(inputs, outputs, size, stride, padding=1))
 
+        def leaky(inputs: int, outputs: int, size: int = 3, stride: int = 1) -> nn.Module:
+            return spectral_norm(LeakyConv(inputs, outputs, size, stride, padding=1))
+
         self.channels = channels
-        self.stem = layer(4 * (2 * channels + num_classes + 2), width)
-        self.down1 = layer(width, 2 * width, 4, 2)
+        self.stem = leaky(4 * (2 * channels + num_classes + 2), width)
+        self.down1 = leaky(width, 2 * width, 4, 2)
         self.small = layer(2 * width, 1)
-        self.down2 = layer(2 * width, 4 * width, 4, 2)
-        self.deep = layer(4 * width, 4 * width)
+        self.down2 = leaky(2 * width, 4 * width, 4, 2)
+        self.deep = leaky(4 * width, 4 * width)
         self.large = layer(4 * width, 1)
 
     def forward(self, seen: torch.Tensor) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-        """Judge (B, channels + C + 2, H, W), joined by `Augmentation.apply`.
+        """Judge (B, channels + C + 2, H, W): augmented pictures, label map and inpainting mask.
 
         Returns:
             logits (B, 1, H/4, W/4) and (B, 1, H/8, W/8), positive = real; the features of each layer.
@@ -196,12 +207,10 @@ class DiscriminatorNetwork(nn.Module):
         pictures, condition = seen[:, : self.channels], seen[:, self.channels :]
         # fine texture is weak compared with a one-hot map; without this it is learned late
         grain = pictures - F.avg_pool2d(pictures, 3, stride=1, padding=1, count_include_pad=False)
-        seen = torch.cat([pictures, 2 * grain, condition], dim=1)
-        x = F.pixel_unshuffle(seen, 2).contiguous(memory_format=torch.channels_last)
-        x1 = leaky(self.stem(x))  # (B, W, H/2, W/2)
-        x2 = leaky(self.down1(x1))  # (B, 2W, H/4, W/4)
-        x3 = leaky(self.down2(x2))  # (B, 4W, H/8, W/8)
-        x4 = leaky(self.deep(x3))
+        x1 = self.stem(fold_pixels(torch.cat([pictures, 2 * grain, condition], dim=1), 2))  # (B, W, H/2, W/2)
+        x2 = self.down1(x1)  # (B, 2W, H/4, W/4)
+        x3 = self.down2(x2)  # (B, 4W, H/8, W/8)
+        x4 = self.deep(x3)
         return [self.small(x2).float(), self.large(x4).float()], [x1, x2, x3, x4]
 
     def features(self, seen: torch.Tensor) -> list[torch.Tensor]:
@@ -209,9 +218,16 @@ class DiscriminatorNetwork(nn.Module):
         return self(seen)[1]
 
 
-def leaky(x: torch.Tensor) -> torch.Tensor:
-    """Leaky ReLU that keeps the size of its input, which spectral norm would otherwise shrink layer by layer."""
-    return F.leaky_relu(x, 0.2) * math.sqrt(2)
+class LeakyConv(nn.Conv2d):
+    """Convolution and leaky ReLU that keeps the size of its input, which spectral norm would shrink layer by layer.
+
+    The factor is on the weights: one on what comes out would read and write all of it once more.
+    """
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        assert self.bias is not None
+        gain = math.sqrt(2)
+        return F.leaky_relu(self._conv_forward(x, self.weight * gain, self.bias * gain), 0.2, inplace=True)
 
 
 # losses
@@ -344,7 +360,7 @@ class Pix2Pix:
                 f"{folder}: {RECORD} and {WEIGHTS} do not make a pix2pix generator ({first_line(problem)}); "
                 "train it again into another --out"
             ) from None
-        network.to("cuda" if torch.cuda.is_available() else "cpu")
+        network.to(memory_format=torch.channels_last).to("cuda" if torch.cuda.is_available() else "cpu")
         return cls(network, styles, classes, draw, file_fingerprint(folder / WEIGHTS), trained_on, precision)
 
     @torch.inference_mode()

@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import logging
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,7 @@ from marsgen.generators.pix2pix.pix2pix import (
     feature_matching_loss,
     l1_loss,
 )
+from marsgen.generators.sizes import Pace, sizes_of
 from marsgen.generators.style import normalise, visible_style
 from marsgen.generators.training import (
     describe,
@@ -42,6 +44,8 @@ from marsgen.generators.training import (
     write_grid,
 )
 from marsgen.scenes.tensors import image_tensor, label_tensor, one_hot
+
+_log = logging.getLogger(__name__)
 
 
 def train(config: TrainPix2PixConfig, run: Run, dataset: Dataset) -> dict[str, Any]:
@@ -59,12 +63,15 @@ def train(config: TrainPix2PixConfig, run: Run, dataset: Dataset) -> dict[str, A
         return run.summary
     accelerator = Accelerator()
     device = accelerator.device
-    mine = share_batch(config.batch_size, accelerator)
+    sizes = sizes_of(config, dataset)
+    if sizes.why:
+        _log.info("pix2pix: %s", sizes.why)
+    mine = share_batch(sizes.batch_size, accelerator)
     dtype = arithmetic(config.precision, device)
     autocast = functools.partial(torch.autocast, device.type, dtype, enabled=dtype != torch.float32)
 
     # data
-    sampler = sampler_of(dataset, config)
+    sampler = sampler_of(dataset, config, sizes.crop_px)
     num_classes, channels = len(dataset.scenes.classes), dataset.scenes.channels
     styles = survey_styles(dataset)
     record = describe("pix2pix", dataset, width=config.generator_width, precision=config.precision)
@@ -72,15 +79,19 @@ def train(config: TrainPix2PixConfig, run: Run, dataset: Dataset) -> dict[str, A
     # networks; torch's global random state is restored afterwards
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        generator = GeneratorNetwork(num_classes, channels, config.generator_width).to(device)
+        generator = GeneratorNetwork(num_classes, channels, config.generator_width)
         kind = SegmentationDiscriminator if config.discriminator == "segmentation" else DiscriminatorNetwork
-        discriminator = kind(num_classes, channels, config.discriminator_width).to(device)
+        discriminator = kind(num_classes, channels, config.discriminator_width)
+    for network in (generator, discriminator):
+        network.to(memory_format=torch.channels_last).to(device)
     objective: PatchLoss | SegmentationLoss = PatchLoss()
     if config.discriminator == "segmentation":
         objective = SegmentationLoss(balance_classes(expected_pixels(dataset, sampler)).to(device))
     ema = copy.deepcopy(generator).requires_grad_(False)
-    g_optimizer = torch.optim.Adam(generator.parameters(), config.generator_lr, betas=(0.0, config.beta2))
-    d_optimizer = torch.optim.Adam(discriminator.parameters(), config.discriminator_lr, betas=(0.0, config.beta2))
+    g_optimizer, d_optimizer = (
+        torch.optim.Adam(trained.parameters(), lr, betas=(0.0, config.beta2), fused=True)
+        for trained, lr in ((generator, config.generator_lr), (discriminator, config.discriminator_lr))
+    )
     networks = {"generator": generator, "discriminator": discriminator, "ema": ema}
     optimizers = {"g_optimizer": g_optimizer, "d_optimizer": d_optimizer}
     done = restore(run, networks, optimizers)
@@ -90,6 +101,8 @@ def train(config: TrainPix2PixConfig, run: Run, dataset: Dataset) -> dict[str, A
     progress = ProgressBar(
         steps, "pix2pix", config.steps, initial=done, mininterval=1.0, disable=not accelerator.is_main_process
     )
+
+    pace = Pace("pix2pix", config.steps)
 
     def checkpoint(step: int) -> None:
         if step < config.steps:
@@ -110,14 +123,14 @@ def train(config: TrainPix2PixConfig, run: Run, dataset: Dataset) -> dict[str, A
         pictures = normalise(images, style)
         condition = torch.cat([one_hot(labels, num_classes), inpainting_mask], dim=1)
         augmentation = draw_augmentation(height, width, config.augmentation, batch.seeds).to(device)
-        seen_real = augmentation.apply(pictures, condition)
+        moved = augmentation.move(condition)
+        seen_real = torch.cat([augmentation.apply(pictures), moved], dim=1)
 
         # fake, then the discriminator on the detached fake
         with autocast():
             drawn = generate(labels, pictures, inpainting_mask, style, noise)
             fake = blend(pictures, drawn, inpainting_mask)
-            seen_fake = augmentation.apply(fake, condition)
-            moved = seen_real[:, channels:]  # the condition as augmented
+            seen_fake = torch.cat([augmentation.apply(fake), moved], dim=1)
             logits, _ = discriminate(objective.join(seen_real, seen_fake.detach(), moved, batch.seeds))
             d_loss = objective.discriminator_loss(logits, moved, batch.seeds)
         accelerator.backward(d_loss)
@@ -147,9 +160,10 @@ def train(config: TrainPix2PixConfig, run: Run, dataset: Dataset) -> dict[str, A
             run.log(step, **values)
             progress.set_postfix({name: f"{value:.3f}" for name, value in values.items()}, refresh=False)
         if step % config.sample_every == 0 or step == config.steps:
-            write_grid(run, step, Pix2Pix(ema, styles, dataset.scenes.classes), dataset, config.crop_px, config.seed)
+            write_grid(run, step, Pix2Pix(ema, styles, dataset.scenes.classes), dataset, sizes.crop_px, config.seed)
         if step % config.checkpoint_every == 0 and step < config.steps:
             save(run, step, networks, optimizers)
+        pace.step(step)
 
     if run.writes:
         write_json(run.folder / RECORD, record)
@@ -158,6 +172,8 @@ def train(config: TrainPix2PixConfig, run: Run, dataset: Dataset) -> dict[str, A
     summary = {
         "generator": "pix2pix",
         "steps": config.steps,
+        "crop_px": sizes.crop_px,
+        "batch_size": sizes.batch_size,
         "scenes": len(sampler.train),
         "rare_scenes": len(sampler.rare_train),
         "losses": values,
@@ -166,7 +182,7 @@ def train(config: TrainPix2PixConfig, run: Run, dataset: Dataset) -> dict[str, A
     return summary
 
 
-def sampler_of(dataset: Dataset, config: TrainPix2PixConfig) -> InpaintingSampler:
+def sampler_of(dataset: Dataset, config: TrainPix2PixConfig, crop_px: int) -> InpaintingSampler:
     """Windows of the train part alone."""
     return InpaintingSampler(
         dataset.scenes,
@@ -175,7 +191,7 @@ def sampler_of(dataset: Dataset, config: TrainPix2PixConfig) -> InpaintingSample
         rare=rare_indices(dataset),
         rare_fraction=config.rare_fraction,
         scene_fraction=config.scene_fraction,
-        crop_px=config.crop_px,
+        crop_px=crop_px,
         seed=config.seed,
     )
 
