@@ -55,7 +55,7 @@ class NoisePredictor(ModelMixin, ConfigMixin):
         x = noisy * t / (1 - share).sqrt()
         drawer = self.given["drawer"]
         with torch.autocast(drawer.device.type, drawer.dtype, enabled=drawer.dtype != torch.float32):
-            velocity = drawer._velocity(x, t, self.given["condition"])
+            velocity = drawer.velocity(x, t, self.given["condition"])
         return SimpleNamespace(sample=x + (1 - t) * velocity)
 
 
@@ -65,12 +65,10 @@ def draw_whole(drawer: Any, pipeline: DDIMPipeline, indices: np.ndarray, seeds: 
     choice, _ = draw_noise(seeds, (1, 8, 8))
     style = drawer.styles.choose(one_hot(labels, len(drawer.classes)).mean(dim=(2, 3)), choice)
     hidden = torch.zeros(len(labels), drawer.channels, *labels.shape[1:])
-    inpainting_mask, known = torch.ones_like(hidden[:, :1]), torch.ones(len(labels), dtype=torch.bool)
+    inpainting_mask = torch.ones_like(hidden[:, :1])
     with torch.inference_mode():
         with torch.autocast(drawer.device.type, drawer.dtype, enabled=drawer.dtype != torch.float32):
-            condition = drawer.network.condition(labels, known, hidden, inpainting_mask, style)
-            if drawer.guidance != 1:
-                condition = condition.joined(drawer.network.condition(labels, ~known, hidden, inpainting_mask, style))
+            condition = drawer.condition(labels, hidden, inpainting_mask, style)
         pipeline.unet.given = {"drawer": drawer, "condition": condition, "scheduler": pipeline.scheduler}
         streams = [torch.Generator().manual_seed(seed) for seed in seeds]
         found = pipeline(len(labels), streams, num_inference_steps=steps, output_type="pt").images
