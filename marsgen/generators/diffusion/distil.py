@@ -33,18 +33,19 @@ def open_teacher(where: str, config: TrainDistilledConfig, scenes: SceneSource) 
         RunError: see `load_generator`.
         ConfigError: no diffusion generator, one that was distilled itself, or one with its classes in another order.
     """
-    generator = load_generator(where, scenes.classes, scenes.channels, DrawConfig(guidance=config.guidance))
-    if generator.name != "diffusion":
+    generator = load_generator(where, draw=DrawConfig(guidance=config.guidance))
+    if not isinstance(generator, Diffusion):
         raise ConfigError(
             f"--teacher {where}: a {generator.name} generator; only a diffusion generator can be distilled"
         )
-    if not isinstance(generator, Diffusion):
-        raise ConfigError(
-            f"--teacher {where}: its classes are the data's in another order, {', '.join(generator.classes.names)}; "
-            "list those of the data in its order"
-        )
     if generator.distilled is not None:
         raise ConfigError(f"--teacher {where}: was distilled itself; name the generator that it was distilled from")
+    load_generator(where, scenes.classes, scenes.channels)  # refuses data of other classes or channels
+    if generator.classes.names != scenes.classes.names:
+        raise ConfigError(
+            f"--teacher {where}: has the classes of the data in another order, {', '.join(generator.classes.names)}; "
+            "list those of the data in this order"
+        )
     return Teacher(generator, config)
 
 
@@ -85,7 +86,8 @@ class Teacher:
 
     def to(self, device: torch.device) -> None:
         """Compute on `device`."""
-        self._generator.network.to(device)
+        network: Any = self._generator.network
+        network.to(device)
         self._generator.device = device
 
     def sign(self, record: dict[str, Any]) -> None:
