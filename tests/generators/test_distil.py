@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -62,7 +63,7 @@ def student(taught, tmp_path_factory) -> Path:
 
 @pytest.mark.parametrize(("sampling_steps", "strength", "guidance"), [(1, 1.0, 1.5), (1, 1.0, 1.0), (2, 1.0, 1.5)])
 def test_a_student_that_learned_all_draws_what_its_teacher_draws(sampling_steps, strength, guidance):
-    """The steps are taken with the velocities that it is asked to learn, the real surroundings put back between them."""
+    """Steps are taken with the velocities that it is asked to learn, real surroundings put back between them."""
     teacher = untrained(strength=strength, guidance=guidance, sampling_steps=4 * sampling_steps)
     lesson = Teacher(teacher, TrainDistilledConfig(sampling_steps=sampling_steps, teacher_steps=4))
     draw = torch.Generator().manual_seed(0)
@@ -74,7 +75,7 @@ def test_a_student_that_learned_all_draws_what_its_teacher_draws(sampling_steps,
         wanted = teacher._denoise(pictures, labels, inpainting_mask, style, noise)
         levels = noise_levels(strength, sampling_steps)
         x = torch.lerp(pictures, noise, levels[0])
-        for level, following in zip(levels[:-1], levels[1:], strict=True):
+        for level, following in pairwise(levels):
             velocity = lesson.velocity(x, noise, level.expand(3), labels, pictures, inpainting_mask, style)
             x = x + (following - level) * velocity
             x = torch.lerp(torch.lerp(pictures, noise, following), x, inpainting_mask)
@@ -94,7 +95,7 @@ def test_half_of_the_drawings_are_at_full_strength_and_each_sample_depends_on_it
     levels = draw_student_levels(seeds, 2)
     assert (levels > 0.998).mean() == pytest.approx(0.25, abs=0.03)  # its first step; as often its second one
     assert (np.abs(levels - 0.4995) < 1e-6).mean() == pytest.approx(0.25, abs=0.03)
-    assert 0.01 <= levels.min()
+    assert levels.min() >= 0.01
     np.testing.assert_array_equal(levels[7:9], draw_student_levels(seeds[7:9], 2))
 
 
