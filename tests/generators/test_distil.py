@@ -14,6 +14,7 @@ from test_pix2pix import request
 from test_train_diffusion import TINY, files_of, start
 
 from marsgen.core.errors import ConfigError, RunError
+from marsgen.core.onnx_files import OnnxNetwork
 from marsgen.core.runs import Run
 from marsgen.generators import DrawConfig, load_generator
 from marsgen.generators.config import TrainDistilledConfig
@@ -201,5 +202,12 @@ def test_the_files_draw_what_torch_draws(sampling_steps, tmp_path):
     exported = on_cpu(generator)
     assert exported.drawing == {"strength": 1.0, "guidance": 1.0, "sampling_steps": sampling_steps}
     write_files(tmp_path, exported)
+    described = OnnxNetwork(tmp_path / "generator.onnx").metadata
+    assert (described["steps"], described["guidance"], len(described["levels"])) == (
+        sampling_steps,
+        None,
+        sampling_steps + 1,
+    )
+    assert described["distilled"] == {"teacher": "0" * 16, "guidance": 1.5, "sampling_steps": sampling_steps}
     for wanted, drawn in drawings(exported, tmp_path, request(3, 1, 32, 48)):
         assert np.abs(drawn - wanted).max() * 127.5 < 0.01

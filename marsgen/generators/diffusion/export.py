@@ -13,7 +13,8 @@
                       mean, spread and grain of each channel. At full strength and with less than 0.05 of the picture
                       visible it is one of the training scenes', which `choice` chooses; `choice` -1 = never, as at less
                       than full strength
-    generator.json    also strength, guidance, steps, stride, `farthest`, and `levels` and `weights` at that strength
+    generator.json    also strength, guidance (null: there is none), steps, stride, `farthest`, `levels` and `weights`
+                      at that strength, and what it was distilled from (null: it was not)
 
 `OnnxDiffusion` is the sampler: DPM-Solver++(2M) of data predictions, as `flow_solver`; the playground has the same in
 JavaScript.
@@ -21,6 +22,7 @@ JavaScript.
 
 import math
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +114,7 @@ def describe(generator: Diffusion) -> dict[str, Any]:
         "strength": generator.strength,
         "guidance": generator.guidance if generator.null_condition else None,
         "steps": generator.steps,
+        "distilled": None if generator.distilled is None else asdict(generator.distilled),
         "most_noise": 1 - 1 / TIMESTEPS,
         "levels": levels.tolist(),
         "weights": [list(weights) for weights in step_weights(levels.tolist())],
