@@ -152,24 +152,31 @@ def main() -> None:
 
     for name in ("planning", "writing"):
         print(f"{name}: {1000 * statistics.median(seconds[name]) / CHUNK:.2f} CPU ms a pair")
+    beside = sum(statistics.median(seconds[name]) for name in ("planning", "writing"))
+    for name in crops:
+        usual = statistics.median(seconds[name])
+        ratio, peer = (
+            statistics.median(a / b for a, b in zip(seconds[other], seconds[name], strict=False))
+            for other in ("ours", "diffusers")
+        )
+        print(
+            f"{name}: {CHUNK / usual:.2f} pairs/s drawn, {ratio:.2f} times ours, {peer:.1f} times the peer; with "
+            f"planning and writing {CHUNK / (usual + beside):.2f}",
+            flush=True,
+        )
     features = open_features("imagenet", None)
     real = [
         region
         for name in scenes.classes.rare
-        for region in find_real(scenes, dataset.split.train, name, config.paste.min_region_px, CROP_PX)
+        for region in find_real(scenes, dataset.split.train, name, library.settings[name].min_region_px, CROP_PX)
     ]
     real_features = features.features(np.stack([region.crop for region in real]))
     families = np.array([region.scene for region in real])
-    beside = sum(statistics.median(seconds[name]) for name in ("planning", "writing"))
     for name, made in crops.items():
         found = np.concatenate([features.features(np.stack(made[i : i + 64])) for i in range(0, len(made), 64)])
         kid = compare_sets(real_features, found, families, np.arange(len(found)))["kid"]
-        usual = statistics.median(seconds[name])
-        ratio = statistics.median(a / b for a, b in zip(seconds["ours"], seconds[name], strict=False))
-        peer = statistics.median(a / b for a, b in zip(seconds["diffusers"], seconds[name], strict=False))
         print(
-            f"{name}: {CHUNK / usual:.2f} pairs/s drawn, {ratio:.2f} times ours, {peer:.1f} times the peer; with "
-            f"planning and writing {CHUNK / (usual + beside):.2f}; KID x 1000 = {1000 * kid.value:.1f} "
+            f"{name}: KID x 1000 of {len(made)} = {1000 * kid.value:.1f} "
             f"[{1000 * kid.low:.1f}, {1000 * kid.high:.1f}], real against real {1000 * kid.floor:.1f}"
         )
 

@@ -141,8 +141,8 @@ class TrainDistilledConfig(Config):
     """cleaning and split of the data; null = as the teacher was trained"""
     sampling_steps: Literal[1, 2] = 1
     """steps from pure noise to a picture, the only number that it then draws with"""
-    teacher_steps: int = Field(5, ge=1, le=100)
-    """steps of the teacher that one of these replaces"""
+    teacher_steps: int | None = Field(None, ge=1, le=100)
+    """steps of the teacher that one of these replaces; null = as many as its own number makes of it"""
     guidance: float | None = Field(None, ge=0, le=20)
     """of the teacher; it becomes part of the weights and is no setting afterwards. null = the teacher's default"""
     steps: Steps = 2000

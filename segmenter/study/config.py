@@ -195,8 +195,8 @@ def _check_keys(config: StudyConfig) -> None:
     for name, settings in config.generators.items():
         if settings.get("kind") == "distilled":
             raise ValueError(
-                f"generators.{name}: kind is distilled, which learns from a trained generator (--teacher); a study trains "
-                "pix2pix and diffusion, distil one beside it"
+                f"generators.{name}: kind is distilled, which learns from a trained generator (--teacher); a study "
+                "trains pix2pix and diffusion, distil one beside it"
             )
     for seeds in (config.seeds, *(arm.seeds for arm in config.arms.values() if arm.seeds)):
         if len(set(seeds)) < len(seeds):

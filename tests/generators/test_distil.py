@@ -166,6 +166,16 @@ def test_what_is_built_in_is_no_setting(student, draw, message):
     load_generator(str(student), draw=DrawConfig(guidance=1, sampling_steps=1, strength=0.3))
 
 
+def test_two_steps_are_distilled_to_one_and_keep_the_first_guidance(taught, tmp_path):
+    distil(tmp_path / "two", taught, QUICK.model_copy(update={"steps": 1, "sampling_steps": 2, "guidance": 3.0}))
+    distil(tmp_path / "one", tmp_path / "two", QUICK.model_copy(update={"steps": 1, "teacher_steps": None}))
+    two, one = (load_generator(str(tmp_path / name)) for name in ("two", "one"))
+    assert two.drawing == {"strength": 1.0, "guidance": 1.0, "sampling_steps": 2}
+    assert one.distilled == Distilled(two.fingerprint, 3.0, 1)
+    assert Teacher(two, QUICK.model_copy(update={"teacher_steps": None}))._steps == 2
+    assert [Teacher(untrained(), TrainDistilledConfig(sampling_steps=n))._steps for n in (1, 2)] == [5, 3]
+
+
 def test_a_record_that_says_nothing_sensible_is_refused(student, tmp_path):
     for name, content in files_of(student).items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -186,7 +196,7 @@ def test_what_cannot_teach_is_refused(taught, student):
         with pytest.raises((ConfigError, RunError), match=message):
             open_teacher(str(where), QUICK.model_copy(update=settings), scenes)
 
-    refused(student, "was distilled itself; name the generator that it was distilled from", Painted(2))
+    refused(student, "draws in 1 already, and sampling_steps is 1; name a generator that takes more", Painted(2))
     refused(student, "guidance is 2, but", Painted(2), guidance=2.0)
     other = Painted(2)
     other.classes = replace(CLASSES, names=("slab", "sand", "rock"))

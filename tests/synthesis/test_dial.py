@@ -139,7 +139,7 @@ def test_a_distilled_generator_draws_in_one_step_wherever_its_teacher_is_taken(h
     stored = [yaml.safe_load((here / f"outputs/{name}/config.yaml").read_text()) for name in ("generator", "fast")]
     assert stored[0]["config"]["data"] == stored[1]["config"]["data"]
     assert stored[1]["inputs"]["teacher"]["location"] == "outputs/generator"
-    assert "was distilled itself" in refused(capsys, *distil, "--teacher", "outputs/fast", "--out", "no")
+    assert "draws in 1 already" in refused(capsys, *distil, "--teacher", "outputs/fast", "--out", "no")
 
     fast = ["--generator", "outputs/fast", "--n", "2"]
     assert call("marsgen", "synthesize", *fast, "--out", "fast") == 0

@@ -4,10 +4,11 @@ A step of the student replaces several of the teacher's, guidance included: from
 steps down to where the student's one step ends, and the student learns the straight line between the two (progressive
 distillation, Salimans and Ho 2022, arXiv 2202.00512; of a guided teacher, Meng et al. 2023, arXiv 2210.03142). It
 begins with the teacher's weights. Noised pictures and teacher's steps are those of a drawing, the real pixels round the
-inpainting mask too.
+inpainting mask too. A teacher may have been distilled itself, to two steps.
 """
 
 import copy
+import math
 from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
@@ -31,15 +32,18 @@ def open_teacher(where: str, config: TrainDistilledConfig, scenes: SceneSource) 
 
     Raises:
         RunError: see `load_generator`.
-        ConfigError: no diffusion generator, one that was distilled itself, or one with its classes in another order.
+        ConfigError: no diffusion generator, one that takes no more steps, or one with its classes in another order.
     """
     generator = load_generator(where, draw=DrawConfig(guidance=config.guidance))
     if not isinstance(generator, Diffusion):
         raise ConfigError(
             f"--teacher {where}: a {generator.name} generator; only a diffusion generator can be distilled"
         )
-    if generator.distilled is not None:
-        raise ConfigError(f"--teacher {where}: was distilled itself; name the generator that it was distilled from")
+    if generator.steps <= config.sampling_steps:
+        raise ConfigError(
+            f"--teacher {where}: draws in {generator.steps} already, and sampling_steps is {config.sampling_steps}; "
+            "name a generator that takes more, such as the one that it was distilled from"
+        )
     load_generator(where, scenes.classes, scenes.channels)  # refuses data of other classes or channels
     if generator.classes.names != scenes.classes.names:
         raise ConfigError(
@@ -77,8 +81,11 @@ class Teacher:
     """A diffusion generator whose drawings another network learns to make in fewer steps."""
 
     def __init__(self, generator: Diffusion, config: TrainDistilledConfig) -> None:
-        self._generator, self._steps = generator, config.teacher_steps
-        self.distilled = Distilled(generator.fingerprint, generator.guidance, config.sampling_steps)
+        self._generator = generator
+        self._steps = config.teacher_steps or math.ceil(generator.steps / config.sampling_steps)
+        before = generator.distilled
+        guidance = generator.guidance if before is None else before.guidance
+        self.distilled = Distilled(generator.fingerprint, guidance, config.sampling_steps)
 
     def first_student(self) -> Denoiser:
         """A network with the teacher's weights."""
