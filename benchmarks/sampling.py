@@ -1,15 +1,22 @@
 """Pairs per second and kernel distance of region sampling, beside diffusers' own loop over whole images.
 
-    python benchmarks/sampling.py --generator outputs/diffusion --n 128
+    OMP_NUM_THREADS=1 python benchmarks/sampling.py --generator outputs/diffusion --other outputs/distilled --n 128
 
-Ours: `marsgen synthesize` in region mode, a few DPM-Solver++ steps inside a window round each pasted region. The peer:
-diffusers' DDIMPipeline, 50 steps on the whole image, with the same network, label maps, style and guidance. Both draw
-the same plans in chunks of 16, in turn, in one process; planning and writing are not counted. KID (times 1000) compares
-crops of 64 px round the rocks with those of all training rocks, features by EfficientNet-Lite0.
+Ours: `marsgen synthesize` in region mode, a few DPM-Solver++ steps inside a window round each pasted region, by a
+generator with its default steps and by others (--other), such as those that were distilled from it. The peer:
+diffusers' DDIMPipeline, 50 steps on the whole image, with the first generator's network, label maps, style and
+guidance. All draw the same plans in chunks of 16, in turn, in one process; medians of CPU seconds over the chunks;
+planning and writing are timed on their own. KID (times 1000) compares crops of 64 px round the rocks with those of all
+training rocks, features by EfficientNet-Lite0.
 """
 
 import argparse
+import statistics
+import tempfile
 import time
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -55,7 +62,7 @@ class NoisePredictor(ModelMixin, ConfigMixin):
         x = noisy * t / (1 - share).sqrt()
         drawer = self.given["drawer"]
         with torch.autocast(drawer.device.type, drawer.dtype, enabled=drawer.dtype != torch.float32):
-            velocity = drawer._velocity(x, t, self.given["condition"])
+            velocity = drawer.velocity(x, t, self.given["condition"])
         return SimpleNamespace(sample=x + (1 - t) * velocity)
 
 
@@ -65,60 +72,103 @@ def draw_whole(drawer: Any, pipeline: DDIMPipeline, indices: np.ndarray, seeds: 
     choice, _ = draw_noise(seeds, (1, 8, 8))
     style = drawer.styles.choose(one_hot(labels, len(drawer.classes)).mean(dim=(2, 3)), choice)
     hidden = torch.zeros(len(labels), drawer.channels, *labels.shape[1:])
-    inpainting_mask, known = torch.ones_like(hidden[:, :1]), torch.ones(len(labels), dtype=torch.bool)
+    inpainting_mask = torch.ones_like(hidden[:, :1])
     with torch.inference_mode():
         with torch.autocast(drawer.device.type, drawer.dtype, enabled=drawer.dtype != torch.float32):
-            condition = drawer.network.condition(labels, known, hidden, inpainting_mask, style)
-            if drawer.guidance != 1:
-                condition = condition.joined(drawer.network.condition(labels, ~known, hidden, inpainting_mask, style))
+            condition = drawer.condition(labels, hidden, inpainting_mask, style)
         pipeline.unet.given = {"drawer": drawer, "condition": condition, "scheduler": pipeline.scheduler}
         streams = [torch.Generator().manual_seed(seed) for seed in seeds]
         found = pipeline(len(labels), streams, num_inference_steps=steps, output_type="pt").images
     return image_array(denormalise((found * 2 - 1) * FARTHEST, style).clamp(-1, 1))
 
 
+def seconds_of(work: Callable[[], Any]) -> tuple[float, Any]:
+    """CPU seconds of this process, and what the work gave."""
+    start = time.process_time()
+    found = work()
+    return time.process_time() - start, found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--generator", required=True, help="folder of `marsgen train-generator --kind diffusion`")
+    parser.add_argument("--other", action="append", default=[], metavar="DIR[:STEPS]", help="another one; repeatable")
     parser.add_argument("--n", type=int, default=128)
+    parser.add_argument("--peer-n", type=int, help="pairs of the peer; default: as many")
     parser.add_argument("--steps", type=int, default=50, help="of the peer")
-    parser.add_argument("--our-steps", type=int, default=5, help="of ours at full strength")
+    parser.add_argument("--our-steps", type=int, help="of --generator at full strength; default: its own")
     parser.add_argument("--strength", type=float, default=1.0, help="of ours; 1 draws the region from noise")
     options = parser.parse_args()
     trained = Run.load(Path(options.generator), "marsgen train-generator")
     dataset = open_dataset(trained.inputs["data"]["location"], DataConfig.model_validate(trained.config["data"]))
     scenes = dataset.scenes
-    draw = DrawConfig(strength=options.strength, sampling_steps=options.our_steps)
-    drawer: Any = load_generator(options.generator, draw=draw)
     config = SynthesizeConfig(n=options.n)
     library = open_library(dataset, scenes.classes.rare, config.paste)
-    maker = SceneMaker(config, dataset, library, drawer)
+
+    def maker_of(where: str, steps: int | None) -> SceneMaker:
+        draw = DrawConfig(strength=options.strength, sampling_steps=steps)
+        return SceneMaker(config, dataset, library, load_generator(where, draw=draw))
+
+    makers = {"ours": maker_of(options.generator, options.our_steps)}
+    for other in options.other:
+        where, _, steps = other.partition(":")
+        makers[other] = maker_of(where, int(steps) if steps else None)
+    maker = makers["ours"]
+    drawer: Any = maker.generator
     scheduler = DDIMScheduler(prediction_type="epsilon", clip_sample=False, timestep_spacing="trailing")
     pipeline = DDIMPipeline(NoisePredictor(scenes.channels, scenes.shape), scheduler)
     pipeline.set_progress_bar_config(disable=True)
 
-    seconds, crops = {"ours": 0.0, "diffusers": 0.0}, {"ours": [], "diffusers": []}
-    maker.draw(maker.plan(10_000_000))  # warm-up
-    for chunk in range(-(-options.n // CHUNK)):
-        drafts = maker.plan(chunk)
-        indices = np.stack([draft.indices for draft in drafts])
-        start = time.perf_counter()
-        whole = draw_whole(drawer, pipeline, indices, [draft.plan.index for draft in drafts], options.steps)
-        between = time.perf_counter()
-        drawn = np.stack([draft.image for draft in maker.draw(drafts)])
-        seconds["diffusers"] += between - start
-        seconds["ours"] += time.perf_counter() - between
-        for name, pictures in (("ours", drawn), ("diffusers", whole)):
-            for draft, picture in zip(drafts, pictures, strict=True):
-                box = crop_window(draft.plan.edited.boxes[0], picture.shape[:2], CROP_PX)
-                crops[name].append(picture[box.slices])
-        print(f"{len(crops['ours'])} pairs", flush=True)
+    seconds: dict[str, list[float]] = defaultdict(list)  # of each chunk
+    crops: dict[str, list[np.ndarray]] = defaultdict(list)
+    for one in makers.values():
+        one.draw(one.plan(10_000_000))  # warm-up
 
+    def draw_by_peer(drafts: Any) -> Any:
+        indices, seeds = np.stack([draft.indices for draft in drafts]), [draft.plan.index for draft in drafts]
+        drawn = draw_whole(drawer, pipeline, indices, seeds, options.steps)
+        return [replace(draft, image=image) for draft, image in zip(drafts, drawn, strict=True)]
+
+    with tempfile.TemporaryDirectory() as folder:
+        for kind in ("images", "labels"):
+            (Path(folder) / kind).mkdir()
+        for chunk in range(-(-options.n // CHUNK)):
+            took, planned = seconds_of(lambda chunk=chunk: maker.plan(chunk))
+            seconds["planning"].append(took)
+            ways: dict[str, Callable[[Any], Any]] = {name: one.draw for name, one in makers.items()}
+            if chunk * CHUNK < (options.n if options.peer_n is None else options.peer_n):
+                ways["diffusers"] = draw_by_peer
+            for name, way in ways.items():
+                drafts = [replace(draft, image=draft.image.copy()) for draft in planned]
+                took, drawn = seconds_of(lambda way=way, drafts=drafts: way(drafts))
+                seconds[name].append(took)
+                for draft in drawn:
+                    box = crop_window(draft.plan.edited.boxes[0], draft.image.shape[:2], CROP_PX)
+                    crops[name].append(draft.image[box.slices])
+                if name == "ours":
+                    took, _ = seconds_of(lambda drawn=drawn: [maker.write(Path(folder), draft) for draft in drawn])
+                    seconds["writing"].append(took)
+            print(f"{len(crops['ours'])} pairs", flush=True)
+
+    for name in ("planning", "writing"):
+        print(f"{name}: {1000 * statistics.median(seconds[name]) / CHUNK:.2f} CPU ms a pair")
+    beside = sum(statistics.median(seconds[name]) for name in ("planning", "writing"))
+    for name in crops:
+        usual = statistics.median(seconds[name])
+        ratio, peer = (
+            statistics.median(a / b for a, b in zip(seconds[other], seconds[name], strict=False))
+            for other in ("ours", "diffusers")
+        )
+        print(
+            f"{name}: {CHUNK / usual:.2f} pairs/s drawn, {ratio:.2f} times ours, {peer:.1f} times the peer; with "
+            f"planning and writing {CHUNK / (usual + beside):.2f}",
+            flush=True,
+        )
     features = open_features("imagenet", None)
     real = [
         region
         for name in scenes.classes.rare
-        for region in find_real(scenes, dataset.split.train, name, config.paste.min_region_px, CROP_PX)
+        for region in find_real(scenes, dataset.split.train, name, library.settings[name].min_region_px, CROP_PX)
     ]
     real_features = features.features(np.stack([region.crop for region in real]))
     families = np.array([region.scene for region in real])
@@ -126,10 +176,9 @@ def main() -> None:
         found = np.concatenate([features.features(np.stack(made[i : i + 64])) for i in range(0, len(made), 64)])
         kid = compare_sets(real_features, found, families, np.arange(len(found)))["kid"]
         print(
-            f"{name}: {len(made) / seconds[name]:.2f} pairs/s, KID x 1000 = {1000 * kid.value:.1f} "
+            f"{name}: KID x 1000 of {len(made)} = {1000 * kid.value:.1f} "
             f"[{1000 * kid.low:.1f}, {1000 * kid.high:.1f}], real against real {1000 * kid.floor:.1f}"
         )
-    print(f"ours / diffusers: {seconds['diffusers'] / seconds['ours']:.1f} times the pairs/s")
 
 
 if __name__ == "__main__":

@@ -162,6 +162,7 @@ def train_generator(
     data: Data,
     *,
     kind: str | None = None,
+    teacher: Run | str | Path | None = None,
     unlabelled: Sequence[SceneSource | str | Path] = (),
     out: str | Path | None = None,
     config: Config | str | Path | None = None,
@@ -172,7 +173,8 @@ def train_generator(
 
     Args:
         data: from `from_arrays` or `from_folder`; or scenes, or their place.
-        kind: pix2pix (the default) or diffusion.
+        kind: pix2pix (the default), diffusion or distilled.
+        teacher: for distilled: the diffusion generator whose drawings it learns to make in one or two steps.
         unlabelled: pictures without labels to train on too (diffusion). An .npz has its own test_set.
         out: folder of the run; default outputs/generator.
         config, settings, more: settings of the command, see the head of this file.
@@ -187,14 +189,24 @@ def train_generator(
 
     # everything that is given is opened before the data are surveyed
     scenes = scenes_of(data)
-    training = training.model_copy(update={"data": split_of(data, training.data)})
+    split = training.data
     inputs: dict[str, Any] = {"data": scenes.identity()}
-    pictures: dict[str, list[SceneSource]] = {}
+    more_to_see: dict[str, Any] = {}
+    if (training.kind == "distilled") != (teacher is not None):
+        raise ConfigError("--kind distilled and --teacher, the generator that it learns from, belong together")
+    if teacher is not None:
+        # here: torch takes seconds to import
+        from marsgen.generators.diffusion.distil import open_teacher
+
+        place = place_of(teacher)
+        more_to_see["teacher"] = open_teacher(place, training, scenes)
+        inputs["teacher"] = {"location": place, "fingerprint": more_to_see["teacher"].distilled.teacher}
+        if split is None and not isinstance(data, Dataset):
+            split = Run.load(Path(place)).stored_config("data", DataConfig)
+    training = training.model_copy(update={"data": split_of(data, split)})
     if training.kind == "diffusion":
-        pictures["unlabelled"] = open_unlabelled(unlabelled, scenes)
-        inputs["unlabelled"] = [
-            {"location": s.location, "fingerprint": s.fingerprint()} for s in pictures["unlabelled"]
-        ]
+        more_to_see["unlabelled"] = opened = open_unlabelled(unlabelled, scenes)
+        inputs["unlabelled"] = [{"location": s.location, "fingerprint": s.fingerprint()} for s in opened]
     elif unlabelled:
         raise ConfigError(f"--unlabelled: {training.kind} needs labelled pictures; use --kind diffusion")
     dataset = dataset_of(data, scenes, training.data)
@@ -208,7 +220,7 @@ def train_generator(
         run.track(training.track)
         dataset.log(_log)
         if not run.finished:
-            find_training(training.kind)(training, run, dataset, **pictures)
+            find_training(training.kind)(training, run, dataset, **more_to_see)
         process_group.wait_for_everyone()
     return run
 

@@ -69,6 +69,7 @@ from marsgen.options import (
     Strength,
     Target,
     TrainGeneratorKind,
+    TrainGeneratorTeacher,
     TrainGeneratorUnlabelled,
 )
 
@@ -87,6 +88,7 @@ SETTINGS = {
     "inspect": "marsgen.commands.inspect:InspectConfig",
     "train-generator": "marsgen.generators.config:TrainPix2PixConfig",
     "diffusion": "marsgen.generators.config:TrainDiffusionConfig",
+    "distilled": "marsgen.generators.config:TrainDistilledConfig",
     "synthesize": "marsgen.synthesis.config:SynthesizeConfig",
     "preview": "marsgen.commands.preview:PreviewConfig",
     "export": "marsgen.commands.export:ExportConfig",
@@ -96,7 +98,8 @@ SETTINGS = {
     "playground": "marsgen.commands.playground:PlaygroundConfig",
     "demo": "marsgen.commands.demo:DemoConfig",
 }
-"""command -> the model of its settings; diffusion is `train-generator --kind diffusion`, onnx is `export --to onnx`"""
+"""command -> the model of its settings; diffusion and distilled are `train-generator --kind ...`, onnx is
+`export --to onnx`"""
 
 
 @app.callback()
@@ -178,6 +181,7 @@ def import_(
 def train_generator(
     data: Data,
     kind: TrainGeneratorKind = None,
+    teacher: TrainGeneratorTeacher = None,
     unlabelled: TrainGeneratorUnlabelled = None,
     classes: Classes = None,
     config: ConfigFile = None,
@@ -199,8 +203,9 @@ def train_generator(
     if dry_run:
         from marsgen.dry_run import train_generator as rehearse
 
-        return say_dry_run(settings, lambda: rehearse(scenes, settings, unlabelled or ()))
-    _say_finished(api.train_generator(scenes, unlabelled=unlabelled or (), out=out, config=settings))
+        return say_dry_run(settings, lambda: rehearse(scenes, settings, unlabelled or (), teacher))
+    run = api.train_generator(scenes, teacher=teacher, unlabelled=unlabelled or (), out=out, config=settings)
+    _say_finished(run)
 
 
 @app.command()

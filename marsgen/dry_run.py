@@ -16,11 +16,12 @@ _SCORED = (32, 96)
 """samples, and real pictures, of the two runs of `marsgen score`"""
 
 
-def train_generator(data: Data, config: Any, unlabelled: Sequence[str] = ()) -> Estimate:
+def train_generator(data: Data, config: Any, unlabelled: Sequence[str] = (), teacher: str | None = None) -> Estimate:
     """`marsgen train-generator`: its steps, image grids and checkpoints."""
     few = {"sample_every": _SAMPLE_STEP, "checkpoint_every": _CHECKPOINT_STEP, "log_every": 1, "track": None}
     quick = config.model_copy(update=few)
-    done = rehearse(lambda out: api.train_generator(data, unlabelled=unlabelled, out=out, config=quick), config.kind)
+    train = partial(api.train_generator, data, teacher=teacher, unlabelled=unlabelled, config=quick)
+    done = rehearse(lambda out: train(out=out), config.kind)
     # the bar counts a step after its grid or checkpoint: what step 4 does lies between the third and the fourth
     grids, checkpoints = -(-config.steps // config.sample_every), config.steps // config.checkpoint_every
     seldom = {_SAMPLE_STEP - 2: grids, _CHECKPOINT_STEP - 2: checkpoints}

@@ -43,6 +43,7 @@ class Kind(StrEnum):
 
     pix2pix = "pix2pix"
     diffusion = "diffusion"
+    distilled = "distilled"
 
 
 # of `marsgen synthesize`
@@ -201,6 +202,16 @@ TrainGeneratorUnlabelled = Annotated[
         help="Pictures without labels to train on too (diffusion); repeatable. An .npz has its own test_set.",
         metavar="WHERE",
         callback=check_data,
+    ),
+]
+TrainGeneratorTeacher = Annotated[
+    str | None,
+    typer.Option(
+        "--teacher",
+        help="With --kind distilled: folder of the diffusion generator whose drawings are learned.",
+        metavar="DIR",
+        callback=check_runs("marsgen train-generator"),
+        autocompletion=offer_runs("generator.json"),
     ),
 ]
 PreviewGenerator = Annotated[

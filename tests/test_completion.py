@@ -51,7 +51,7 @@ def place(tmp_path_factory) -> Path:
     [
         ("marsgen synth", ["synthesize"]),
         ("marsgen train-generator --ki", ["--kind"]),
-        ("marsgen train-generator --kind d", ["diffusion"]),
+        ("marsgen train-generator --kind d", ["diffusion", "distilled"]),
         ("marsgen synthesize --generator c", ["copy-paste"]),
         ("marsgen synthesize --generator outputs/g", ["outputs/gen", "outputs/gen/"]),
         ("marsgen synthesize --class big", ["big_rock"]),

@@ -20,7 +20,9 @@ from segmenter.study.plan import plan_jobs
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 MODELS = {**marsgen.cli.SETTINGS, **segmenter.cli.SETTINGS}
-IN_FULL = {name: name for name in ("demo", "train-generator", "diffusion", "synthesize")} | {"segmenter": "train"}
+IN_FULL = {name: name for name in ("demo", "train-generator", "diffusion", "distilled", "synthesize")} | {
+    "segmenter": "train"
+}
 """yaml file -> command whose defaults it holds in full: a starting point to copy"""
 RECIPES = {"pix2pix": "train-generator", "inspect": "inspect", "score": "score", **IN_FULL}
 """yaml file -> command that reads it"""

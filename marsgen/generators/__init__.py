@@ -118,10 +118,12 @@ GENERATORS = {
 TRAINING_CONFIGS = {
     "pix2pix": "marsgen.generators.config:TrainPix2PixConfig",
     "diffusion": "marsgen.generators.config:TrainDiffusionConfig",
+    "distilled": "marsgen.generators.config:TrainDistilledConfig",
 }
 TRAININGS = {
     "pix2pix": "marsgen.generators.pix2pix.train:train",
     "diffusion": "marsgen.generators.diffusion.train:train",
+    "distilled": "marsgen.generators.diffusion.train:train",
 }
 
 

@@ -131,6 +131,52 @@ class TrainDiffusionConfig(Config):
         return self
 
 
+class TrainDistilledConfig(Config):
+    """`marsgen train-generator --kind distilled`; configs/distilled.yaml has the same keys."""
+
+    kind: Literal["distilled"] = "distilled"
+    """a diffusion generator that draws in one or two steps what its teacher (--teacher) draws in many"""
+    seed: Seed = 0
+    """of the order of scenes, inpainting masks, noise and noise levels"""
+    data: DataConfig | None = None
+    """cleaning and split of the data; null = as the teacher was trained"""
+    sampling_steps: Literal[1, 2] = 1
+    """steps from pure noise to a picture, the only number that it then draws with"""
+    teacher_steps: int | None = Field(None, ge=1, le=100)
+    """steps of the teacher that one of these replaces; null = as many as its own number makes of it"""
+    guidance: float | None = Field(None, ge=0, le=20)
+    """of the teacher; it becomes part of the weights and is no setting afterwards. null = the teacher's default"""
+    steps: Steps = 2000
+    """optimizer steps"""
+    batch_size: BatchSize = 32
+    """windows per step, over all processes"""
+    crop_px: int = Field(64, ge=32, le=MOST_SIDE_PX)
+    """longer sides of a scene are cropped to this, at a random position"""
+    rare_fraction: float = Field(0.3, ge=0, le=1)
+    """fraction of the windows taken from scenes that show a rare class; the rest from all scenes"""
+    scene_fraction: float = Field(0.5, ge=0, le=1)
+    """fraction of the windows drawn whole, from the label map alone; the others have an inpainting mask with a soft
+    edge"""
+    lr: float = Field(5e-4, gt=0)
+    """peak learning rate of AdamW"""
+    warmup_steps: int = Field(50, ge=0, le=MOST_STEPS)
+    """steps of linear warm-up"""
+    decay_fraction: float = Field(0.5, ge=0, le=1)
+    """linear decay to 0 over this last fraction of the steps"""
+    ema_decay: float = Field(0.999, ge=0, lt=1)
+    """an exponential moving average of the weights with this decay per step is kept"""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """auto = bf16 where the GPU or CPU has instructions for it, else fp32"""
+    log_every: int = Field(50, ge=1)
+    """steps between lines in metrics.jsonl"""
+    sample_every: int = Field(1000, ge=1)
+    """steps between image grids under samples/"""
+    checkpoint_every: int = Field(250, ge=1)
+    """steps between checkpoints; a killed run repeats at most this many steps"""
+    track: TrackerName | None = None
+    """show losses and image grids in tensorboard, wandb, mlflow or trackio too; it changes no byte of the result"""
+
+
 class ExportGeneratorConfig(Config):
     """`marsgen export GENERATOR --to onnx`."""
 

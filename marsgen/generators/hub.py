@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from marsgen.core.errors import RunError
+from marsgen.core.reading import read_json
 from marsgen.generators import RECORD, load_generator
 from marsgen.hub import ModelDescription, TrainedModel
 
@@ -29,6 +31,10 @@ class TrainedGenerator(TrainedModel):
         generator = load_generator(str(self.folder))
         classes = generator.classes
         shown = ", ".join(classes.rare or classes.names)
+        record = read_json(self.folder / RECORD, fault=RunError).get("distilled")  # checked when it was opened
+        taught = (
+            [("Distilled from", f"generator {record['teacher']}, guidance {record['guidance']:g}")] if record else []
+        )
         drawing = ", ".join(f"{key} {value}" for key, value in generator.drawing.items())
         return ModelDescription(
             title=f"{generator.name}: pictures drawn for label maps",
@@ -40,6 +46,7 @@ class TrainedGenerator(TrainedModel):
             'extra = mg.synthesize("my_data", generator, n=100)',
             facts=[
                 ("Kind", f"{generator.name}{f' ({drawing})' if drawing else ''}"),
+                *taught,
                 ("Training data", self.trained_on),
                 ("Training pictures", f"{len(generator.trained_on):,}"),
                 ("Steps", f"{self.said('steps', int):,}"),

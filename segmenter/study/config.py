@@ -192,6 +192,12 @@ def _check_keys(config: StudyConfig) -> None:
             )
     if COPY_PASTE in config.generators:
         raise ValueError("generators.copy-paste: copy-paste needs no training; choose another name")
+    for name, settings in config.generators.items():
+        if settings.get("kind") == "distilled":
+            raise ValueError(
+                f"generators.{name}: kind is distilled, which learns from a trained generator (--teacher); a study "
+                "trains pix2pix and diffusion, distil one beside it"
+            )
     for seeds in (config.seeds, *(arm.seeds for arm in config.arms.values() if arm.seeds)):
         if len(set(seeds)) < len(seeds):
             raise ValueError(f"seeds {list(seeds)} has a seed twice; give each once")

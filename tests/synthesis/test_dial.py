@@ -114,12 +114,49 @@ def test_a_way_to_draw_that_cannot_be_is_refused(words, message, here, tiny_npz,
         (["--unlabelled", "sim:4"], "pix2pix needs labelled pictures; use --kind diffusion"),
         (["--kind", "difusion"], "difusion"),
         (["--kind", "diffusion", "--set", "fold=3"], "fold is 3"),
+        (["--kind", "distilled"], "--kind distilled and --teacher, the generator that it learns from, belong together"),
+        (["--kind", "distilled", "--teacher", "absent"], "absent: no run folder here"),
+        (["--kind", "distilled", "--set", "sampling_steps=3"], "sampling_steps is 3; expected one of 1, 2"),
     ],
 )
 def test_a_training_that_cannot_be_is_refused(words, message, tiny_npz, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert message in refused(capsys, "marsgen", "train-generator", "--data", str(tiny_npz), *words)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_distilled_generator_draws_in_one_step_wherever_its_teacher_is_taken(here, tiny_npz, capsys):
+    import json
+
+    import yaml
+
+    small = ["steps=2", "batch_size=2", "crop_px=32", "teacher_steps=1", "log_every=1"]
+    train = ["marsgen", "train-generator", "--data", str(tiny_npz)]
+    distil = [*train, "--kind", "distilled", *(word for setting in small for word in ("--set", setting))]
+    teacher = ["--teacher", "outputs/generator"]
+    assert "belong together" in refused(capsys, *train, *teacher, "--out", "no")
+    assert call(*distil, *teacher, "--out", "outputs/fast") == 0
+    stored = [yaml.safe_load((here / f"outputs/{name}/config.yaml").read_text()) for name in ("generator", "fast")]
+    assert stored[0]["config"]["data"] == stored[1]["config"]["data"]
+    assert stored[1]["inputs"]["teacher"]["location"] == "outputs/generator"
+    assert "draws in 1 already" in refused(capsys, *distil, "--teacher", "outputs/fast", "--out", "no")
+
+    fast = ["--generator", "outputs/fast", "--n", "2"]
+    assert call("marsgen", "synthesize", *fast, "--out", "fast") == 0
+    assert call("marsgen", "synthesize", *fast, "--strength", "0.4", "--out", "fast-near") == 0
+    head = json.loads((here / "fast/synth.json").read_text())
+    assert head["drawing"] == {"strength": 1.0, "guidance": 1.0, "sampling_steps": 1}
+    learned = json.loads((here / "outputs/generator/generator.json").read_text())["trained_on"]
+    assert set(learned) <= set(head["trained_on"])  # the unlabelled pictures of its teacher too
+    assert pictures(here / "fast").keys() == pictures(here / "fast-near").keys()
+    assert pictures(here / "fast") != pictures(here / "fast-near")
+    assert "guidance is 3, but this generator was distilled" in refused(
+        capsys, "marsgen", "synthesize", *fast, "--guidance", "3", "--out", "no"
+    )
+    sheets = [word for setting in ("rows=1", "strengths=[1]", "variants=2") for word in ("--set", setting)]
+    assert call("marsgen", "preview", "outputs/fast", *sheets) == 0
+    assert not (here / "outputs/preview-fast/guidance.png").exists()  # it has none to choose
+    assert not (here / "no").exists()
 
 
 def test_a_variation_keeps_the_label_map_of_a_real_scene_of_the_class_and_draws_its_picture_again(here, tiny_npz):

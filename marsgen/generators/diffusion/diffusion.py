@@ -9,7 +9,9 @@ Salimans 2022, arXiv 2207.12598). As in pix2pix.py, pictures are normalised by t
 
 import math
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +41,18 @@ TIMESTEPS = 1000
 """diffusers counts noise levels in 0..1000; the network here sees them in 0..1"""
 
 
+@dataclass(frozen=True)
+class Distilled:
+    """What a network learned to draw from another one instead of from pictures; key `distilled` of generator.json."""
+
+    teacher: str
+    """fingerprint of the generator that it learned from"""
+    guidance: float
+    """of that generator's drawings: part of the weights now"""
+    sampling_steps: int
+    """the only number of steps that it draws with"""
+
+
 class Diffusion:
     """The trained generator; implements `marsgen.generators.Generator`."""
 
@@ -54,13 +68,15 @@ class Diffusion:
         trained_on: tuple[str, ...] = (),
         precision: str = "auto",
         null_condition: bool = True,
+        distilled: Distilled | None = None,
     ) -> None:
         """Args:
         draw: strength, guidance and steps.
         null_condition: whether the network was trained to draw without a label map.
+        distilled: where it learned from another network, what it learned.
 
         Raises:
-            RunError: guidance for a network that was not.
+            RunError: guidance for a network that was not, or settings that a distilled one has no choice of.
         """
         self.network = network.eval()
         self.device = next(network.parameters()).device
@@ -70,7 +86,15 @@ class Diffusion:
         self.dtype, self.null_condition = arithmetic(precision, self.device), null_condition
         self.strength = STRENGTH if draw.strength is None else draw.strength
         self.guidance = (GUIDANCE if null_condition else 1.0) if draw.guidance is None else draw.guidance
-        self.steps = draw.sampling_steps or STEPS
+        self.distilled = distilled
+        self.steps = draw.sampling_steps or (STEPS if distilled is None else distilled.sampling_steps)
+        if distilled is not None and (self.guidance, self.steps) != (1, distilled.sampling_steps):
+            wrong = "sampling_steps" if self.steps != distilled.sampling_steps else "guidance"
+            raise RunError(
+                f"{wrong} is {getattr(draw, wrong):g}, but this generator was distilled to draw in "
+                f"{distilled.sampling_steps}, with a guidance of {distilled.guidance:g} built in; leave draw.{wrong} "
+                "out, or draw with the generator that it was distilled from"
+            )
         if self.guidance != 1 and not null_condition:
             raise RunError(
                 f"guidance is {self.guidance:g}, but this generator was trained without a null condition "
@@ -98,6 +122,7 @@ class Diffusion:
             styles = StyleTable(tables["styles.shares"], tables["styles.styles"])
             trained_on, precision = read_maker(record)
             null_condition = value_at(record, "null_condition", bool, folder / RECORD, RunError)
+            distilled = _read_distilled(record, folder / RECORD)
             if (network.num_classes, network.channels) != (len(classes), record["channels"]):
                 raise ValueError(f"the network is for {network.num_classes} classes, {network.channels} channels")
         except (InputError, *DAMAGE) as problem:
@@ -107,7 +132,7 @@ class Diffusion:
             ) from None
         network.to("cuda" if torch.cuda.is_available() else "cpu", memory_format=torch.channels_last)
         fingerprint = file_fingerprint(folder / DENOISER / DENOISER_WEIGHTS)
-        return cls(network, styles, classes, draw, fingerprint, trained_on, precision, null_condition)
+        return cls(network, styles, classes, draw, fingerprint, trained_on, precision, null_condition, distilled)
 
     @torch.inference_mode()
     def draw(self, request: DrawRequest) -> np.ndarray:
@@ -158,20 +183,28 @@ class Diffusion:
         noise: torch.Tensor,
     ) -> torch.Tensor:
         """From pictures noised to `strength` back to pictures, the inpainting mask drawn anew; all (B, ., H, W)."""
-        known = torch.ones(len(labels), dtype=torch.bool, device=self.device)
-        condition = self.network.condition(labels, known, pictures, inpainting_mask, style)
-        if self.guidance != 1:
-            condition = condition.joined(self.network.condition(labels, ~known, pictures, inpainting_mask, style))
+        condition = self.condition(labels, pictures, inpainting_mask, style)
         levels = noise_levels(self.strength, self.steps)
         solver = flow_solver(levels)
         x = torch.lerp(pictures, noise, levels[0])
         for level, timestep in zip(levels[1:], solver.timesteps, strict=True):
-            velocity = self._velocity(x, timestep / TIMESTEPS, condition)
+            velocity = self.velocity(x, timestep / TIMESTEPS, condition)
             x = solver.step(velocity, timestep, x, return_dict=False)[0]
             x = torch.lerp(torch.lerp(pictures, noise, level), x, inpainting_mask)
         return x
 
-    def _velocity(self, x: torch.Tensor, level: torch.Tensor, condition: Condition) -> torch.Tensor:
+    def condition(
+        self, labels: torch.Tensor, pictures: torch.Tensor, inpainting_mask: torch.Tensor, style: torch.Tensor
+    ) -> Condition:
+        """See `Denoiser.condition`; with guidance, that of the pictures without a label map comes after it."""
+        known = torch.ones(len(labels), dtype=torch.bool, device=self.device)
+        condition = self.network.condition(labels, known, pictures, inpainting_mask, style)
+        if self.guidance != 1:
+            condition = condition.joined(self.network.condition(labels, ~known, pictures, inpainting_mask, style))
+        return condition
+
+    def velocity(self, x: torch.Tensor, level: torch.Tensor, condition: Condition) -> torch.Tensor:
+        """(B, ., H, W) pictures with a noise level, or (B,) of them -> their guided velocity."""
         time = level.to(self.device).expand(len(x))
         if self.guidance == 1:
             return self.network(x, time, condition)
@@ -217,6 +250,27 @@ def flow_solver(levels: torch.Tensor) -> DPMSolverMultistepScheduler:
     return solver
 
 
+def step_weights(levels: Sequence[float]) -> list[tuple[float, float, float]]:
+    """For each step the weights of the picture so far, of this step's clean picture and of the step's before.
+
+    The second-order step of DPM-Solver++ (Lu et al. 2022, arXiv 2211.01095, algorithm 2), where a picture is
+    (1 - level) clean + level noise; the first and the last step are of first order.
+
+    Args:
+        levels: fractions of noise, falling; the last is 0.
+    """
+    weights = []
+    # logarithm of the ratio of signal to noise: infinite at the last level
+    signal = [math.log((1 - level) / level) if level else math.inf for level in levels]
+    for step, (level, following) in enumerate(pairwise(levels)):
+        gain = (1 - following) * -math.expm1(signal[step] - signal[step + 1])
+        back = 0.0
+        if 0 < step < len(levels) - 2:
+            back = 0.5 * (signal[step + 1] - signal[step]) / (signal[step] - signal[step - 1])
+        weights.append((following / level, gain * (1 + back), -gain * back))
+    return weights
+
+
 def _open_denoiser(folder: Path, record: dict[str, Any]) -> Denoiser:
     """The network in folder/, as `save_denoiser` wrote it; `record` (of the styles) holds its checksum.
 
@@ -234,6 +288,23 @@ def _open_denoiser(folder: Path, record: dict[str, Any]) -> Denoiser:
     refuse_other_shapes(lambda: Denoiser(**settings), tensors)
     options = {"low_cpu_mem_usage": False, "local_files_only": True, "use_safetensors": True}
     return Denoiser.from_pretrained(folder, **options)  # type: ignore[arg-type]
+
+
+def _read_distilled(record: dict[str, Any], path: Path) -> Distilled | None:
+    """What generator.json says of the network's teacher; None = it learned from pictures.
+
+    Raises:
+        RunError: something is missing or of another type, or no number of steps that is taught.
+    """
+    if "distilled" not in record:
+        return None
+    teacher, guidance, steps = (
+        value_at(record, f"distilled.{key}", kind, path, RunError)
+        for key, kind in (("teacher", str), ("guidance", float), ("sampling_steps", int))
+    )
+    if steps not in (1, 2):
+        raise RunError(f"{path}: 'distilled.sampling_steps' is {steps}; 1 or 2 was expected")
+    return Distilled(teacher, float(guidance), steps)
 
 
 def save_denoiser(network: Denoiser, folder: Path) -> str:

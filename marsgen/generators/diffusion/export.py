@@ -13,15 +13,16 @@
                       mean, spread and grain of each channel. At full strength and with less than 0.05 of the picture
                       visible it is one of the training scenes', which `choice` chooses; `choice` -1 = never, as at less
                       than full strength
-    generator.json    also strength, guidance, steps, stride, `farthest`, and `levels` and `weights` at that strength
+    generator.json    also strength, guidance (null: there is none), steps, stride, `farthest`, `levels` and `weights`
+                      at that strength, and what it was distilled from (null: it was not)
 
 `OnnxDiffusion` is the sampler: DPM-Solver++(2M) of data predictions, as `flow_solver`; the playground has the same in
 JavaScript.
 """
 
 import math
-from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from torch import nn
 
 from marsgen.core.storage.onnx_files import OnnxNetwork, write_onnx
 from marsgen.generators import DrawConfig, DrawRequest
-from marsgen.generators.diffusion.diffusion import TIMESTEPS, Diffusion, draw_noise, noise_levels
+from marsgen.generators.diffusion.diffusion import TIMESTEPS, Diffusion, draw_noise, noise_levels, step_weights
 from marsgen.generators.style import FARTHEST, STYLE_NUMBERS, visible_style
 from marsgen.scenes.classes import IGNORED_INDEX
 from marsgen.scenes.scene import MIN_SIDE_PX
@@ -97,6 +98,7 @@ def _with(generator: Diffusion, draw: DrawConfig) -> Diffusion:
         generator.fingerprint,
         precision="fp32",
         null_condition=generator.null_condition,
+        distilled=generator.distilled,
     )
 
 
@@ -112,6 +114,7 @@ def describe(generator: Diffusion) -> dict[str, Any]:
         "strength": generator.strength,
         "guidance": generator.guidance if generator.null_condition else None,
         "steps": generator.steps,
+        "distilled": None if generator.distilled is None else asdict(generator.distilled),
         "most_noise": 1 - 1 / TIMESTEPS,
         "levels": levels.tolist(),
         "weights": [list(weights) for weights in step_weights(levels.tolist())],
@@ -159,27 +162,6 @@ def drawings(generator: Diffusion, folder: Path, request: DrawRequest) -> Iterat
 
 
 # the sampler
-
-
-def step_weights(levels: Sequence[float]) -> list[tuple[float, float, float]]:
-    """For each step the weights of the picture so far, of this step's clean picture and of the step's before.
-
-    The second-order step of DPM-Solver++ (Lu et al. 2022, arXiv 2211.01095, algorithm 2), where a picture is
-    (1 - level) clean + level noise; the first and the last step are of first order.
-
-    Args:
-        levels: fractions of noise, falling; the last is 0.
-    """
-    weights = []
-    # logarithm of the ratio of signal to noise: infinite at the last level
-    signal = [math.log((1 - level) / level) if level else math.inf for level in levels]
-    for step, (level, following) in enumerate(pairwise(levels)):
-        gain = (1 - following) * -math.expm1(signal[step] - signal[step + 1])
-        back = 0.0
-        if 0 < step < len(levels) - 2:
-            back = 0.5 * (signal[step + 1] - signal[step]) / (signal[step] - signal[step - 1])
-        weights.append((following / level, gain * (1 + back), -gain * back))
-    return weights
 
 
 class OnnxDiffusion:

@@ -17,9 +17,10 @@ from marsgen.core.storage.files import write_json
 from marsgen.core.training import arithmetic, linear_lr, refuse_nan, set_lr, share_batch, update_ema, warm_up_ema
 from marsgen.generators import RECORD, refuse_other_channels
 from marsgen.generators.batches import InpaintingSampler
-from marsgen.generators.config import TrainDiffusionConfig
+from marsgen.generators.config import TrainDiffusionConfig, TrainDistilledConfig
 from marsgen.generators.diffusion.denoiser import Denoiser
 from marsgen.generators.diffusion.diffusion import STYLES, Diffusion, draw_noise, pad_inputs, save_denoiser
+from marsgen.generators.diffusion.distil import Teacher, draw_student_levels
 from marsgen.generators.sizes import Pace
 from marsgen.generators.style import normalise, visible_style
 from marsgen.generators.training import (
@@ -35,11 +36,17 @@ from marsgen.provenance import keys_of_pictures
 from marsgen.scenes.scene import SceneSource
 from marsgen.scenes.tensors import image_tensor, label_tensor
 
+DiffusionConfig = TrainDiffusionConfig | TrainDistilledConfig
+
 
 def train(
-    config: TrainDiffusionConfig, run: Run, dataset: Dataset, unlabelled: Sequence[SceneSource] = ()
+    config: DiffusionConfig,
+    run: Run,
+    dataset: Dataset,
+    unlabelled: Sequence[SceneSource] = (),
+    teacher: Teacher | None = None,
 ) -> dict[str, Any]:
-    """Fit the denoiser on the train part of the split and on unlabelled images.
+    """Fit the denoiser on the train part of the split and on unlabelled images; or, with a teacher, on its drawings.
 
     An interrupted run is resumed. Writes metrics.jsonl, samples/step_*.png, denoiser/ (running mean of the
     weights), best.safetensors (styles) and generator.json.
@@ -62,17 +69,15 @@ def train(
     # data
     sampler = sampler_of(dataset, config, unlabelled)
     styles = survey_styles(dataset)
-    null_condition = config.label_dropout > 0 or sampler.unlabelled_fraction > 0
+    null_condition = isinstance(config, TrainDiffusionConfig) and (config.label_dropout > 0 or bool(sampler.unlabelled))
     record = describe("diffusion", dataset, null_condition=null_condition, precision=config.precision)
     for source in sampler.unlabelled:
         record["trained_on"] += keys_of_pictures(source)
+    if teacher is not None:
+        teacher.sign(record)
+        teacher.to(device)
 
-    # network; torch's global random state is restored afterwards
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        network = Denoiser(
-            len(dataset.scenes.classes), dataset.scenes.channels, config.widths, config.blocks, config.fold
-        )
+    network = first_network(config, dataset, teacher)
     network = network.to(device, memory_format=torch.channels_last).train()
     ema = copy.deepcopy(network).requires_grad_(False).eval()
     optimizer = torch.optim.AdamW(network.parameters(), config.lr, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
@@ -82,7 +87,7 @@ def train(
 
     steps = range(done + 1, config.steps + 1)
     progress = ProgressBar(
-        steps, "diffusion", config.steps, initial=done, mininterval=1.0, disable=not accelerator.is_main_process
+        steps, config.kind, config.steps, initial=done, mininterval=1.0, disable=not accelerator.is_main_process
     )
 
     pace = Pace("diffusion", config.steps)
@@ -108,11 +113,15 @@ def train(
         time = torch.from_numpy(levels).to(device)  # (B,) share of noise
         noise = draw_noise(batch.seeds.tolist(), tuple(pictures.shape[1:]))[1].to(device)
 
-        # flow matching: predict the velocity at a random point of the line from picture to noise
+        # flow matching: predict the velocity at a random point of the line from picture to noise, or a teacher's
         noisy = torch.lerp(pictures, noise, time[:, None, None, None])
         with autocast():
             velocity = velocity_of(noisy, time, labels, known, pictures, inpainting_mask, style)
-        error = (velocity - (noise - pictures)).square()
+            if teacher is None:
+                wanted = noise - pictures
+            else:
+                wanted = teacher.velocity(noisy, noise, time, labels, pictures, inpainting_mask, style)
+        error = (velocity - wanted).square()
         # mean over the inpainting masks of all processes, as one process would compute
         drawn_px = accelerator.reduce(inpainting_mask.sum(), "mean").clamp_min(1)
         loss = (error * inpainting_mask).sum() / (drawn_px * pictures.shape[1])
@@ -128,7 +137,10 @@ def train(
             run.log(step, denoising=value)
             progress.set_postfix(denoising=f"{value:.3f}", refresh=False)
         if step % config.sample_every == 0 or step == config.steps:
-            generator = Diffusion(ema, styles, dataset.scenes.classes, null_condition=null_condition)
+            distilled = None if teacher is None else teacher.distilled
+            generator = Diffusion(
+                ema, styles, dataset.scenes.classes, null_condition=null_condition, distilled=distilled
+            )
             write_grid(run, step, generator, dataset, 2 * config.crop_px, config.seed)
         if step % config.checkpoint_every == 0 and step < config.steps:
             refuse_nan({"denoising": loss.item()}, step, "lr")
@@ -164,24 +176,35 @@ class Velocity(torch.nn.Module):
         return self.network(noisy, time, self.network.condition(*given))
 
 
-def draw_levels(seeds: np.ndarray, config: TrainDiffusionConfig) -> tuple[np.ndarray, np.ndarray]:
+def first_network(config: DiffusionConfig, dataset: Dataset, teacher: Teacher | None) -> Denoiser:
+    """A network with random weights, or those of a teacher; torch's global random state is restored afterwards."""
+    if isinstance(config, TrainDistilledConfig):
+        assert teacher is not None
+        return teacher.first_student()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        return Denoiser(len(dataset.scenes.classes), dataset.scenes.channels, config.widths, config.blocks, config.fold)
+
+
+def draw_levels(seeds: np.ndarray, config: DiffusionConfig) -> tuple[np.ndarray, np.ndarray]:
     """(B,) bool, whose label map is hidden; (B,) float32 noise levels in (0, 1). Sample b depends on seeds[b] alone."""
+    if isinstance(config, TrainDistilledConfig):
+        return np.zeros(len(seeds), bool), draw_student_levels(seeds, config.sampling_steps)
     streams = [np.random.default_rng([int(seed), 1]) for seed in seeds]
     dropped = np.array([stream.random() < config.label_dropout for stream in streams])
     normal = np.array([stream.normal(config.noise_mean, config.noise_spread) for stream in streams])
     return dropped, (1 / (1 + np.exp(-normal))).astype(np.float32)
 
 
-def sampler_of(
-    dataset: Dataset, config: TrainDiffusionConfig, unlabelled: Sequence[SceneSource] = ()
-) -> InpaintingSampler:
+def sampler_of(dataset: Dataset, config: DiffusionConfig, unlabelled: Sequence[SceneSource] = ()) -> InpaintingSampler:
     """Windows of the train part and of the unlabelled images.
 
     Raises:
         DataError: pictures of other channels than the data's.
     """
     refuse_other_channels(unlabelled, dataset.scenes)
-    used = tuple(source for source in unlabelled if len(source)) if config.unlabelled_fraction else ()
+    fraction = config.unlabelled_fraction if isinstance(config, TrainDiffusionConfig) else 0.0
+    used = tuple(source for source in unlabelled if len(source)) if fraction else ()
     return InpaintingSampler(
         dataset.scenes,
         train=dataset.split.train,
@@ -192,5 +215,5 @@ def sampler_of(
         crop_px=config.crop_px,
         seed=config.seed,
         unlabelled=used,
-        unlabelled_fraction=config.unlabelled_fraction if used else 0.0,
+        unlabelled_fraction=fraction if used else 0.0,
     )

@@ -170,6 +170,10 @@ def test_folds_reach_every_command_so_that_nothing_leaks(tmp_path, study_at):
         ("oracle=oversampled", r"oracle and baseline are both oversampled"),
         ("oracle=pasted", r"oracle: arm 'pasted' trains on pasted; name an arm without sets"),
         ("arms._x.title=x", r"'_x' becomes the name of a folder; .*begin with a letter or digit"),
+        (
+            "generators.fast.kind=distilled",
+            r"generators\.fast: kind is distilled, which learns from a trained generator",
+        ),
         ("arms.pasted.trian.lr=1", r"unknown key 'arms\.pasted\.trian' \(did you mean 'train'\?\)"),
     ],
 )
