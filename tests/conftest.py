@@ -1,8 +1,10 @@
 """A tiny world of scenes that every test can use, painted by the simulator."""
 
 import gc
+import html
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import hypothesis
@@ -76,6 +78,33 @@ def tiny_scenes(tiny_npz: Path):
     from marsgen.scenes.sources import open_scenes
 
     return open_scenes(str(tiny_npz))
+
+
+@contextmanager
+def _figures_only_named() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            "segmenter.results.page.figures._svg",
+            lambda figure, label: f'<svg role="img" aria-label="{html.escape(label)}"></svg>',
+        )
+        yield
+
+
+@pytest.fixture
+def plain_figures() -> Iterator[None]:
+    """Pages of results whose figures are only named, not drawn, which takes a second or two a page.
+
+    Drawn ones are tested in segmenter/results/test_page.py and test_report.py.
+    """
+    with _figures_only_named():
+        yield
+
+
+@pytest.fixture(scope="module")
+def plain_figures_of_module() -> Iterator[None]:
+    """`plain_figures` for all of a module, its own fixtures too."""
+    with _figures_only_named():
+        yield
 
 
 @pytest.fixture(scope="session")

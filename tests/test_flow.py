@@ -18,6 +18,7 @@ from marsgen.core.errors import RunError
 from marsgen.core.rehearsal import Estimate
 from marsgen.engines.task import Outcome, PerJob, Task
 
+pytestmark = pytest.mark.usefixtures("plain_figures_of_module")
 ROOT = Path(__file__).parent.parent
 TINY = {
     "inspect": ["--config", str(ROOT / "configs/tiny/inspect.yaml"), "--set", "autoencoder_steps=5"],

@@ -12,12 +12,9 @@ import stat
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import Any, TypeVar, overload
 
 from marsgen.core.errors import DataError, InputError
-
-if TYPE_CHECKING:
-    import yaml
 
 MAX_YAML_BYTES = 16 * 2**20
 MAX_JSON_BYTES = 2**30
@@ -71,12 +68,21 @@ def parse_yaml(
         fault: it is no yaml, nested too deeply, or its anchors repeat too much.
     """
     with naming(where, fault, remedy or "mend it", "not readable yaml"):
+        import yaml
+
         text = _decoded(content) if isinstance(content, bytes) else content
-        loader = _loader(as_texts)(text)
         try:
-            return loader.get_single_data()
-        finally:
-            loader.dispose()
+            return _loaded(text, as_texts, in_c=yaml.__with_libyaml__)
+        except (yaml.YAMLError, UnicodeError):
+            return _loaded(text, as_texts, in_c=False)  # what is wrong in the same words on every machine
+
+
+def _loaded(text: str, as_texts: bool, in_c: bool) -> Any:
+    loader = _loader(as_texts, in_c)(text)
+    try:
+        return loader.get_single_data()
+    finally:
+        loader.dispose()
 
 
 @overload
@@ -263,11 +269,30 @@ def _checked(found: Any, like: type[Shape]) -> Shape:
 
 
 @cache
-def _loader(as_texts: bool) -> "type[yaml.SafeLoader]":
-    """A loader of plain values that counts what it composes; made late, because yaml is imported late."""
-    import yaml
+def _loader(as_texts: bool, in_c: bool) -> Any:
+    """A loader of plain values that counts what it composes; made late, because yaml is imported late.
 
-    class Loader(yaml.SafeLoader):
+    Args:
+        in_c: the text is taken apart by libyaml, in a fifth of the time.
+    """
+    import yaml
+    from yaml.composer import Composer
+    from yaml.constructor import SafeConstructor
+    from yaml.resolver import Resolver
+
+    base: Any = yaml.SafeLoader
+    if in_c:
+        from yaml.cyaml import CParser  # type: ignore[attr-defined]
+
+        class InC(Composer, CParser, SafeConstructor, Resolver):
+            def __init__(self, text: str) -> None:
+                CParser.__init__(self, text)
+                for part in (Composer, SafeConstructor, Resolver):
+                    part.__init__(self)
+
+        base = InC
+
+    class Loader(base):
         def __init__(self, text: str) -> None:
             super().__init__(text)
             self.depth = self.repeated = 0

@@ -28,6 +28,7 @@ Where that happens in more than MAX_UNDEFINED of the resamples, too few images s
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -144,7 +145,7 @@ def resample_arms(
     flat, columns = _different_columns(flat)
     edges = np.cumsum([0, *(arm.shape[0] * arm.shape[2] * num_classes for arm in arms)])
     for rows, weights in _weights(len(flat), resamples, seed):
-        sums = (weights @ flat)[:, columns]
+        sums = (weights @ flat).take(columns, axis=1)
         for arm, scores, out, start, stop in zip(arms, full, drawn, edges, edges[1:], strict=False):
             block = score(sums[:, start:stop].reshape(len(weights), len(arm), parts, num_classes))
             if score is score_sums:
@@ -199,9 +200,20 @@ def vary(arms: Sequence[ArmScores], signs: Sequence[int], rng: np.random.Generat
     estimate = sum(sign * arm.estimate for sign, arm in zip(signs, arms, strict=True))
     resampled = sum(sign * arm.resampled for sign, arm in zip(signs, arms, strict=True))
     assert isinstance(resampled, np.ndarray)
-    images, both = variance(resampled), sum(seed_image_variance(arm.drawn) for arm in arms)
-    alone = np.clip(1 - np.divide(both, images, out=np.zeros_like(images), where=images > 0), 0, 1)
+    both = sum(seed_image_variance(arm.drawn) for arm in arms)
     noise = sum(_seed_noise(arm.per_seed, len(resampled), rng) for arm in arms)
+    return count_once(estimate, resampled, both, noise)
+
+
+def count_once(estimate: Any, resampled: np.ndarray, both: Any, noise: Any) -> np.ndarray:
+    """Resampled scores and the noise of seeds, with what seeds and images vary together in the noise alone.
+
+    Args:
+        estimate, both: (K,), or numbers for (R,) `resampled`; `both` is the variance of what they vary together.
+        resampled, noise: (R, K).
+    """
+    images = variance(resampled)
+    alone = np.clip(1 - np.divide(both, images, out=np.zeros_like(images), where=images > 0), 0, 1)
     return estimate + (resampled - estimate) * np.sqrt(alone) + noise
 
 
@@ -222,6 +234,8 @@ def seed_image_variance(drawn: np.ndarray) -> np.ndarray:
 def variance(drawn: np.ndarray) -> np.ndarray:
     """Variance over the first axis of what is not NaN; 0 where nothing is left."""
     there = ~np.isnan(drawn)
+    if there.all() and len(drawn):
+        return np.asarray(drawn.var(0))
     count = np.maximum(there.sum(0), 1)
     mean = np.where(there, drawn, 0).sum(0) / count
     return np.where(there, (drawn - mean) ** 2, 0).sum(0) / count

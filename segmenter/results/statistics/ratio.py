@@ -16,10 +16,11 @@ resampling techniques, Statistica Sinica 5, 161-171.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
-from segmenter.results.statistics.bootstrap import MAX_UNDEFINED, ArmScores, vary
+from segmenter.results.statistics.bootstrap import MAX_UNDEFINED, ArmScores, count_once
 
 _STEPS = 20
 """halvings of a bracket: to a millionth of its width"""
@@ -56,18 +57,75 @@ class WeightedSum:
 
     def interval(self, *weights: float, confidence: float, seed: int) -> tuple[float, float]:
         """Its interval; arms with the same seeds are added up seed by seed. NaN where it cannot be made."""
-        of_seeds: dict[tuple[int, ...], list[np.ndarray]] = {}
-        for weight, (own, drawn), seeds in zip(weights, self.arms, self.seeds, strict=True):
-            sums = of_seeds.setdefault(seeds, [np.zeros_like(own), np.zeros_like(drawn)])
-            sums[0], sums[1] = sums[0] + weight * own, sums[1] + weight * drawn
-        groups = [ArmScores(own[:, None], drawn[..., None]) for own, drawn in of_seeds.values()]
-        draws = vary(groups, [1] * len(groups), np.random.default_rng([seed, 3]))[:, 0]
-        there = draws[~np.isnan(draws)]
-        if len(there) < (1 - MAX_UNDEFINED) * len(draws):
+        resamples = self._whole.sum()
+        if resamples < (1 - MAX_UNDEFINED) * len(self._whole):
             return np.nan, np.nan
+        resampled, both, noise = np.zeros(resamples), 0.0, np.zeros(resamples)
+        for group, terms in zip(self._groups, self._seed_terms(seed), strict=True):
+            of_group = np.array([weights[number] for number in group.members])
+            resampled += of_group @ group.means
+            both += of_group @ group.together @ of_group
+            if terms is not None:
+                own = of_group @ group.own
+                noise += terms * (own.std(ddof=1) / np.sqrt(len(own)))
+        draws = count_once(self.estimate(*weights), resampled, both, noise)
         tail = (1 - confidence) / 2
-        low, high = np.quantile(there, [tail, 1 - tail])
+        low, high = np.quantile(draws, [tail, 1 - tail])
         return float(low), float(high)
+
+    # an interval is asked for at dozens of weights: what does not depend on them is computed once
+
+    @cached_property
+    def _whole(self) -> np.ndarray:
+        """(R,) whether each arm has a score on a resample with each seed."""
+        return ~np.any([np.isnan(drawn).any(1) for _, drawn in self.arms], axis=0)
+
+    @cached_property
+    def _groups(self) -> list["_Group"]:
+        members: dict[tuple[int, ...], list[int]] = {}
+        for number, seeds in enumerate(self.seeds):
+            members.setdefault(seeds, []).append(number)
+        return [_Group.of(numbers, self.arms, self._whole) for numbers in members.values()]
+
+    def _seed_terms(self, seed: int) -> list[np.ndarray | None]:
+        """Of each group (whole resamples,) draws of t; None for one seed."""
+        if seed not in self._drawn_terms:
+            rng = np.random.default_rng([seed, 3])
+            freedoms = [group.own.shape[1] - 1 for group in self._groups]
+            self._drawn_terms[seed] = [
+                rng.standard_t(freedom, len(self._whole))[self._whole] if freedom else None for freedom in freedoms
+            ]
+        return self._drawn_terms[seed]
+
+    @cached_property
+    def _drawn_terms(self) -> dict[int, list[np.ndarray | None]]:
+        return {}
+
+
+@dataclass(frozen=True, eq=False)
+class _Group:
+    """A arms with the same S seeds, on the R resamples on which all arms have a score."""
+
+    members: Sequence[int]
+    own: np.ndarray
+    """(A, S) scores over all images"""
+    means: np.ndarray
+    """(A, R) means over the seeds"""
+    together: np.ndarray
+    """(A, A) of weights w, w @ together @ w is `seed_image_variance` of the weighted sum"""
+
+    @classmethod
+    def of(cls, members: Sequence[int], arms: Sequence[tuple[np.ndarray, np.ndarray]], whole: np.ndarray) -> "_Group":
+        drawn = np.stack([arms[number][1][whole] for number in members])
+        means = drawn.mean(2)
+        resamples, seeds = drawn.shape[1:]
+        together = np.zeros((len(members), len(members)))
+        if seeds > 1:
+            apart = drawn - means[..., None]
+            apart -= apart.mean(1, keepdims=True)
+            flat = apart.reshape(len(members), -1)
+            together = flat @ flat.T / (resamples * seeds * (seeds - 1))
+        return cls(members, np.stack([arms[number][0] for number in members]), means, together)
 
 
 def ratio_of_gains(

@@ -9,6 +9,7 @@ from marsgen.core.errors import DataError, RunError
 from marsgen.core.storage.files import plain
 from marsgen.core.storage.reading import (
     MAX_REPEATED,
+    _loaded,
     parse_json,
     parse_yaml,
     read_bytes,
@@ -52,6 +53,15 @@ def test_yaml_values_are_numbers_and_texts():
         "e": "1",
     }
     assert parse_yaml("{a: 1e-4, no: 010, c: null}", "x", as_texts=True) == {"a": "1e-4", "no": "010", "c": "null"}
+
+
+@pytest.mark.parametrize("as_texts", [False, True])
+def test_libyaml_reads_what_python_reads(as_texts):
+    text = "a: &x {b: [1e-4, 010, yes, ~, '1', 2020-01-01], c: -.inf}\nd: *x\né: >\n  \U0001f600 two\n  lines\n"
+    text += "" if as_texts else "e: {<<: *x, c: 0x1F}\n"
+    both = [_loaded(text, as_texts, in_c=in_c) for in_c in (True, False)]
+    assert repr(both[0]) == repr(both[1])
+    assert "é" in both[0]
 
 
 @pytest.mark.parametrize(

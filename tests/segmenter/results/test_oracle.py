@@ -156,6 +156,7 @@ def test_generators_are_held_against_the_best_arm_without_one(study: StudyCounts
     assert row.gain == pytest.approx(iou(study, "drawn") - iou(study, "augmented"))
 
 
+@pytest.mark.usefixtures("plain_figures")
 def test_every_form_of_the_results_says_it(results: StudyResults):
     (share,) = (r for r in results.oracle_shares if (r.arm, r.name) == ("drawn", "IoU big_rock"))
     assert f"IoU big_rock, drawn: {share.reading}" in result_lines(results)
@@ -168,6 +169,7 @@ def test_every_form_of_the_results_says_it(results: StudyResults):
     assert share.reading.replace("'", "&#39;") in page
 
 
+@pytest.mark.usefixtures("plain_figures")
 def test_a_study_without_an_oracle_says_nothing_of_it():
     study = with_generator(paint_study(SKILLS, images=40), "drawn")
     results = summarise(study)

@@ -99,6 +99,7 @@ def test_page_goes_without_pictures_and_curves_and_takes_names_as_text():
     assert "&lt;b&gt; $x$ &amp; y" in page
 
 
+@pytest.mark.usefixtures("plain_figures")
 def test_page_lists_the_smallest_detectable_gains():
     power = {"seeds": 3, "confidence": 0.95, "power": 0.8, "smallest_gain": {"mean IoU": 0.031}}
     power["with_other_seeds"] = {5: {"mean IoU": None}}
@@ -222,6 +223,7 @@ def test_the_page_is_closed(page: str):
     check_closed(page)
 
 
+@pytest.mark.usefixtures("plain_figures")
 def test_what_a_killed_study_report_left_is_removed(folder: Path, tmp_path: Path):
     shutil.copytree(folder / "results", tmp_path / "out")
     left = [tmp_path / "out" / f".{name}.4711.partial" for name in ("gains.csv", "results.json", "study.html")]

@@ -65,8 +65,16 @@ def world(tmp_path_factory: pytest.TempPathFactory):
 
 
 @pytest.fixture(scope="module")
-def page(world, tmp_path_factory: pytest.TempPathFactory) -> str:
-    return write_page(*world, tmp_path_factory.mktemp("page") / "report")
+def reported(world, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a report."""
+    folder = tmp_path_factory.mktemp("page") / "report"
+    write_page(*world, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def page(reported: Path) -> str:
+    return (reported / "report.html").read_text(encoding="utf-8")
 
 
 class TagBalance(HTMLParser):
@@ -120,13 +128,12 @@ def test_page_shows_every_gain_with_its_intervals_and_verdict(page: str, world):
         assert f'<span class="verdict {row.verdict.replace(" ", "-")}">{row.verdict}</span>' in page
 
 
-def test_report_writes_the_tables_of_compare_too(page: str, world, tmp_path: Path):
+def test_report_writes_the_tables_of_compare_too(reported: Path, world, tmp_path: Path):
     from segmenter.results.compare import CompareConfig, compare
 
-    write_page(*world, tmp_path / "report")
     compare(world[0], CompareConfig(resamples=300), tmp_path / "compare")
     for name in ("results.json", "results.md", "gains.csv", "scores.csv", "subgroups.csv"):
-        assert (tmp_path / "report" / name).read_bytes() == (tmp_path / "compare" / name).read_bytes()
+        assert (reported / name).read_bytes() == (tmp_path / "compare" / name).read_bytes()
 
 
 def test_page_has_every_section_and_every_run(page: str, world):
@@ -163,6 +170,7 @@ def test_markup_in_names_is_text(tmp_path: Path):
     assert "IoU &lt;b&gt;" in page
 
 
+@pytest.mark.usefixtures("plain_figures")
 def test_data_that_moved_or_changed_are_said_to_be_missing(world, tmp_path: Path):
     folders, sources = world
     left = {"real.npz": sources["real.npz"], "outputs/synth": ArrayScenes(paint_labels(5, seed=9))}
@@ -171,12 +179,14 @@ def test_data_that_moved_or_changed_are_said_to_be_missing(world, tmp_path: Path
     assert "not shown: outputs/synth has changed since the runs used it" in page
 
 
+@pytest.mark.usefixtures("plain_figures")
 def test_pictures_can_be_left_out(world, tmp_path: Path):
     page = write_page(*world, tmp_path / "bare", BARE)
     assert "<img" not in page
     assert 'href="#gallery"' not in page
 
 
+@pytest.mark.usefixtures("plain_figures")
 def test_a_folder_of_another_report_is_refused(world, tmp_path: Path):
     write_page(*world, tmp_path / "report", BARE)
     with pytest.raises(RunError, match="belongs to another run"):

@@ -85,6 +85,7 @@ def test_only_arms_that_differ_in_rare_scenes_alone_are_on_the_curve(study):
     assert [a.name for a in learning_curve(study.metadata)] == ["few", "some", "all"]
 
 
+@pytest.mark.usefixtures("plain_figures")
 def test_a_study_says_what_its_arms_are_worth(study):
     results = summarise(study)
     (row,) = results.worth  # `other` has more rare scenes than the baseline: no comparison with equal labels
@@ -105,6 +106,7 @@ def test_a_curve_that_does_not_rise_is_no_measure():
     assert "cannot be told" in row.reading
 
 
+@pytest.mark.usefixtures("plain_figures")
 def test_a_study_without_a_curve_says_nothing(study):
     alone = with_scenes(study, {}, ())
     assert summarise(alone).worth == []

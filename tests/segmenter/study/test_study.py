@@ -21,6 +21,7 @@ from segmenter.study.folder import Study
 from segmenter.study.plan import plan_jobs
 from segmenter.study.run import open_study, run_study
 
+pytestmark = pytest.mark.usefixtures("plain_figures_of_module")
 TINY = configs_folder() / "tiny" / "study.yaml"
 
 
