@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from marsgen.core.errors import RunError
-from marsgen.core.reading import read_json
+from marsgen.core.storage.reading import read_json
 from marsgen.generators import RECORD, load_generator
 from marsgen.hub import ModelDescription, TrainedModel
 

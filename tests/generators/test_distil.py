@@ -14,8 +14,8 @@ from test_pix2pix import request
 from test_train_diffusion import TINY, files_of, start
 
 from marsgen.core.errors import ConfigError, RunError
-from marsgen.core.onnx_files import OnnxNetwork
 from marsgen.core.runs import Run
+from marsgen.core.storage.onnx_files import OnnxNetwork
 from marsgen.generators import DrawConfig, load_generator
 from marsgen.generators.config import TrainDistilledConfig
 from marsgen.generators.diffusion.diffusion import Diffusion, Distilled, noise_levels
