@@ -12,6 +12,7 @@ from multiprocessing import get_context
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+_TWO = ("--standalone", "--nproc_per_node", "2")
 _CONTEXT = get_context("forkserver")
 _CONTEXT.set_forkserver_preload(
     ["torch._dynamo", "accelerate", "scipy.ndimage", "skimage.measure", "segmenter.api", "marsgen.api"]
@@ -40,6 +41,11 @@ def run_script(path: Path, *words: str, stdout: Path | str = os.devnull, stderr:
 def torchrun(path: Path, *words: str, stdout: Path | str, stderr: Path | str) -> int:
     """`torchrun --standalone --nproc_per_node 2 path words...`, whose two processes are forks as well."""
     return _end(_start(_torchrun, (str(path), *words), stdout, stderr))
+
+
+def torchrun_module(module: str, *words: str, stdout: Path | str, stderr: Path | str) -> int:
+    """`torchrun --standalone --nproc_per_node 2 -m module words...`: torchrun is forked, its two processes are new."""
+    return _end(_start(_torchrun_module, (module, *words), stdout, stderr))
 
 
 def _start(work: Callable[..., None], words: tuple[str, ...], stdout: Path | str, stderr: Path | str) -> BaseProcess:
@@ -89,4 +95,10 @@ def _torchrun(*words: str) -> None:
         return lambda *_: launch(config, _script)(*words)
 
     launcher.elastic_launch = forking
-    launcher.main(["--standalone", "--nproc_per_node", "2", *words])
+    launcher.main([*_TWO, *words])
+
+
+def _torchrun_module(*words: str) -> None:
+    from torch.distributed.run import main
+
+    main([*_TWO, "-m", *words])

@@ -15,8 +15,9 @@ COMMANDS = {
         "sample_every=12",
         "batch_size=4",
         "generator_width=8",
+        "discriminator_width=8",
     ],
-    "segmenter train": ["steps=18", "validate_every=6", "batch_size=4", "unet.width=8"],
+    "segmenter train": ["steps=18", "validate_every=6", "batch_size=4", "unet.width=4"],
 }
 
 

@@ -1,12 +1,10 @@
 """Two processes under torchrun: they compute what one does, keep in step, and go on after a kill.
 
-One test starts `torchrun -m` as a user does; in the others the processes of torchrun are forks, see forked_commands.py.
+One test has torchrun start processes as it does for a user; in the others they are forks, see forked_commands.py.
 """
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import forked_commands
@@ -19,8 +17,6 @@ from marsgen.core.runs import Run
 from marsgen.core.storage.checkpoints import read_weights
 
 pytestmark = pytest.mark.timeout(400)
-
-TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -112,14 +108,14 @@ def test_all_processes_hold_the_same_state(shared):
     assert len(set(notes[0]["states"])) >= 3
 
 
-def test_a_killed_torchrun_goes_on_to_the_same_bytes(shared, tiny_npz):
+def test_a_killed_torchrun_goes_on_to_the_same_bytes(shared, tiny_npz, tmp_path):
     assert (shared / "killed" / "last.safetensors").exists()
     assert not (shared / "killed" / "DONE").exists()
     program, *words = train_words(tiny_npz, shared / "killed")
-    command = [*TORCHRUN, "-m", f"{program}.cli", *words]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("wrote") == 1
+    out, err = tmp_path / "stdout", tmp_path / "stderr"
+    code = forked_commands.torchrun_module(f"{program}.cli", *words, stdout=out, stderr=err)
+    assert code == 0, err.read_text()
+    assert out.read_text().count("wrote") == 1
     assert content(shared / "killed") == content(shared / "segmenter")
 
 

@@ -11,6 +11,7 @@ from in_process import call
 
 from marsgen.core.errors import ConfigError
 from marsgen.core.storage.lock import take_lock
+from marsgen.engines import command_server
 from marsgen.engines.choose import open_engine
 from marsgen.engines.local_pool import LocalPool, _fitting_workers
 from marsgen.engines.task import PerJob, Task
@@ -75,7 +76,8 @@ def test_a_task_has_the_bytes_of_a_command_started_by_hand(pool, tmp_path, tiny_
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="looks for processes in /proc")
-def test_a_task_outlives_its_server_but_not_its_own_kill(pool, tmp_path):
+def test_a_task_outlives_its_server_but_not_its_own_kill(pool, tmp_path, monkeypatch):
+    monkeypatch.setattr(command_server, "_PRELOADED", ())  # the next server starts quickly
     pool.submit(Task("first", (VERSION,), tmp_path / "first")).result()
     with take_lock(tmp_path / "a.lock"):  # as the child of a worker that was killed would hold it: the task waits
         future = pool.submit(Task("a", (VERSION,), tmp_path / "a.log"))

@@ -40,7 +40,7 @@ def until(condition: Callable[[], object]) -> None:
     deadline = time.monotonic() + 180
     while not condition():
         assert time.monotonic() < deadline
-        time.sleep(0.01)
+        time.sleep(0.25)  # a look at all processes takes milliseconds, and those that are waited for need them
 
 
 def waiting_at(log: Path) -> list[int]:
