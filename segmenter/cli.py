@@ -275,6 +275,7 @@ def auto(
 
         return say_dry_run(settings, lambda: rehearse(scenes, raced, seconds))
     from segmenter.auto.run import Question, run_auto
+    from segmenter.auto.studies import with_titles_for_sentences
 
     folder = out or OUTPUTS / "auto"
     question = Question(
@@ -283,7 +284,7 @@ def auto(
         class_name=name,
         pictures=unlabelled,
         seconds=seconds,
-        recipes=raced,
+        recipes=with_titles_for_sentences(raced),
         config=settings,
         folder=folder,
     )

@@ -36,6 +36,12 @@ class Effort(Config):
     """of the race; 0 = one validation part"""
 
 
+def with_titles_for_sentences(recipes: StudyConfig) -> StudyConfig:
+    """The recipes with titles that stand alone: without the "+ " by which tables say that an arm adds to the one above."""
+    arms = {name: arm.model_copy(update={"title": arm.title.removeprefix("+ ")}) for name, arm in recipes.arms.items()}
+    return recipes.model_copy(update={"arms": arms})
+
+
 def plain_arm(recipes: StudyConfig) -> str:
     """The arm that changes nothing and has no extra scenes, else the baseline."""
     unchanged = (name for name, arm in recipes.arms.items() if not arm.extra and not arm.train)

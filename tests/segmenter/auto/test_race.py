@@ -22,6 +22,7 @@ from segmenter.auto.studies import (
     race_config,
     select_arms,
     set_sizes,
+    with_titles_for_sentences,
 )
 from segmenter.results.statistics.bootstrap import ArmScores, resample_arms
 from segmenter.results.statistics.simultaneous import simultaneous_gains
@@ -74,6 +75,13 @@ def plan(**changes) -> Plan:
 
 
 SETS = {name: made for name, made in RECIPES.sets.items() if made.teacher is None}
+
+
+def test_titles_of_a_study_stand_alone_in_sentences():
+    study = load_config(StudyConfig, configs_folder() / "studies" / "domains" / "mars.yaml")
+    assert study.title_of("pasted") == "+ copy-paste"
+    assert with_titles_for_sentences(study).title_of("pasted") == "copy-paste"
+    assert with_titles_for_sentences(RECIPES) == RECIPES
 
 
 def test_a_large_budget_leaves_the_plan_whole():
