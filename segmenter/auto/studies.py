@@ -37,7 +37,7 @@ class Effort(Config):
 
 
 def with_titles_for_sentences(recipes: StudyConfig) -> StudyConfig:
-    """The recipes with titles that stand alone: without the "+ " by which tables say that an arm adds to the one above."""
+    """The recipes with titles that stand alone: without the "+ " by which tables say what an arm is added to."""
     arms = {name: arm.model_copy(update={"title": arm.title.removeprefix("+ ")}) for name, arm in recipes.arms.items()}
     return recipes.model_copy(update={"arms": arms})
 
