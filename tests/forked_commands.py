@@ -4,9 +4,12 @@ A forked process has its own memory and can be killed like any other. What has t
 (start-up imports, console encodings, `torchrun -m`) is tested with `subprocess` instead.
 """
 
+import contextlib
 import os
 import runpy
+import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from multiprocessing import get_context
 from multiprocessing.process import BaseProcess
@@ -31,6 +34,14 @@ def start(*words: str, stderr: Path | str = os.devnull) -> BaseProcess:
 def run(*words: str, stderr: Path | str = os.devnull) -> int:
     """Run a command to its end; returns its exit code."""
     return _end(start(*words, stderr=stderr))
+
+
+def say(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end in a folder; its exit code and what it said."""
+    with tempfile.TemporaryDirectory() as place, contextlib.chdir(cwd):
+        out, err = Path(place) / "stdout", Path(place) / "stderr"
+        code = _end(_start(_command, words, out, err))
+        return subprocess.CompletedProcess(words, code, *(path.read_text(encoding="utf-8") for path in (out, err)))
 
 
 def run_script(path: Path, *words: str, stdout: Path | str = os.devnull, stderr: Path | str = os.devnull) -> int:

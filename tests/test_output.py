@@ -3,26 +3,21 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import typer
+from forked_commands import say
 from test_startup import answers
 
 import marsgen.cli
 import segmenter.cli
 
 
-def said(words: list[str], cwd: Path) -> subprocess.CompletedProcess[str]:
-    start = [sys.executable, "-m", f"{words[0]}.cli", *words[1:]]
-    return subprocess.run(start, capture_output=True, text=True, cwd=cwd, check=False)
-
-
 @pytest.fixture(scope="module")
 def spoken(tiny_npz, tmp_path_factory) -> subprocess.CompletedProcess[str]:
     folder = tmp_path_factory.mktemp("spoken")
     words = ["marsgen", "synthesize", "--generator", "copy-paste", "--data", str(tiny_npz), "--n", "3", "--out", "set"]
-    return said([*words, "--quiet", "--json"], folder)
+    return say(*words, "--quiet", "--json", cwd=folder)
 
 
 def test_quiet_json_is_one_line_that_says_what_was_made(spoken):
@@ -38,7 +33,7 @@ def test_quiet_json_is_one_line_that_says_what_was_made(spoken):
 
 @pytest.mark.parametrize("program", ["marsgen", "segmenter"])
 def test_a_mistake_is_a_line_of_json_too(program, tmp_path):
-    done = said([program, "--json", "settings", "trian"], tmp_path)
+    done = say(program, "--json", "settings", "trian", cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr.startswith("error: ")
     content = json.loads(done.stdout)
@@ -47,14 +42,14 @@ def test_a_mistake_is_a_line_of_json_too(program, tmp_path):
 
 
 def test_json_is_the_last_line_beside_the_usual_ones(tmp_path):
-    done = said(["segmenter", "settings", "train", "--json"], tmp_path)
+    done = say("segmenter", "settings", "train", "--json", cwd=tmp_path)
     *usual, last = done.stdout.splitlines()
     assert len(usual) > 20
     assert json.loads(last)["wrote"] == []
 
 
 def test_quiet_says_nothing(tmp_path):
-    done = said(["segmenter", "settings", "train", "--quiet"], tmp_path)
+    done = say("segmenter", "settings", "train", "--quiet", cwd=tmp_path)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
@@ -105,10 +100,10 @@ def test_every_command_takes_quiet_json_and_version_wherever_they_stand(tmp_path
 
 
 def test_marsgen_auto_takes_them_too(tmp_path):
-    done = said(["marsgen", "auto", "--quiet", "--json", "--no-such-option"], tmp_path)
+    done = say("marsgen", "auto", "--quiet", "--json", "--no-such-option", cwd=tmp_path)
     assert done.returncode == 2
     assert json.loads(done.stdout)["command"] == "segmenter auto"
-    assert said(["marsgen", "auto", "--version"], tmp_path).stdout == f"segmenter {marsgen.__version__}\n"
+    assert say("marsgen", "auto", "--version", cwd=tmp_path).stdout == f"segmenter {marsgen.__version__}\n"
 
 
 def test_what_follows_two_dashes_is_no_flag(tmp_path):

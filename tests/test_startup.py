@@ -165,7 +165,7 @@ def test_help_imports_less_still(place):
 
 
 def test_a_training_imports_only_what_it_uses(place):
-    words = ("segmenter", "train", *TINY, "--set", "steps=1", "--set", "batch_size=2")
+    words = ("segmenter", "train", *TINY, "--set", "steps=1", "--set", "batch_size=2", "--set", "unet.width=4")
     ((code, _, imported),) = answers([words], place)
     assert code == 0
     assert "torch" in imported  # the budget above can be exceeded, and that would be seen

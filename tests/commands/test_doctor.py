@@ -2,12 +2,11 @@
 
 import copy
 import json
-import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
 import pytest
+from forked_commands import say
 
 from marsgen.commands.doctor import EXTRAS, PACKAGES, describe, examine, slow_here
 
@@ -56,8 +55,8 @@ def test_what_is_slow_is_named(what):
 
 
 def test_the_command_prints_lines_and_json(tmp_path):
-    words = [sys.executable, "-m", "marsgen.cli", "doctor", "--json"]
-    done = subprocess.run(words, capture_output=True, text=True, cwd=tmp_path, check=True)
+    done = say("marsgen", "doctor", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
     *lines, last = done.stdout.splitlines()
     assert lines[0].startswith("marsgen ")
     assert json.loads(last)["summaries"][0]["cores"] >= 1
