@@ -5,8 +5,9 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from marsgen.commands.demo import DemoConfig, demo_steps, playground_command, ru
 from marsgen.core.errors import RunError
 from marsgen.core.rehearsal import Estimate
 from marsgen.engines.task import Outcome, PerJob, Task
+from marsgen.scenes.simulate import simulate_scene
 
 pytestmark = pytest.mark.usefixtures("plain_figures_of_module")
 ROOT = Path(__file__).parent.parent
@@ -74,6 +76,14 @@ def refuse_what_does_not_exist(words: Sequence[str], capsys: pytest.CaptureFixtu
     for word in words[2:]:
         assert not word.startswith("--") or word in page, f"{words[:2]} has no {word}"
         assert not word.startswith("configs/") or (ROOT / word).is_file(), f"{words[:2]}: no {word}"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _simulated_once() -> Iterator[None]:
+    """Let the commands of a page draw each simulated scene once, though each command is another process to a user."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("marsgen.scenes.simulate.simulate_scene", cache(simulate_scene))
+        yield
 
 
 @pytest.fixture(scope="module")
