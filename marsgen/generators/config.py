@@ -146,7 +146,7 @@ class TrainDistilledConfig(Config):
     """steps of the teacher that one of these replaces; null = as many as its own number makes of it"""
     guidance: float | None = Field(None, ge=0, le=20)
     """of the teacher; it becomes part of the weights and is no setting afterwards. null = the teacher's default"""
-    steps: Steps = 2000
+    steps: Steps = 500
     """optimizer steps"""
     batch_size: BatchSize = 32
     """windows per step, over all processes"""
@@ -157,21 +157,21 @@ class TrainDistilledConfig(Config):
     scene_fraction: float = Field(0.5, ge=0, le=1)
     """fraction of the windows drawn whole, from the label map alone; the others have an inpainting mask with a soft
     edge"""
-    lr: float = Field(5e-4, gt=0)
+    lr: float = Field(1e-3, gt=0)
     """peak learning rate of AdamW"""
-    warmup_steps: int = Field(50, ge=0, le=MOST_STEPS)
+    warmup_steps: int = Field(20, ge=0, le=MOST_STEPS)
     """steps of linear warm-up"""
     decay_fraction: float = Field(0.5, ge=0, le=1)
     """linear decay to 0 over this last fraction of the steps"""
-    ema_decay: float = Field(0.999, ge=0, lt=1)
+    ema_decay: float = Field(0.99, ge=0, lt=1)
     """an exponential moving average of the weights with this decay per step is kept"""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """auto = bf16 where the GPU or CPU has instructions for it, else fp32"""
     log_every: int = Field(50, ge=1)
     """steps between lines in metrics.jsonl"""
-    sample_every: int = Field(1000, ge=1)
+    sample_every: int = Field(250, ge=1)
     """steps between image grids under samples/"""
-    checkpoint_every: int = Field(250, ge=1)
+    checkpoint_every: int = Field(100, ge=1)
     """steps between checkpoints; a killed run repeats at most this many steps"""
     track: TrackerName | None = None
     """show losses and image grids in tensorboard, wandb, mlflow or trackio too; it changes no byte of the result"""
