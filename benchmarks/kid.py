@@ -105,7 +105,8 @@ def main() -> None:
             apart = np.abs(together - first.setdefault(kind, together)).mean()
             grain = np.abs(np.diff(together, axis=2)).mean()
             print(f"  {kind}: {apart:.2f} grey levels from the first, grain {grain:.2f}", flush=True)
-            rows.append(np.concatenate([scenes.classes.show(image) for image in drawn[0][:8]], axis=1))
+            shown = [scenes.classes.show(image) for image in drawn[0][:8]]
+            rows.append(np.concatenate([np.broadcast_to(image, (*image.shape[:2], 3)) for image in shown], axis=1))
     if options.picture:
         width = max(row.shape[1] for row in rows)
         sheet = np.concatenate([np.pad(row, ((0, 4), (0, width - row.shape[1]), (0, 0))) for row in rows])
