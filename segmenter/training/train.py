@@ -130,7 +130,8 @@ def train(config: TrainConfig, run: Run, dataset: Dataset, extras: Sequence[Scen
         convert_batch_norm(network)
     ema = copy.deepcopy(network) if config.ema_decay else network
     loss_fn = build_loss(config, dataset).to(accelerator.device)
-    optimizer = torch.optim.AdamW(group_parameters(network, config), lr=config.lr, weight_decay=config.weight_decay)
+    groups = group_parameters(network, config)
+    optimizer = torch.optim.AdamW(groups, lr=config.lr, weight_decay=config.weight_decay, fused=True)
     state = State(network, ema, loss_fn, optimizer, Progress())
     done = state.restore(run)
     if done and done == config.fork_step:

@@ -170,7 +170,7 @@ class GeneratorNetwork(nn.Module):
         x = skip1 + F.interpolate(self.up1(x), scale_factor=2.0)
         x = self.decode1(x, mix, fine)
         x = unfold_pixels(self.head(F.leaky_relu(self.norm(x), 0.2, inplace=True)), 2)  # (B, FINE_WIDTH, H, W)
-        x = self.last(F.leaky_relu(x, 0.2, inplace=True))
+        x = self.last(F.leaky_relu(x, 0.2))
         return (smooth + x.float())[..., :height, :width]
 
 
