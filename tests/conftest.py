@@ -40,6 +40,13 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True)
+def _own_bars() -> None:
+    """Let no test meet the switches of progress bars that a command of an earlier one has set in this process."""
+    for name in [name for name in os.environ if name.startswith("TQDM_")]:
+        del os.environ[name]
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _unsynced() -> Iterator[None]:
     """Let no test wait for the disk: kills leave what was written, and power cuts (core/test_power_cut.py) are played.
