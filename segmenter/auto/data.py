@@ -125,6 +125,11 @@ def _keep_copies_together(
         again = {groups[copy.asked] for copy in copies}
         race = sorted([*race, *(index for index in tested if groups[index] in again)])
         tested = [index for index in tested if groups[index] not in again]
+        if not tested:
+            raise DataError(
+                f"{scenes.location}: every scene that could be set aside agrees with one of the race as a copy does, "
+                "as scenes of one fixed view do; give scenes of another time or place with --test"
+            )
 
 
 def smallest_gain(test_rare: int, seeds: int) -> float:

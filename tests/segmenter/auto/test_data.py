@@ -8,11 +8,12 @@ from listed_scenes import noise_images
 from test_whole_race import CLASSES
 
 from marsgen.cleaning.dataset import clean_scenes
-from marsgen.cleaning.resaved import find_copies, fingerprint_scenes, more_than_chance
+from marsgen.cleaning.resaved import PictureCopy, find_copies, fingerprint_scenes, more_than_chance
 from marsgen.core.config import DataConfig
 from marsgen.core.errors import DataError
 from marsgen.scenes.readers.arrays import ArrayScenes
 from marsgen.scenes.sources import open_scenes
+from segmenter.auto import data
 from segmenter.auto.data import count_rare_training, link_some, prepare
 
 SPLIT = DataConfig(val_fraction=0.25)
@@ -69,6 +70,14 @@ def test_crops_of_one_picture_stay_together(tmp_path):
     assert len(test) >= 2
     copies = find_copies(fingerprint_scenes(race), test)
     assert not more_than_chance(len(copies), len(test))
+
+
+def test_scenes_that_all_look_like_copies_are_refused_with_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        data, "find_copies", lambda known, scenes, asked: [PictureCopy(index, 0, 1.0) for index in asked]
+    )
+    with pytest.raises(DataError, match="agrees with one of the race as a copy does.*give scenes of another time"):
+        prepare(scenes(40), None, "crack", tmp_path, SPLIT, 0.25)
 
 
 def test_given_test_scenes_are_taken_as_they_are(tmp_path):
