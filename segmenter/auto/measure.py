@@ -103,7 +103,7 @@ def _kinds(recipes: StudyConfig, arms: Sequence[str]) -> Iterator[tuple[str, str
     yield "runs", recipes.baseline
     used = dict.fromkeys(name for arm in arms for name in recipes.arms[arm].extra)
     drawn = {name: recipes.sets[name].generator for name in used if recipes.sets[name].teacher is None}
-    for generator in dict.fromkeys([COPY_PASTE, *drawn.values()]):
+    for generator in [COPY_PASTE, *recipes.generators_of(drawn)]:
         if generator != COPY_PASTE:
             yield "generators", generator
         yield from (("sets", name) for name, by in drawn.items() if by == generator)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from marsgen.core.config import Config
 from segmenter.auto.config import AutoConfig
 from segmenter.auto.studies import Effort, kind_of, plain_arm, set_sizes
-from segmenter.study.config import COPY_PASTE, StudyConfig
+from segmenter.study.config import StudyConfig
 
 MARGIN = 1.15
 
@@ -38,7 +38,7 @@ class Costs(Config):
     def of_extra(self, recipes: StudyConfig, arms: Sequence[str], effort: Effort) -> float:
         """Generators and sets of arms, each made once; teachers and judges are runs of their own."""
         sets = list(dict.fromkeys(name for arm in arms for name in recipes.arms[arm].extra))
-        generators = {recipes.sets[name].generator for name in sets} - {COPY_PASTE}
+        generators = recipes.generators_of(sets)
         sizes = set_sizes(recipes, effort.pairs)
         runs = sum(recipes.sets[name].teacher is not None for name in sets)
         made = sum(self.sets[name].at(sizes.get(name, 0)) for name in sets)
@@ -47,8 +47,7 @@ class Costs(Config):
     def knows(self, recipes: StudyConfig, arm: str) -> bool:
         """Whether all that an arm needs was measured."""
         sets = recipes.arms[arm].extra
-        drawn = {recipes.sets[name].generator for name in sets} - {COPY_PASTE}
-        return set(sets) <= set(self.sets) and drawn <= set(self.generators)
+        return set(sets) <= set(self.sets) and set(recipes.generators_of(sets)) <= set(self.generators)
 
 
 class Plan(Config):

@@ -157,7 +157,7 @@ def _study(
         for judge in filter(None, (one["judge"], one["focus"])):
             arms.setdefault(judge, _arm(recipes, judge))
     train = merge_settings(recipes.train, {"data": data} if data else {}) | training_settings(recipes, effort.steps)
-    generators = {one["generator"] for one in used.values()} - {COPY_PASTE}
+    generators = {name for one in used.values() for name in recipes.with_teachers(one["generator"])}
     return build_config(
         StudyConfig,
         {
@@ -217,9 +217,8 @@ def without_scoring(jobs: Sequence[Job]) -> list[Job]:
 def recipe_lines(study: StudyConfig, arm: str) -> dict[str, Any]:
     """The settings of one arm: generators, sets and training, each as the --config file of its command."""
     used, _ = study.prerequisites(arm)
-    generators = {study.sets[name].generator for name in used} - {COPY_PASTE}
     return {
-        "generators": {name: study.generators[name] for name in study.generators if name in generators},
+        "generators": {name: study.generators[name] for name in study.generators_of(used)},
         "sets": {name: study.sets[name].model_dump(mode="json", exclude_defaults=True) for name in used},
         "train": study.recipe(arm),
         "extra": list(study.arms[arm].extra),

@@ -18,7 +18,6 @@ from segmenter.results.counts import StudyCounts, arm_of_evaluations, count_eval
 from segmenter.results.metadata import ArmMetadata, Power
 from segmenter.results.page.gallery import Gallery, make_gallery
 from segmenter.results.statistics.power import describe_power, smallest_detectable_gain
-from segmenter.study.config import COPY_PASTE
 from segmenter.study.folder import Study, job_name, run_name
 from segmenter.study.jobs import read_cost
 
@@ -94,9 +93,7 @@ def _jobs_behind(study: Study, arm: str) -> tuple[list[str], list[str]]:
     config = study.config
     sets, teachers = config.prerequisites(arm)
     runs = [run_name(name, seed, fold) for name in teachers for seed in config.seeds_of(name) for fold in study.folds]
-    generators = dict.fromkeys(config.sets[name].generator for name in sets)
-    trained = [name for name in generators if name != COPY_PASTE]
-    return _job_names(study, "generators", trained), [*_job_names(study, "sets", sets), *runs]
+    return _job_names(study, "generators", config.generators_of(sets)), [*_job_names(study, "sets", sets), *runs]
 
 
 def _job_names(study: Study, kind: str, names: Iterable[str]) -> list[str]:

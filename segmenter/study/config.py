@@ -80,7 +80,8 @@ class StudyConfig(Config):
     evaluate: EvaluateConfig = EvaluateConfig()
     """how a trained network is scored"""
     generators: dict[str, dict[str, Any]] = Field(default_factory=dict)
-    """name -> keys of configs/train-generator.yaml or configs/diffusion.yaml"""
+    """name -> keys of configs/train-generator.yaml, configs/diffusion.yaml or configs/distilled.yaml; the last with
+    `teacher`, the generator that it learns from"""
     sets: dict[str, SetConfig] = Field(default_factory=dict)
     """name -> a set of extra scenes"""
     arms: dict[str, ArmConfig] = Field(min_length=2)
@@ -98,6 +99,7 @@ class StudyConfig(Config):
     @model_validator(mode="after")
     def _fits_together(self) -> "StudyConfig":
         _check_keys(self)
+        _check_generators(self)
         _check_sets(self)
         _check_arms(self)
         _check_folds(self)
@@ -127,6 +129,20 @@ class StudyConfig(Config):
             sets[name] = None
         return list(sets), list(teachers)
 
+    def generators_of(self, sets: Iterable[str]) -> list[str]:
+        """The generators that have to be trained for sets, each after its teacher."""
+        names: dict[str, None] = {}
+        for name in sets:
+            names |= dict.fromkeys(self.with_teachers(self.sets[name].generator))
+        return list(names)
+
+    def with_teachers(self, generator: str) -> list[str]:
+        """The generators that have to be trained for one to draw, itself last; none for copy-paste."""
+        line = [] if generator == COPY_PASTE else [generator]
+        while line and (teacher := self.generators[line[0]].get("teacher")) is not None:
+            line.insert(0, teacher)
+        return line
+
     @property
     def used_sets(self) -> list[str]:
         """Sets that an arm is trained on, in the order of the arms."""
@@ -135,7 +151,7 @@ class StudyConfig(Config):
     @property
     def unused(self) -> list[str]:
         """Dotted keys of the sets that no arm is trained on and of the generators of none but such sets."""
-        drawn_by = {self.sets[name].generator for name in self.used_sets}
+        drawn_by = self.generators_of(self.used_sets)
         sets = [f"sets.{name}" for name in self.sets if name not in self.used_sets]
         return [*sets, *(f"generators.{name}" for name in self.generators if name not in drawn_by)]
 
@@ -192,15 +208,40 @@ def _check_keys(config: StudyConfig) -> None:
             )
     if COPY_PASTE in config.generators:
         raise ValueError("generators.copy-paste: copy-paste needs no training; choose another name")
-    for name, settings in config.generators.items():
-        if settings.get("kind") == "distilled":
-            raise ValueError(
-                f"generators.{name}: kind is distilled, which learns from a trained generator (--teacher); a study "
-                "trains pix2pix and diffusion, distil one beside it"
-            )
     for seeds in (config.seeds, *(arm.seeds for arm in config.arms.values() if arm.seeds)):
         if len(set(seeds)) < len(seeds):
             raise ValueError(f"seeds {list(seeds)} has a seed twice; give each once")
+
+
+def _check_generators(config: StudyConfig) -> None:
+    for name, settings in config.generators.items():
+        kind, teacher = settings.get("kind", "pix2pix"), settings.get("teacher")
+        if kind != "distilled" and "teacher" in settings:
+            raise ValueError(f"generators.{name}.teacher: a generator of kind {kind} learns from scenes; leave it out")
+        if kind == "distilled" and not isinstance(teacher, str):
+            raise ValueError(
+                f"generators.{name}: kind is distilled, and no teacher is named; set generators.{name}.teacher to the "
+                "generator of this study that it learns from"
+            )
+        if kind == "distilled" and "data" in settings:
+            raise ValueError(
+                f"generators.{name}.data: a distilled generator learns from the scenes of its teacher, {teacher}; "
+                "leave it out"
+            )
+    for name in config.generators:
+        line = [name]
+        while (teacher := config.generators[line[-1]].get("teacher")) is not None:
+            where = f"generators.{line[-1]}.teacher"
+            _refuse_unknown(where, [teacher], config.generators, "generator")
+            if teacher in line:
+                raise ValueError(f"{where}: {teacher} would learn from itself; name a generator of kind diffusion")
+            line.append(teacher)
+        kind = config.generators[line[-1]].get("kind", "pix2pix")
+        if len(line) > 1 and kind != "diffusion":
+            raise ValueError(
+                f"generators.{line[-2]}.teacher: {line[-1]} is of kind {kind}; only a diffusion generator can be "
+                "distilled"
+            )
 
 
 def _check_sets(config: StudyConfig) -> None:

@@ -109,7 +109,7 @@ def _refuse_other_split(study: Study, arm: str, data: DataConfig, name: str, fol
     made = study.config.sets[name]
     sources = {f"sets.{name}": made.settings} if made.teacher is None else {}
     if made.generator != COPY_PASTE:
-        sources[f"generators.{made.generator}"] = study.config.generators[made.generator]
+        sources[f"generators.{made.generator}"] = _data_of_generator(study, made.generator)
     for role, other in (("judge", made.judge), ("focus", made.focus), ("teacher", made.teacher)):
         if other is not None:
             sources[f"sets.{name}.{role} ({other})"] = study.config.arms[other].train
@@ -124,15 +124,24 @@ def _refuse_other_split(study: Study, arm: str, data: DataConfig, name: str, fol
 
 
 def _generator_jobs(study: Study) -> list[Job]:
-    names = dict.fromkeys(study.config.sets[name].generator for name in study.config.used_sets)
-    return [_generator_job(study, name, fold) for name in names if name != COPY_PASTE for fold in study.folds]
+    names = study.config.generators_of(study.config.used_sets)
+    return [_generator_job(study, name, fold) for name in names for fold in study.folds]
 
 
 def _generator_job(study: Study, name: str, fold: int | None) -> Job:
-    job, own = job_name("generators", name, fold), study.config.generators[name]
-    settings = own | {"data": data_settings(study, fold, own)}
-    command = ("marsgen", "train-generator", *_options(study, job))
-    return Job(job, (command,), as_yaml(settings))
+    job, own = job_name("generators", name, fold), dict(study.config.generators[name])
+    teacher = own.pop("teacher", None)
+    settings = own | {"data": data_settings(study, fold, _data_of_generator(study, name))}
+    command = ["marsgen", "train-generator", *_options(study, job)]
+    if teacher is not None:
+        command += ["--kind", "distilled", "--teacher", str(study.path("generators", teacher, fold))]
+    needs = () if teacher is None else (job_name("generators", teacher, fold),)
+    return Job(job, (tuple(command),), as_yaml(settings), needs)
+
+
+def _data_of_generator(study: Study, name: str) -> dict[str, Any]:
+    """The settings whose `data` a generator is trained with: its own; a distilled one has those of its teacher."""
+    return study.config.generators[study.config.with_teachers(name)[0]]
 
 
 def _set_job(study: Study, name: str, fold: int | None) -> Job:

@@ -173,8 +173,25 @@ def test_folds_reach_every_command_so_that_nothing_leaks(tmp_path, study_at):
         ("arms._x.title=x", r"'_x' becomes the name of a folder; .*begin with a letter or digit"),
         (
             "generators.fast.kind=distilled",
-            r"generators\.fast: kind is distilled, which learns from a trained generator",
+            r"generators\.fast: kind is distilled, and no teacher is named; set generators\.fast\.teacher to",
         ),
+        (
+            "generators.fast={kind: distilled, teacher: gna}",
+            r"generators\.fast\.teacher: no generator 'gna'",
+        ),
+        (
+            "generators={fast: {kind: distilled, teacher: slow}, slow: {kind: distilled, teacher: fast}}",
+            r"generators\.slow\.teacher: fast would learn from itself",
+        ),
+        (
+            "generators={gan: {}, fast: {kind: distilled, teacher: gan}}",
+            r"generators\.fast\.teacher: gan is of kind pix2pix; only a diffusion generator",
+        ),
+        (
+            "generators={slow: {kind: diffusion}, fast: {kind: distilled, teacher: slow, data: {rare_scenes: 3}}}",
+            r"generators\.fast\.data: a distilled generator learns from the scenes of its teacher, slow",
+        ),
+        ("generators.gan.teacher=gan", r"generators\.gan\.teacher: a generator of kind pix2pix learns from scenes"),
         ("arms.pasted.trian.lr=1", r"unknown key 'arms\.pasted\.trian' \(did you mean 'train'\?\)"),
     ],
 )
@@ -254,6 +271,24 @@ def test_what_arms_sets_and_generators_say_of_the_data_wins_over_what_all_share(
             found = data[f"{name}-fold{fold}"]
             assert (found["rare_scenes"], found["folds"], found["fold"]) == (3, 2, fold), name
     assert data["runs/oversampled-seed0-fold1"]["rare_scenes"] == 5
+
+
+def test_a_distilled_generator_comes_after_its_teachers_and_has_their_scenes(tmp_path, study_at):
+    few = ["sets.pasted.settings.data.rare_scenes=3", "arms.pasted.train.data.rare_scenes=3"]
+    line = (
+        "generators={one: {kind: distilled, teacher: two, steps: 7}, two: {kind: distilled, teacher: slow},"
+        " slow: {kind: diffusion, data: {rare_scenes: 3}}}"
+    )
+    jobs = plan_jobs(study_at(tmp_path, line, "sets.pasted.generator=one", *few))
+    assert [job.name for job in jobs[:3]] == ["generators/slow", "generators/two", "generators/one"]
+    one = jobs[2]
+    (command,) = one.commands
+    assert one.needs == ("generators/two",)
+    assert not study_at(tmp_path, line, "sets.pasted.generator=one", *few).config.unused
+    assert command[command.index("--teacher") + 1] == str(tmp_path / "generators" / "two")
+    assert yaml.safe_load(one.config) == {"kind": "distilled", "steps": 7, "data": {"rare_scenes": 3}}
+    with pytest.raises(ConfigError, match=r"arms\.pasted and generators\.one use other parts"):
+        plan_jobs(study_at(tmp_path, line.replace("3", "4"), "sets.pasted.generator=one", *few))
 
 
 def test_teachers_come_before_the_set_that_they_label_and_that_before_its_arm(tmp_path, study_at):
