@@ -24,7 +24,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-SIZES = {"survey": 100, "candidates": 300, "pairs": 40, "runs": 2}
+SIZES = {"survey": 100, "candidates": 1000, "pairs": 40, "runs": 2}
 """part -> the number of items that is 1x"""
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from marsgen.core.storage.files import write_bytes
 from marsgen.core.storage.places import cache_folder
 
-FORMAT = "1"
+FORMAT = "2"
 """part of every name; to be raised where what is found, or how it is stored, changes"""
 LEAST_SECONDS = 1.0
 """what took less is found anew"""

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from listed_scenes import ListedScenes, noise_images
 
+from marsgen.cleaning import near_duplicates
 from marsgen.cleaning.near_duplicates import (
     DuplicatePair,
     cluster_pairs,
@@ -74,6 +75,27 @@ def test_the_similarity_of_shifted_noise_and_of_other_noise():
     assert compare_details(a, a)[0] == pytest.approx(1, abs=1e-3)
     assert compare_details(a, shifted)[0] > 0.95
     assert compare_details(a, b)[0] < 0.2
+
+
+def test_many_pictures_in_lists_have_the_candidates_of_each_with_each(monkeypatch):
+    rng = np.random.default_rng(0)
+    ground = np.concatenate([rng.normal(size=(40, 128)), rng.normal(size=(1, 128)) + 0.3 * rng.normal(size=(40, 128))])
+    seen = ground[rng.permutation(np.repeat(np.arange(80), 30))] + 0.4 * rng.normal(size=(2400, 128))
+    seen = (seen / np.linalg.norm(seen, axis=1, keepdims=True)).astype(np.float32)
+    exact = [
+        near_duplicates._candidates(seen, seen, same=True),
+        near_duplicates._candidates(seen[:900], seen, same=False),
+    ]
+    monkeypatch.setattr(near_duplicates, "_LISTS_FROM", 0)
+    monkeypatch.setattr(near_duplicates, "_each_with_each", None)
+    listed = [
+        near_duplicates._candidates(seen, seen, same=True),
+        near_duplicates._candidates(seen[:900], seen, same=False),
+    ]
+    for all_of_them, found in zip(exact, listed, strict=True):
+        wanted, given = (set(zip(*(part.tolist() for part in pair), strict=True)) for pair in (all_of_them, found))
+        assert len(wanted) > 4000
+        assert len(wanted ^ given) <= 0.001 * len(wanted)
 
 
 def test_overlap_names_the_scene_in_each_set(ground):
