@@ -36,6 +36,14 @@ class Claim(Config):
         return f"{points(self.gain)} points [{points(self.low)}, {points(self.high)}]"
 
 
+class Loss(Config):
+    """What another class loses; the claim's title is its name."""
+
+    claim: Claim
+    over: str
+    """title of the arm that it is compared with"""
+
+
 class Answer(Config):
     """All that the paragraph says."""
 
@@ -55,6 +63,8 @@ class Answer(Config):
     """the best arm with extra scenes over the bar"""
     score: float | None = None
     """IoU of the recommended arm"""
+    losses: tuple[Loss, ...] = ()
+    """of other classes with the recommended arm; largest first"""
     fewer: Claim | None = None
     """half the pairs, over all of them"""
     pairs: int = 0
@@ -108,11 +118,26 @@ def answer_of(
         bar=over_plain,
         extra=extra,
         score=scored[0].value if scored else None,
+        losses=_losses(results, class_name, recommended, plain, bar),
         fewer=None if winner is None else _claim(results, class_name, FEWER, winner),
         pairs=pairs,
         doubling=half and _turned(half, titles[bar]),
         rare_scenes=rare,
     )
+
+
+def _losses(results: StudyResults, class_name: str, recommended: str, plain: str, bar: str) -> tuple[Loss, ...]:
+    """What other classes lose with the recommended arm: over the bar, and with the bar over the plain arm."""
+    titles, lost = results.titles, []
+    for row in results.gains:
+        if (row.baseline, row.score) != (bar, "IoU") or row.class_name == class_name:
+            continue
+        claim = claim_of(row).model_copy(update={"title": row.class_name})
+        if row.arm == recommended and row.verdict == Verdict.HURTS:
+            lost.append(Loss(claim=claim, over=titles[bar]))
+        elif row.arm == plain != recommended and row.verdict == Verdict.HELPS:
+            lost.append(Loss(claim=_turned(claim, claim.title), over=titles[plain]))
+    return tuple(sorted(lost, key=lambda loss: loss.claim.gain))
 
 
 def answer_so_far(
@@ -143,7 +168,7 @@ def paragraph(answer: Answer) -> str:
             f"over {answer.bar_title}: {answer.leading}. Such leads shrink: repeat the command, and the best is "
             "measured on scenes that the race never saw."
         )
-    return " ".join(filter(None, [_of_bar(answer), _of_extra(answer), _of_score(answer)]))
+    return " ".join(filter(None, [_of_bar(answer), _of_extra(answer), _of_score(answer), _of_losses(answer)]))
 
 
 def _of_bar(answer: Answer) -> str:
@@ -231,6 +256,11 @@ def _of_score(answer: Answer) -> str:
         f"Recommended: {answer.recommended_title}{score} ({answer.seeds} seeds, {answer.test_rare} test scenes with "
         f"{answer.class_name})."
     )
+
+
+def _of_losses(answer: Answer) -> str:
+    lost = "; ".join(f"{loss.claim.title} {loss.claim.text} over {loss.over}" for loss in answer.losses)
+    return f"Other classes pay for it: {lost}." if lost else ""
 
 
 def _claim(results: StudyResults, class_name: str, arm: str, over: str, *, alone: bool = False) -> Claim | None:

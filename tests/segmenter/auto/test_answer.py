@@ -1,8 +1,10 @@
 """The answer in words: each verdict says what it is, and no more."""
 
+from types import SimpleNamespace
+
 import pytest
 
-from segmenter.auto.answer import Answer, Claim, answer_so_far, paragraph
+from segmenter.auto.answer import Answer, Claim, answer_of, answer_so_far, paragraph
 from segmenter.auto.race import Rung
 from segmenter.results.verdict import Verdict
 
@@ -77,6 +79,39 @@ def test_what_is_not_shown_to_help_is_not_said_to(word, gain, low, high, words):
     assert "on top" not in text
     on_real = paragraph(answer(bar=verdict(OVERSAMPLING, word, gain, low, high), extra=None))
     assert "gives" not in on_real
+
+
+def test_what_other_classes_lose_is_said_last():
+    row = SimpleNamespace(score="IoU", low=0.0, high=0.0, title="", simultaneous_low=0.1, simultaneous_high=0.3)
+    gains = [
+        SimpleNamespace(**vars(row) | given)
+        for given in (
+            {"arm": "real", "baseline": "bar", "class_name": "crack", "gain": -0.4, "verdict": Verdict.HURTS},
+            {"arm": "real", "baseline": "bar", "class_name": "wall", "gain": 0.2, "verdict": Verdict.HELPS},
+            {"arm": "real", "baseline": "bar", "class_name": "door", "gain": 0.2, "verdict": Verdict.CANNOT_TELL},
+            {"arm": "pasted", "baseline": "bar", "class_name": "crack", "gain": 0.1, "verdict": Verdict.HELPS},
+            {"arm": "pasted", "baseline": "bar", "class_name": "door", "gain": -0.3, "verdict": Verdict.HURTS},
+            {"arm": "pasted", "baseline": "bar", "class_name": "wall", "gain": 0.3, "verdict": Verdict.HELPS},
+        )
+    ]
+    results = SimpleNamespace(
+        gains=gains,
+        scores=[],
+        titles={"real": "real scenes", "bar": "oversampling", "pasted": "copy-paste"},
+        metadata=SimpleNamespace(arms=[SimpleNamespace(name="bar", seeds=(0, 1, 2))]),
+    )
+
+    def lost(winner: str | None) -> list[tuple[str, float, str]]:
+        found = answer_of(results, "crack", bar="bar", plain="real", winner=winner, pairs=9, rare=9, test=9)
+        assert paragraph(found).count("Other classes pay for it: ") == 1
+        return [(loss.claim.title, loss.claim.gain, loss.over) for loss in found.losses]
+
+    assert lost("pasted") == [("door", -0.3, "oversampling"), ("wall", -0.2, "real scenes")]
+    assert lost(None) == [("wall", -0.2, "real scenes")]
+    gains[0].verdict, gains[0].gain = Verdict.HELPS, 0.4  # the plain arm is the better one: nothing is paid
+    found = answer_of(results, "crack", bar="bar", plain="real", winner=None, pairs=9, rare=9, test=9)
+    assert (found.recommended, found.losses) == ("real", ())
+    assert "pay" not in paragraph(found)
 
 
 def test_an_unfinished_race_names_its_leaders_and_claims_nothing():
