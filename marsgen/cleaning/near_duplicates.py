@@ -277,7 +277,8 @@ def _in_near_lists(thumbnails: np.ndarray, others: np.ndarray) -> Iterator[_Pair
             correlation = block[rows_here] @ others[members].T
             row, column = np.nonzero(correlation >= _LEAST_CORRELATION)
             found.append((rows_here[row] + start, members[column], correlation[row, column]))
-        yield tuple(np.concatenate(part) for part in zip(*found, strict=True))
+        row, column, correlation = (np.concatenate(part) for part in zip(*found, strict=True))
+        yield row, column, correlation
 
 
 def _confirmed(
