@@ -167,7 +167,7 @@ def _place(profile: ClassProfile) -> dict[str, Inferred]:
     }
     carrying = stands_on(profile)
     never = place.never_stood_on if carrying else place.never_touched
-    ground = carrying or tuple(name for name, share in place.touched.items() if name not in never and share > 0)
+    ground = carrying or tuple(name for name in place.touched if name not in place.untouched and place.meets(name))
     if ground:
         reason = "real regions stand on these" if carrying else "real regions lie next to these"
         found["ground_classes"] = Inferred(ground, f"{reason}; never {', '.join(never)}" if never else reason)

@@ -13,6 +13,7 @@ from skimage.draw import disk
 from skimage.measure import label
 
 from marsgen.core.errors import DataError
+from marsgen.masks.infer_settings import infer_paste_settings
 from marsgen.masks.profiles.measure_classes import profile_classes
 from marsgen.masks.profiles.profile import Quantiles
 from marsgen.masks.profiles.summaries import share_by_size
@@ -110,6 +111,23 @@ def test_regions_on_one_ground_touch_nothing_else():
     assert place.never_touched == place.never_stood_on == ("bedrock",)
     assert place.distance["bedrock"] * 96 == pytest.approx(70 - 7 - 47, abs=1)
     assert place.foot_row.median * 96 == pytest.approx(78, abs=1)
+
+
+@pytest.mark.parametrize(("scenes", "sure"), [(2, False), (20, True)])
+def test_a_class_that_few_regions_have_not_met_is_not_avoided(scenes, sure):
+    found = profile(discs(scenes, lambda u: 8, lambda u: 70, top=2, bottom=3))
+    place = found.place
+    assert (place.touched["bedrock"], place.groups) == (0, scenes)
+    assert ("bedrock" in place.untouched, "bedrock" in place.never_touched) == (sure, sure)
+    assert ("bedrock" in infer_paste_settings(found)["ground_classes"].value) is not sure
+
+
+def test_a_class_of_other_scenes_alone_is_avoided_once_chance_is_ruled_out():
+    alone = [np.full((96, 128), 1, np.uint8) for _ in range(10)]
+    for scenes, sure in ((2, False), (20, True)):
+        place = profile([*discs(scenes, lambda u: 8, lambda u: 70, top=2, bottom=3), *alone]).place
+        assert (place.available["soil"], place.elsewhere["soil"]) == (0, 10 / (10 + scenes))
+        assert ("soil" in place.untouched) is sure
 
 
 def test_what_is_above_and_below_is_told_apart():

@@ -86,6 +86,7 @@ class _Collector:
         self.per_scene: list[int] = []
         self.grid = np.zeros((GRID, GRID))
         self.available = np.zeros(len(self.class_names))
+        self.shown_elsewhere = np.zeros(len(self.class_names))
         self.elsewhere = np.zeros(2)  # unlabelled, all
         self.distances: list[np.ndarray] = []  # (C,) for each holder
         self.sided: list[np.ndarray] = []  # (4, C) shares above, below, left, right for each holder
@@ -101,6 +102,8 @@ class _Collector:
         self.searched_px += class_map.size
         mask = class_map == self.index
         if not mask.any():
+            present = np.unique(class_map)
+            self.shown_elsewhere[present[present != IGNORED_INDEX]] += 1
             return
         numbered, sizes = label_regions(mask)
         count = len(sizes) - 1
@@ -206,7 +209,7 @@ class _Collector:
                 elongation=Quantiles.of(of["elongation"][shaped]),
             ),
             direction=self._direction(of, shaped),
-            place=self._place(of, *(count[shaped] for count in counts[:2]), *counts[2:]),
+            place=self._place(of, of["group"][shaped], *(count[shaped] for count in counts[:2]), *counts[2:]),
             rows=row_profile(of, shaped),
             seam=seam_profile(of, size.edges_px, seams, rings, self.elsewhere),
             limits=self._limits(int(shaped.sum())),
@@ -237,6 +240,7 @@ class _Collector:
     def _place(
         self,
         of: Mapping[str, np.ndarray],
+        groups: np.ndarray,
         touching: np.ndarray,
         under: np.ndarray,
         beside: np.ndarray,
@@ -267,6 +271,8 @@ class _Collector:
             }
             if len(distance)
             else {},
+            elsewhere={names[i]: float(self.shown_elsewhere[i] / max(self.scenes, 1)) for i in np.flatnonzero(others)},
+            groups=len(np.unique(groups[touching.sum(1) > 0])),
         )
 
     def _limits(self, shaped: int) -> tuple[str, ...]:

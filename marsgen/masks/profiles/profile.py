@@ -126,24 +126,41 @@ class PlaceProfile:
     """class -> share of the labelled pixels in the scenes that show the profiled one, itself left out"""
     distance: dict[str, float]
     """class -> median distance over scenes from the profiled class, as a share of the scene's height"""
+    elsewhere: dict[str, float]
+    """class -> share of all scenes that show it and not the profiled one"""
+    groups: int
+    """groups of scenes that the regions behind `touched` and `stood_on` are from"""
 
     @property
     def untouched(self) -> tuple[str, ...]:
-        """Classes next to less than 1 % of the regions, whether the same scenes show them or not."""
-        return tuple(name for name in self.available if self.touched.get(name, 1.0) < _NEVER)
+        """Classes next to less than 1 % of the regions, and not by chance, whether the same scenes show them or not."""
+        return tuple(name for name in self.available if self._avoided(name, self.touched))
 
     @property
     def never_touched(self) -> tuple[str, ...]:
-        """Classes that occur in the same scenes but next to less than 1 % of the regions."""
+        """Classes that occur in the same scenes but next to less than 1 % of the regions, and not by chance."""
         return self._never(self.touched)
 
     @property
     def never_stood_on(self) -> tuple[str, ...]:
-        """Classes that occur in the same scenes but straight below less than 1 % of the regions."""
+        """Classes that occur in the same scenes but straight below less than 1 % of the regions, and not by chance."""
         return self._never(self.stood_on)
 
     def _never(self, shares: Mapping[str, float]) -> tuple[str, ...]:
-        return tuple(name for name, share in self.available.items() if share > 0 and shares.get(name, 1.0) < _NEVER)
+        return tuple(name for name, share in self.available.items() if share > 0 and self._avoided(name, shares))
+
+    def _avoided(self, name: str, shares: Mapping[str, float]) -> bool:
+        """Whether regions keep away from a class: regions of few scenes may just not have met it.
+
+        A region that did not mind what it lies next to would miss a class with a share a of the ground with a
+        probability of 1 - a at most, and a class that the same scenes do not show with that of 1 minus its share of all
+        scenes.
+        """
+        return shares.get(name, 1.0) < _NEVER and (1 - self.meets(name)) ** self.groups < SIGNIFICANT
+
+    def meets(self, name: str) -> float:
+        """Share of the ground of the same scenes that is of a class, or else of the scenes that show it."""
+        return self.available[name] or self.elsewhere.get(name, 0.0)
 
 
 @dataclass(frozen=True)
