@@ -150,6 +150,7 @@ def import_(
     from marsgen.core.storage.places import find_path, refuse_no_room
     from marsgen.scenes.files.layout import Layout
     from marsgen.scenes.formats.reading import ReadingConfig
+    from marsgen.scenes.readers.folder import pair_bytes
     from marsgen.scenes.sources import needs_classes, open_source
 
     given = [f"format={format_}"] if format_ else []
@@ -169,7 +170,7 @@ def import_(
     inputs = {"data": {"location": source, "fingerprint": scenes.fingerprint(), "classes": classes and str(classes)}}
     folder = out or OUTPUTS / f"{find_path(source).resolve().name}-import"
     remedy = "make the scenes smaller with --longest-side"
-    refuse_no_room(folder, len(scenes) * scenes.pair_bytes(), f"{len(scenes):,} scenes", remedy)
+    refuse_no_room(folder, len(scenes) * pair_bytes(scenes), f"{len(scenes):,} scenes", remedy)
     run = Run.start(folder, "marsgen import", settings, inputs)
     if not run.finished:
         for line in import_data(settings, run, scenes):

@@ -14,6 +14,7 @@ from marsgen.core.config import build_config
 from marsgen.core.errors import ConfigError
 from marsgen.core.rehearsal import Estimate, duration, estimate, rehearse
 from marsgen.core.storage.files import write_text
+from marsgen.scenes.readers.folder import pair_bytes
 from marsgen.scenes.scene import SceneSource
 from marsgen.scenes.sources import open_scenes
 from segmenter import api
@@ -50,7 +51,7 @@ def pseudo_label(runs: Sequence[Path], data: Data, config: PseudoLabelConfig) ->
     scenes = api.open_images(data)
     done = rehearse(lambda out: api.pseudo_label(runs, scenes, out=out, config=config), "pseudo-label")
     written = sum(done.files.values()) * (1 if done.whole else len(scenes) / max(done.done, 1))
-    return estimate(done, "images", disk=round(written) + len(scenes) * scenes.pair_bytes())
+    return estimate(done, "images", disk=round(written) + len(scenes) * pair_bytes(scenes))
 
 
 def study(asked: Study) -> Estimate:

@@ -11,6 +11,8 @@ SIMULATED = "sim:"
 """begins the name of simulated scenes, such as sim:400,seed=3"""
 IN_MEMORY = "arrays in memory"
 """stands for scenes that were given from Python and lie in no file"""
+_BLOCK_BYTES = 4096
+"""of the usual file systems"""
 
 
 def find_path(location: str) -> Path:
@@ -82,6 +84,11 @@ def refuse_no_room(folder: Path, needed: int, what: str, remedy: str) -> None:
             f"{folder}: {what} need about {in_words(needed)} and {in_words(free)} are free; "
             f"give --out on another disk, or {remedy}"
         )
+
+
+def on_disk(size: int) -> int:
+    """What a file of so many bytes takes: file systems give it whole blocks."""
+    return -(-size // _BLOCK_BYTES) * _BLOCK_BYTES
 
 
 def in_words(size: int) -> str:
