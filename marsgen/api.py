@@ -212,10 +212,16 @@ def train_generator(
         raise ConfigError(f"--unlabelled: {training.kind} needs labelled pictures; use --kind diffusion")
     dataset = dataset_of(data, scenes, training.data)
 
+    # here: torch takes seconds to import
+    from marsgen.generators.room import room_of
+
+    folder, alike = Path(out or OUTPUTS / "generator"), ("track",)
+    teachers = {key: value for key, value in more_to_see.items() if key == "teacher"}
+    room = room_of(training, scenes, **teachers).most
+    refuse_no_room(folder, room, "weights, checkpoints and image grids", "make the generator smaller")
     process_group = join_process_group()
     writes = process_group.is_main_process
     with process_group.main_process_first():
-        folder, alike = Path(out or OUTPUTS / "generator"), ("track",)
         run = Run.start(folder, "marsgen train-generator", training, inputs, without_effect=alike, writes=writes)
     with closing(run):
         run.track(training.track)

@@ -1,6 +1,7 @@
 """The `marsgen` command: parse, open the run, call one stage, print the summary."""
 
 import shlex
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,6 +15,7 @@ from marsgen.console import (
     Commands,
     ConfigFile,
     Data,
+    DiskNeed,
     DryRun,
     On,
     Out,
@@ -190,6 +192,7 @@ def train_generator(
     out: Out = None,
     dry_run: DryRun = False,
     check_settings: CheckSettings = False,
+    disk_need: DiskNeed = False,
 ) -> None:
     """Train a network that draws pictures from label maps; a repeated command resumes."""
     from marsgen.generators import load_training_config
@@ -201,6 +204,10 @@ def train_generator(
     from marsgen.scenes.sources import open_scenes
 
     scenes = open_scenes(data, classes=classes)
+    if disk_need:
+        from marsgen.generators.room import room_of
+
+        return add_summary(asdict(room_of(settings, scenes)))
     if dry_run:
         from marsgen.dry_run import train_generator as rehearse
 
