@@ -2,6 +2,7 @@
 
     python benchmarks/evaluation.py outputs/sim-real --data sim:500,seed=7
     python benchmarks/evaluation.py outputs/sim-real --data sim:500,seed=7 --other ../older-checkout
+    python benchmarks/evaluation.py outputs/tiles --data magnetic_tiles --other ../older-checkout --window 128 128
 
 Each turn runs in a process of its own; what counts is the CPU time after imports and after the data were opened, with
 which other work on the machine interferes least, and the time that passed. The versions take turns. The plain loop does
@@ -24,13 +25,13 @@ EVALUATE = """
 from segmenter.evaluation.config import EvaluateConfig
 from segmenter.evaluation.evaluate import evaluate_run
 from segmenter.inference import predict
-work = lambda out: evaluate_run(run, data, EvaluateConfig(), out).counts
+work = lambda out: evaluate_run(run, data, EvaluateConfig(**settings), out).counts
 """
 PREDICT = """
 import segmenter.inference.predict
 from segmenter import api
 def work(out):
-    api.predict_data(run, data, out=out, settings={"format": "png"})
+    api.predict_data(run, data, out=out, settings={"format": "png", **settings})
     return np.zeros(0)
 """
 LOOP = """
@@ -53,23 +54,25 @@ import json, sys, time
 from pathlib import Path
 import numpy as np
 from marsgen.scenes.sources import open_scenes
-run, data = Path(sys.argv[1]), open_scenes(sys.argv[2])
+run, data, settings = Path(sys.argv[1]), open_scenes(sys.argv[2]), json.loads(sys.argv[4])
 {work}
 data.fingerprint()
 cpu, wall = time.process_time(), time.perf_counter()
 counts = work(Path(sys.argv[3]) / "result")
 cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
 np.save(Path(sys.argv[3]) / "counts.npy", np.asarray(counts, np.int64))
-print(json.dumps([len(data) / cpu, len(data) / wall]))
+number = len(counts) or len(data)
+print(json.dumps([number / cpu, number / wall]))
 """
 
 
-def turn(work: str, checkout: Path, run: str, data: str) -> tuple[float, float, bytes]:
+def turn(work: str, checkout: Path, run: str, data: str, settings: dict[str, object]) -> tuple[float, float, bytes]:
     """Images per CPU second and per second, and the counts, of one process."""
     import numpy as np
 
     with tempfile.TemporaryDirectory() as folder:
         words = [sys.executable, "-c", TURN.replace("{work}", work), run, data, folder]
+        words.append(json.dumps(settings))
         environment = {**os.environ, "PYTHONPATH": str(checkout), "TQDM_DISABLE": "1"}
         done = subprocess.run(words, env=environment, stdout=subprocess.PIPE, check=True, text=True)
         per_cpu, per_second = json.loads(done.stdout.splitlines()[-1])
@@ -86,14 +89,18 @@ def main() -> None:
     parser.add_argument("--other", type=Path, help="checkout of another version, to stand in for the plain loop")
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--only", choices=("evaluate", "predict"), help="one of the two")
+    parser.add_argument("--window", type=int, nargs=2, help="height and width of sliding windows; needs --other")
     options = parser.parse_args()
+    if options.window and not options.other:
+        parser.error("--window: the plain loop has none; name another version with --other")
+    settings = {"window": options.window} if options.window else {}
     for name, work in (("evaluate", EVALUATE), ("predict", PREDICT)):
         if options.only not in (None, name):
             continue
         peer = (work, options.other) if options.other else (LOOP, ROOT)
         called = str(options.other) if options.other else "plain loop"
         turns = [
-            (turn(work, ROOT, options.run, options.data), turn(*peer, options.run, options.data))
+            (turn(work, ROOT, options.run, options.data, settings), turn(*peer, options.run, options.data, settings))
             for _ in range(options.turns)
         ]
         for what, column in (("CPU second", 0), ("second", 1)):

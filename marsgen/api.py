@@ -28,6 +28,7 @@ from marsgen.quality.judges import refuse_no_judge
 from marsgen.scenes.classes import ClassSet, read_classes
 from marsgen.scenes.formats.reading import ReadingConfig
 from marsgen.scenes.readers.arrays import ArrayScenes, class_set
+from marsgen.scenes.readers.folder import pair_bytes
 from marsgen.scenes.scene import SceneSource
 from marsgen.scenes.sources import open_loaded, open_scenes, open_source, open_test_set
 from marsgen.synthesis.config import BATCH_SIZE, SynthesizeConfig
@@ -211,10 +212,16 @@ def train_generator(
         raise ConfigError(f"--unlabelled: {training.kind} needs labelled pictures; use --kind diffusion")
     dataset = dataset_of(data, scenes, training.data)
 
+    # here: torch takes seconds to import
+    from marsgen.generators.room import room_of
+
+    folder, alike = Path(out or OUTPUTS / "generator"), ("track",)
+    teachers = {key: value for key, value in more_to_see.items() if key == "teacher"}
+    room = room_of(training, scenes, **teachers).most
+    refuse_no_room(folder, room, "weights, checkpoints and image grids", "make the generator smaller")
     process_group = join_process_group()
     writes = process_group.is_main_process
     with process_group.main_process_first():
-        folder, alike = Path(out or OUTPUTS / "generator"), ("track",)
         run = Run.start(folder, "marsgen train-generator", training, inputs, without_effect=alike, writes=writes)
     with closing(run):
         run.track(training.track)
@@ -282,8 +289,8 @@ def synthesize(
     focus = None if focus is None else place_of(focus)
     config, sources, opened = find_work(config, place, data, maps, focus)
     folder = Path(out or OUTPUTS / "synth")
-    pair_bytes = (sources.scenes if opened is None else opened).pair_bytes()
-    refuse_no_room(folder, config.n * pair_bytes, f"{config.n:,} pairs", "make fewer with --n")
+    each = pair_bytes(sources.scenes if opened is None else opened, unpacked=config.format == "shards")
+    refuse_no_room(folder, config.n * each, f"{config.n:,} pairs", "make fewer with --n")
     for judge in filter(None, (focus, config.select.judge)):
         refuse_no_judge(Path(judge))
     dataset = dataset_of(sources.data, sources.scenes, sources.split)

@@ -1,6 +1,7 @@
 """The `marsgen` command: parse, open the run, call one stage, print the summary."""
 
 import shlex
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,6 +15,7 @@ from marsgen.console import (
     Commands,
     ConfigFile,
     Data,
+    DiskNeed,
     DryRun,
     On,
     Out,
@@ -150,6 +152,7 @@ def import_(
     from marsgen.core.storage.places import find_path, refuse_no_room
     from marsgen.scenes.files.layout import Layout
     from marsgen.scenes.formats.reading import ReadingConfig
+    from marsgen.scenes.readers.folder import pair_bytes
     from marsgen.scenes.sources import needs_classes, open_source
 
     given = [f"format={format_}"] if format_ else []
@@ -169,7 +172,7 @@ def import_(
     inputs = {"data": {"location": source, "fingerprint": scenes.fingerprint(), "classes": classes and str(classes)}}
     folder = out or OUTPUTS / f"{find_path(source).resolve().name}-import"
     remedy = "make the scenes smaller with --longest-side"
-    refuse_no_room(folder, len(scenes) * scenes.pair_bytes(), f"{len(scenes):,} scenes", remedy)
+    refuse_no_room(folder, len(scenes) * pair_bytes(scenes), f"{len(scenes):,} scenes", remedy)
     run = Run.start(folder, "marsgen import", settings, inputs)
     if not run.finished:
         for line in import_data(settings, run, scenes):
@@ -189,6 +192,7 @@ def train_generator(
     out: Out = None,
     dry_run: DryRun = False,
     check_settings: CheckSettings = False,
+    disk_need: DiskNeed = False,
 ) -> None:
     """Train a network that draws pictures from label maps; a repeated command resumes."""
     from marsgen.generators import load_training_config
@@ -200,6 +204,10 @@ def train_generator(
     from marsgen.scenes.sources import open_scenes
 
     scenes = open_scenes(data, classes=classes)
+    if disk_need:
+        from marsgen.generators.room import room_of
+
+        return add_summary(asdict(room_of(settings, scenes)))
     if dry_run:
         from marsgen.dry_run import train_generator as rehearse
 

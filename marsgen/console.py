@@ -133,6 +133,14 @@ CheckSettings = Annotated[
         help="Print the settings, and stop: for `segmenter study`, before the runs that are named exist.",
     ),
 ]
+DiskNeed = Annotated[
+    bool,
+    typer.Option(
+        "--disk-need",
+        hidden=True,
+        help="Say what it will take on the disk, and stop: for `segmenter study`, before anything is trained.",
+    ),
+]
 DryRun = Annotated[
     bool,
     typer.Option(

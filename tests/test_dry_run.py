@@ -1,5 +1,6 @@
 """--dry-run: it says about what the command then takes, and leaves nothing behind."""
 
+import contextlib
 import json
 import re
 import time
@@ -7,10 +8,16 @@ from pathlib import Path
 
 import pytest
 import yaml
+from in_process import InProcess
 from test_flow import call
 
+import segmenter.dry_run
+from marsgen.core.config import build_config
 from marsgen.core.progress import ProgressBar
 from marsgen.core.rehearsal import Estimate, duration, estimate, rehearse
+from segmenter.study.config import StudyConfig
+from segmenter.study.folder import Study
+from segmenter.study.run import open_study, run_study
 
 TRAIN = ("unet.width=4", "steps=60", "batch_size=4", "validate_every=20", "warmup_steps=2", "precision=fp32")
 GENERATOR = ("steps=24", "batch_size=4", "generator_width=4", "discriminator_width=4", "sample_every=12")
@@ -92,14 +99,46 @@ def test_a_study_adds_up_its_trainings_and_names_what_it_left_out(place, monkeyp
     }
     (place / "study.yaml").write_text(yaml.safe_dump(study))
     before = files(place)
+    monkeypatch.setattr(segmenter.dry_run, "_evaluate", lambda *given: Estimate(1000.0, 0, 0))
     words = ("segmenter", "study", "study.yaml", "--data", "tiny.npz", "--set", "train.data.test_fraction=0.2")
-    assert call(*words, "--dry-run") == 0
-    line = capsys.readouterr().out.splitlines()[-1]
+    assert call(*words, "--dry-run", "--json") == 0
+    *_, line, last = capsys.readouterr().out.splitlines()
     assert LINE.fullmatch(line), line
     assert "6 trainings of " in line
-    assert "without found" in line
+    assert "each scored in 17 min" in line
+    assert json.loads(last)["summaries"][0]["seconds"] > 6000
+    assert "without the time of found" in line
     assert files(place) == before
     (place / "study.yaml").unlink()
+
+
+def test_a_study_takes_about_what_its_dry_run_says(place, tmp_path, monkeypatch):
+    monkeypatch.chdir(place)
+    content = {
+        "title": "two arms",
+        "seeds": [0],
+        "baseline": "real",
+        "train": {"steps": 16, "batch_size": 4, "unet": {"width": 4}, "warmup_steps": 2, "validate_every": 8},
+        "evaluate": {"flip": True, "batch_size": 8},
+        "sets": {"pasted": {"settings": {"n": 16}}},
+        "arms": {"real": {}, "more": {"extra": ["pasted"]}},
+        "statistics": {"resamples": 200},
+    }
+    config, test = build_config(StudyConfig, content, "study"), "sim:64,seed=77,outliers=0"
+
+    def compare(number: int) -> tuple[float, float]:
+        asked = Study(config, tmp_path / f"study{number}", "tiny.npz", test, None)
+        said = segmenter.dry_run.study(asked).seconds
+        assert not asked.folder.exists()
+        began, engine = time.monotonic(), InProcess()
+        with contextlib.closing(open_study(asked, engine)) as opened:
+            run_study(asked, opened, engine)
+        return said, time.monotonic() - began
+
+    tries = [compare(0)]
+    while not 1 / 3 < tries[-1][0] / tries[-1][1] < 3 and len(tries) < 3:
+        tries.append(compare(len(tries)))
+    assert 1 / 3 < tries[-1][0] / tries[-1][1] < 3, tries
 
 
 def test_auto_takes_its_budget(place, monkeypatch, capsys):

@@ -1,8 +1,8 @@
 """Generators: label map -> picture. Their protocol, the table of all of them, and how a trained one is opened.
 
 A new generator is one file with a class that has the members of `Generator`, and a line in `GENERATORS`. If it is
-trained, it has a folder with that file and another one with `train`, a config in config.py, and lines in `TRAININGS`
-and `TRAINING_CONFIGS`.
+trained, it has a folder with that file and another one with `train` and `build_networks`, a config in config.py, and
+lines in `TRAININGS` and `TRAINING_CONFIGS`.
 """
 
 import importlib
@@ -28,6 +28,7 @@ __all__ = [
     "DrawRequest",
     "Generator",
     "find_generator",
+    "find_networks",
     "find_training",
     "load_generator",
     "load_training_config",
@@ -160,6 +161,14 @@ def _training_model(kind: str) -> type[Config]:
 def find_training(kind: str) -> Callable[..., dict[str, Any]]:
     """The function that trains a generator of a kind: (config, run, dataset) -> summary."""
     return _find(TRAININGS[kind])
+
+
+def find_networks(kind: str) -> Callable[..., Sequence[Any]]:
+    """The function that builds what is trained: (config, number of classes, channels) -> networks.
+
+    Beside them, the running mean of the first is kept, and it alone is left of them in the end.
+    """
+    return _find(f"{TRAININGS[kind].partition(':')[0]}:build_networks")
 
 
 def _find(place: str) -> Any:

@@ -24,6 +24,8 @@ STYLE_SCENES = 4096
 """styles of at most this many training scenes are kept beside the weights"""
 GRID_SCENES = 6
 """rows of a sample grid"""
+GRID_COLUMNS = 4
+"""mask, real picture, drawn whole, drawn in the inpainting mask"""
 
 Networks = Mapping[str, torch.nn.Module]
 Optimizers = Mapping[str, torch.optim.Optimizer]

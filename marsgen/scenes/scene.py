@@ -135,11 +135,6 @@ class SceneSource(ABC):
 
         return huggingface_dataset(self, range(len(self)))
 
-    def pair_bytes(self) -> int:
-        """What a picture with its label map takes on the disk, about: that of the first scene unpacked."""
-        image, labels = self.read(0)
-        return image.nbytes + labels.nbytes
-
     def identity(self) -> dict[str, Any]:
         """What a run records of its data: where they are, their fingerprint, the file of their classes."""
         classes = None if self.classes_file is None else str(self.classes_file)

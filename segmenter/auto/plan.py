@@ -85,19 +85,29 @@ def kept_of(arms: int) -> int:
 
 def race_seconds(plan: Plan, recipes: StudyConfig) -> float:
     """Work of the race."""
-    folds, runs, before = plan.effort.folds or 1, 0, 0
+    extra = (plan.effort.folds or 1) * plan.costs.of_extra(recipes, plan.arms, plan.effort)
+    return extra + race_runs(plan) * plan.costs.run.at(plan.effort.steps)
+
+
+def race_runs(plan: Plan) -> int:
+    """Trainings of the race."""
+    runs = before = 0
     for arms, seeds in zip(in_race(plan), plan.rungs, strict=True):
         runs += arms * (seeds - before)
         before = seeds
-    return folds * (plan.costs.of_extra(recipes, plan.arms, plan.effort) + runs * plan.costs.run.at(plan.effort.steps))
+    return (plan.effort.folds or 1) * runs
+
+
+def confirmed_arms(plan: Plan, recipes: StudyConfig) -> int:
+    """Arms of the confirmation, at most."""
+    return 2 + any(recipes.arms[arm].extra for arm in plan.arms) + 2 * plan.curve + plan.fewer_pairs
 
 
 def confirm_seconds(plan: Plan, recipes: StudyConfig) -> float:
     """Work of the confirmation, if the recipe wins that costs most."""
     extra = max((plan.costs.of_extra(recipes, [arm], plan.effort) for arm in plan.arms), default=0.0)
-    arms = 2 + any(recipes.arms[arm].extra for arm in plan.arms) + 2 * plan.curve + plan.fewer_pairs
     run = plan.costs.run.at(plan.effort.steps) + plan.costs.score
-    return extra * (1.5 if plan.fewer_pairs else 1) + arms * plan.seeds * run
+    return extra * (1.5 if plan.fewer_pairs else 1) + confirmed_arms(plan, recipes) * plan.seeds * run
 
 
 def last_seconds(plan: Plan, recipes: StudyConfig) -> float:

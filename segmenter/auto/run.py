@@ -26,7 +26,7 @@ from marsgen.core.storage.files import filling_text, is_written, write_json, wri
 from marsgen.core.storage.reading import read_json
 from marsgen.engines.task import Engine
 from marsgen.scenes.scene import SceneSource
-from marsgen.scenes.sources import has_test_set
+from marsgen.scenes.sources import has_test_set, open_scenes
 from segmenter.auto.answer import Answer, answer_of, answer_so_far, paragraph
 from segmenter.auto.clock import BudgetSpent, Clock, TimedEngine
 from segmenter.auto.config import AutoConfig, time_text
@@ -42,6 +42,7 @@ from segmenter.auto.plan import (
     wall_seconds,
 )
 from segmenter.auto.race import Rung, choose, keep_better, rank
+from segmenter.auto.room import refuse_full_disk, refuse_no_room_to_begin
 from segmenter.auto.studies import (
     FIRST_CONFIRMED,
     Effort,
@@ -118,7 +119,7 @@ def run_auto(question: Question, open_engine: Callable[[], Engine]) -> Path:
         the file of the answer.
     Raises:
         ConfigError, DataError: the data cannot be raced on, or the budget is too small: it says how much is needed.
-        RunError: the folder holds something else, or jobs failed.
+        RunError: the folder holds something else, the disk has too little room, or jobs failed.
         Stopped: asked to stop; the answer so far is written and said.
     """
     folder, _ = question.folder, question.arms
@@ -126,6 +127,7 @@ def run_auto(question: Question, open_engine: Callable[[], Engine]) -> Path:
     if question.test is not None:
         inputs["test"] = question.test.identity()
     inputs["recipes"] = question.recipes.model_dump(mode="json")
+    refuse_no_room_to_begin(folder, question.data, question.test, question.recipes)
     run = Run.start(folder, "segmenter auto", question.config, inputs)
     with contextlib.closing(run):
         if not run.finished:
@@ -142,6 +144,7 @@ def _answer(question: Question, open_engine: Callable[[], Engine], run: Run) -> 
     with contextlib.closing(engine):
         try:
             plan = _plan(question, look, engine, clock)
+            _refuse_full_disk(question, look, plan, engine.width)
             engine.deadline = question.seconds
             _race(question, plan, engine)
             whole = _confirm(question, plan, engine)
@@ -224,6 +227,15 @@ def _plan(question: Question, look: Look, engine: TimedEngine, clock: Clock) -> 
         f"about {time_text(planned)} of {time_text(question.seconds)}"
     )
     return plan
+
+
+def _refuse_full_disk(question: Question, look: Look, plan: Plan, width: int) -> None:
+    """Refuse before the race a plan that the disk cannot hold."""
+    race = question.study(_race_config(question, plan.effort, plan.arms, [0]), "race")
+    pictures = 0
+    if race.config.uses_pseudo_labels:
+        pictures = len(open_scenes(race.pictures, classes=question.data.classes, labelled=False))
+    refuse_full_disk(question.folder, plan, race, question.data, max(look.race, look.test), pictures, width)
 
 
 def read_plan(folder: Path) -> Plan:

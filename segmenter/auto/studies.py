@@ -11,7 +11,7 @@ from typing import Any
 
 from marsgen.core.config import Config, build_config
 from marsgen.core.errors import ConfigError
-from segmenter.study.config import COPY_PASTE, StudyConfig, merge_settings
+from segmenter.study.config import COPY_PASTE, PAIRS, StudyConfig, merge_settings
 from segmenter.study.folder import Study
 from segmenter.study.jobs import Job
 from segmenter.study.plan import plan_jobs, power_name
@@ -19,8 +19,6 @@ from segmenter.training.config import TrainConfig
 
 FIRST_CONFIRMED = 100
 """first seed of the confirmation: none of its seeds was in the race"""
-PAIRS = 1000
-"""of a set whose recipe does not say how many"""
 HALF, QUARTER, FEWER = "half_the_scenes", "quarter_of_the_scenes", "half_the_pairs"
 """arms of the confirmation: the best recipe on real scenes with fewer rare scenes, the winner with fewer pairs"""
 

@@ -6,6 +6,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+WINDOWS = 8
+"""of an image that go through the network together, at most; more take hardly less time a window"""
+WINDOWS_PX = 2**18
+"""their pixels, at most: of large windows, several take as long as one after the other, and more memory"""
+
 
 def place_windows(length: int, window: int, overlap: float) -> tuple[list[int], np.ndarray]:
     """Windows along one side of an image, evenly spread from its beginning to its end.
@@ -31,6 +36,10 @@ def predict_in_windows(
 ) -> torch.Tensor:
     """The predictions of overlapping windows, blended into one map.
 
+    The network sees as many windows at a time as there are images, each at the same place. Where those are few, each
+    image goes on its own, up to `WINDOWS` places at a time, and its bytes depend on nothing else: a pass of one window
+    rounds in another way than one of eight, but what the other seven show makes no difference.
+
     Args:
         probs_of: (B, channels, h, w) -> (B, C, h, w).
         images: (B, channels, H, W).
@@ -42,20 +51,26 @@ def predict_in_windows(
     height, width = (min(want, have) for want, have in zip(window, size, strict=True))
     if (height, width) == tuple(size):
         return probs_of(images)
-    found: torch.Tensor | None = None
-    (rows, by_row), (columns, by_column) = (
-        place_windows(size[0], height, overlap),
-        place_windows(size[1], width, overlap),
-    )
-    for top, row_weights in zip(rows, by_row, strict=True):
-        for left, column_weights in zip(columns, by_column, strict=True):
-            inside = (..., slice(top, top + height), slice(left, left + width))
-            probs = probs_of(images[inside])
-            if found is None:
-                found = probs.new_zeros(*probs.shape[:2], *size)
-            weights = np.outer(row_weights[top : top + height], column_weights[left : left + width])
-            found[inside] += probs * torch.from_numpy(weights).to(probs)
-    assert found is not None
+    at_once = min(WINDOWS, max(1, WINDOWS_PX // (height * width)))
+    if 1 < len(images) < at_once:
+        return torch.cat([predict_in_windows(probs_of, image, window, overlap) for image in images.split(1)])
+    rows, columns = place_windows(size[0], height, overlap), place_windows(size[1], width, overlap)
+    places = [
+        (
+            (..., slice(top, top + height), slice(left, left + width)),
+            np.outer(down[top:][:height], across[left:][:width]),
+        )
+        for top, down in zip(*rows, strict=True)
+        for left, across in zip(*columns, strict=True)
+    ]
+    at_once, found = at_once if len(images) == 1 else 1, images.new_zeros(0)
+    for first in range(0, len(places), at_once):
+        some = places[first : first + at_once]
+        probs = probs_of(torch.cat([images[inside] for inside, _ in some]))
+        if not first:
+            found = probs.new_zeros(len(images), probs.shape[1], *size)
+        for (inside, weights), of_window in zip(some, probs.split(len(images)), strict=True):
+            found[inside] += of_window * torch.from_numpy(weights).to(probs)
     return found
 
 

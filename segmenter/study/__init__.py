@@ -6,5 +6,6 @@ jobs.py      jobs that run once, each after what it needs
 collect.py   counts and costs of finished runs
 plan.py      which jobs a study has
 checks.py    what is refused before anything is trained
+room.py      what it takes on the disk
 run.py       open a study, run it, report it
 """

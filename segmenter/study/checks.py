@@ -1,6 +1,7 @@
 """What `segmenter study` refuses before anything is trained: unsuitable data, and settings that a command rejects."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,22 @@ from segmenter.study.jobs import Job, is_finished, task_of
 from segmenter.study.plan import data_settings, recipe_of_run
 
 
-def check_data(study: Study) -> dict[str, Any]:
+@dataclass(frozen=True, eq=False)
+class StudyData:
+    """What a study is made with."""
+
+    inputs: dict[str, Any]
+    """what its folder records: data, test scenes and unlabelled test_set, with fingerprints"""
+    scenes: SceneSource
+    tested: int
+    """scenes that a run is scored on"""
+    pictures: int
+    """that are pseudo-labelled"""
+
+
+def check_data(study: Study) -> StudyData:
     """Open all data of a study, and refuse what a command would refuse after hours of training.
 
-    Returns:
-        the inputs that the study's folder records: data, test scenes and unlabelled test_set, with fingerprints.
     Raises:
         ConfigError, DataError: settings or data that cannot be used, or nothing to score on.
         RunError: a finished set was pseudo-labelled from other pictures.
@@ -47,8 +59,9 @@ def check_data(study: Study) -> dict[str, Any]:
             "train.data.test_fraction=0.2"
         )
     _refuse_untrainable(study, dataset, data)
-    _check_pictures(study, dataset, test_scenes, classes)
-    return inputs
+    pictures = _check_pictures(study, dataset, test_scenes, classes)
+    tested = len(dataset.split.test if test_scenes is None else test_scenes)
+    return StudyData(inputs, dataset.scenes, tested, pictures)
 
 
 def check_settings(jobs: Sequence[Job], folder: Path, engine: Engine) -> None:
@@ -94,14 +107,16 @@ def _refuse_unfit_test_scenes(test: SceneSource, dataset: Dataset) -> None:
     refuse_seen_test_scenes(test, dataset)
 
 
-def _check_pictures(study: Study, dataset: Dataset, test: SceneSource | None, classes: ClassSet | None) -> None:
+def _check_pictures(study: Study, dataset: Dataset, test: SceneSource | None, classes: ClassSet | None) -> int:
+    """How many pictures are pseudo-labelled, after they were looked at."""
     if not study.config.uses_pseudo_labels:
         if study.unlabelled is not None:
             raise ConfigError("--unlabelled: no arm is trained on a set with a teacher; leave it out")
-        return
+        return 0
     pictures = open_scenes(study.pictures, classes=classes, labelled=False)
     _refuse_unfit_pictures(pictures, dataset, test, folds=study.config.folds)
     _refuse_other_pictures(study, pictures)
+    return len(pictures)
 
 
 def _refuse_unfit_pictures(pictures: SceneSource, dataset: Dataset, test: SceneSource | None, *, folds: int) -> None:

@@ -13,6 +13,8 @@ from segmenter.results.metadata import DoseCurve, StatisticsSettings
 
 COPY_PASTE = "copy-paste"
 """the generator that needs no training"""
+PAIRS = 1000
+"""of a set whose settings do not say how many"""
 
 
 class SetConfig(Config):

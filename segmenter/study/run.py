@@ -27,6 +27,7 @@ from segmenter.study.collect import collect_counts, draw_gallery
 from segmenter.study.folder import Study
 from segmenter.study.jobs import run_jobs
 from segmenter.study.plan import as_yaml, plan_jobs
+from segmenter.study.room import refuse_full_disk
 
 EXTENDABLE_KEYS = (
     "title",
@@ -49,13 +50,17 @@ def open_study(study: Study, engine: Engine) -> Run:
 
     Raises:
         ConfigError, DataError: settings or data that cannot be used; nothing to score on.
-        RunError: the folder holds something else, jobs that were finished with other settings, or another study.
+        RunError: the folder holds something else, jobs that were finished with other settings, or another study; or
+            the disk has too little room for what is left to do.
     """
     jobs = plan_jobs(study)
-    inputs = check_data(study)
+    data = check_data(study)
+    refuse_full_disk(study, data, engine.width)
     if study.config.unused:
         say_note(f"no arm uses {', '.join(study.config.unused)}: not made")
-    start = partial(Run.start, study.folder, "segmenter study", study.config, inputs, without_effect=EXTENDABLE_KEYS)
+    start = partial(
+        Run.start, study.folder, "segmenter study", study.config, data.inputs, without_effect=EXTENDABLE_KEYS
+    )
     run = start()
     if run.finished:  # arms may have been added; a finished run holds no lock, so it is opened again
         (study.folder / "DONE").unlink()

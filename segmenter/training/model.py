@@ -1,5 +1,6 @@
 """What is trained: the network with its initial weights, the optimizer's parameter groups, and the loss."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -8,11 +9,19 @@ from torch import nn
 
 from marsgen.cleaning.counts import class_weights
 from marsgen.cleaning.dataset import Dataset
+from marsgen.core.storage.places import Room, on_disk
 from segmenter.networks.build import build_network
 from segmenter.networks.encoder import EncoderUNet, load_pretrained
 from segmenter.training.config import TrainConfig
 from segmenter.training.distributed import convert_dropout
 from segmenter.training.losses import SegmentationLoss, cap_class_weights
+
+_SEEN_BYTES = 160
+"""a scene in split.json: key and fingerprint"""
+_LINE_BYTES = 90
+"""a step in metrics.jsonl"""
+_SMALL_FILES = 4
+"""settings, environment and summary, less than a block each"""
 
 
 def init_network(config: TrainConfig, channels: int, num_classes: int) -> tuple[nn.Module, dict[str, str] | None]:
@@ -28,6 +37,27 @@ def init_network(config: TrainConfig, channels: int, num_classes: int) -> tuple[
     if isinstance(network, EncoderUNet):
         pretrained = load_pretrained(network, config.encoder, channels)
     return convert_dropout(network).to(memory_format=torch.channels_last), pretrained
+
+
+def room_of(config: TrainConfig, channels: int, num_classes: int, scenes: int) -> Room:
+    """What a training takes on the disk: weights, checkpoints, the record of what it has seen.
+
+    Args:
+        scenes: real and extra ones.
+    """
+    with torch.device("meta"):  # takes no memory
+        network = build_network(config, channels, num_classes)
+    weights = _size(network.state_dict().values())
+    moments = 2 * _size(weight for group in group_parameters(network, config) for weight in group["params"])
+    checkpoint = on_disk(weights * (2 if config.ema_decay else 1) + moments)
+    forked = on_disk(weights) + checkpoint if config.fork_at else 0
+    lines = on_disk(_LINE_BYTES * (config.steps // config.log_every))
+    kept = on_disk(weights) + forked + lines + on_disk(_SEEN_BYTES * scenes) + _SMALL_FILES * on_disk(1)
+    return Room(kept, 2 * checkpoint)
+
+
+def _size(tensors: Iterable[torch.Tensor]) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
 def group_parameters(network: nn.Module, config: TrainConfig) -> list[dict[str, Any]]:

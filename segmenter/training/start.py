@@ -9,6 +9,7 @@ from marsgen.cleaning.dataset import Data, Dataset, dataset_of, scenes_of, split
 from marsgen.core.errors import ConfigError, DataError, nearest
 from marsgen.core.process_group import join_process_group
 from marsgen.core.runs import Run
+from marsgen.core.storage.places import refuse_no_room
 from marsgen.core.tracking import refuse_no_tracker
 from marsgen.scenes.scene import SceneSource
 from segmenter.training.config import TrainConfig
@@ -52,11 +53,14 @@ def open_training(
 
     # here: torch takes seconds to import
     from segmenter.training.batches import TrainingBatches
-    from segmenter.training.model import init_network
+    from segmenter.training.model import init_network, room_of
 
     process_group = join_process_group()
     TrainingBatches(config, dataset, extras, process_group)
     _, pretrained = init_network(config, scenes.channels, len(scenes.classes))
+    seen = len(scenes) + sum(map(len, extras))
+    room = room_of(config, scenes.channels, len(scenes.classes), seen).most
+    refuse_no_room(folder, room, "weights and checkpoints", "make the network smaller")
     inputs: dict[str, Any] = {
         "data": scenes.identity(),
         "extra": [describe_extra(source) for source in extras],

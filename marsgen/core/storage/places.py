@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from marsgen.core.errors import DataError, RunError
@@ -11,6 +12,8 @@ SIMULATED = "sim:"
 """begins the name of simulated scenes, such as sim:400,seed=3"""
 IN_MEMORY = "arrays in memory"
 """stands for scenes that were given from Python and lie in no file"""
+_BLOCK_BYTES = 4096
+"""of the usual file systems"""
 
 
 def find_path(location: str) -> Path:
@@ -59,7 +62,20 @@ def refuse_no_run(folder: Path, *commands: str) -> None:
         raise RunError(f"{folder}: no run folder here (config.yaml is missing); expected one{made_by}")
 
 
-def refuse_no_room(folder: Path, needed: int, what: str, remedy: str) -> None:
+@dataclass(frozen=True)
+class Room:
+    """What a run takes on the disk, in bytes, about."""
+
+    kept: int
+    working: int = 0
+    """beside that, until it is finished: its checkpoint, and the next one that takes its place"""
+
+    @property
+    def most(self) -> int:
+        return self.kept + self.working
+
+
+def refuse_no_room(folder: Path, needed: int, what: str, remedy: str, *, left: bool = False) -> None:
     """Refuse to begin what the disk cannot hold. A folder that a command has begun to fill is not asked about.
 
     Args:
@@ -67,10 +83,11 @@ def refuse_no_room(folder: Path, needed: int, what: str, remedy: str) -> None:
         needed: bytes, about.
         what: that will be written, in words.
         remedy: beside another disk, in words.
+        left: `needed` is what is left to write; a folder that was begun is asked about too.
     Raises:
         RunError: fewer bytes are free.
     """
-    if (folder / "config.yaml").exists():
+    if not left and (folder / "config.yaml").exists():
         return
     there = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())
     try:
@@ -82,6 +99,16 @@ def refuse_no_room(folder: Path, needed: int, what: str, remedy: str) -> None:
             f"{folder}: {what} need about {in_words(needed)} and {in_words(free)} are free; "
             f"give --out on another disk, or {remedy}"
         )
+
+
+def folder_bytes(folder: Path) -> int:
+    """What the files of a folder take; 0 where there is none."""
+    return sum(on_disk(path.stat().st_size) for path in folder.rglob("*") if path.is_file())
+
+
+def on_disk(size: int) -> int:
+    """What a file of so many bytes takes: file systems give it whole blocks."""
+    return -(-size // _BLOCK_BYTES) * _BLOCK_BYTES
 
 
 def in_words(size: int) -> str:

@@ -77,7 +77,7 @@ def train(
         teacher.sign(record)
         teacher.to(device)
 
-    network = first_network(config, dataset, teacher)
+    (network,) = build_networks(config, len(dataset.scenes.classes), dataset.scenes.channels, teacher)
     network = network.to(device, memory_format=torch.channels_last).train()
     ema = copy.deepcopy(network).requires_grad_(False).eval()
     optimizer = torch.optim.AdamW(network.parameters(), config.lr, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
@@ -176,14 +176,16 @@ class Velocity(torch.nn.Module):
         return self.network(noisy, time, self.network.condition(*given))
 
 
-def first_network(config: DiffusionConfig, dataset: Dataset, teacher: Teacher | None) -> Denoiser:
+def build_networks(
+    config: DiffusionConfig, num_classes: int, channels: int, teacher: Teacher | None = None
+) -> tuple[Denoiser]:
     """A network with random weights, or those of a teacher; torch's global random state is restored afterwards."""
     if isinstance(config, TrainDistilledConfig):
         assert teacher is not None
-        return teacher.first_student()
+        return (teacher.first_student(),)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        return Denoiser(len(dataset.scenes.classes), dataset.scenes.channels, config.widths, config.blocks, config.fold)
+        return (Denoiser(num_classes, channels, config.widths, config.blocks, config.fold),)
 
 
 def draw_levels(seeds: np.ndarray, config: DiffusionConfig) -> tuple[np.ndarray, np.ndarray]:

@@ -47,6 +47,8 @@ from marsgen.scenes.tensors import image_tensor, label_tensor, one_hot
 
 _log = logging.getLogger(__name__)
 
+Discriminator = SegmentationDiscriminator | DiscriminatorNetwork
+
 
 def train(config: TrainPix2PixConfig, run: Run, dataset: Dataset) -> dict[str, Any]:
     """Fit generator and discriminator on the train part of the split; an interrupted run is resumed.
@@ -76,12 +78,8 @@ def train(config: TrainPix2PixConfig, run: Run, dataset: Dataset) -> dict[str, A
     styles = survey_styles(dataset)
     record = describe("pix2pix", dataset, width=config.generator_width, precision=config.precision)
 
-    # networks; torch's global random state is restored afterwards
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        generator = GeneratorNetwork(num_classes, channels, config.generator_width)
-        kind = SegmentationDiscriminator if config.discriminator == "segmentation" else DiscriminatorNetwork
-        discriminator = kind(num_classes, channels, config.discriminator_width)
+    # networks
+    generator, discriminator = build_networks(config, num_classes, channels)
     for network in (generator, discriminator):
         network.to(memory_format=torch.channels_last).to(device)
     objective: PatchLoss | SegmentationLoss = PatchLoss()
@@ -180,6 +178,17 @@ def train(config: TrainPix2PixConfig, run: Run, dataset: Dataset) -> dict[str, A
     }
     run.finish(summary)
     return summary
+
+
+def build_networks(
+    config: TrainPix2PixConfig, num_classes: int, channels: int
+) -> tuple[GeneratorNetwork, Discriminator]:
+    """Generator and discriminator with random weights; torch's global random state is restored afterwards."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        generator = GeneratorNetwork(num_classes, channels, config.generator_width)
+        kind = SegmentationDiscriminator if config.discriminator == "segmentation" else DiscriminatorNetwork
+        return generator, kind(num_classes, channels, config.discriminator_width)
 
 
 def sampler_of(dataset: Dataset, config: TrainPix2PixConfig, crop_px: int) -> InpaintingSampler:

@@ -20,6 +20,7 @@ import yaml
 
 from marsgen.core.errors import DataError
 from marsgen.core.storage.files import write_bytes, write_text
+from marsgen.core.storage.places import on_disk
 from marsgen.core.storage.reading import read_json
 from marsgen.scenes.classes import ClassSet, read_classes
 from marsgen.scenes.faults import Faults
@@ -43,6 +44,7 @@ from marsgen.scenes.scene import MIN_SIDE_PX, Origin, Scene, SceneSource, name_c
 CLASSES_FILE = "classes.yaml"
 HEAD_FILE = "synth.json"
 _PIECE_BYTES = 4 * 2**20
+_MEASURED_SCENES = 8
 
 
 def write_pair(folder: Path, name: str, image: np.ndarray, labels: np.ndarray, classes: ClassSet) -> None:
@@ -61,6 +63,22 @@ def write_pair(folder: Path, name: str, image: np.ndarray, labels: np.ndarray, c
     scene = Scene(name, image, labels, classes)
     write_bytes(folder / "labels" / f"{name}.png", encode_label_map(scene.labels, classes), sync=False)
     write_bytes(image_path(folder, name, image.shape[2]), encode_image(scene.image), sync=False)
+
+
+def pair_bytes(scenes: SceneSource, *, unpacked: bool = False) -> int:
+    """What `write_pair` takes on the disk for one of these scenes, about: the mean of a few that are spread over all.
+
+    Args:
+        unpacked: as in files that hold many scenes, pixel by pixel.
+    """
+    sizes = []
+    for index in np.linspace(0, len(scenes) - 1, min(len(scenes), _MEASURED_SCENES)).astype(int):
+        image, labels = scenes.read(int(index))
+        if unpacked:
+            sizes.append(image.nbytes + labels.nbytes)
+        else:
+            sizes.append(on_disk(len(encode_image(image))) + on_disk(len(encode_label_map(labels, scenes.classes))))
+    return round(sum(sizes) / max(len(sizes), 1))
 
 
 def image_path(folder: Path, name: str, channels: int) -> Path:

@@ -1,12 +1,13 @@
 """A long write that the disk cannot hold is refused before it begins, with what it needs and what is free."""
 
 import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from marsgen.core.errors import RunError
-from marsgen.core.storage.places import in_words, refuse_no_room
+from marsgen.core.storage.places import in_words, on_disk, refuse_no_room
 
 
 @pytest.fixture(autouse=True)
@@ -31,10 +32,27 @@ def test_sizes_in_words(size, words):
     assert in_words(size) == words
 
 
+@pytest.mark.parametrize(("size", "taken"), [(0, 0), (1, 4096), (4096, 4096), (4097, 8192)])
+def test_files_take_whole_blocks(size, taken):
+    assert on_disk(size) == taken
+
+
+def test_a_set_takes_about_what_is_said_of_its_pairs(tiny_npz, tmp_path):
+    import marsgen as mg
+    from marsgen.scenes.readers.folder import pair_bytes
+    from marsgen.scenes.sources import open_scenes
+
+    scenes = open_scenes(str(tiny_npz))
+    for format_ in ("png", "shards"):
+        made = Path(mg.synthesize(str(tiny_npz), "copy-paste", n=64, out=tmp_path / format_, format=format_).location)
+        taken = sum(on_disk(path.stat().st_size) for path in made.glob("*/*"))
+        assert 64 * pair_bytes(scenes, unpacked=format_ == "shards") == pytest.approx(taken, rel=0.3)
+
+
 def test_synthesize_refuses_before_it_looks_at_the_scenes(tiny_npz, tmp_path):
     import marsgen as mg
 
-    with pytest.raises(RunError, match=r"1,000,000 pairs need about 16\.4 GB and 5\.0 MB are free; .*--n"):
+    with pytest.raises(RunError, match=r"1,000,000 pairs need about 12\.3 GB and 5\.0 MB are free; .*--n"):
         mg.synthesize(str(tiny_npz), "copy-paste", n=1_000_000, out=tmp_path / "set")
     assert not (tmp_path / "set").exists()
 
@@ -46,5 +64,5 @@ def test_import_refuses_too(tiny_npz, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["marsgen", "import", str(tiny_npz), "--out", str(tmp_path / "out")])
     with pytest.raises(SystemExit, match="2"):
         main()
-    assert "48 scenes need about 0.8 MB and 0.0 MB are free" in capsys.readouterr().err
+    assert "48 scenes need about 0.6 MB and 0.0 MB are free" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

@@ -2,7 +2,9 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,8 +13,9 @@ from in_process import InProcess
 
 import marsgen.cli
 from marsgen.core.config import configs_folder, load_config
-from marsgen.core.errors import ConfigError
+from marsgen.core.errors import ConfigError, RunError
 from marsgen.core.stop import Stopped
+from marsgen.core.storage.places import folder_bytes
 from marsgen.scenes.classes import ClassSet
 from marsgen.scenes.readers.folder import write_classes, write_pair
 from marsgen.scenes.sources import open_scenes
@@ -77,13 +80,15 @@ def trained(engine: InProcess) -> list[str]:
     return ["/".join(Path(out).parts[-3:]) for out in outs]
 
 
-def test_an_evening_ends_with_recipe_segmenter_report_and_one_paragraph(data, tmp_path, capsys):
-    out = tmp_path / "auto"
+def test_an_evening_ends_with_recipe_segmenter_report_and_one_paragraph(data, tmp_path, capsys, monkeypatch):
+    out, needed = tmp_path / "auto", []
+    monkeypatch.setattr("segmenter.auto.room.refuse_no_room", lambda folder, size, *words, **more: needed.append(size))
     # the engine is started, six jobs are measured, then it is stopped in the race's second job: nothing is ranked
     with pytest.raises(Stopped):
         ask(data, out, StoppedAfter(8))
     assert "No recipe was ranked yet" in capsys.readouterr().out
     plan = (out / "plan.json").read_bytes()
+    at_first = needed[-1]
     # goes on with the same plan, and is stopped in the confirmation: the race's leaders, unconfirmed
     second = StoppedAfter(5)
     with pytest.raises(Stopped):
@@ -104,6 +109,10 @@ def test_an_evening_ends_with_recipe_segmenter_report_and_one_paragraph(data, tm
     assert not race & test
     assert len(race | test) == 40
     assert {name.split("seed")[1] for name in trained(third)} <= {"100", "101"}
+    # what the disk was asked for when nothing was done yet, and what it took
+    taken = sum(folder_bytes(out / stage) for stage in ("race", "confirm", "final"))
+    assert 0.8 * taken < at_first < 2.5 * taken, (at_first, taken)
+    assert needed[-1] < at_first
     # what it ends with
     recipe = yaml.safe_load((out / "recipe.yaml").read_text())
     assert recipe["train"]["steps"] == 8
@@ -122,6 +131,24 @@ def test_a_budget_that_is_too_small_says_how_much_is_needed(data, tmp_path):
         ask(data, tmp_path / "auto", InProcess(), seconds=1.0)
     assert not (tmp_path / "auto" / "plan.json").exists()
     assert not (tmp_path / "auto" / "race").exists()
+
+
+def test_a_disk_without_room_for_the_smallest_race_is_refused_and_nothing_is_written(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=500_000))
+    with pytest.raises(
+        RunError, match=r"auto: a copy of the scenes and the smallest race need about \d+\.\d MB and 0\.5"
+    ):
+        ask(data, tmp_path / "auto", InProcess())
+    assert not (tmp_path / "auto").exists()
+
+
+def test_a_disk_without_room_for_the_plan_is_refused_before_the_race(data, tmp_path, monkeypatch):
+    out = tmp_path / "auto"
+    free = lambda path: SimpleNamespace(free=0 if (out / "plan.json").exists() else 10**12)  # noqa: E731
+    monkeypatch.setattr(shutil, "disk_usage", free)
+    with pytest.raises(RunError, match="auto: what is left of race, confirmation and last training need about"):
+        ask(data, out, InProcess())
+    assert not (out / "race").exists()
 
 
 @pytest.mark.skipif(os.name == "nt", reason="no process takes the place of another there")

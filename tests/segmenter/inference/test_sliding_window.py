@@ -7,8 +7,10 @@ from torch import nn
 
 from marsgen.core.config import load_config
 from marsgen.core.errors import ConfigError
+from marsgen.scenes.readers.arrays import ArrayScenes, class_set
 from segmenter.config import InferenceConfig, PredictConfig, TrainConfig
-from segmenter.inference.predict import predict_indices, predict_probs
+from segmenter.inference import sliding_window
+from segmenter.inference.predict import image_batches, predict_indices, predict_probs
 from segmenter.inference.sliding_window import place_windows, predict_in_windows, resize_labels
 from segmenter.networks.baseline import Baseline
 from segmenter.networks.unet import UNet
@@ -24,6 +26,17 @@ class Constant(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         return self.logits[None, :, None, None].expand(len(images), 3, *images.shape[2:])
+
+
+class Rounding(nn.Module):
+    """A network whose answer depends on how many windows it is given at a time, as rounding makes it."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.network(images) * (1 + 0.01 * len(images))
 
 
 @pytest.fixture
@@ -89,6 +102,49 @@ def test_blended_windows_agree_with_the_whole_where_the_network_looks_no_further
         inner[:, edge] = False
     assert seen[inner].max() < 1e-5
     assert seen[~inner].max() > 1e-4
+
+
+def test_what_windows_say_of_a_picture_does_not_depend_on_the_pictures_beside_it(network):
+    """Of mixed sizes, some twice in a row: in order, in reverse and alone, with the counts of a window at a time."""
+    rng, ask = np.random.default_rng(1), InferenceConfig(window=(32, 48), flip=True)
+    shapes = [(96, 160), (96, 160), (33, 70), (64, 48), (64, 48), (64, 48), (200, 64), (96, 160)]
+    pictures = [rng.integers(0, 256, (*shape, 1), dtype=np.uint8) for shape in shapes]
+
+    def together(network: nn.Module, order: list[int]) -> list[bytes]:
+        scenes = ArrayScenes([pictures[n] for n in order], None, class_set(["a", "b", "c"]))
+        batches = image_batches(scenes, 32)
+        return [probs.tobytes() for _, batch in batches for probs in predict_probs(network, batch, ask)]
+
+    for asked in (network, Rounding(network).eval()):
+        alone = [predict_probs(asked, picture[None], ask)[0] for picture in pictures]
+        for order in (list(range(8)), list(range(8))[::-1]):
+            assert [alone[n].tobytes() for n in order] == together(asked, order)
+    for picture in pictures:
+        probs = predict_probs(network, picture[None], ask)[0]
+        one_by_one = one_window_at_a_time(network, picture, ask)
+        np.testing.assert_allclose(probs, one_by_one, atol=1e-6)
+        np.testing.assert_array_equal(probs.argmax(0), one_by_one.argmax(0))
+
+
+def one_window_at_a_time(network: UNet, picture: np.ndarray, ask: InferenceConfig) -> np.ndarray:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sliding_window, "WINDOWS", 1)
+        return predict_probs(network, picture[None], ask)[0]
+
+
+@pytest.mark.parametrize(("window", "most"), [((32, 48), 8), ((256, 256), 4), ((512, 700), 1)])
+def test_few_windows_are_in_memory_at_a_time(window, most):
+    seen = []
+
+    def probs_of(windows: torch.Tensor) -> torch.Tensor:
+        seen.append(len(windows))
+        return windows
+
+    picture = torch.rand(1, 1, 600, 1400)
+    blended = predict_in_windows(probs_of, picture, window, 0.5)
+    torch.testing.assert_close(blended, picture)
+    assert max(seen) == most
+    assert sum(seen) == len(place_windows(600, window[0], 0.5)[0]) * len(place_windows(1400, window[1], 0.5)[0])
 
 
 def test_several_scales_are_averaged_and_labels_the_likeliest_of_them(network, images):
