@@ -5,6 +5,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from marsgen.core.storage.files import write_text
 from marsgen.core.storage.places import Room, folder_bytes, on_disk, refuse_no_room
 from marsgen.scenes.readers.folder import pair_bytes
 from segmenter.study.checks import StudyData
-from segmenter.study.config import COPY_PASTE, PAIRS
+from segmenter.study.config import PAIRS
 from segmenter.study.folder import Study, job_name, run_name
 from segmenter.study.jobs import Job, config_path, read_cost
 from segmenter.study.plan import plan_jobs, recipe_of_run
@@ -106,7 +107,7 @@ def _rooms(study: Study, data: StudyData, wanted: set[str]) -> Iterator[tuple[st
 
     config, scenes = study.config, data.scenes
     files = _FILES * on_disk(1)
-    generators, extra = {}, dict[str, int]()
+    generators, extra = dict[str, tuple[list[str], list[str]]](), dict[str, int]()
     for name in config.used_sets:
         made = config.sets[name]
         if made.teacher is None:
@@ -118,13 +119,15 @@ def _rooms(study: Study, data: StudyData, wanted: set[str]) -> Iterator[tuple[st
             predicted = extra[name] * 2 * pair_bytes(scenes, unpacked=True)
             room = Room(extra[name] * (pair_bytes(scenes) + _PAIR_BYTES) + files, predicted)
         yield from ((job_name("sets", name, fold), room) for fold in study.folds)
-        if made.generator != COPY_PASTE:
-            generators[made.generator] = [job_name("generators", made.generator, fold) for fold in study.folds]
+        line = config.with_teachers(made.generator)  # a distilled network is as large as its teacher
+        for first, generator in zip(line[:1] * len(line), line, strict=True):
+            asked = [job_name("generators", first, fold) for fold in study.folds]
+            generators[generator] = asked, [job_name("generators", generator, fold) for fold in study.folds]
     jobs = {job.name: job for job in plan_jobs(study)}
-    for names in generators.values():
-        if needed := wanted.intersection(names):
-            room = _ask_generator(study, jobs[min(needed)])
-            yield from ((name, room) for name in names)
+    asked = cache(lambda name: _ask_generator(study, jobs[name]))
+    for teachers, names in generators.values():
+        if wanted.intersection(names):
+            yield from ((name, asked(teachers[0])) for name in names)
     classes = len(scenes.classes)
     counted = data.tested * (4 * classes**2 + 8 + _NAME_BYTES)
     for arm in config.arms:
