@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from painted_runs import ArrayScenes, evaluate_run, paint_labels, predictor, read_json, write_run
+from painted_runs import ArrayScenes, evaluate_run, paint_labels, predictor, read_json, with_margins, write_run
 from painted_studies import paint_study
 
 from marsgen.core.errors import DataError, RunError
@@ -374,7 +374,8 @@ def test_classes_in_another_order_are_the_same_classes(tmp_path: Path, source: A
         run, config = write_run(tmp_path / name, 0, extra), EvaluateConfig()
         chosen = choose_scenes(run, scenes, config.part)
         table = np.argsort(order).astype(np.uint8) if scenes is permuted else np.arange(3, dtype=np.uint8)
-        evaluate(run, scenes, chosen, scenes.classes, lambda images, to=table: to[predict(images)], config)
+        stand_in = with_margins(lambda images, to=table: to[predict(images)], scenes.classes)
+        evaluate(run, scenes, chosen, scenes.classes, stand_in, config)
     study = count_arms(arms_of([tmp_path / name for name in ("first", "same", "other")]), FAST)
     assert study.classes.names == source.classes.names
     _, same, other = study.arms
