@@ -122,7 +122,7 @@ def predict_with_margins(
     Returns:
         (B, H, W) uint8 indices 0..C-1, and (B, R, H, W) uint8 bins of margins, see `margin_bins`.
     """
-    probs = _probs(network, images, inference)
+    probs = _probs(network, images, inference).contiguous()  # once for both
     indices = _likeliest(probs)
     bins = margin_bins(probs, torch.from_numpy(indices).to(probs.device), class_indices)
     return indices, bins.cpu().numpy()

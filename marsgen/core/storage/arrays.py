@@ -96,19 +96,23 @@ def read_npz(
     expected: Mapping[str, tuple[Any, Shape]],
     fault: Fault = DataError,
     remedy: str = "copy or write it again",
+    optional: Mapping[str, tuple[Any, Shape]] | None = None,
 ) -> dict[str, np.ndarray]:
     """Arrays of an .npz file.
 
     Args:
         expected: key -> its possible dtypes, or the only one, and its shape.
         fault, remedy: as in `read_npy`.
+        optional: the same for keys that may be missing.
     Raises:
         fault: missing, damaged, without one of the keys, or with another type or shape.
     """
     arrays = {}
     with naming(path, fault, remedy), zipfile.ZipFile(path) as archive:
-        for key, (dtypes, shape) in expected.items():
+        for key, (dtypes, shape) in {**expected, **(optional or {})}.items():
             if f"{key}.npy" not in archive.namelist():
+                if key not in expected:
+                    continue
                 raise ValueError(f"no array '{key}'")
             info = archive.getinfo(f"{key}.npy")
             with naming(f"{path}: '{key}'", fault, remedy), archive.open(info) as file:
