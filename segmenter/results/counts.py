@@ -382,7 +382,7 @@ def write_counts(folder: Path, study: StudyCounts) -> None:
         path.unlink()
     for arm in study.arms:
         packed = io.BytesIO()
-        kept = {} if arm.ranks is None else {"ranks": arm.ranks}
+        kept: dict[str, Any] = {} if arm.ranks is None else {"ranks": arm.ranks}
         np.savez_compressed(packed, counts=arm.counts, regions=arm.regions, false_alarms=arm.false_alarms, **kept)
         write_bytes(folder / f"{arm.metadata.name}.npz", packed.getvalue())
     images = study.images

@@ -134,9 +134,9 @@ def _secondary(study: StudyCounts) -> Iterator[str]:
         return
     lacking = {arm.metadata.name: arm.unranked_seeds for arm in study.arms if arm.unranked_seeds}
     if any(len(lacking.get(arm.metadata.name, ())) < len(arm.metadata.seeds) for arm in study.arms):
-        runs = ", ".join(f"{name} (seeds {', '.join(map(str, seeds))})" for name, seeds in lacking.items())
+        runs = ", ".join(f"{name} (seed {', '.join(map(str, seeds))})" for name, seeds in lacking.items())
         yield (
-            f"No secondary scores: the evaluations of {runs} kept no margins, those of the others did. Delete them "
+            f"No secondary scores: the evaluations of {runs} kept no margins, those of the other runs did; delete them "
             "and evaluate again."
         )
 

@@ -88,8 +88,10 @@ class StudyResults:
     @cached_property
     def tables(self) -> dict[str, Sequence[Any]]:
         """File name -> rows, of every csv file that has any."""
-        names = ("scores", "gains", "oracle_shares", "over_bar", "worth", "curves", "subgroups")
-        names += ("secondary_scores", "secondary_gains", "costs")
+        names = (
+            *("scores", "gains", "oracle_shares", "over_bar", "worth", "curves", "subgroups"),
+            *("secondary_scores", "secondary_gains", "costs"),
+        )
         return {f"{name}.csv": getattr(self, name) for name in names if getattr(self, name)}
 
     def gains_in(self, score: str, class_name: str = "", against: str = OWN) -> list[Gain]:

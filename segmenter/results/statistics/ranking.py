@@ -18,7 +18,7 @@ pixels called has doubled. Within a rank pixels count as evenly mixed: a part of
 either kind, and average precision takes the precision where half of the rank is called. Nothing is drawn, and no order
 of pixels or images matters. With thousands of pixels of the class, both scores are within 0.002 of those of the margins
 themselves, and with bins joined as near as without (tests/segmenter/results/test_ranking.py). A network that is far
-less sure than it could be, by a factor of 4 in its logits, has too few bins for that: 0.006.
+less sure than it could be, by a factor of 4 in its logits, has too few bins for that: 0.005.
 
 Letters as in bootstrap.py; Q rare classes here, since R counts resamples. K = 2 Q scores: average precision of each
 rare class, then its IoU at matched fraction.

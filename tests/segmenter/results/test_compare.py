@@ -234,6 +234,20 @@ def test_groups_are_resampled_where_the_data_have_them(tmp_path: Path):
     assert "10 groups of the 40 images are resampled 400 times" in told
 
 
+def test_runs_with_and_without_margins_are_told_in_one_line(tmp_path: Path, source: ArrayScenes):
+    for name, extra in (("a", []), ("b", [COPY_PASTE])):
+        evaluate_run(write_run(tmp_path / name, extra=extra), source, 0.5)
+    lines = compare([tmp_path / "a", tmp_path / "b"], FAST, tmp_path / "both")
+    assert any(line.startswith("average precision big_rock") for line in lines)
+    assert any(line.startswith("IoU at matched fraction big_rock") for line in lines)
+    (margins,) = (tmp_path / "b").glob("evaluations/*/margins.npy")
+    margins.unlink()
+    lines = compare([tmp_path / "a", tmp_path / "b"], FAST, tmp_path / "one")
+    assert not any(line.startswith(("average precision", "IoU at matched", "secondary")) for line in lines)
+    (told,) = (line for line in lines if "secondary" in line)
+    assert told.startswith("No secondary scores: the evaluations of copy-paste (seed 0) kept no margins, those of")
+
+
 # files
 
 
@@ -381,6 +395,8 @@ def test_classes_in_another_order_are_the_same_classes(tmp_path: Path, source: A
     _, same, other = study.arms
     assert same.counts.sum() > 0
     np.testing.assert_array_equal(other.counts, same.counts)
+    assert study.is_ranked
+    np.testing.assert_array_equal(other.ranks, same.ranks)
     for rows, wanted in ((other.regions, same.regions), (other.false_alarms, same.false_alarms)):
         assert len(wanted)
         np.testing.assert_array_equal(rows, wanted)

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from painted_studies import ROCK, bins_of, paint_margins, paint_study, rank_study
+from painted_studies import bins_of, paint_margins, paint_study, rank_study
 from torchmetrics.functional.classification import binary_average_precision
 
 from segmenter.inference.margins import BIN_WIDTH, BINS
@@ -235,7 +235,6 @@ def test_runs_with_and_without_margins_are_told():
     mixed = summarise(study)
     assert not mixed.secondary_gains
     assert [sentence for sentence in mixed.limitations if "secondary" in sentence.lower()] == [
-        "No secondary scores: the evaluations of real (seeds 0, 1), copy (seeds 1) kept no margins, those of the "
-        "others did. Delete them and evaluate again."
+        "No secondary scores: the evaluations of real (seed 0, 1), copy (seed 1) kept no margins, those of the other "
+        "runs did; delete them and evaluate again."
     ]
-    assert int(study.arms[0].counts[..., ROCK, :].sum()) > 0
