@@ -5,12 +5,16 @@
     ignored.npy         (N,) int64 pixels of each image without a label
     regions.npy         one row (REGION) per true connected region of the rare classes, with its pixels hit
     false_alarms.npy    one row (REGION) per predicted region where there is nothing of the class
+    margins.npy         (N, R, 2, BINS) pixels of each image and rare class by margin (inference/margins.py): labelled
+                        with the class, other labelled pixels; uint16 where no image has 2**16 pixels, else uint32.
+                        Only where a class is rare; evaluations of older versions have none
     names.json          name, group and content key of each image
     evaluation.json     the scores, the data's fingerprint, which part of it, the settings
     DONE                written last; without it the folder counts as unfinished
 """
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -26,15 +30,19 @@ from marsgen.scenes.classes import IGNORED_INDEX, ClassSet
 from marsgen.scenes.confusion import confusion_matrices
 from marsgen.scenes.scene import SceneSource, batches_of_one_shape, scene_key
 from segmenter.evaluation.config import EvaluateConfig
+from segmenter.evaluation.margins import count_margins, ranked_classes
 from segmenter.evaluation.reader import Evaluation, read_evaluation
 from segmenter.evaluation.regions import REGION, false_alarms, region_classes, true_regions
 from segmenter.evaluation.summary import summarise
 from segmenter.inference.config import InferenceConfig
+from segmenter.inference.margins import BINS
 from segmenter.inference.picture_kind import check_kind
 from segmenter.inference.prefetch import read_ahead
 
 Predict = Callable[[np.ndarray], np.ndarray]
 """(B, H, W, channels) uint8 images -> (B, H, W) uint8 class indices"""
+PredictWithMargins = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+"""the same, and (B, R, H, W) uint8 bins of the margins of the R rare classes"""
 
 
 @dataclass(frozen=True)
@@ -102,12 +110,12 @@ def evaluate_run(folder: Path, source: SceneSource, config: EvaluateConfig, out:
     """Score the network of a finished `segmenter train` run on labelled scenes; see `choose_scenes` and `evaluate`."""
     run = Run.load(folder, "segmenter train")
     # here: torch takes seconds to import, and who reads evaluations does not need it
-    from segmenter.inference.predict import load_segmenter, predict_indices
+    from segmenter.inference.predict import load_segmenter, predict_with_margins
 
     network, classes, record = load_segmenter(folder)
     check_kind(source, folder, record["channels"], classes)
     chosen = choose_scenes(run, source, config.part)
-    predict = partial(predict_indices, network, inference=config)
+    predict = partial(predict_with_margins, network, class_indices=ranked_classes(classes), inference=config)
     return evaluate(run, source, chosen, classes, predict, config, out)
 
 
@@ -116,7 +124,7 @@ def evaluate(
     source: SceneSource,
     chosen: ChosenScenes,
     classes: ClassSet,
-    predict: Predict,
+    predict: PredictWithMargins,
     config: EvaluateConfig,
     out: Path | None = None,
 ) -> Evaluation:
@@ -126,7 +134,7 @@ def evaluate(
         run: the `segmenter train` run that `predict` belongs to.
         chosen: from `choose_scenes`.
         classes: the classes of the network's outputs.
-        predict: images -> label maps of class indices.
+        predict: images -> label maps of class indices, and bins of margins.
         out: folder to write; default: see `evaluation_folder`.
     Raises:
         DataError: the data have other classes than the network.
@@ -153,20 +161,32 @@ def evaluate(
 
 
 def _score(
-    source: SceneSource, chosen: ChosenScenes, classes: ClassSet, predict: Predict, config: EvaluateConfig, folder: Path
+    source: SceneSource,
+    chosen: ChosenScenes,
+    classes: ClassSet,
+    predict: PredictWithMargins,
+    config: EvaluateConfig,
+    folder: Path,
 ) -> None:
     """Predict the scenes once and write everything that is counted per image."""
     number, ignored, found, alarms = 0, np.zeros(len(chosen.indices), np.int64), [], []
-    shape = (len(chosen.indices), len(classes), len(classes))
-    with (
-        filling_npy(folder / "counts.npy", shape, np.int32) as counts,
-        ProgressBar(total=len(chosen.indices), desc="evaluating", unit="img") as progress,
-    ):
+    shape, ranked = (len(chosen.indices), len(classes), len(classes)), ranked_classes(classes)
+    with ExitStack() as files:
+        counts = files.enter_context(filling_npy(folder / "counts.npy", shape, np.int32))
+        if ranked:
+            small = source.shape is not None and np.prod(source.shape) < 2**16
+            shape_of_margins = (len(chosen.indices), len(ranked), 2, BINS)
+            dtype = np.uint16 if small else np.uint32
+            margins = files.enter_context(filling_npy(folder / "margins.npy", shape_of_margins, dtype))
+        progress = files.enter_context(ProgressBar(total=len(chosen.indices), desc="evaluating", unit="img"))
         for scenes in read_ahead(batches_of_one_shape((source[index] for index in chosen.indices), config.batch_size)):
-            predicted = predict(np.stack([scene.image for scene in scenes]))  # (B, H, W)
+            predicted, bins = predict(np.stack([scene.image for scene in scenes]))  # (B, H, W), (B, R, H, W)
             truth = np.stack([scene.indices for scene in scenes])
-            counts[number : number + len(scenes)] = confusion_matrices(truth, predicted, len(classes))
-            ignored[number : number + len(scenes)] = np.count_nonzero(truth == IGNORED_INDEX, axis=(1, 2))
+            batch = slice(number, number + len(scenes))
+            counts[batch] = confusion_matrices(truth, predicted, len(classes))
+            if ranked:
+                margins[batch] = count_margins(truth, bins, ranked)
+            ignored[batch] = np.count_nonzero(truth == IGNORED_INDEX, axis=(1, 2))
             for position, pair in enumerate(zip(truth, predicted, strict=True), start=number):
                 for c in region_classes(classes):
                     found.append(true_regions(*pair, c, image=position, min_region_px=config.min_region_px))

@@ -14,7 +14,9 @@ from marsgen.core.storage.arrays import read_npy
 from marsgen.core.storage.reading import read_json
 from marsgen.scenes.classes import ClassSet
 from segmenter.evaluation.config import EvaluateConfig
+from segmenter.evaluation.margins import disagreeing, ranked_classes
 from segmenter.evaluation.regions import REGION, found_regions, region_classes
+from segmenter.inference.margins import BINS
 
 _REMEDY = "damaged evaluation; delete the folder and evaluate again"
 
@@ -38,6 +40,9 @@ class Evaluation:
     """(R,) REGION"""
     false_alarms: np.ndarray
     """(F,) REGION"""
+    margins: np.ndarray | None = None
+    """(N, R, 2, BINS) unsigned, R as in `classes.rare`, left on disk; None = no class is rare, or an older version
+    evaluated"""
 
     @property
     def scored_classes(self) -> list[int]:
@@ -88,6 +93,7 @@ def read_evaluation(folder: Path) -> Evaluation:
     number, of_classes = len(listed.names), len(classes)
     if any(len(each) != number for each in (listed.keys, listed.groups or listed.keys)):
         raise RunError(f"{folder / 'names.json'}: {number} names and other numbers of groups or keys; {_REMEDY}")
+    counts = _read_counts(folder / "counts.npy", (number, of_classes, of_classes))
     return Evaluation(
         folder=folder,
         record=record.model_dump(mode="json", exclude_unset=True, by_alias=True),
@@ -95,10 +101,11 @@ def read_evaluation(folder: Path) -> Evaluation:
         names=listed.names,
         groups=listed.groups,
         keys=listed.keys,
-        counts=_read_counts(folder / "counts.npy", (number, of_classes, of_classes)),
+        counts=counts,
         ignored=read_npy(folder / "ignored.npy", np.int64, (number,), RunError, _REMEDY),
         regions=_read_regions(folder / "regions.npy", number, of_classes),
         false_alarms=_read_regions(folder / "false_alarms.npy", number, of_classes),
+        margins=_read_margins(folder / "margins.npy", counts, ranked_classes(classes)),
     )
 
 
@@ -151,6 +158,19 @@ def _read_counts(path: Path, shape: tuple[int, ...]) -> np.ndarray:
     if any((counts[start : start + 1024] < 0).any() for start in range(0, len(counts), 1024)):
         raise RunError(f"{path}: counts below 0; {_REMEDY}")
     return counts
+
+
+def _read_margins(path: Path, counts: np.ndarray, class_indices: list[int]) -> np.ndarray | None:
+    if not class_indices or not path.exists():
+        return None
+    shape = (len(counts), len(class_indices), 2, BINS)
+    margins = read_npy(path, frozenset({np.uint16, np.uint32}), shape, RunError, _REMEDY, mapped=True)
+    for start in range(0, len(counts), 1024):
+        wrong = disagreeing(margins[start : start + 1024], counts[start : start + 1024], class_indices)
+        if wrong.any():
+            image = start + int(wrong.argmax())
+            raise RunError(f"{path}: image {image}: not the pixels that counts.npy holds; {_REMEDY}")
+    return margins
 
 
 def _read_regions(path: Path, images: int, classes: int) -> np.ndarray:

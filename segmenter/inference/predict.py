@@ -27,6 +27,7 @@ from marsgen.scenes.sources import has_test_set
 from marsgen.scenes.tensors import image_tensor
 from segmenter.inference.config import InferenceConfig, PredictConfig
 from segmenter.inference.exported import load_exported
+from segmenter.inference.margins import margin_bins
 from segmenter.inference.picture_kind import check_kind
 from segmenter.inference.predicted_files import write_labels, write_overlay, write_probs
 from segmenter.inference.prefetch import read_ahead
@@ -104,6 +105,27 @@ def predict_indices(
     The arguments are those of `predict_probs`.
     """
     return _likeliest(_probs(network, images, inference))
+
+
+@torch.inference_mode()
+def predict_with_margins(
+    network: nn.Module,
+    images: np.ndarray,
+    class_indices: Sequence[int],
+    inference: InferenceConfig = DEFAULT_INFERENCE,
+) -> tuple[np.ndarray, np.ndarray]:
+    """`predict_indices`, and how clearly some classes are preferred or not at each pixel.
+
+    Args:
+        network, images, inference: as for `predict_probs`.
+        class_indices: R classes.
+    Returns:
+        (B, H, W) uint8 indices 0..C-1, and (B, R, H, W) uint8 bins of margins, see `margin_bins`.
+    """
+    probs = _probs(network, images, inference).contiguous()  # once for both
+    indices = _likeliest(probs)
+    bins = margin_bins(probs, torch.from_numpy(indices).to(probs.device), class_indices)
+    return indices, bins.cpu().numpy()
 
 
 def _probs(network: nn.Module, images: np.ndarray, inference: InferenceConfig) -> torch.Tensor:

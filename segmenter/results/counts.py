@@ -3,9 +3,11 @@
 <folder>/study.json     title, test part, settings, arms, dose curves: a `StudyMetadata`
 <folder>/images.json    name, group, fold and content key of each test image
 <folder>/<arm>.npz      counts (S, N, C, C): pixels of each seed and image, row = truth, column = prediction, as the
-                        smallest unsigned integers that hold them; regions and false_alarms: rows of SEED_REGION
+                        smallest unsigned integers that hold them; regions and false_alarms: rows of SEED_REGION;
+                        where evaluations kept margins, ranks (S, N, Q, 2, RANKS): pixels by rank of each rare class,
+                        labelled with it and other (statistics/ranking.py), nothing but 0 for a seed without margins
 
-Letters: S seeds of an arm, N test images, C classes. Weights and pictures are not part of the counts.
+Letters: S seeds of an arm, N test images, C classes, Q of them rare. Weights and pictures are not part of the counts.
 """
 
 import io
@@ -23,6 +25,7 @@ from marsgen.core.storage.arrays import read_npz
 from marsgen.core.storage.files import write_bytes, write_json
 from marsgen.core.storage.reading import read_json
 from marsgen.scenes.classes import ClassSet
+from segmenter.evaluation.margins import ranked_classes
 from segmenter.evaluation.reader import Evaluation
 from segmenter.evaluation.regions import REGION, found_regions
 from segmenter.results.metadata import (
@@ -35,6 +38,7 @@ from segmenter.results.metadata import (
     StudyMetadata,
 )
 from segmenter.results.statistics.bootstrap import unit_sums
+from segmenter.results.statistics.ranking import RANKS, rank_margins
 
 SEED_REGION = np.dtype([*((name, REGION[name]) for name in REGION.names or ()), ("seed_index", "<i4")])
 """REGION, and which of the arm's seeds (0..S-1) it belongs to"""
@@ -66,6 +70,15 @@ class ArmCounts:
     """(R,) SEED_REGION: true regions of the rare classes, once per seed"""
     false_alarms: np.ndarray
     """(F,) SEED_REGION: predicted regions where there is nothing of the class"""
+    ranks: np.ndarray | None = None
+    """(S, N, Q, 2, RANKS) unsigned pixels, Q as in the study's `classes.rare`; 0 for seeds whose evaluations kept no
+    margins, None = no seed's did"""
+
+    @property
+    def unranked_seeds(self) -> list[int]:
+        """Seeds whose evaluations kept no margins."""
+        seeds = self.metadata.seeds
+        return list(seeds) if self.ranks is None else [n for n, r in zip(seeds, self.ranks, strict=True) if not r.any()]
 
     def found(self, found_fraction: float) -> np.ndarray:
         """(R,) bool: which rows of `regions` count as found."""
@@ -108,6 +121,11 @@ class StudyCounts:
             return max(self.classes.rare, key=lambda name: np.count_nonzero(of_seed == self.classes.index(name)))
         pixels = first.counts[0].sum((0, 2), dtype=np.int64)
         return self.classes.names[min(range(len(pixels)), key=lambda c: pixels[c] or np.inf)]
+
+    @cached_property
+    def is_ranked(self) -> bool:
+        """Whether the evaluations of all runs kept margins, so that there are secondary scores."""
+        return not any(arm.unranked_seeds for arm in self.arms)
 
     def is_paired(self, one: str, other: str) -> bool:
         """Whether the seeds of two arms belong together one by one."""
@@ -177,12 +195,32 @@ def _check_arm(arm: ArmCounts, study: StudyCounts) -> None:
             f"arm {name}: counts are {arm.counts.dtype} of shape {arm.counts.shape}; unsigned integers of shape "
             f"{wanted} (seeds, images, classes, classes) were expected"
         )
+    _check_ranks(arm, study)
     for what, rows in (("regions", arm.regions), ("false_alarms", arm.false_alarms)):
         if rows.dtype != SEED_REGION or rows.ndim != 1:
             raise DataError(f"arm {name}: {what} have not the fields {', '.join(SEED_REGION.names or ())}")
         for field, stop in (("seed_index", wanted[0]), ("image", wanted[1]), ("class_index", wanted[2])):
             if len(rows) and not 0 <= rows[field].min() <= rows[field].max() < stop:
                 raise DataError(f"arm {name}: {what} name a {field} outside 0..{stop - 1}")
+
+
+def _check_ranks(arm: ArmCounts, study: StudyCounts) -> None:
+    if arm.ranks is None:
+        return
+    ranked = ranked_classes(study.classes)
+    wanted = (*arm.counts.shape[:2], len(ranked), 2, RANKS)
+    if arm.ranks.shape != wanted or arm.ranks.dtype.kind != "u":
+        raise DataError(
+            f"arm {arm.metadata.name}: ranks are {arm.ranks.dtype} of shape {arm.ranks.shape}; unsigned integers of "
+            f"shape {wanted} (seeds, images, rare classes, 2, ranks) were expected"
+        )
+    for s, seed in enumerate(arm.metadata.seeds):
+        true = arm.counts[s].sum(2, dtype=np.int64)
+        expected = np.stack([true[:, ranked], true.sum(1, keepdims=True) - true[:, ranked]], axis=2)
+        if seed not in arm.unranked_seeds and not np.array_equal(arm.ranks[s].sum(3, dtype=np.int64), expected):
+            raise DataError(
+                f"arm {arm.metadata.name}, seed {seed}: ranks hold other pixels than counts; write the counts again"
+            )
 
 
 def _check_same_truth(arms: Sequence[ArmCounts]) -> None:
@@ -248,16 +286,20 @@ def count_evaluations(
         curves=curves,
         power=power,
     )
-    return StudyCounts(metadata, images_of_evaluations(folds), tuple(arm_of_evaluations(*arm) for arm in arms))
+    rare = folds[0].classes.rare
+    return StudyCounts(metadata, images_of_evaluations(folds), tuple(arm_of_evaluations(*arm, rare) for arm in arms))
 
 
-def arm_of_evaluations(metadata: ArmMetadata, evaluations: Sequence[Sequence[Evaluation]]) -> ArmCounts:
+def arm_of_evaluations(
+    metadata: ArmMetadata, evaluations: Sequence[Sequence[Evaluation]], rare: Sequence[str] = ()
+) -> ArmCounts:
     """Join the evaluations of an arm.
 
     Args:
         metadata: says which seeds.
         evaluations: per seed, in their order, those of all folds (a single one where there are no folds); their
             images are joined in that order.
+        rare: the rare classes whose margins are kept, in their order.
     Raises:
         DataError: not one entry per seed, or seeds were scored on different images.
     """
@@ -278,6 +320,28 @@ def arm_of_evaluations(metadata: ArmMetadata, evaluations: Sequence[Sequence[Eva
         counts.astype(np.min_scalar_type(int(counts.max(initial=0)))),
         np.concatenate([_seed_regions(s, folds, "regions") for s, folds in enumerate(evaluations)]),
         np.concatenate([_seed_regions(s, folds, "false_alarms") for s, folds in enumerate(evaluations)]),
+        _ranks_of_seeds(evaluations, rare),
+    )
+
+
+def _ranks_of_seeds(evaluations: Sequence[Sequence[Evaluation]], rare: Sequence[str]) -> np.ndarray | None:
+    """See ArmCounts.ranks."""
+    if not rare:
+        return None
+    of_seeds: list[np.ndarray | None] = []
+    for folds in evaluations:
+        margins = [
+            fold.margins[:, [fold.classes.rare.index(name) for name in rare]]
+            for fold in folds
+            if fold.margins is not None and set(rare) <= set(fold.classes.rare)
+        ]
+        of_seeds.append(rank_margins(margins) if len(margins) == len(folds) else None)
+    known = [ranks for ranks in of_seeds if ranks is not None]
+    if not known:
+        return None
+    smallest = np.min_scalar_type(max(int(ranks.max()) for ranks in known))
+    return np.stack(
+        [np.zeros_like(known[0]) if ranks is None else ranks for ranks in of_seeds], dtype=smallest, casting="unsafe"
     )
 
 
@@ -318,7 +382,8 @@ def write_counts(folder: Path, study: StudyCounts) -> None:
         path.unlink()
     for arm in study.arms:
         packed = io.BytesIO()
-        np.savez_compressed(packed, counts=arm.counts, regions=arm.regions, false_alarms=arm.false_alarms)
+        kept: dict[str, Any] = {} if arm.ranks is None else {"ranks": arm.ranks}
+        np.savez_compressed(packed, counts=arm.counts, regions=arm.regions, false_alarms=arm.false_alarms, **kept)
         write_bytes(folder / f"{arm.metadata.name}.npz", packed.getvalue())
     images = study.images
     listed = {"names": images.names, "groups": images.groups, "folds": images.folds, "keys": images.keys}
@@ -363,4 +428,5 @@ def _read_arm(path: Path, metadata: ArmMetadata) -> ArmCounts:
     if not path.exists():
         raise DataError(f"{path}: missing; study.json names the arm {metadata.name}, its counts belong here")
     expected = {"counts": (unsigned, (None, None, None, None)), "regions": rows, "false_alarms": rows}
-    return ArmCounts(metadata, **read_npz(path, expected, DataError, "damaged, copy or write it again"))
+    optional = {"ranks": (unsigned, (None, None, None, None, RANKS))}
+    return ArmCounts(metadata, **read_npz(path, expected, DataError, "damaged, copy or write it again", optional))

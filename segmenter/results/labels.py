@@ -14,6 +14,15 @@ def score_names(classes: ClassSet) -> list[tuple[str, str]]:
     return [*(("IoU", name) for name in classes.names), ("mean IoU", ""), *found]
 
 
+AVERAGE_PRECISION = "average precision"
+MATCHED_IOU = "IoU at matched fraction"
+
+
+def secondary_names(classes: ClassSet) -> list[tuple[str, str]]:
+    """(score, class) of each of the K = 2 Q scores of `statistics/ranking.py`, in their order."""
+    return [(score, name) for score in (AVERAGE_PRECISION, MATCHED_IOU) for name in classes.rare]
+
+
 def score_text(score: str, class_name: str) -> str:
     """A score and its class in words, such as `IoU soil` or `mean IoU`."""
     return f"{score} {class_name}".rstrip()

@@ -30,6 +30,7 @@ def limitations(study: StudyCounts, sums: np.ndarray) -> tuple[str, ...]:
         *_few_images(study, sums),
         *_power(metadata, study.primary_class),
         _found(metadata),
+        *_secondary(study),
         "Distance is read off the lowest row of a region in the image, in thirds of all regions: right for flat ground "
         "and one camera, rough otherwise.",
     )
@@ -122,6 +123,22 @@ def _power(metadata: StudyMetadata, primary_class: str) -> Iterator[str]:
         f"alone: {', '.join(by_seeds)}, at {power.confidence:.0%} "
         + (f"corrected for {power.arms} arms." if power.arms > 1 else "and each arm taken alone.")
     )
+
+
+def _secondary(study: StudyCounts) -> Iterator[str]:
+    if study.is_ranked:
+        yield (
+            "Secondary scores rank labelled pixels by the margin of the class over every other one, in bins, and count "
+            "pixels of one rank as evenly mixed; as any further score, they are not corrected for."
+        )
+        return
+    lacking = {arm.metadata.name: arm.unranked_seeds for arm in study.arms if arm.unranked_seeds}
+    if any(len(lacking.get(arm.metadata.name, ())) < len(arm.metadata.seeds) for arm in study.arms):
+        runs = ", ".join(f"{name} (seed {', '.join(map(str, seeds))})" for name, seeds in lacking.items())
+        yield (
+            f"No secondary scores: the evaluations of {runs} kept no margins, those of the other runs did; delete them "
+            "and evaluate again."
+        )
 
 
 def _found(metadata: StudyMetadata) -> str:

@@ -18,14 +18,17 @@ from segmenter.results.gains.gains import (
     compute_dose_points,
     compute_gains,
     compute_scores,
+    compute_secondary_scores,
     recommend_dose,
 )
 from segmenter.results.gains.oracle import OracleShare, compute_gains_over_bar, compute_oracle_shares
 from segmenter.results.gains.subgroups import Subgroup, compute_subgroups, list_shares, sum_shares
 from segmenter.results.gains.worth import Worth, compute_worth
+from segmenter.results.labels import secondary_names
 from segmenter.results.metadata import ArmMetadata, StudyMetadata
 from segmenter.results.notes import limitations
 from segmenter.results.statistics.bootstrap import ArmScores, resample_arms, score_intervals, score_sums, share_sums
+from segmenter.results.statistics.ranking import resample_rankings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +71,10 @@ class StudyResults:
     recommendations: Sequence[Recommendation]
     """of each curve"""
     subgroups: Sequence[Subgroup]
+    secondary_scores: Sequence[Score]
+    """that do not depend on how readily a class is called (statistics/ranking.py); empty where a run kept no margins"""
+    secondary_gains: Sequence[Gain]
+    """in those, as `gains`"""
     costs: Sequence[Cost]
     """of arms of which any was measured"""
     limitations: tuple[str, ...]
@@ -81,7 +88,10 @@ class StudyResults:
     @cached_property
     def tables(self) -> dict[str, Sequence[Any]]:
         """File name -> rows, of every csv file that has any."""
-        names = ("scores", "gains", "oracle_shares", "over_bar", "worth", "curves", "subgroups", "costs")
+        names = (
+            *("scores", "gains", "oracle_shares", "over_bar", "worth", "curves", "subgroups"),
+            *("secondary_scores", "secondary_gains", "costs"),
+        )
         return {f"{name}.csv": getattr(self, name) for name in names if getattr(self, name)}
 
     def gains_in(self, score: str, class_name: str = "", against: str = OWN) -> list[Gain]:
@@ -107,6 +117,7 @@ def summarise(study: StudyCounts, *more_limitations: str) -> StudyResults:
     share_intervals = {
         arm: score_intervals(found, statistics.confidence, statistics.seed) for arm, found in share_scores.items()
     }
+    ranked = _resample_rankings(study) if study.is_ranked else {}
     gains = compute_gains(study, scores)
     recommendations = [recommend_dose(curve, study, gains, scores) for curve in metadata.curves]
     return StudyResults(
@@ -121,6 +132,8 @@ def summarise(study: StudyCounts, *more_limitations: str) -> StudyResults:
         curves=compute_dose_points(study, gains, recommendations),
         recommendations=recommendations,
         subgroups=compute_subgroups(study, shares, part_sums, share_scores, share_intervals),
+        secondary_scores=compute_secondary_scores(study, ranked) if ranked else [],
+        secondary_gains=compute_gains(study, ranked, secondary_names(study.classes)) if ranked else [],
         costs=[_cost(arm) for arm in metadata.arms if _is_measured(arm)],
         limitations=(*limitations(study, sums[metadata.baseline][0]), *more_limitations),
     )
@@ -131,6 +144,12 @@ def _resample(
 ) -> dict[str, ArmScores]:
     settings = study.metadata.statistics
     return dict(zip(sums, resample_arms(list(sums.values()), settings.resamples, settings.seed, score), strict=True))
+
+
+def _resample_rankings(study: StudyCounts) -> dict[str, ArmScores]:
+    settings, ranks = study.metadata.statistics, [arm.ranks for arm in study.arms if arm.ranks is not None]
+    scores = resample_rankings(ranks, settings.resamples, settings.seed, study.images.groups)
+    return dict(zip((arm.metadata.name for arm in study.arms), scores, strict=True))
 
 
 def _is_measured(arm: ArmMetadata) -> bool:

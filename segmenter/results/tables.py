@@ -8,6 +8,9 @@
 <out>/worth.csv         gains in labelled rare scenes; only where the study has a learning curve
 <out>/curves.csv        gains by dose; only where the study has a curve
 <out>/subgroups.csv     regions found by size and by distance
+<out>/secondary_scores.csv, secondary_gains.csv
+                        the same two for scores that do not depend on how readily a class is called; only where
+                        all evaluations kept margins
 <out>/costs.csv         minutes and memory; only where they were measured
 <out>/results.md        the same as tables for a document
 """
@@ -27,6 +30,12 @@ from segmenter.results.gains.subgroups import Subgroup
 from segmenter.results.labels import interval_text, points
 from segmenter.results.summary import StudyResults
 from segmenter.results.verdict import ALONE, meanings
+
+SECONDARY = (
+    "Secondary scores do not depend on how readily a network calls the class: average precision of its pixels, ranked "
+    "by how clearly the network prefers the class to every other one, and the IoU when as many labelled pixels are "
+    "called the class as are labelled with it."
+)
 
 
 class Cell(NamedTuple):
@@ -57,17 +66,33 @@ def score_table(results: StudyResults) -> Table:
     return _by_arm(results, "Scores in %, mean over seeds", results.scores, lambda row: row.name, _score_cell)
 
 
+def secondary_score_table(results: StudyResults) -> Table | None:
+    """The secondary scores of every arm with their intervals; None where there are none."""
+    rows = results.secondary_scores
+    title = "Secondary scores in %, mean over seeds"
+    return _by_arm(results, title, rows, lambda row: row.name, _score_cell) if rows else None
+
+
 def gain_tables(results: StudyResults) -> list[Table]:
     """Every gain in percentage points: over each arm's own baseline, and over the study's where that is another."""
+    return _gain_tables(results, results.gains)
+
+
+def secondary_gain_tables(results: StudyResults) -> list[Table]:
+    """The same of the secondary scores; empty where there are none."""
+    return _gain_tables(results, results.secondary_gains, "Secondary: ")
+
+
+def _gain_tables(results: StudyResults, gains: Sequence[Gain], kind: str = "") -> list[Table]:
     common = results.titles[results.metadata.baseline]
     titles = {OWN: "Gains over the arm's own baseline", COMMON: f"Gains of all arms over {common}"}
-    if not any(row.against == COMMON for row in results.gains):
+    if not any(row.against == COMMON for row in gains):
         titles = {OWN: f"Gains over {common}"}
     tables = []
     for against, title in titles.items():
-        rows = [row for row in results.gains if row.against == against]
+        rows = [row for row in gains if row.against == against]
         if rows:
-            name = f"{title}, in percentage points"
+            name = f"{kind}{title[0].lower() + title[1:] if kind else title}, in percentage points"
             tables.append(_by_arm(results, name, rows, lambda row: row.name, _gain_cell))
     return tables
 
@@ -261,6 +286,9 @@ def markdown_lines(results: StudyResults) -> list[str]:
     words = meanings(results.metadata.statistics.practical_gain)
     extra = (oracle_table(results), over_bar_table(results), worth_table(results))
     lines += [line for table in extra if table for line in _markdown(table)]
+    if secondary := secondary_score_table(results):
+        lines += [SECONDARY, "", *_markdown(secondary)]
+        lines += [line for table in secondary_gain_tables(results) for line in _markdown(table)]
     lines += ["Intervals are those of each arm alone; the verdict is about the interval corrected for all arms.", ""]
     lines += [*(f"- {word}: {meaning}." for word, meaning in words.items()), ""]
     for curve, chosen in zip(results.metadata.curves, results.recommendations, strict=True):
@@ -308,10 +336,18 @@ def result_lines(results: StudyResults, *, every_score: bool = False) -> list[st
     if every_score:
         scores = list(dict.fromkeys((row.score, row.class_name) for row in results.gains))
     tables = [rows for score in scores if (rows := results.gains_in(*score))]
-    width = max((len(text) for rows in tables for row in rows for text in (row.title, row.name)), default=0)
+    shown = (*(row for rows in tables for row in rows), *results.secondary_gains)
+    width = max((len(text) for row in shown for text in (row.title, row.name)), default=0)
     lines = [results.metadata.title]
     for rows in tables:
         lines += _gain_lines(rows, results, width)
+    secondary = [
+        row for row in results.secondary_gains if row.against == OWN and (every_score or row.class_name == name)
+    ]
+    if secondary:
+        lines.append("secondary, whatever the readiness to call the class:")
+        for score in dict.fromkeys(row.name for row in secondary):
+            lines += _gain_lines([row for row in secondary if row.name == score], results, width)
     lines += _oracle_lines(results)
     lines += [f"{row.name}, {row.title}: {row.reading}" for row in results.worth]
     for curve, chosen in zip(results.metadata.curves, results.recommendations, strict=True):

@@ -12,8 +12,10 @@ from marsgen.scenes.classes import ClassSet
 from marsgen.scenes.scene import SceneSource, scene_key
 from segmenter.config import TrainConfig
 from segmenter.evaluation.config import EvaluateConfig
-from segmenter.evaluation.evaluate import choose_scenes, evaluate
+from segmenter.evaluation.evaluate import PredictWithMargins, choose_scenes, evaluate
+from segmenter.evaluation.margins import ranked_classes
 from segmenter.evaluation.reader import Evaluation
+from segmenter.inference.margins import BINS, CALLED
 
 CLASSES = ClassSet(
     names=("soil", "bedrock", "big_rock"),
@@ -88,6 +90,18 @@ def predictor(
     return predict
 
 
+def with_margins(predict: Callable[[np.ndarray], np.ndarray], classes: ClassSet = CLASSES) -> PredictWithMargins:
+    """The same predictions with margins that fit them: wide on bright pixels, narrow on dark ones."""
+
+    def predict_both(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        predicted, steps = predict(images), images.mean(3).astype(int) // 4
+        assert steps.max() < BINS - CALLED
+        called = predicted[:, None] == np.array(ranked_classes(classes), int)[:, None, None]
+        return predicted, np.where(called, CALLED + steps[:, None], CALLED - 1 - steps[:, None]).astype(np.uint8)
+
+    return predict_both
+
+
 def write_run(
     folder: Path,
     seed: int = 0,
@@ -119,7 +133,7 @@ def evaluate_run(run: Run, source: SceneSource, rock_skill: float, **settings: o
     config = EvaluateConfig.model_validate(settings)
     chosen = choose_scenes(run, source, config.part)
     predict = predictor(source, rock_skill, seed=run.config["seed"])
-    return evaluate(run, source, chosen, source.classes, predict, config)
+    return evaluate(run, source, chosen, source.classes, with_margins(predict, source.classes), config)
 
 
 def read_json(path: Path) -> dict:

@@ -1,13 +1,16 @@
 """Studies without training: raw counts of arms whose skill at rocks is known."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from painted_runs import CLASSES
 
+from segmenter.inference.margins import BIN_WIDTH, BINS, CALLED
 from segmenter.results.counts import SEED_REGION, ArmCounts, ImageList, StudyCounts
 from segmenter.results.metadata import ArmMetadata, StudyMetadata
+from segmenter.results.statistics.ranking import rank_margins
 
 ROCK = 2
 
@@ -39,6 +42,47 @@ def paint_arm(metadata: ArmMetadata, skill: float, images: int, false_px: float 
     return ArmCounts(
         metadata, counts.astype(np.min_scalar_type(counts.max())), np.concatenate(regions), np.concatenate(alarms)
     )
+
+
+def bins_of(margins: np.ndarray) -> np.ndarray:
+    """Raw margins -> their bins, as `margin_bins` makes them of logits."""
+    steps = np.minimum(np.abs(margins) / BIN_WIDTH, BINS - CALLED - 1).astype(int)
+    return np.where(margins > 0, CALLED + steps, CALLED - 1 - steps)
+
+
+def paint_margins(of_class: np.ndarray, others: np.ndarray, apart: float, seed: int, shift: float = 0) -> np.ndarray:
+    """(N, 1, 2, BINS) margins of images with so many pixels of the class and others, `apart` the mean of the former.
+
+    Images and pixels of a seed are the same whatever `apart` and `shift`, which is added to every margin.
+    """
+    rng = np.random.default_rng(seed)
+    margins = np.zeros((len(of_class), 1, 2, BINS), np.uint16)
+    for image, numbers in enumerate(zip(of_class, others, strict=True)):
+        ease = rng.normal(0, 1)
+        for label, (number, mean) in enumerate(zip(numbers, (apart + ease, -5.0), strict=True)):
+            bins = bins_of(rng.normal(0, 2, int(number)) + mean + shift)
+            margins[image, 0, label] = np.bincount(bins, minlength=BINS)
+    return margins
+
+
+def with_ranks(arm: ArmCounts, apart: float, shift: float = 0) -> ArmCounts:
+    """The arm with margins of its true pixels; rocks lie `apart`, and every margin is moved by `shift`."""
+    true = arm.counts.sum(3, dtype=np.int64)
+    ranks = [
+        rank_margins([paint_margins(t[:, ROCK], t[:, :ROCK].sum(1), apart, seed, shift)])
+        for t, seed in zip(true, arm.metadata.seeds, strict=True)
+    ]
+    return replace(arm, ranks=np.stack(ranks))
+
+
+def rank_study(study: StudyCounts, apart: Mapping[str, float], shift: Mapping[str, float] | None = None) -> StudyCounts:
+    """The study with margins of the arms that `apart` names; see `with_ranks`."""
+    shift = shift or {}
+    arms = [
+        with_ranks(arm, apart[name], shift.get(name, 0)) if (name := arm.metadata.name) in apart else arm
+        for arm in study.arms
+    ]
+    return replace(study, arms=tuple(arms))
 
 
 def study_of(arms: Sequence[ArmCounts], baseline: str, images: ImageList | None = None, **more: Any) -> StudyCounts:

@@ -72,7 +72,7 @@ def read_npy(
     """The array of an .npy file.
 
     Args:
-        dtype, shape: what is expected.
+        dtype, shape: what is expected; a set of dtypes where it may be one of several.
         fault: what is raised.
         remedy: what the user can do; ends the sentence.
         mapped: leave it on disk and read it as needed.
@@ -83,7 +83,7 @@ def read_npy(
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
         with os.fdopen(descriptor, "rb") as file:
             header = read_header(file)
-            _refuse_other(header, {np.dtype(dtype)}, shape, os.fstat(descriptor).st_size)
+            _refuse_other(header, _dtypes(dtype), shape, os.fstat(descriptor).st_size)
             if mapped and header.bytes_expected > header.size:
                 return np.memmap(
                     file, header.dtype, "r", header.size, header.shape, "F" if header.column_major else "C"
@@ -96,25 +96,28 @@ def read_npz(
     expected: Mapping[str, tuple[Any, Shape]],
     fault: Fault = DataError,
     remedy: str = "copy or write it again",
+    optional: Mapping[str, tuple[Any, Shape]] | None = None,
 ) -> dict[str, np.ndarray]:
     """Arrays of an .npz file.
 
     Args:
         expected: key -> its possible dtypes, or the only one, and its shape.
         fault, remedy: as in `read_npy`.
+        optional: the same for keys that may be missing.
     Raises:
         fault: missing, damaged, without one of the keys, or with another type or shape.
     """
     arrays = {}
     with naming(path, fault, remedy), zipfile.ZipFile(path) as archive:
-        for key, (dtypes, shape) in expected.items():
+        for key, (dtypes, shape) in {**expected, **(optional or {})}.items():
             if f"{key}.npy" not in archive.namelist():
+                if key not in expected:
+                    continue
                 raise ValueError(f"no array '{key}'")
             info = archive.getinfo(f"{key}.npy")
             with naming(f"{path}: '{key}'", fault, remedy), archive.open(info) as file:
                 header = read_header(file)
-                known = {np.dtype(one) for one in (dtypes if isinstance(dtypes, (set, frozenset)) else {dtypes})}
-                _refuse_other(header, known, shape, info.file_size)
+                _refuse_other(header, _dtypes(dtypes), shape, info.file_size)
                 if bomb := unpacks_too_far(info):
                     raise ValueError(bomb)
                 arrays[key] = _read_values(file, header)
@@ -126,6 +129,10 @@ def unpacks_too_far(info: zipfile.ZipInfo) -> str:
     if info.file_size <= max(UNPACKED_FREELY_BYTES, MOST_UNPACKED * info.compress_size):
         return ""
     return f"unpacks to {info.file_size:,} bytes, more than {MOST_UNPACKED} times its {info.compress_size:,}"
+
+
+def _dtypes(expected: Any) -> set[np.dtype]:
+    return {np.dtype(one) for one in (expected if isinstance(expected, (set, frozenset)) else {expected})}
 
 
 def _refuse_other(header: Header, dtypes: set[np.dtype], shape: Shape, length: int) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from segmenter.evaluation.regions import region_classes
 from segmenter.results.counts import ArmCounts, StudyCounts
 from segmenter.results.gains.subgroups import Share
-from segmenter.results.labels import points, score_names, score_text
+from segmenter.results.labels import points, score_names, score_text, secondary_names
 from segmenter.results.metadata import DoseCurve
 from segmenter.results.statistics.bootstrap import ArmScores, Intervals, gain_intervals, score_intervals
 from segmenter.results.statistics.simultaneous import simultaneous_gains
@@ -32,7 +32,8 @@ class ScoreOfArm:
     title: str
     """of the arm"""
     score: str
-    """"IoU", "mean IoU", "regions found", "precision", "recall" or "false alarms" """
+    """"IoU", "mean IoU", "regions found", "precision", "recall" or "false alarms"; "average precision" or "IoU at
+    matched fraction" in secondary rows"""
     class_name: str
     """"" for the mean"""
 
@@ -153,6 +154,19 @@ def compute_scores(
     return rows
 
 
+def compute_secondary_scores(study: StudyCounts, ranked: Mapping[str, ArmScores]) -> list[Score]:
+    """The scores of `statistics/ranking.py` of every arm."""
+    statistics, rows = study.metadata.statistics, []
+    for arm in study.arms:
+        own = ranked[arm.metadata.name]
+        intervals = score_intervals(own, statistics.confidence, statistics.seed)
+        for k, (score, name) in enumerate(secondary_names(study.classes)):
+            if not np.isnan(intervals.estimate[k]):
+                interval = (intervals.estimate[k], intervals.low[k], intervals.high[k])
+                rows.append(_score(arm, score, name, "share", *interval, own.per_seed[:, k]))
+    return rows
+
+
 def _score(
     arm: ArmCounts, score: str, name: str, unit: str, value: float, low: float, high: float, per_seed: np.ndarray
 ) -> Score:
@@ -172,27 +186,37 @@ def _score(
 # gains
 
 
-def compute_gains(study: StudyCounts, scores: Mapping[str, ArmScores]) -> list[Gain]:
+def compute_gains(
+    study: StudyCounts, scores: Mapping[str, ArmScores], names: Sequence[tuple[str, str]] | None = None
+) -> list[Gain]:
     """Gains over each arm's own baseline; then those over the study's baseline, where that is another.
 
     Arms with the same baseline are corrected together.
+
+    Args:
+        names: (score, class) of the columns of `scores`; None = `score_names`.
     """
     common = study.metadata.baseline
     arms_of: dict[str, list[str]] = {}
     for arm in study.metadata.arms:
         if arm.baseline is not None:
             arms_of.setdefault(arm.baseline, []).append(arm.name)
-    rows = [row for baseline, arms in arms_of.items() for row in gains_over(study, scores, baseline, arms, OWN)]
+    rows = [row for baseline, arms in arms_of.items() for row in gains_over(study, scores, baseline, arms, OWN, names)]
     order = [arm.name for arm in study.metadata.arms]
     rows.sort(key=lambda row: order.index(row.arm))  # stable: scores keep their order
     others = [name for name in order if name != common]
-    return rows if arms_of == {common: others} else rows + gains_over(study, scores, common, others, COMMON)
+    return rows if arms_of == {common: others} else rows + gains_over(study, scores, common, others, COMMON, names)
 
 
 def gains_over(
-    study: StudyCounts, scores: Mapping[str, ArmScores], baseline: str, arms: Sequence[str], against: str
+    study: StudyCounts,
+    scores: Mapping[str, ArmScores],
+    baseline: str,
+    arms: Sequence[str],
+    against: str,
+    names: Sequence[tuple[str, str]] | None = None,
 ) -> list[Gain]:
-    """Gains of arms over one baseline in every score, corrected together."""
+    """Gains of arms over one baseline in every score, corrected together; `names` as for `compute_gains`."""
     statistics, rows = study.metadata.statistics, []
     intervals = simultaneous_gains(
         scores[baseline],
@@ -203,7 +227,7 @@ def gains_over(
     )
     for name, found in zip(arms, intervals, strict=True):
         seeds = min(len(study.arm(arm).metadata.seeds) for arm in (name, baseline))
-        for k, (score, class_name) in enumerate(score_names(study.classes)):
+        for k, (score, class_name) in enumerate(names or score_names(study.classes)):
             if score and not np.isnan(found.estimate[k]):
                 gain, low, high = (
                     float(x[k]) for x in (found.estimate, found.simultaneous_low, found.simultaneous_high)

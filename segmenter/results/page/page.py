@@ -17,6 +17,7 @@ from segmenter.results.page.gallery import Gallery
 from segmenter.results.page.runs import RunSections
 from segmenter.results.summary import StudyResults
 from segmenter.results.tables import (
+    SECONDARY,
     Table,
     cost_table,
     csv_files,
@@ -26,6 +27,8 @@ from segmenter.results.tables import (
     over_bar_table,
     recommendation_text,
     score_table,
+    secondary_gain_tables,
+    secondary_score_table,
     subgroup_tables,
     worth_table,
 )
@@ -58,6 +61,10 @@ def render(results: StudyResults, gallery: Gallery | None = None, runs: RunSecti
         oracle_shares={row.arm: row.reading for row in results.oracle_shares if row.name == f"IoU {name}"},
         curves=_curves(results),
         score_table=score_table(results),
+        secondary=SECONDARY,
+        secondary_forests=[Markup(figure) for figure in _secondary_forests(results)],
+        secondary_gain_tables=secondary_gain_tables(results),
+        secondary_score_table=secondary_score_table(results),
         subgroup_tables=subgroup_tables(results),
         found_figures=[Markup(figure) for figure in _found_figures(results)],
         gallery=gallery,
@@ -87,6 +94,13 @@ def _forests(results: StudyResults, against: str) -> Iterator[str]:
     for score in sorted(shown, key=lambda score: first.index(score) if score in first else len(first)):
         rows = results.gains_in(*score, against)
         yield draw_forest(rows, rows[0].name)
+
+
+def _secondary_forests(results: StudyResults) -> Iterator[str]:
+    """A figure per secondary score of what the study is about."""
+    rows = [r for r in results.secondary_gains if (r.class_name, r.against) == (results.primary_class, OWN)]
+    for name in dict.fromkeys(row.name for row in rows):
+        yield draw_forest([row for row in rows if row.name == name], f"{name} (secondary)")
 
 
 @dataclass(frozen=True)

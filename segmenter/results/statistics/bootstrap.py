@@ -144,7 +144,7 @@ def resample_arms(
     flat = np.concatenate([np.moveaxis(arm, 0, 1).reshape(arm.shape[1], -1) for arm in arms], axis=1)
     flat, columns = _different_columns(flat)
     edges = np.cumsum([0, *(arm.shape[0] * arm.shape[2] * num_classes for arm in arms)])
-    for rows, weights in _weights(len(flat), resamples, seed):
+    for rows, weights in draw_weights(len(flat), resamples, seed):
         sums = (weights @ flat).take(columns, axis=1)
         for arm, scores, out, start, stop in zip(arms, full, drawn, edges, edges[1:], strict=False):
             block = score(sums[:, start:stop].reshape(len(weights), len(arm), parts, num_classes))
@@ -265,7 +265,7 @@ def percentiles(estimate: np.ndarray, drawn: np.ndarray, confidence: float) -> I
     return Intervals(estimate, low, high, undefined)
 
 
-def _weights(units: int, resamples: int, seed: int) -> Iterator[tuple[slice, np.ndarray]]:
+def draw_weights(units: int, resamples: int, seed: int) -> Iterator[tuple[slice, np.ndarray]]:
     """Rows of a (resamples, units) matrix of multinomial weights, in blocks that fit in little memory."""
     rng = np.random.default_rng([seed, 0])
     per_block = max(1, _BLOCK_WEIGHTS // units)

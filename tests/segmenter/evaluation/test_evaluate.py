@@ -4,7 +4,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from painted_runs import CLASSES, ArrayScenes, evaluate_run, keys_of, paint_labels, predictor, read_json, write_run
+from painted_runs import (
+    CLASSES,
+    ArrayScenes,
+    evaluate_run,
+    keys_of,
+    paint_labels,
+    predictor,
+    read_json,
+    with_margins,
+    write_run,
+)
 
 from marsgen.core.errors import DataError, RunError
 from marsgen.scenes.classes import ClassSet
@@ -107,7 +117,9 @@ def test_found_needs_the_stated_share_of_the_region(tmp_path: Path):
     for share in (0.25, 0.26):
         run = write_run(tmp_path / f"run{share}")
         config = EvaluateConfig(found_fraction=share)
-        scored = evaluate(run, source, choose_scenes(run, source), CLASSES, lambda images: predicted, config)
+        scored = evaluate(
+            run, source, choose_scenes(run, source), CLASSES, with_margins(lambda images: predicted), config
+        )
         found[share] = (
             scored.record["per_class"][ROCK]["regions_found"],
             scored.record["per_class"][ROCK]["regions_touched"],
@@ -123,7 +135,7 @@ def test_batches_are_small_and_of_one_size(tmp_path: Path):
         seen.append(images.shape)
         return np.zeros(images.shape[:3], np.uint8)
 
-    evaluate(run, source, choose_scenes(run, source), CLASSES, predict, EvaluateConfig(batch_size=3))
+    evaluate(run, source, choose_scenes(run, source), CLASSES, with_margins(predict), EvaluateConfig(batch_size=3))
     assert [shape[:3] for shape in seen] == [(3, 32, 48), (2, 32, 48), (1, 40, 40), (2, 32, 48)]
 
 
@@ -138,13 +150,13 @@ def test_killed_and_repeated_evaluation_ends_with_the_same_bytes(tmp_path: Path,
             raise KeyboardInterrupt
         return predict(images)
 
-    whole = evaluate(smooth, source, choose_scenes(smooth, source), CLASSES, predict, config)
+    whole = evaluate(smooth, source, choose_scenes(smooth, source), CLASSES, with_margins(predict), config)
     with pytest.raises(KeyboardInterrupt):
-        evaluate(killed, source, choose_scenes(killed, source), CLASSES, dying, config)
+        evaluate(killed, source, choose_scenes(killed, source), CLASSES, with_margins(dying), config)
     folder = evaluation_folder(killed, source, "all")
     with pytest.raises(RunError, match="has not finished"):
         read_evaluation(folder)
-    evaluate(killed, source, choose_scenes(killed, source), CLASSES, predict, config)
+    evaluate(killed, source, choose_scenes(killed, source), CLASSES, with_margins(predict), config)
     contents = [{p.name: p.read_bytes() for p in f.iterdir() if p.name != ".lock"} for f in (whole.folder, folder)]
     assert contents[0] == contents[1]
     assert {"counts.npy", "ignored.npy", "regions.npy", "names.json", "evaluation.json", "DONE"} <= set(contents[0])
@@ -157,7 +169,7 @@ def test_a_finished_evaluation_is_read_not_repeated(tmp_path: Path, source: Arra
     def refuse(images: np.ndarray) -> np.ndarray:
         raise AssertionError("the network was called again")
 
-    evaluate(run, source, choose_scenes(run, source), CLASSES, refuse, EvaluateConfig())
+    evaluate(run, source, choose_scenes(run, source), CLASSES, with_margins(refuse), EvaluateConfig())
 
 
 def test_other_settings_need_another_folder(tmp_path: Path, source: ArrayScenes):
@@ -228,7 +240,7 @@ def test_data_of_other_classes_are_refused(tmp_path: Path, source: ArrayScenes):
     chosen = choose_scenes(run, source)
     other = ClassSet(("soil", "ice"), (1, 2), ((0, 0, 0), (9, 9, 9)), 0)
     with pytest.raises(DataError, match=r"has the classes soil, bedrock, big_rock; .* was trained on soil, ice"):
-        evaluate(run, source, chosen, other, predictor(source, 1), EvaluateConfig())
+        evaluate(run, source, chosen, other, with_margins(predictor(source, 1)), EvaluateConfig())
     assert not (run.folder / "evaluations").exists()
 
 

@@ -9,6 +9,7 @@ from painted_runs import ArrayScenes, evaluate_run, paint_labels, write_run
 
 from marsgen.core.errors import InputError
 from segmenter.evaluation.reader import read_evaluation
+from segmenter.inference.margins import BINS
 
 
 @pytest.fixture
@@ -16,7 +17,7 @@ def folder(tmp_path: Path) -> Path:
     return evaluate_run(write_run(tmp_path / "run"), ArrayScenes(paint_labels(11)), 0.5).folder
 
 
-@pytest.mark.parametrize("name", ["counts.npy", "ignored.npy", "regions.npy", "false_alarms.npy"])
+@pytest.mark.parametrize("name", ["counts.npy", "ignored.npy", "regions.npy", "false_alarms.npy", "margins.npy"])
 @pytest.mark.parametrize("damage", ["header", "cut", "noise", "another array"])
 def test_a_damaged_array_is_named(name: str, damage: str, folder: Path):
     path = folder / name
@@ -47,6 +48,24 @@ def test_values_that_cannot_be_are_refused(folder: Path):
     np.save(folder / "counts.npy", -np.load(folder / "counts.npy"))
     with pytest.raises(InputError, match=r"counts\.npy: counts below 0"):
         read_evaluation(folder)
+
+
+@pytest.mark.parametrize("what", ["another label", "another call"])
+def test_margins_of_other_pixels_are_refused(what: str, folder: Path):
+    margins = np.load(folder / "margins.npy")
+    image, _, label, bin_ = np.argwhere(margins)[-1]
+    margins[image, 0, label, bin_] -= 1
+    elsewhere = (1 - label, bin_) if what == "another label" else (label, BINS - 1 - bin_)  # beyond a margin of 0
+    margins[(image, 0, *elsewhere)] += 1
+    np.save(folder / "margins.npy", margins)
+    with pytest.raises(InputError, match=rf"margins\.npy: image {image}: not the pixels that counts\.npy holds; dama"):
+        read_evaluation(folder)
+
+
+def test_an_evaluation_of_an_older_version_has_no_margins(folder: Path):
+    assert read_evaluation(folder).margins is not None
+    (folder / "margins.npy").unlink()
+    assert read_evaluation(folder).margins is None
 
 
 @pytest.mark.parametrize(

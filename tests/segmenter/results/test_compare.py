@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from painted_runs import ArrayScenes, evaluate_run, paint_labels, predictor, read_json, write_run
+from painted_runs import ArrayScenes, evaluate_run, paint_labels, predictor, read_json, with_margins, write_run
 from painted_studies import paint_study
 
 from marsgen.core.errors import DataError, RunError
@@ -234,6 +234,20 @@ def test_groups_are_resampled_where_the_data_have_them(tmp_path: Path):
     assert "10 groups of the 40 images are resampled 400 times" in told
 
 
+def test_runs_with_and_without_margins_are_told_in_one_line(tmp_path: Path, source: ArrayScenes):
+    for name, extra in (("a", []), ("b", [COPY_PASTE])):
+        evaluate_run(write_run(tmp_path / name, extra=extra), source, 0.5)
+    lines = compare([tmp_path / "a", tmp_path / "b"], FAST, tmp_path / "both")
+    assert any(line.startswith("average precision big_rock") for line in lines)
+    assert any(line.startswith("IoU at matched fraction big_rock") for line in lines)
+    (margins,) = (tmp_path / "b").glob("evaluations/*/margins.npy")
+    margins.unlink()
+    lines = compare([tmp_path / "a", tmp_path / "b"], FAST, tmp_path / "one")
+    assert not any(line.startswith(("average precision", "IoU at matched", "secondary")) for line in lines)
+    (told,) = (line for line in lines if "secondary" in line)
+    assert told.startswith("No secondary scores: the evaluations of copy-paste (seed 0) kept no margins, those of")
+
+
 # files
 
 
@@ -374,12 +388,15 @@ def test_classes_in_another_order_are_the_same_classes(tmp_path: Path, source: A
         run, config = write_run(tmp_path / name, 0, extra), EvaluateConfig()
         chosen = choose_scenes(run, scenes, config.part)
         table = np.argsort(order).astype(np.uint8) if scenes is permuted else np.arange(3, dtype=np.uint8)
-        evaluate(run, scenes, chosen, scenes.classes, lambda images, to=table: to[predict(images)], config)
+        stand_in = with_margins(lambda images, to=table: to[predict(images)], scenes.classes)
+        evaluate(run, scenes, chosen, scenes.classes, stand_in, config)
     study = count_arms(arms_of([tmp_path / name for name in ("first", "same", "other")]), FAST)
     assert study.classes.names == source.classes.names
     _, same, other = study.arms
     assert same.counts.sum() > 0
     np.testing.assert_array_equal(other.counts, same.counts)
+    assert study.is_ranked
+    np.testing.assert_array_equal(other.ranks, same.ranks)
     for rows, wanted in ((other.regions, same.regions), (other.false_alarms, same.false_alarms)):
         assert len(wanted)
         np.testing.assert_array_equal(rows, wanted)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from painted_runs import CLASSES, ArrayScenes, evaluate_run, paint_labels, write_run
-from painted_studies import paint_study, study_of
+from painted_studies import paint_study, rank_study, study_of
 
 from marsgen.core.errors import DataError
 from segmenter.results.counts import (
@@ -51,6 +51,37 @@ def test_counts_come_back_as_they_were(study: StudyCounts, folder: Path):
         for what in ("counts", "regions", "false_alarms"):
             np.testing.assert_array_equal(getattr(arm, what), getattr(before, what))
             assert getattr(arm, what).dtype == getattr(before, what).dtype
+
+
+def test_ranks_come_back_as_they_were(study: StudyCounts, tmp_path: Path):
+    ranked = rank_study(study, {"real": 0, "copy": 1})
+    write_counts(tmp_path / "ranked", ranked)
+    again = read_counts(tmp_path / "ranked")
+    assert again.is_ranked
+    assert not study.is_ranked
+    for arm, before in zip(again.arms, ranked.arms, strict=True):
+        assert arm.ranks is not None
+        assert before.ranks is not None
+        np.testing.assert_array_equal(arm.ranks, before.ranks)
+        assert arm.ranks.dtype == before.ranks.dtype
+    write_counts(tmp_path / "plain", study)
+    assert not read_counts(tmp_path / "plain").is_ranked
+
+
+def test_evaluations_without_margins_leave_their_seed_at_nothing(tmp_path: Path):
+    source = ArrayScenes(paint_labels(5))
+    kept, lost = ([evaluate_run(write_run(tmp_path / str(n), n), source, 0.5)] for n in (0, 1))
+    lost = [replace(lost[0], margins=None)]
+    metadata = ArmMetadata(name="a", title="A", seeds=(0, 1))
+    arm = arm_of_evaluations(metadata, [kept, lost], ("big_rock",))
+    assert arm.ranks is not None
+    assert arm.ranks.dtype == np.uint16
+    assert (arm.ranks[0].any(), arm.ranks[1].any()) == (True, False)
+    np.testing.assert_array_equal(arm.ranks[0, :, 0, 0].sum(1), [(map_ == 4).sum() for map_ in source.labels])
+    assert arm.unranked_seeds == [1]
+    assert arm_of_evaluations(metadata, [lost, lost], ("big_rock",)).ranks is None
+    half = arm_of_evaluations(ArmMetadata(name="a", title="A", seeds=(0,)), [[*kept, *lost]], ("big_rock",))
+    assert half.ranks is None  # one fold has margins, the other has not
 
 
 def test_same_counts_same_bytes(study: StudyCounts, folder: Path, tmp_path: Path):
@@ -183,6 +214,15 @@ def far_region(study: StudyCounts) -> StudyCounts:
     return changed_arm(study, false_alarms=alarms)
 
 
+def other_ranks(spoil: Callable[[np.ndarray], np.ndarray]) -> Callable[[StudyCounts], StudyCounts]:
+    return lambda study: changed_arm(study, ranks=spoil(rank_study(study, {"copy": 1}).arms[1].ranks))  # type: ignore[arg-type]
+
+
+def one_pixel_more(ranks: np.ndarray) -> np.ndarray:
+    ranks[1, 3, 0, 1, 0] += 1
+    return ranks
+
+
 def with_metadata(study: StudyCounts, *changes: dict, **more: object) -> StudyCounts:
     arms = [
         ArmCounts(arm.metadata.model_copy(update=change), arm.counts, arm.regions, arm.false_alarms)
@@ -205,6 +245,12 @@ UNFIT = {
         "arm copy: regions have not the fields image, class_index",
     ),
     "signed": (lambda s: changed_arm(s, counts=s.arms[1].counts.astype(np.int32)), "unsigned integers of shape"),
+    "signed ranks": (
+        other_ranks(lambda ranks: ranks.astype(np.int32)),
+        r"arm copy: ranks are int32 of shape .* unsigned integers of shape \(2, 12, 1, 2, 96\) \(seeds, images, rare",
+    ),
+    "ranks of fewer images": (other_ranks(lambda ranks: ranks[:, 1:]), r"arm copy: ranks are uint32 of shape \(2, 11"),
+    "other pixels": (other_ranks(one_pixel_more), "arm copy, seed 1: ranks hold other pixels than counts; write the c"),
     "twice": (lambda s: with_metadata(s, {}, {"name": "real"}), "two arms are named 'real'"),
     "own baseline": (lambda s: with_metadata(s, {}, {"baseline": "copy"}), "arm copy is its own baseline"),
     "no such baseline": (lambda s: with_metadata(s, {}, {"baseline": "c"}), r"no arm 'c' \(baseline of copy\)"),

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from closed_pages import check_closed
 from painted_runs import ArrayScenes, evaluate_run, paint_labels, predictor, write_run
-from painted_studies import ROCK, paint_study, study_of
+from painted_studies import ROCK, paint_study, rank_study, study_of
 from test_report import TagBalance, read_picture
 from typer.testing import CliRunner
 
@@ -67,6 +67,24 @@ def test_page_has_every_section(page: str):
     for section in ("gains", "doses", "scores", "subgroups", "gallery", "costs", "limitations", "files"):
         assert f'<section id="{section}">' in page
         assert f'href="#{section}"' in page
+
+
+def test_page_shows_secondary_scores_where_there_are_any(page: str):
+    assert "secondary" not in page.lower()
+    study = rank_study(paint_study(SKILLS, images=40), {"real": 0, "copy-1": 1, "less": 0, "less-copy": 1.5})
+    ranked = render(summarise(study))
+    parsed = TagBalance()
+    parsed.feed(ranked)
+    assert parsed.open == []
+    assert 'href="#secondary"' in ranked
+    section = ranked[ranked.index('<section id="secondary">') :]
+    section = section[: section.index("</section>")]
+    assert ranked.index('<section id="scores">') < ranked.index(section) < ranked.index('<section id="subgroups">')
+    for name in ("average precision big_rock", "IoU at matched fraction big_rock"):
+        assert f"Gains in {name} (secondary)" in section
+        assert section.count(f"<th class=n>{name}</th>") == 3  # over the own and the common baseline, and of each arm
+    assert "secondary_gains.csv" in ranked
+    assert "average precision" not in ranked[: ranked.index(section)]
 
 
 def test_page_offers_every_csv_as_it_is_on_disk(page: str, folder: Path):

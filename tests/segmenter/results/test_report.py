@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from closed_pages import check_closed
-from painted_runs import ArrayScenes, evaluate_run, keys_of, paint_labels, predictor, write_run
+from painted_runs import ArrayScenes, evaluate_run, keys_of, paint_labels, predictor, with_margins, write_run
 from PIL import Image
 
 from marsgen.core.errors import DataError, RunError
@@ -232,7 +232,8 @@ def test_false_pixels_count_against_an_arm(tmp_path: Path):
             return maps
 
         run = write_run(tmp_path / name)
-        scored = evaluate(run, source, choose_scenes(run, source), source.classes, predict, EvaluateConfig())
+        stand_in = with_margins(predict)
+        scored = evaluate(run, source, choose_scenes(run, source), source.classes, stand_in, EvaluateConfig())
         arms.append(Arm(name, (run,), (scored,)))
     assert [(c.image, c.reason) for c in choose_for(arms, 2)] == [
         (0, "among the largest (16 px)"),
