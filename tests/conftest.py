@@ -2,6 +2,7 @@
 
 import gc
 import html
+import math
 import os
 import shlex
 import sys
@@ -50,8 +51,16 @@ def pytest_collection() -> Iterator[None]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Notebooks first: a worker that has no tests left takes some of the other's, but never the other's last two."""
-    items.sort(key=lambda item: item.path.suffix != ".ipynb")
+    """Notebooks first, then the modules with a test of a time limit of its own: what takes long must not start last.
+
+    A worker that has no tests left takes some of another's, but never the other's last two.
+    """
+    limits: dict[Path, float] = {}
+    for item in items:
+        limit = item.get_closest_marker("timeout")
+        seconds = math.inf if item.path.suffix == ".ipynb" else limit.args[0] if limit else 0
+        limits[item.path] = max(seconds, limits.get(item.path, 0))
+    items.sort(key=lambda item: -limits[item.path])
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -6,7 +6,6 @@ python tests/warm_python.py -c ...       does what `python -c ...` (or `-m ...`)
 forked_commands.py, the workers of pytest-xdist and the kernels of notebooks share one server.
 """
 
-import atexit
 import contextlib
 import gc
 import json
@@ -17,6 +16,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 ADDRESS = "WARM_PYTHON"
@@ -155,10 +155,7 @@ def _import_everything() -> None:
 
 
 def _become(request: dict[str, Any]) -> None:
-    """Do what a request says in this process, and end it."""
-    import runpy
-    import threading
-
+    """Do what a request says in this process."""
     os.chdir(request["folder"])
     os.environ.clear()
     os.environ.update(request["environment"])
@@ -166,36 +163,20 @@ def _become(request: dict[str, Any]) -> None:
         stream = open(number, mode, buffering=1, encoding="utf-8", closefd=False, errors="backslashreplace")  # noqa: SIM115
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)
-    code = 0
-    try:
-        if "call" in request:
-            sys.path[:] = request["path"]
-            module, function = request["call"]
-            getattr(__import__(module), function)(*request["arguments"])
+    if "call" in request:
+        sys.path[:] = request["path"]
+        module, function = request["call"]
+        getattr(__import__(module), function)(*request["arguments"])
+    else:
+        gc.unfreeze()  # as in a new process; hypothesis asks who refers to what
+        words = [word for word in request["python"] if word not in ("-u", "-B")]
+        sys.argv = ["-c", *words[2:]]
+        if words[0] == "-c":
+            exec(words[1], {"__name__": "__main__", "__builtins__": __builtins__})
         else:
-            gc.unfreeze()  # as in a new process; hypothesis asks who refers to what
-            words = [word for word in request["python"] if word not in ("-u", "-B")]
-            sys.argv = ["-c", *words[2:]]
-            if words[0] == "-c":
-                main = {"__name__": "__main__", "__builtins__": __builtins__}
-                exec(words[1], main)
-            else:
-                runpy.run_module(words[1], run_name="__main__", alter_sys=True)
-    except SystemExit as end:
-        code = end.code if isinstance(end.code, int) else int(end.code is not None)
-        if isinstance(end.code, str):
-            print(end.code, file=sys.stderr)
-    except BaseException:
-        import traceback
+            import runpy
 
-        traceback.print_exc()
-        code = 1
-    threading._shutdown()  # type: ignore[attr-defined]
-    atexit._run_exitfuncs()
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError):
-            stream.flush()
-    os._exit(code)  # to free all that was imported takes most of a second
+            runpy.run_module(words[1], run_name="__main__", alter_sys=True)
 
 
 def _ask() -> int:
@@ -213,5 +194,8 @@ def _ask() -> int:
 if __name__ == "__main__":
     if sys.argv[1:] != ["serve"]:
         sys.exit(_ask())
+    from marsgen.engines.command_server import _End
+
+    end = _End()
     if (request := _serve()) is not None:
-        _become(request)
+        end.after(partial(_become, request))

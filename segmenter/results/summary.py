@@ -1,6 +1,6 @@
 """All results of a study, from its raw counts alone: what the tables, the files and the page show."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -25,7 +25,7 @@ from segmenter.results.gains.subgroups import Subgroup, compute_subgroups, list_
 from segmenter.results.gains.worth import Worth, compute_worth
 from segmenter.results.metadata import ArmMetadata, StudyMetadata
 from segmenter.results.notes import limitations
-from segmenter.results.statistics.bootstrap import ArmScores, resample_arms, score_intervals, score_sums, share_sums
+from segmenter.results.statistics.bootstrap import resample_together, score_intervals, score_sums, share_sums
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,11 +99,13 @@ def summarise(study: StudyCounts, *more_limitations: str) -> StudyResults:
     sums = {
         arm.metadata.name: arm.unit_sums(metadata.scoring.found_fraction, study.images.groups) for arm in study.arms
     }
-    scores = _resample(sums, study)
     shares = list_shares(study)
     part_sums = {arm.metadata.name: sum_shares(arm, shares, study) for arm in study.arms}
-    share_scores = _resample(part_sums, study, share_sums)
     statistics = study.metadata.statistics
+    kinds = [(list(sums.values()), score_sums), (list(part_sums.values()), share_sums)]
+    scores, share_scores = (
+        dict(zip(sums, found, strict=True)) for found in resample_together(kinds, statistics.resamples, statistics.seed)
+    )
     share_intervals = {
         arm: score_intervals(found, statistics.confidence, statistics.seed) for arm, found in share_scores.items()
     }
@@ -124,13 +126,6 @@ def summarise(study: StudyCounts, *more_limitations: str) -> StudyResults:
         costs=[_cost(arm) for arm in metadata.arms if _is_measured(arm)],
         limitations=(*limitations(study, sums[metadata.baseline][0]), *more_limitations),
     )
-
-
-def _resample(
-    sums: Mapping[str, np.ndarray], study: StudyCounts, score: Callable[[np.ndarray], np.ndarray] = score_sums
-) -> dict[str, ArmScores]:
-    settings = study.metadata.statistics
-    return dict(zip(sums, resample_arms(list(sums.values()), settings.resamples, settings.seed, score), strict=True))
 
 
 def _is_measured(arm: ArmMetadata) -> bool:
