@@ -32,7 +32,7 @@ def pytest_xdist_setupnodes(config: pytest.Config, specs: list) -> None:
     """
     forks = sys.platform == "linux" and not Path("/dev/nvidiactl").exists()
     if forks and not config.getoption("cov_source", None):
-        warm_python.ensure_server()
+        warm_python.ensure_server("all")
         os.environ["JUPYTER_PATH"] = str(Path(__file__).parent / "jupyter")
         for spec in specs:
             spec.python = shlex.join([sys.executable, "-I", "-S", warm_python.__file__])

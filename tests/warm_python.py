@@ -1,6 +1,6 @@
 """Python processes that need not import torch anew: forks of one server that has imported it, and all modules here.
 
-python tests/warm_python.py serve        says where it listens, imports, then forks a process for each request
+python tests/warm_python.py serve [all]  says where it listens, imports, then forks a process for each request
 python tests/warm_python.py -c ...       does what `python -c ...` (or `-m ...`) does, in a fork of that server
 
 forked_commands.py, the workers of pytest-xdist and the kernels of notebooks share one server.
@@ -24,10 +24,14 @@ ADDRESS = "WARM_PYTHON"
 _servers: list[subprocess.Popen[bytes]] = []
 
 
-def ensure_server() -> None:
-    """Start a server for this process and all that it starts, unless one is known; it ends with this process."""
+def ensure_server(*more: str) -> None:
+    """Start a server for this process and all that it starts, unless one is known; it ends with this process.
+
+    Args:
+        more: "all" = it imports all modules and what notebooks need, which takes 14 s of CPU time instead of 6.
+    """
     if ADDRESS not in os.environ:
-        words = [sys.executable, __file__, "serve"]
+        words = [sys.executable, __file__, "serve", *more]
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         environment["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"  # another look for GPUs would keep forks from using them
         _servers.append(subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment))
@@ -85,7 +89,7 @@ def _serve() -> dict[str, Any] | None:
     listener.bind(os.path.join(place, "socket"))
     listener.listen(64)
     print(listener.getsockname(), flush=True)
-    _import_everything()
+    _import(everything="all" in sys.argv)
     signalled, on_signal = os.pipe()
     os.set_blocking(on_signal, False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
@@ -133,16 +137,18 @@ def _serve() -> dict[str, Any] | None:
     return None
 
 
-def _import_everything() -> None:
-    """All modules of marsgen and segmenter, and what they and pytest's workers import late."""
+def _import(*, everything: bool) -> None:
+    """What commands import, or all modules of marsgen and segmenter and what they and pytest's workers import late."""
     import importlib
     import pkgutil
 
-    late = ["torch._dynamo", "accelerate", "diffusers.models.unets.unet_2d", "scipy.ndimage", "skimage.measure"]
-    for package in ("marsgen", "segmenter"):
-        path = importlib.import_module(package).__path__
-        late += [found.name for found in pkgutil.walk_packages(path, f"{package}.") if "__main__" not in found.name]
-    late += ["matplotlib.backends.backend_svg", "matplotlib.pyplot", "ipykernel.kernelapp"]
+    late = ["torch._dynamo", "accelerate", "scipy.ndimage", "skimage.measure", "segmenter.api", "marsgen.api"]
+    if everything:
+        for package in ("marsgen", "segmenter"):
+            path = importlib.import_module(package).__path__
+            late += [found.name for found in pkgutil.walk_packages(path, f"{package}.") if "__main__" not in found.name]
+        late += ["diffusers.models.unets.unet_2d", "matplotlib.backends.backend_svg", "matplotlib.pyplot"]
+        late += ["ipykernel.kernelapp"]
     for name in late:
         with contextlib.suppress(ImportError):  # extras
             importlib.import_module(name)
@@ -192,7 +198,7 @@ def _ask() -> int:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] != ["serve"]:
+    if sys.argv[1:2] != ["serve"]:
         sys.exit(_ask())
     from marsgen.engines.command_server import _End
 
