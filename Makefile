@@ -1,6 +1,7 @@
 # `make test` and `make demo` do all the set-up on a fresh machine: a virtual environment from exact pins, then the work.
 PYTHON ?= python3
 VENV := .venv
+WORKERS ?= 3
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
@@ -12,10 +13,10 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
 	touch $(READY)
 
-# two workers with one thread each: on two cores that is faster than one worker with two; rewritten tests are kept for
-# the next time, whatever the environment says
+# workers with one thread each, one more than two cores have: some wait for kills and clusters; rewritten tests are kept
+# for the next time, whatever the environment says
 test: $(READY)
-	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
+	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 # bad inputs, kills, races and memory; an hour on two cores, and the table of docs/reliability.md; repeated, it goes on
 campaign: $(READY)

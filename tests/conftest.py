@@ -2,7 +2,10 @@
 
 import gc
 import html
+import math
 import os
+import shlex
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +13,7 @@ from pathlib import Path
 import hypothesis
 import numpy as np
 import pytest
+import warm_python
 from simulated import simulated_npz
 
 # tests run two at a time: one thread each, and the same bytes on every machine
@@ -20,16 +24,43 @@ hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=No
 hypothesis.settings.load_profile("repeatable")
 
 
-def pytest_collection_finish() -> None:
-    """Leave what was imported out of every later garbage collection, and collect less often: a tenth of the time."""
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes(config: pytest.Config, specs: list) -> None:
+    """Fork the workers of pytest-xdist and notebooks from one process that has imported torch: they start at once.
+
+    Not where coverage is measured, which has to see every import, and not beside a GPU, which forks may not share.
+    """
+    forks = sys.platform == "linux" and not Path("/dev/nvidiactl").exists()
+    if forks and not config.getoption("cov_source", None):
+        warm_python.ensure_server("all")
+        os.environ["JUPYTER_PATH"] = str(Path(__file__).parent / "jupyter")
+        for spec in specs:
+            spec.python = shlex.join([sys.executable, "-I", "-S", warm_python.__file__])
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Leave what is imported out of every garbage collection, and collect less often: a tenth of the time."""
+    gc.disable()
+    found = yield
     gc.collect()
     gc.freeze()
     gc.set_threshold(200_000, 20, 100)
+    gc.enable()
+    return found
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Notebooks first: a worker that has no tests left takes some of the other's, but never the other's last two."""
-    items.sort(key=lambda item: item.path.suffix != ".ipynb")
+    """Notebooks first, then the modules with a test of a time limit of its own: what takes long must not start last.
+
+    A worker that has no tests left takes some of another's, but never the other's last two.
+    """
+    limits: dict[Path, float] = {}
+    for item in items:
+        limit = item.get_closest_marker("timeout")
+        seconds = math.inf if item.path.suffix == ".ipynb" else limit.args[0] if limit else 0
+        limits[item.path] = max(seconds, limits.get(item.path, 0))
+    items.sort(key=lambda item: -limits[item.path])
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -11,18 +11,15 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
-from multiprocessing import get_context
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+import warm_python
+from warm_python import Child
+
 _TWO = ("--standalone", "--nproc_per_node", "2")
-_CONTEXT = get_context("forkserver")
-_CONTEXT.set_forkserver_preload(
-    ["torch._dynamo", "accelerate", "scipy.ndimage", "skimage.measure", "segmenter.api", "marsgen.api"]
-)
 
 
-def start(*words: str, stderr: Path | str = os.devnull) -> BaseProcess:
+def start(*words: str, stderr: Path | str = os.devnull) -> Child:
     """Start `marsgen ...` or `segmenter ...`; its exit code is that of the command.
 
     Args:
@@ -59,26 +56,22 @@ def torchrun_module(module: str, *words: str, stdout: Path | str, stderr: Path |
     return _end(_start(_torchrun_module, (module, *words), stdout, stderr))
 
 
-def _start(work: Callable[..., None], words: tuple[str, ...], stdout: Path | str, stderr: Path | str) -> BaseProcess:
-    child = _CONTEXT.Process(target=_run, args=(work, words, os.getcwd(), str(stdout), str(stderr)))
-    child.start()
-    return child
+def _start(work: Callable[..., None], words: tuple[str, ...], stdout: Path | str, stderr: Path | str) -> Child:
+    warm_python.ensure_server()
+    with contextlib.ExitStack() as stack:
+        opened = [os.open(os.devnull, os.O_RDONLY)]
+        opened += [os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND) for path in (stdout, stderr)]
+        for descriptor in opened:
+            stack.callback(os.close, descriptor)
+        call = {"call": ("forked_commands", work.__name__), "arguments": words, "path": sys.path}
+        return Child(call, opened)
 
 
-def _end(child: BaseProcess) -> int:
+def _end(child: Child) -> int:
     try:
-        child.join()
+        return child.join()
     finally:
         child.kill()  # of one that has ended nothing; where the test is cut short, nothing goes on running
-    assert child.exitcode is not None
-    return child.exitcode
-
-
-def _run(work: Callable[..., None], words: tuple[str, ...], folder: str, stdout: str, stderr: str) -> None:
-    os.chdir(folder)
-    for descriptor, path in ((1, stdout), (2, stderr)):
-        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND), descriptor)
-    work(*words)
 
 
 def _command(*words: str) -> None:

@@ -43,7 +43,7 @@ def generator_words(data: Path, out: Path) -> list[str]:
 def pairs_words(data: Path, out: Path) -> list[str]:
     """The command line of the pairs that all checks make."""
     where = ["--generator", "copy-paste", "--data", str(data), "--out", str(out)]
-    return ["marsgen", "synthesize", "--class", "big_rock", *where, *settings(["n=150"])]
+    return ["marsgen", "synthesize", "--class", "big_rock", *where, *settings(["n=72"])]
 
 
 def settings(values: list[str]) -> list[str]:

@@ -17,7 +17,7 @@ import segmenter as sg
 from marsgen.core.errors import ConfigError, DataError, RunError
 
 ROOT = Path(__file__).parent.parent
-SMALL = {"batch_size": 4, "validate_every": 2}
+SMALL = {"batch_size": 4, "validate_every": 2, "unet": {"width": 4}}
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +90,8 @@ def test_command_and_function_make_the_same_files(tiny_npz, tmp_path, monkeypatc
 
 def test_runs_of_the_segmenter_are_those_of_the_command(tiny_npz, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    few = [word for setting in ("steps=2", "batch_size=4", "validate_every=2") for word in ("--set", setting)]
+    small = ("steps=2", "batch_size=4", "validate_every=2", "unet.width=4")
+    few = [word for setting in small for word in ("--set", setting)]
     assert call("segmenter", "train", "--data", str(tiny_npz), *few, "--out", "by_command") == 0
     assert re.search(r"48 scenes: .*train", capsys.readouterr().out)
     run = sg.train(tiny_npz, steps=2, out="by_function", **SMALL)

@@ -10,9 +10,9 @@ ROOT = Path(__file__).parent.parent
 
 COMMANDS = {
     "marsgen train-generator": [
-        "steps=12",
-        "checkpoint_every=4",
-        "sample_every=12",
+        "steps=9",
+        "checkpoint_every=3",
+        "sample_every=9",
         "batch_size=4",
         "generator_width=8",
         "discriminator_width=8",

@@ -8,6 +8,7 @@ import base64
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -39,14 +40,19 @@ def open_template(name: str, folder: Path = TEMPLATES) -> Template:
     Raises:
         jinja2.TemplateNotFound: no such file.
     """
-    environment = Environment(
+    return _environment(folder).get_template(name)
+
+
+@cache
+def _environment(folder: Path) -> Environment:
+    """Keeps the templates that it has compiled."""
+    return Environment(
         loader=FileSystemLoader([folder, TEMPLATES]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template(name)
 
 
 def hex_colour(colour: Sequence[int]) -> str:

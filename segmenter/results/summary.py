@@ -1,6 +1,6 @@
 """All results of a study, from its raw counts alone: what the tables, the files and the page show."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -27,7 +27,7 @@ from segmenter.results.gains.worth import Worth, compute_worth
 from segmenter.results.labels import secondary_names
 from segmenter.results.metadata import ArmMetadata, StudyMetadata
 from segmenter.results.notes import limitations
-from segmenter.results.statistics.bootstrap import ArmScores, resample_arms, score_intervals, score_sums, share_sums
+from segmenter.results.statistics.bootstrap import ArmScores, resample_together, score_intervals, score_sums, share_sums
 from segmenter.results.statistics.ranking import resample_rankings
 
 
@@ -109,11 +109,13 @@ def summarise(study: StudyCounts, *more_limitations: str) -> StudyResults:
     sums = {
         arm.metadata.name: arm.unit_sums(metadata.scoring.found_fraction, study.images.groups) for arm in study.arms
     }
-    scores = _resample(sums, study)
     shares = list_shares(study)
     part_sums = {arm.metadata.name: sum_shares(arm, shares, study) for arm in study.arms}
-    share_scores = _resample(part_sums, study, share_sums)
     statistics = study.metadata.statistics
+    kinds = [(list(sums.values()), score_sums), (list(part_sums.values()), share_sums)]
+    scores, share_scores = (
+        dict(zip(sums, found, strict=True)) for found in resample_together(kinds, statistics.resamples, statistics.seed)
+    )
     share_intervals = {
         arm: score_intervals(found, statistics.confidence, statistics.seed) for arm, found in share_scores.items()
     }
@@ -137,13 +139,6 @@ def summarise(study: StudyCounts, *more_limitations: str) -> StudyResults:
         costs=[_cost(arm) for arm in metadata.arms if _is_measured(arm)],
         limitations=(*limitations(study, sums[metadata.baseline][0]), *more_limitations),
     )
-
-
-def _resample(
-    sums: Mapping[str, np.ndarray], study: StudyCounts, score: Callable[[np.ndarray], np.ndarray] = score_sums
-) -> dict[str, ArmScores]:
-    settings = study.metadata.statistics
-    return dict(zip(sums, resample_arms(list(sums.values()), settings.resamples, settings.seed, score), strict=True))
 
 
 def _resample_rankings(study: StudyCounts) -> dict[str, ArmScores]:

@@ -17,6 +17,7 @@ os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 cluster_utils = pytest.importorskip("ray.cluster_utils")
 VERSION = ("marsgen", "--version")
 NEEDS = PerJob(memory_gb=0.1)
+pytestmark = pytest.mark.timeout(400)  # Ray's workers give way to every other process
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +31,15 @@ def cluster() -> Iterator[str]:
 
 
 @pytest.fixture
-def engine(cluster: str, tmp_path: Path) -> Iterator[RayCluster]:
+def engine(cluster: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RayCluster]:
+    def with_a_quick_start(*arguments: object) -> object:
+        # in the worker of a node; what a server imports early is tested in test_local_pool.py
+        from marsgen.engines import command_server, ray_cluster
+
+        command_server._PRELOADED = ()
+        return ray_cluster._run_on_node(*arguments)
+
+    monkeypatch.setattr("marsgen.engines.ray_cluster._run_on_node", with_a_quick_start)
     engine = RayCluster("ray", NEEDS, tmp_path)
     yield engine
     engine.close()

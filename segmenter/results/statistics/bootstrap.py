@@ -136,24 +136,34 @@ def resample_arms(
         seed: of the resamples.
         score: makes scores (..., K) of sums; with `share_sums`, arms are (S, N, 2, B).
     """
-    parts, num_classes = arms[0].shape[-2:]
-    full = [score(arm.sum(1)) for arm in arms]
+    return resample_together([(arms, score)], resamples, seed)[0]
+
+
+def resample_together(
+    kinds: Sequence[tuple[Sequence[np.ndarray], Callable[[np.ndarray], np.ndarray]]], resamples: int, seed: int
+) -> list[list[ArmScores]]:
+    """`resample_arms` for several kinds of sums of the same images, each with its score: resamples are drawn once."""
+    arms = [(arm, score) for those, score in kinds for arm in those]
+    full = [score(arm.sum(1)) for arm, score in arms]
     drawn = [np.empty((resamples, *scores.shape)) for scores in full]
     # one wide matrix of all arms and seeds: (N, runs * 5 * C); what the test holds is the same for all of them, so many
     # columns are equal and are summed once
-    flat = np.concatenate([np.moveaxis(arm, 0, 1).reshape(arm.shape[1], -1) for arm in arms], axis=1)
+    flat = np.concatenate([np.moveaxis(arm, 0, 1).reshape(arm.shape[1], -1) for arm, _ in arms], axis=1)
     flat, columns = _different_columns(flat)
-    edges = np.cumsum([0, *(arm.shape[0] * arm.shape[2] * num_classes for arm in arms)])
+    edges = np.cumsum([0, *(arm.shape[0] * arm.shape[2] * arm.shape[3] for arm, _ in arms)])
     for rows, weights in draw_weights(len(flat), resamples, seed):
-        sums = (weights @ flat).take(columns, axis=1)
-        for arm, scores, out, start, stop in zip(arms, full, drawn, edges, edges[1:], strict=False):
-            block = score(sums[:, start:stop].reshape(len(weights), len(arm), parts, num_classes))
+        sums = weights @ flat
+        for (arm, score), scores, out, start, stop in zip(arms, full, drawn, edges, edges[1:], strict=False):
+            own = sums.take(columns[start:stop], axis=1).reshape(len(weights), len(arm), *arm.shape[2:])
+            block = score(own)
             if score is score_sums:
                 # a mean IoU over fewer classes than usual is another quantity
-                lost = np.isnan(block[..., :num_classes]) & ~np.isnan(scores[:, :num_classes])
-                block[..., num_classes][lost.any(-1)] = np.nan
+                classes = arm.shape[3]
+                lost = np.isnan(block[..., :classes]) & ~np.isnan(scores[:, :classes])
+                block[..., classes][lost.any(-1)] = np.nan
             out[rows] = block
-    return [ArmScores(scores, out) for scores, out in zip(full, drawn, strict=True)]
+    found = iter(ArmScores(scores, out) for scores, out in zip(full, drawn, strict=True))
+    return [[next(found) for _ in those] for those, _ in kinds]
 
 
 def _different_columns(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -140,7 +140,6 @@ def cut_everywhere(command: Callable[[Path], None], place: Path, *, keeps_names:
             broken.cut()
         command(folder)
         assert content(folder) == whole, f"cut at event {cut_at}"
-    gc.unfreeze()
     return disk.events
 
 
@@ -166,7 +165,7 @@ def test_a_synthetic_set_survives_a_power_cut_at_any_point(tmp_path, monkeypatch
     settings = [word for each in loose for word in ("--set", f"paste.{each}")]
 
     def synthesize(folder: Path) -> None:
-        words = ["marsgen", "synthesize", "--generator", "copy-paste", "--data", "data.npz", "--n", "40", *settings]
+        words = ["marsgen", "synthesize", "--generator", "copy-paste", "--data", "data.npz", "--n", "33", *settings]
         assert call(*words, "--out", str(folder)) == 0
 
     cut_everywhere(synthesize, tmp_path, keeps_names=keeps_names, stride=3)

@@ -23,7 +23,7 @@ from segmenter.auto.config import AutoConfig
 from segmenter.auto.run import Question, run_auto
 from segmenter.study.config import StudyConfig
 
-pytestmark = pytest.mark.usefixtures("plain_figures_of_module")
+pytestmark = [pytest.mark.usefixtures("plain_figures_of_module"), pytest.mark.timeout(400)]
 CLASSES = ClassSet(("ground", "crack"), (0, 1), ((90, 90, 90), (220, 40, 40)), 255)
 SMALL = ["rungs=[1]", "enough_scenes=1", "seeds=2", "fewest_steps=2", "fewest_pairs=2"]
 
