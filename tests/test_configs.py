@@ -69,7 +69,7 @@ def test_every_other_yaml_loads(tmp_path):
     for path in others:
         if path.stem == "classes_mars":
             assert read_classes(path).rare == ("big_rock",)
-        elif path.parent.name in ("studies", "domains") or path.stem in ("study", "auto"):
+        elif path.parent.name in ("studies", "domains", "confirm") or path.stem in ("study", "auto"):
             check_study(load_config(StudyConfig, path), tmp_path)
         else:
             model = model_of("train" if path.parent == SEED_REPORT else RECIPES[path.stem])
