@@ -4,7 +4,7 @@
 <out>/scores.csv        every arm's scores with intervals
 <out>/gains.csv         every gain with both intervals and its verdict
 <out>/oracle_shares.csv share of the oracle's gain that each arm reaches; only where the study has an oracle
-<out>/over_bar.csv      gains of arms with a generator over the best one without; only beside an oracle
+<out>/over_bar.csv      gains of arms with a generator over the best one without, where several have none
 <out>/worth.csv         gains in labelled rare scenes; only where the study has a learning curve
 <out>/curves.csv        gains by dose; only where the study has a curve
 <out>/subgroups.csv     regions found by size and by distance

@@ -103,10 +103,12 @@ def share_interval(low: float, high: float) -> str:
 def compute_gains_over_bar(study: StudyCounts, scores: Mapping[str, ArmScores]) -> list[Gain]:
     """Gains of the arms with a generator over the bar, in the IoU of every rare class.
 
-    All such arms are corrected together. None where the study has no oracle, or no arm with a generator.
+    All such arms are corrected together. None where no arm has a generator, or only one has none: the gains over the
+    baseline say it then.
     """
-    arms = [arm.name for arm in study.metadata.arms if arm.has_generator and arm.name != study.metadata.oracle]
-    if study.metadata.oracle is None or not arms:
+    racing = [arm for arm in study.metadata.arms if arm.name != study.metadata.oracle]
+    arms = [arm.name for arm in racing if arm.has_generator]
+    if not arms or len(racing) - len(arms) < 2:
         return []
     rows: list[Gain] = []
     for name in study.classes.rare:

@@ -173,10 +173,19 @@ def test_every_form_of_the_results_says_it(results: StudyResults):
 def test_a_study_without_an_oracle_says_nothing_of_it():
     study = with_generator(paint_study(SKILLS, images=40), "drawn")
     results = summarise(study)
-    assert (results.oracle_shares, results.over_bar) == ([], [])
-    assert (oracle_table(results), over_bar_table(results)) == (None, None)
+    assert results.oracle_shares == []
+    assert oracle_table(results) is None
     assert "oracle" not in render(results)
-    assert not {"oracle_shares.csv", "over_bar.csv"} & csv_files(results).keys()
+    assert "oracle_shares.csv" not in csv_files(results)
+    (row,) = results.over_bar
+    assert (row.arm, row.baseline) == ("drawn", "all")
+    assert 'id="generators"' in render(results)
+
+
+def test_an_arm_without_a_generator_alone_is_the_baseline_and_needs_no_table_of_its_own():
+    skills = {name: SKILLS[name] for name in ("few", "drawn")}
+    results = summarise(with_generator(paint_study(skills, images=40), "drawn"))
+    assert (results.over_bar, over_bar_table(results)) == ([], None)
 
 
 def test_an_oracle_that_is_no_arm_is_refused():
