@@ -13,6 +13,7 @@ from accelerate import PartialState
 from torch import nn
 
 from marsgen.core.config import build_config
+from marsgen.core.environment import keep_freed_memory
 from marsgen.core.errors import DataError, InputError, RunError
 from marsgen.core.progress import ProgressBar
 from marsgen.core.runs import Run
@@ -59,6 +60,7 @@ def load_segmenter(folder: Path, keep_void: bool = False) -> tuple[nn.Module, Cl
     Raises:
         RunError: no such run, not finished, or its weights are damaged.
     """
+    keep_freed_memory()
     if folder.suffix == ONNX:
         return load_exported(folder)
     run = Run.load(folder, "segmenter train")
