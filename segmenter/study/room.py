@@ -121,8 +121,8 @@ def _rooms(study: Study, data: StudyData, wanted: set[str]) -> Iterator[tuple[st
         yield from ((job_name("sets", name, fold), room) for fold in study.folds)
         line = config.with_teachers(made.generator)  # a distilled network is as large as its teacher
         for first, generator in zip(line[:1] * len(line), line, strict=True):
-            asked = [job_name("generators", first, fold) for fold in study.folds]
-            generators[generator] = asked, [job_name("generators", generator, fold) for fold in study.folds]
+            teachers = [job_name("generators", first, fold) for fold in study.folds]
+            generators[generator] = teachers, [job_name("generators", generator, fold) for fold in study.folds]
     jobs = {job.name: job for job in plan_jobs(study)}
     asked = cache(lambda name: _ask_generator(study, jobs[name]))
     for teachers, names in generators.values():
