@@ -14,10 +14,11 @@ from marsgen.engines.ray_cluster import RayCluster
 from marsgen.engines.task import PerJob, Task
 
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+os.environ["RAY_worker_niceness"] = "0"  # else its workers wait for the other tests
 cluster_utils = pytest.importorskip("ray.cluster_utils")
 VERSION = ("marsgen", "--version")
 NEEDS = PerJob(memory_gb=0.1)
-pytestmark = pytest.mark.timeout(400)  # Ray's workers give way to every other process
+pytestmark = pytest.mark.timeout(240)
 
 
 @pytest.fixture(scope="module")
