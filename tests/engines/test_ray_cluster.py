@@ -14,7 +14,7 @@ from marsgen.engines.ray_cluster import RayCluster
 from marsgen.engines.task import PerJob, Task
 
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-os.environ["RAY_worker_niceness"] = "0"  # else its workers wait for the other tests
+os.environ.update(RAY_worker_niceness="0")  # else its workers wait for the other tests
 cluster_utils = pytest.importorskip("ray.cluster_utils")
 VERSION = ("marsgen", "--version")
 NEEDS = PerJob(memory_gb=0.1)
