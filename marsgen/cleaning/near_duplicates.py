@@ -230,15 +230,20 @@ def _candidates(thumbnails: np.ndarray, others: np.ndarray, *, same: bool) -> tu
         if same:
             apart = row != column
             row, column, correlation = row[apart], column[apart], correlation[apart]
-        nearest_first = np.lexsort((-correlation, row))
-        row, column = row[nearest_first], column[nearest_first]
-        rank = np.arange(len(row)) - np.searchsorted(row, row)
-        pairs.append(np.stack([row, column], 1)[rank < _CANDIDATES_PER_SCENE])
+        pairs.append(np.stack(_nearest(row, column, correlation, _CANDIDATES_PER_SCENE)[:2], 1))
     found = np.concatenate(pairs)
     if same:
         found = np.sort(found, axis=1)
     found = np.unique(found, axis=0)
     return found[:, 0], found[:, 1]
+
+
+def _nearest(row: np.ndarray, column: np.ndarray, correlation: np.ndarray, number: int) -> _Pairs:
+    """The nearest few pairs of each row."""
+    nearest_first = np.lexsort((-correlation, row))
+    row = row[nearest_first]
+    kept = np.arange(len(row)) - np.searchsorted(row, row) < number
+    return row[kept], column[nearest_first][kept], correlation[nearest_first][kept]
 
 
 def _each_with_each(thumbnails: np.ndarray, others: np.ndarray) -> Iterator[_Pairs]:
@@ -274,9 +279,12 @@ def _in_near_lists(thumbnails: np.ndarray, others: np.ndarray) -> Iterator[_Pair
         for number in np.unique(visited):
             rows_here = visitors[bounds[number] : bounds[number + 1]]
             members = by_list[ends[number] : ends[number + 1]]
-            correlation = block[rows_here] @ others[members].T
-            row, column = np.nonzero(correlation >= _LEAST_CORRELATION)
-            found.append((rows_here[row] + start, members[column], correlation[row, column]))
+            # under a fixed camera one list may hold nearly all
+            for some in np.array_split(rows_here, len(rows_here) * len(members) // 2**24 + 1):
+                correlation = block[some] @ others[members].T
+                row, column = np.nonzero(correlation >= _LEAST_CORRELATION)
+                within_reach = some[row] + start, members[column], correlation[row, column]
+                found.append(_nearest(*within_reach, _CANDIDATES_PER_SCENE + 1))  # one may be the picture itself
         row, column, correlation = (np.concatenate(part) for part in zip(*found, strict=True))
         yield row, column, correlation
 
