@@ -2,6 +2,7 @@
 
 import contextlib
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -69,6 +70,18 @@ def test_a_study_takes_about_what_was_said(said, finished):
         assert 0.7 * taken < room.kept < 1.6 * taken, (name, room.kept, taken)
     whole = folder_bytes(finished)
     assert whole == pytest.approx(sum(room.kept for room in said.values()) + REPORT_BYTES, rel=0.25)
+
+
+def test_a_distilled_generator_takes_what_its_teacher_takes_and_is_not_asked_itself(study, monkeypatch):
+    asked = []
+    monkeypatch.setattr("segmenter.study.room._ask_generator", lambda _, job: asked.append(job.name) or Room(7, 5))
+    generators = {"slow": {"kind": "diffusion"}, "fast": {"kind": "distilled", "teacher": "slow"}}
+    sets = {"drawn": {"generator": "fast", "settings": {"n": 4}}}
+    changed = {"generators": generators, "sets": sets, "arms": {"real": {}, "all": {"extra": ["drawn"]}}}
+    other = replace(study, config=build_config(StudyConfig, CONFIG | changed, "study"), folder=study.folder / "new")
+    rooms = rooms_of(other, check_data(other), unfinished_jobs(other))
+    assert rooms["generators/slow"] == rooms["generators/fast"] == Room(7, 5)
+    assert asked == ["generators/slow"]
 
 
 def test_a_disk_without_room_is_refused_in_a_line_and_nothing_is_written(study, tmp_path, monkeypatch, capsys):
