@@ -5,6 +5,7 @@ Text takes the colour of the page around it (currentColor), so figures can be re
 
 import io
 import re
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -88,7 +89,8 @@ def draw_forest(rows: Sequence[Gain], title: str) -> str:
     Args:
         rows: `StudyResults.gains_in`, one per arm, top to bottom.
     """
-    with _figure(5.4, 0.95 + 0.27 * len(rows)) as figure:
+    labels = [_in_lines(row.title, 34) for row in rows]
+    with _figure(5.4, 0.95 + (0.27 if not any("\n" in label for label in labels) else 0.38) * len(rows)) as figure:
         axes = figure.add_subplot()
         axes.axvline(0, color=_TEXT, linewidth=1)
         for place, row in enumerate(rows):
@@ -97,9 +99,9 @@ def draw_forest(rows: Sequence[Gain], title: str) -> str:
                 axes.plot([100 * low, 100 * high], [place, place], color=colour, linewidth=width)
             inside = "white" if row.only_alone else colour
             axes.plot(100 * row.gain, place, "o", color=colour, markerfacecolor=inside, markersize=6)
-        axes.set_yticks(range(len(rows)), [_shorten(row.title, 34) for row in rows])
+        axes.set_yticks(range(len(rows)), labels)
         axes.set_ylim(len(rows) - 0.4, -0.6)
-        axes.set_title(title, loc="left")
+        _title(figure, title)
         axes.set_xlabel("gain, percentage points")
         axes.grid(axis="x")
     return _svg(figure, f"Gains in {title} with their intervals")
@@ -130,7 +132,7 @@ def draw_doses(lines: Mapping[str, Sequence[DosePoint]], title: str, x_title: st
             axes.set_xscale("log")
         axes.set_xticks(doses, [f"{dose:g}" for dose in doses])
         axes.minorticks_off()
-        axes.set_title(title, loc="left")
+        _title(figure, title)
         axes.set_xlabel(x_title)
         axes.set_ylabel("gain, percentage points")
         axes.grid()
@@ -154,22 +156,23 @@ def draw_found(rows: Sequence[Subgroup], title: str) -> str:
             for place, row in zip(x, of_arm, strict=True):
                 axes.plot([place, place], [100 * row.low, 100 * row.high], color=_colour(number), linewidth=2.2)
             shares = [100 * row.share for row in of_arm]
-            axes.plot(x, shares, "o", color=_colour(number), markersize=5, label=_shorten(arm, 34))
+            axes.plot(x, shares, "o", color=_colour(number), markersize=5, label=_in_lines(arm, 34))
         numbers = {row.bin: row.regions for row in rows}
         axes.set_xticks(
             range(len(bins)), [f"{name.replace(' (', chr(10) + '(')}\nn = {numbers[name]}" for name in bins]
         )
         axes.tick_params(axis="x", labelsize=8)
         axes.set_ylim(0, 100)
-        axes.set_title(title, loc="left")
+        _title(figure, title)
         axes.set_ylabel("found, %")
         axes.grid(axis="y")
         figure.legend(frameon=False, fontsize=8, loc="outside lower center", ncols=2)
     return _svg(figure, title)
 
 
-def _shorten(words: str, most: int) -> str:
-    return words if len(words) <= most else words[: most - 1].rstrip() + "…"
+def _in_lines(words: str, most: int) -> str:
+    """Words in two lines of at most so many characters; what is longer is cut off."""
+    return "\n".join(textwrap.wrap(words, most, max_lines=2, placeholder="…"))
 
 
 def draw_confusion(confusion: np.ndarray, names: Sequence[str], title: str) -> str:
@@ -185,7 +188,7 @@ def draw_confusion(confusion: np.ndarray, names: Sequence[str], title: str) -> s
     with _figure(side + 1.5, side + 1.1) as figure:
         axes = figure.add_subplot()
         axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-        axes.set_title(title, loc="left")
+        _title(figure, title)
         axes.spines[:].set_visible(False)
         if in_words:
             axes.set_xticks(range(len(names)), names, rotation=35, ha="right")
@@ -222,6 +225,11 @@ def _figure(width: float, height: float) -> Iterator["Figure"]:
 
     with matplotlib.rc_context(_STYLE):
         yield Figure((width, height), layout="constrained")
+
+
+def _title(figure: "Figure", title: str) -> None:
+    """A title as wide as the figure, in lines: beside long names of arms the axes are narrow."""
+    figure.suptitle(title, x=0.01, horizontalalignment="left", fontsize=_STYLE["axes.titlesize"], wrap=True)
 
 
 def _svg(figure: "Figure", label: str) -> str:

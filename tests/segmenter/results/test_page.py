@@ -20,6 +20,7 @@ from segmenter.cli import app
 from segmenter.inference.config import InferenceConfig
 from segmenter.results.counts import arm_of_evaluations, images_of_evaluations, write_counts
 from segmenter.results.metadata import ArmMetadata
+from segmenter.results.page.figures import draw_forest
 from segmenter.results.page.gallery import Gallery, Row, make_gallery, picture_address, read_gallery, write_gallery
 from segmenter.results.page.page import render
 from segmenter.results.report import find_study, report_study
@@ -115,6 +116,24 @@ def test_page_goes_without_pictures_and_curves_and_takes_names_as_text():
     assert "<b>" not in page
     assert "<h1>a &lt; b</h1>" in page
     assert "&lt;b&gt; $x$ &amp; y" in page
+
+
+def test_figures_show_whole_names_of_arms_and_titles():
+    arms = paint_study({"a": (None, 0.2), "b": ("a", 0.3), "c": ("a", 0.3)}, images=30).arms
+    titles = ("plain", "+ zoom crops and copy-paste, not drawn", "+ zoom crops and copy-paste, redrawn")
+    named = [
+        replace(arm, metadata=arm.metadata.model_copy(update={"title": title}))
+        for arm, title in zip(arms, titles, strict=True)
+    ]
+    results = summarise(study_of(named, "a"))
+    figure = draw_forest(results.gains_in("mean IoU"), "IoU at matched fraction of a rare class (secondary)")
+    lines = re.findall(r"<text([^>]*)>([^<]*)</text>", figure)
+    assert {"+ zoom crops and copy-paste, not", "drawn", "+ zoom crops and copy-paste,", "redrawn"} <= {
+        t for _, t in lines
+    }
+    (title,) = [style for style, text in lines if text.startswith("IoU at matched")]
+    # where the axes begin, it would end outside the figure
+    assert float(re.search(r' x="([\d.]+)"', title)[1]) < 10
 
 
 @pytest.mark.usefixtures("plain_figures")
