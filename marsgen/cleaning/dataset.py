@@ -88,6 +88,11 @@ class Dataset:
         pixels = self.survey.pixels[:, [self.scenes.classes.index(name) for name in class_names]]
         return [scene for scene in self.split.train if pixels[scene].any()]
 
+    def rare_train_scenes(self) -> dict[str, list[int]]:
+        """Rare class -> the scenes of the train part that show it; a class that none shows is left out."""
+        showing = {name: self.train_scenes_with([name]) for name in self.scenes.classes.rare}
+        return {name: scenes for name, scenes in showing.items() if scenes}
+
     def val_scenes_to_show(self, most: int) -> list[int]:
         """A few validation scenes: half of them with the most pixels of a rare class, the others in order."""
         val, classes = self.split.val, self.scenes.classes

@@ -1,6 +1,6 @@
 """Training batches of the generators: windows of scenes, rare ones more often, each with an inpainting mask."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,8 +33,8 @@ class InpaintingSampler:
     scenes: SceneSource
     train: Sequence[int]
     """indices of the scenes to learn from"""
-    rare_train: Sequence[int]
-    """those of them that show a rare class"""
+    rare_train: Mapping[int, Sequence[int]]
+    """those of them that show a rare class: index of the class -> indices of the scenes, at least one"""
     rare: tuple[int, ...]
     """class indices of the rare classes"""
     rare_fraction: float
@@ -52,8 +52,8 @@ class InpaintingSampler:
         # scenes may differ in size, windows of one batch may not
         height, width = (min(self.crop_px, *(s.shape[axis] for _, s, *_ in scenes)) for axis in (0, 1))
         windows = [
-            cut_window(image, indices, (height, width), self.rare if wants_rare else (), rng)
-            for (image, indices, _, wants_rare), rng in zip(scenes, streams, strict=True)
+            cut_window(image, indices, (height, width), () if wanted is None else (wanted,), rng)
+            for (image, indices, _, wanted), rng in zip(scenes, streams, strict=True)
         ]
         inpainting_masks = [
             np.ones((height, width), np.float32)
@@ -71,14 +71,18 @@ class InpaintingSampler:
             np.array(labelled),
         )
 
-    def _pick(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, bool, bool]:
-        """Picture, class indices, whether it has labels, whether a rare class was wanted."""
+    def _pick(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, bool, int | None]:
+        """Picture, class indices, whether it has labels, the rare class that was wanted."""
         labelled = not (self.unlabelled and rng.random() < self.unlabelled_fraction)
-        wants_rare = bool(labelled and rng.random() < self.rare_fraction and self.rare_train)
-        image, indices = self._pick_labelled(wants_rare, rng) if labelled else self._pick_unlabelled(rng)
+        wanted = None
+        if labelled and rng.random() < self.rare_fraction and self.rare_train:
+            # the class before the scene, so that one that many scenes show does not hide one that few do
+            classes = list(self.rare_train)
+            wanted = classes[int(rng.integers(len(classes)))]
+        image, indices = self._pick_labelled(wanted, rng) if labelled else self._pick_unlabelled(rng)
         if rng.random() < 0.5:
             image, indices = image[:, ::-1], indices[:, ::-1]
-        return image, indices, labelled, wants_rare
+        return image, indices, labelled, wanted
 
     def _pick_unlabelled(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         number = int(rng.integers(sum(map(len, self.unlabelled))))
@@ -89,8 +93,8 @@ class InpaintingSampler:
         image, _ = source.read(number)
         return image, np.full(image.shape[:2], IGNORED_INDEX, np.uint8)
 
-    def _pick_labelled(self, wants_rare: bool, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        pool = self.rare_train if wants_rare else self.train
+    def _pick_labelled(self, wanted: int | None, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        pool = self.train if wanted is None else self.rare_train[wanted]
         scene = self.scenes[pool[int(rng.integers(len(pool)))]]
         return scene.image, scene.indices
 

@@ -41,8 +41,13 @@ def rare_indices(dataset: Dataset) -> tuple[int, ...]:
 
 def rare_scenes(dataset: Dataset) -> list[int]:
     """Training scenes that show a rare class."""
-    shows_rare = dataset.survey.pixels[:, list(rare_indices(dataset))].sum(axis=1) > 0
-    return [i for i in dataset.split.train if shows_rare[i]]
+    return dataset.train_scenes_with(dataset.scenes.classes.rare)
+
+
+def rare_scenes_by_class(dataset: Dataset) -> dict[int, list[int]]:
+    """Index of a rare class -> the training scenes that show it, where any does."""
+    classes = dataset.scenes.classes
+    return {classes.index(name): scenes for name, scenes in dataset.rare_train_scenes().items()}
 
 
 def survey_styles(dataset: Dataset) -> StyleTable:

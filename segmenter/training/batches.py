@@ -15,7 +15,7 @@ from marsgen.core.process_group import SINGLE_PROCESS, ProcessGroup
 from marsgen.core.training import share_batch
 from marsgen.provenance import labelled_by_people
 from marsgen.scenes.classes import IGNORED_INDEX
-from marsgen.scenes.scene import Scene, SceneSource
+from marsgen.scenes.scene import SceneSource
 from marsgen.scenes.tensors import image_tensor, label_tensor, one_thread
 from segmenter.inference.sliding_window import resize_images, resize_labels
 from segmenter.training.augment import augment
@@ -28,17 +28,24 @@ CROP_OF_MIXED_SIZES = (128, 128)
 class ShuffledScenes:
     """Scenes of one kind in shuffled order, epoch after epoch: each once before any is repeated.
 
+    Several lists take turns, each with an order of its own: a short one gets as many places as a long one.
+
     Args:
         name: real, rare or extra; each name has its own order.
-        members: (N, 2) integers: number of the source, index of the scene in it.
+        lists: (N, 2) integers each, none empty: number of the source, index of the scene in it.
         fraction: of each batch, in [0, 1].
         steps: (first, last): such scenes are in the batches of steps first+1..last only; None = in all.
     """
 
     def __init__(
-        self, name: str, members: np.ndarray, fraction: float, seed: int, steps: tuple[int, int] | None = None
+        self,
+        name: str,
+        lists: Sequence[np.ndarray],
+        fraction: float,
+        seed: int,
+        steps: tuple[int, int] | None = None,
     ) -> None:
-        self.members, self.fraction, self.steps = members, fraction, steps
+        self.lists, self.fraction, self.steps = lists, fraction, steps
         self.entropy = (seed, *name.encode())
 
     def count_before(self, step: int, batch_size: int) -> int:
@@ -53,15 +60,25 @@ class ShuffledScenes:
         """(source, index) of the positions first..first+count-1 in the order."""
         taken = []
         for position in range(first, first + count):
-            epoch, place = divmod(position, len(self.members))
-            source, index = self.members[_permutation(len(self.members), *self.entropy, epoch)[place]]
+            turn = self.turn(position)
+            members, own = self.lists[turn], (turn,) if turn else ()
+            epoch, place = divmod(position // len(self.lists), len(members))
+            source, index = members[_permutation(len(members), *self.entropy, *own, epoch)[place]]
             taken.append((int(source), int(index)))
         return taken
 
+    def turn(self, position: int) -> int:
+        """Number of the list that the scene at a position is from."""
+        return position % len(self.lists)
 
-@lru_cache(maxsize=6)
+
+@lru_cache(maxsize=32)
 def _permutation(length: int, *entropy: int) -> np.ndarray:
     return np.random.default_rng(entropy).permutation(length)
+
+
+def _members(source: int, indices: Sequence[int]) -> np.ndarray:
+    return np.stack([np.full(len(indices), source), np.asarray(indices, np.int64)], axis=1)
 
 
 class TrainingBatches(TorchDataset[tuple[torch.Tensor, torch.Tensor]]):
@@ -97,34 +114,30 @@ class TrainingBatches(TorchDataset[tuple[torch.Tensor, torch.Tensor]]):
         self.window = config.crop
         if self.window is None and dataset.scenes.shape is None:
             self.window = CROP_OF_MIXED_SIZES
-        self.rare = self._rare_scenes(dataset)
+        self.rare_classes, self.rare = self._rare_scenes(dataset)
         self.extra = self._extra_scenes(extras)
-        self.real = self._of_source("real", 0, dataset.split.train, 1.0)
-        if not len(self.real.members):
+        self.real = ShuffledScenes("real", [_members(0, dataset.split.train)], 1.0, config.seed)
+        if not dataset.split.train:
             raise DataError(
                 f"{dataset.scenes.location}: no scene is left to train on; lower data.val_fraction or test_fraction"
             )
 
-    def _of_source(self, name: str, source: int, indices: Sequence[int], fraction: float) -> ShuffledScenes:
-        members = np.stack([np.full(len(indices), source), np.asarray(indices, np.int64)], axis=1)
-        return ShuffledScenes(name, members, fraction, self.config.seed)
-
-    def _rare_scenes(self, dataset: Dataset) -> ShuffledScenes:
-        classes = dataset.scenes.classes
-        rare = [classes.index(name) for name in classes.rare]
-        showing = [i for i in dataset.split.train if dataset.survey.pixels[i, rare].any()]
+    def _rare_scenes(self, dataset: Dataset) -> tuple[list[str], ShuffledScenes]:
+        """The rare classes that training scenes show, and for each of them those scenes."""
+        classes, showing = dataset.scenes.classes, dataset.rare_train_scenes()
         if self.config.rare_fraction and not showing:
             raise DataError(
                 f"{dataset.scenes.location}: rare_fraction is {self.config.rare_fraction}, but no training scene shows "
                 f"a rare class ({', '.join(classes.rare) or 'the classes file names none'}); set rare_fraction=0"
             )
-        return self._of_source("rare", 0, showing, self.config.rare_fraction)
+        lists = [_members(0, indices) for indices in showing.values()]
+        return list(showing), ShuffledScenes("rare", lists, self.config.rare_fraction, self.config.seed)
 
     def _extra_scenes(self, extras: Sequence[SceneSource]) -> ShuffledScenes:
-        parts = [self._of_source("extra", n, range(len(e)), 0.0).members for n, e in enumerate(extras, start=1)]
-        members = np.concatenate([np.empty((0, 2), np.int64), *parts])
+        members = [_members(number, range(len(extra))) for number, extra in enumerate(extras, start=1)]
         steps = self.config.steps_with_extra
-        return ShuffledScenes("extra", members, self.config.extra_fraction if extras else 0.0, self.config.seed, steps)
+        lists = [np.concatenate(members)] if members else []
+        return ShuffledScenes("extra", lists, self.config.extra_fraction if extras else 0.0, self.config.seed, steps)
 
     def __len__(self) -> int:
         return self.config.steps
@@ -153,8 +166,7 @@ class TrainingBatches(TorchDataset[tuple[torch.Tensor, torch.Tensor]]):
         With `config.void_weight`, unlabelled pixels of real scenes have the index C, the number of classes.
         """
         members = self.plan(step)
-        first_rare = len(members) - self._used(self.rare, step)[1]  # they come last
-        pairs = [self._window(*members[place], (step, place), place >= first_rare) for place in self.mine]
+        pairs = [self._window(*members[place], (step, place), self._rare_class(step, place)) for place in self.mine]
         seed = int(np.random.default_rng([self.config.seed, step]).integers(2**63))
         with one_thread():
             images = torch.from_numpy(np.stack([image for image, _ in pairs])).movedim(-1, 1).contiguous()
@@ -165,36 +177,21 @@ class TrainingBatches(TorchDataset[tuple[torch.Tensor, torch.Tensor]]):
             pictures = resize_images(image_tensor(images.movedim(1, -1).numpy()), scale)
             return pictures, resize_labels(label_tensor(labels.numpy()), scale)
 
-    def _corner_of_rare(self, scene: Scene, shares: np.ndarray, corner: list[int]) -> list[int]:
-        """Top and left of the window centred on a rare pixel; `corner` where the scene shows none.
-
-        The class is drawn first and the pixel second, so that a large class does not hide a small one.
-
-        Args:
-            shares: (2,) in [0, 1), which class and which of its pixels.
-        """
-        assert self.window is not None
-        ids = [scene.classes.ids[scene.classes.index(name)] for name in scene.classes.rare]
-        shown = [number for number in ids if (scene.labels == number).any()]
-        if not shown:
-            return corner
-        pixels = np.argwhere(scene.labels == shown[int(shares[0] * len(shown))])
-        centre = pixels[int(shares[1] * len(pixels))]
-        return [
-            min(max(int(middle) - want // 2, 0), max(have - want, 0))
-            for middle, want, have in zip(centre, self.window, scene.labels.shape, strict=True)
-        ]
+    def _rare_class(self, step: int, place: int) -> str | None:
+        """The class that the scene at a place of a batch was drawn for; None = for none."""
+        before, count = self._used(self.rare, step)
+        number = place - (self.config.batch_size - count)  # they come last
+        return self.rare_classes[self.rare.turn(before + number)] if number >= 0 else None
 
     def _window(
-        self, source: int, index: int, step_and_place: tuple[int, int], show_rare: bool
+        self, source: int, index: int, step_and_place: tuple[int, int], shown: str | None
     ) -> tuple[np.ndarray, np.ndarray]:
         """One scene, or a window of it: (H, W, channels) uint8 image and (H, W) uint8 class indices.
-
-        The window is centred on a pixel of a rare class where `show_rare`, as far as the border allows, else random.
 
         Args:
             step_and_place: step, and place in its batch; each pair has its own random numbers, so that a window depends
                 neither on the number of processes nor on what stands in other places.
+            shown: class that the scene shows and the window is centred on, as far as the border allows; None = random.
         """
         scene = self.sources[source][index]
         image, indices = scene.image, scene.indices
@@ -207,8 +204,13 @@ class TrainingBatches(TorchDataset[tuple[torch.Tensor, torch.Tensor]]):
         corner = [
             int(rng.integers(max(have - want, 0) + 1)) for want, have in zip(self.window, indices.shape, strict=True)
         ]
-        if show_rare:
-            corner = self._corner_of_rare(scene, rng.random(2), corner)
+        if shown is not None:
+            pixels = np.argwhere(indices == scene.classes.index(shown))
+            centre = pixels[int(rng.random(2)[1] * len(pixels))]
+            corner = [
+                min(max(int(middle) - want // 2, 0), max(have - want, 0))
+                for middle, want, have in zip(centre, self.window, indices.shape, strict=True)
+            ]
         short = [max(want - have, 0) for want, have in zip(self.window, indices.shape, strict=True)]
         # a scene smaller than the window is padded with its edge, and the padding ignored
         image = np.pad(image, ((0, short[0]), (0, short[1]), (0, 0)), mode="edge")

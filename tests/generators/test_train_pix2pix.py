@@ -228,7 +228,7 @@ def test_four_scenes_can_be_learned_by_heart(tmp_path, discriminator):
 
 def sampler(scenes: Painted, **fields) -> InpaintingSampler:
     known = {"rare_fraction": 0.5, "scene_fraction": 0.5, "crop_px": 128, "seed": 3}
-    return InpaintingSampler(scenes, **({"train": [0, 1, 2, 4], "rare_train": [0], "rare": (2,)} | known | fields))
+    return InpaintingSampler(scenes, **({"train": [0, 1, 2, 4], "rare_train": {2: [0]}, "rare": (2,)} | known | fields))
 
 
 def test_a_sample_depends_on_seed_step_and_number_alone():
@@ -306,7 +306,7 @@ def test_a_rare_window_is_centred_and_shows_small_classes_as_often_as_large_ones
 def test_every_window_of_a_rare_draw_shows_the_class():
     def sampler(rare_fraction: float) -> InpaintingSampler:
         scenes = ListedScenes([np.zeros((96, 96), np.uint8)] * 4, [blot(row) for row in (0, 30, 60, 92)])
-        return InpaintingSampler(scenes, range(4), range(4), (3,), rare_fraction, 0.5, 32, 0)
+        return InpaintingSampler(scenes, range(4), {3: range(4)}, (3,), rare_fraction, 0.5, 32, 0)
 
     def shown(rare_fraction: float) -> float:
         batch = sampler(rare_fraction).batch(0, range(80))
@@ -314,6 +314,16 @@ def test_every_window_of_a_rare_draw_shows_the_class():
 
     assert shown(1.0) == 1
     assert shown(0.0) < 0.4
+
+
+def test_rare_classes_are_drawn_equally_often_however_many_scenes_show_them():
+    maps = [blot(row) for row in (0, 20, 40, 60, 80)]
+    maps[4] = np.where(maps[4] == 4, 3, maps[4])  # sand, in one scene of five
+    scenes = ListedScenes([np.zeros((96, 96), np.uint8)] * 5, maps)
+    sampler = InpaintingSampler(scenes, range(5), {2: [4], 3: range(4)}, (2, 3), 1.0, 0.5, 32, 0)
+    indices = sampler.batch(0, range(200)).indices
+    assert (indices == 2).any(axis=(1, 2)).mean() == pytest.approx(0.5, abs=0.08)
+    assert ((indices == 2) | (indices == 3)).any(axis=(1, 2)).all()
 
 
 def blot(row: int) -> np.ndarray:

@@ -27,6 +27,7 @@ from marsgen.generators.training import (
     describe,
     rare_indices,
     rare_scenes,
+    rare_scenes_by_class,
     restore,
     save,
     survey_styles,
@@ -156,7 +157,7 @@ def train(
         "generator": "diffusion",
         "steps": config.steps,
         "scenes": len(sampler.train),
-        "rare_scenes": len(sampler.rare_train),
+        "rare_scenes": len(rare_scenes(dataset)),
         "unlabelled": sum(map(len, sampler.unlabelled)),
         "losses": {"denoising": value},
     }
@@ -210,7 +211,7 @@ def sampler_of(dataset: Dataset, config: DiffusionConfig, unlabelled: Sequence[S
     return InpaintingSampler(
         dataset.scenes,
         train=dataset.split.train,
-        rare_train=rare_scenes(dataset),
+        rare_train=rare_scenes_by_class(dataset),
         rare=rare_indices(dataset),
         rare_fraction=config.rare_fraction,
         scene_fraction=config.scene_fraction,

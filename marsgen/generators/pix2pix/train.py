@@ -38,6 +38,7 @@ from marsgen.generators.training import (
     describe,
     rare_indices,
     rare_scenes,
+    rare_scenes_by_class,
     restore,
     save,
     survey_styles,
@@ -173,7 +174,7 @@ def train(config: TrainPix2PixConfig, run: Run, dataset: Dataset) -> dict[str, A
         "crop_px": sizes.crop_px,
         "batch_size": sizes.batch_size,
         "scenes": len(sampler.train),
-        "rare_scenes": len(sampler.rare_train),
+        "rare_scenes": len(rare_scenes(dataset)),
         "losses": values,
     }
     run.finish(summary)
@@ -196,7 +197,7 @@ def sampler_of(dataset: Dataset, config: TrainPix2PixConfig, crop_px: int) -> In
     return InpaintingSampler(
         dataset.scenes,
         train=dataset.split.train,
-        rare_train=rare_scenes(dataset),
+        rare_train=rare_scenes_by_class(dataset),
         rare=rare_indices(dataset),
         rare_fraction=config.rare_fraction,
         scene_fraction=config.scene_fraction,
@@ -211,6 +212,5 @@ def expected_pixels(dataset: Dataset, sampler: InpaintingSampler) -> np.ndarray:
     everywhere = pixels[list(sampler.train)].mean(axis=0)
     if not sampler.rare_train:
         return everywhere
-    return (1 - sampler.rare_fraction) * everywhere + sampler.rare_fraction * pixels[list(sampler.rare_train)].mean(
-        axis=0
-    )
+    rare = np.mean([pixels[list(scenes)].mean(axis=0) for scenes in sampler.rare_train.values()], axis=0)
+    return (1 - sampler.rare_fraction) * everywhere + sampler.rare_fraction * rare

@@ -1,12 +1,14 @@
 """Batches: exact fractions of real, rare and extra scenes, and the same windows for every number of processes."""
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from marsgen.core.errors import DataError
+from marsgen.scenes.sources import mars_classes
 from segmenter.config import AugmentConfig, TrainConfig
 from segmenter.training.batches import TrainingBatches, iterate_batches
 
@@ -117,6 +119,26 @@ def test_held_out_scenes_are_never_drawn(dataset, extras):
     batches = TrainingBatches(config_of(rare_fraction=0.5), dataset, extras)
     real = {index for step in range(1, 41) for source, index in batches.plan(step) if source == 0}
     assert real == set(range(14))
+
+
+@pytest.fixture
+def uneven(array_scenes, make_dataset):
+    """12 scenes of 64 x 96 with two rare classes: all show sand (id 3, one pixel), the last alone a rock (id 4)."""
+    images, labels = np.random.default_rng(4).integers(0, 256, (12, 64, 96, 1), dtype=np.uint8), np.ones((12, 64, 96))
+    labels[:, 60, 90] = 3
+    labels[11, 3, 4] = 4
+    classes = replace(mars_classes(), rare=("sand", "big_rock"))
+    return make_dataset(array_scenes(images, labels.astype(np.uint8), classes), range(12), ())
+
+
+def test_rare_classes_take_turns_however_many_scenes_show_them(uneven):
+    batches = TrainingBatches(config_of(rare_fraction=0.25, crop=(32, 32)), uneven)
+    for step in range(1, 41):
+        assert batches.plan(step)[-1] == (0, 11)
+        shown = [set(indices.unique().tolist()) for indices in batches[step][1][-2:]]
+        assert shown == [{0, 2}, {0, 3}], "a window is centred on the class that its scene was drawn for"
+    sand = Counter(batches.plan(step)[-2] for step in range(1, 37))
+    assert sand == dict.fromkeys([(0, i) for i in range(12)], 3)
 
 
 def test_rare_share_needs_a_rare_scene(dataset, array_scenes, make_dataset):
