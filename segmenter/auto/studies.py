@@ -41,9 +41,10 @@ def with_titles_for_sentences(recipes: StudyConfig) -> StudyConfig:
 
 
 def plain_arm(recipes: StudyConfig) -> str:
-    """The arm that changes nothing and has no extra scenes, else the baseline."""
-    unchanged = (name for name, arm in recipes.arms.items() if not arm.extra and not arm.train)
-    return next(unchanged, recipes.baseline)
+    """The arm of real scenes as they come, else one that changes nothing, else the baseline."""
+    real = on_real_scenes(recipes)
+    plain = (name for train in ({"rare_fraction": 0}, {}) for name in real if recipes.arms[name].train == train)
+    return next(plain, recipes.baseline)
 
 
 def on_real_scenes(recipes: StudyConfig) -> list[str]:

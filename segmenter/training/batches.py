@@ -125,13 +125,14 @@ class TrainingBatches(TorchDataset[tuple[torch.Tensor, torch.Tensor]]):
     def _rare_scenes(self, dataset: Dataset) -> tuple[list[str], ShuffledScenes]:
         """The rare classes that training scenes show, and for each of them those scenes."""
         classes, showing = dataset.scenes.classes, dataset.rare_train_scenes()
+        fraction = self.config.most_rare if showing else 0.0
         if self.config.rare_fraction and not showing:
             raise DataError(
                 f"{dataset.scenes.location}: rare_fraction is {self.config.rare_fraction}, but no training scene shows "
                 f"a rare class ({', '.join(classes.rare) or 'the classes file names none'}); set rare_fraction=0"
             )
         lists = [_members(0, indices) for indices in showing.values()]
-        return list(showing), ShuffledScenes("rare", lists, self.config.rare_fraction, self.config.seed)
+        return list(showing), ShuffledScenes("rare", lists, fraction, self.config.seed)
 
     def _extra_scenes(self, extras: Sequence[SceneSource]) -> ShuffledScenes:
         members = [_members(number, range(len(extra))) for number, extra in enumerate(extras, start=1)]
@@ -141,6 +142,17 @@ class TrainingBatches(TorchDataset[tuple[torch.Tensor, torch.Tensor]]):
 
     def __len__(self) -> int:
         return self.config.steps
+
+    def describe(self) -> str:
+        """Which part of each batch is drawn for rare classes, in a few words."""
+        if not self.rare.fraction:
+            return "rare_fraction: 0, real scenes are drawn as they come"
+        showing = ", ".join(
+            f"{name} (in {len(scenes)} of {len(self.real.lists[0])} scenes)"
+            for name, scenes in zip(self.rare_classes, self.rare.lists, strict=True)
+        )
+        turns = ", in turns" * (len(self.rare_classes) > 1)
+        return f"rare_fraction: {self.rare.fraction:g} of each batch is drawn for {showing}{turns}"
 
     def plan(self, step: int) -> list[tuple[int, int]]:
         """(source, index) of each scene in the batch of `step`; source 0 = real, 1.. = the extras in order.

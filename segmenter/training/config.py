@@ -65,6 +65,10 @@ class AugmentConfig(Config):
     """neighbouring windows that share one random transform; 1 varies most and is slowest"""
 
 
+RARE_FRACTION = 0.25
+"""of each batch where `rare_fraction` is null: every study on Mars gains by it, docs/results.md"""
+
+
 class TrainConfig(NetworkConfig):
     """`segmenter train`: network, data, loss, optimizer, and which step is kept."""
 
@@ -85,8 +89,10 @@ class TrainConfig(NetworkConfig):
     extra_fraction: float = Field(0.25, gt=0, le=1)
     """fraction of each batch that comes from the --extra folders; each of their scenes is used equally often. At 1,
     real scenes only choose the checkpoint"""
-    rare_fraction: float = Field(0.0, ge=0, lt=1)
-    """fraction of each batch taken from real scenes that show a rare class; the rest comes from all real scenes"""
+    rare_fraction: float | None = Field(None, ge=0, lt=1)
+    """fraction of each batch taken from real scenes that show a rare class, several rare classes in turns; the rest
+    comes from all real scenes. 0 = scenes as they come; null = 0.25, or what extra_fraction leaves of a batch, and 0
+    where no training scene shows a rare class"""
     extra_steps: tuple[Fraction, Fraction] = (0.0, 1.0)
     """between which fractions of the steps batches hold extra scenes: [0, 1] = always; [0, 0.6] = real scenes alone at
     the end (synthetic first, real last; arXiv 2308.04553); [0.6, 1] = real scenes alone at the beginning, which
@@ -159,13 +165,18 @@ class TrainConfig(NetworkConfig):
             )
         if self.void_weight and self.extra_fraction == 1:
             raise ValueError("void_weight is set, but extra_fraction is 1, so no real scene is drawn")
-        if self.extra_fraction + self.rare_fraction > 1:
+        if self.rare_fraction and self.extra_fraction + self.rare_fraction > 1:
             raise ValueError(
                 f"extra_fraction {self.extra_fraction} and rare_fraction {self.rare_fraction} are more than a batch"
             )
         if self.crop is not None and min(self.crop) < MIN_SIDE_PX:
             raise ValueError(f"crop {list(self.crop)}: each side needs at least {MIN_SIDE_PX} pixels")
         return self
+
+    @property
+    def most_rare(self) -> float:
+        """`rare_fraction` of data that show a rare class."""
+        return self.rare_fraction if self.rare_fraction is not None else min(RARE_FRACTION, 1 - self.extra_fraction)
 
     @property
     def steps_with_extra(self) -> tuple[int, int]:

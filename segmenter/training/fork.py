@@ -11,6 +11,7 @@ same real scenes, since extra scenes come later (`extra_steps`) and take no othe
 from pathlib import Path
 from typing import Any
 
+from marsgen.core.config import build_config
 from marsgen.core.errors import RunError
 from marsgen.core.runs import Run, first_difference
 from marsgen.core.storage.checkpoints import read_weights
@@ -50,8 +51,11 @@ def refuse_other_trunk(trunk: Path, config: TrainConfig, inputs: dict[str, Any])
     if run.inputs.get("extra"):
         raise RunError(f"{where}: it was trained on extra scenes; name a run on real scenes alone")
     settings = config.model_dump(mode="json")
+    trained = build_config(TrainConfig, run.config, f"{trunk}: config")
     for there, here in (
         (_but(run.config, FREE_KEYS), _but(settings, FREE_KEYS)),
+        # where it is null it depends on extra_fraction, which is free
+        ({"rare_fraction": trained.most_rare}, {"rare_fraction": config.most_rare}),
         (_but(run.inputs, ("extra",)), _but(plain(inputs), ("extra",))),
     ):
         if difference := first_difference(there, here):

@@ -4,6 +4,7 @@ Started by torchrun, several processes share every batch; they compute what one 
 """
 
 import copy
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -43,6 +44,7 @@ from segmenter.training.model import build_loss, group_parameters, init_network
 from segmenter.training.previews import draw_validation
 from segmenter.training.start import check_best_metric
 
+_log = logging.getLogger(__name__)
 WEIGHTS = "best.safetensors"
 VALIDATION_BATCH = 32
 
@@ -122,6 +124,7 @@ def train(config: TrainConfig, run: Run, dataset: Dataset, extras: Sequence[Scen
 
     # data: extra scenes may join training, never validation
     batches = TrainingBatches(config, dataset, extras, accelerator)
+    _log.info("train: %s", batches.describe())
 
     # model
     network, pretrained = init_network(config, dataset.scenes.channels, len(dataset.scenes.classes))

@@ -42,7 +42,7 @@ def extras(array_scenes):
 
 
 def config_of(**settings) -> TrainConfig:
-    return TrainConfig(**{"steps": 40, "batch_size": 8, "augment": STILL, **settings})
+    return TrainConfig(**{"steps": 40, "batch_size": 8, "augment": STILL, "rare_fraction": 0, **settings})
 
 
 # shares
@@ -139,6 +139,28 @@ def test_rare_classes_take_turns_however_many_scenes_show_them(uneven):
         assert shown == [{0, 2}, {0, 3}], "a window is centred on the class that its scene was drawn for"
     sand = Counter(batches.plan(step)[-2] for step in range(1, 37))
     assert sand == dict.fromkeys([(0, i) for i in range(12)], 3)
+
+
+@pytest.mark.parametrize(
+    ("settings", "part"),
+    [({}, 0.25), ({"rare_fraction": 0.5}, 0.5), ({"extra_fraction": 0.9}, 0.1), ({"rare_fraction": 0}, 0)],
+)
+def test_rare_classes_are_oversampled_unless_asked_otherwise(dataset, settings, part):
+    batches = TrainingBatches(config_of(**({"rare_fraction": None} | settings)), dataset)
+    assert batches.rare.fraction == pytest.approx(part)
+    if part:
+        assert batches.describe() == (
+            f"rare_fraction: {part:g} of each batch is drawn for big_rock (in 3 of 14 scenes)"
+        )
+    else:
+        assert batches.describe() == "rare_fraction: 0, real scenes are drawn as they come"
+
+
+def test_without_a_rare_scene_scenes_are_drawn_as_they_come(array_scenes, make_dataset):
+    plain = array_scenes(*painted(np.random.default_rng(3), 4))
+    batches = TrainingBatches(config_of(rare_fraction=None), make_dataset(plain, (0, 1), (2, 3)))
+    assert batches.rare.fraction == 0
+    assert {member for step in range(1, 9) for member in batches.plan(step)} == {(0, 0), (0, 1)}
 
 
 def test_rare_share_needs_a_rare_scene(dataset, array_scenes, make_dataset):

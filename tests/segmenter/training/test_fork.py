@@ -20,7 +20,6 @@ SETTINGS = {
     "log_every": 1,
     "precision": "fp32",
     "calibrate": 1.0,
-    "rare_fraction": 0.25,
     "data": {"val_fraction": 0.3},
 }
 FORKED = {"extra_fraction": 0.5, "extra_steps": (0.6, 1.0)}
@@ -123,6 +122,8 @@ def test_a_kill_between_checkpoint_and_copy_loses_no_state(data, tmp_path, monke
             r"state of step 6, but extra scenes join after step 3; set extra_steps=\[0\.6, 1\]",
         ),
         ({"extra_steps": (0.0, 1.0)}, "extra scenes join after step 0"),
+        # by default a quarter is drawn for rare classes, or what extra scenes leave
+        ({"extra_fraction": 0.875}, r"rare_fraction is 0\.25 there and 0\.125 here"),
     ],
 )
 def test_a_run_that_would_not_have_come_there_is_refused(trunk, data, extra, tmp_path, changed, words):
