@@ -19,6 +19,9 @@ from simulated import simulated_npz
 # tests run two at a time: one thread each, and the same bytes on every machine
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+QUICK_SECONDS = 8
+"""CPU seconds after which a test should be marked slow"""
+
 # the same examples at every run: a merge must not depend on luck
 hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("repeatable")
@@ -50,17 +53,49 @@ def pytest_collection() -> Iterator[None]:
     return found
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Notebooks first, then the modules with a test of a time limit of its own: what takes long must not start last.
+    """Notebooks are slow, and first; then the modules with slow tests: what takes long must not start last.
 
     A worker that has no tests left takes some of another's, but never the other's last two.
     """
     limits: dict[Path, float] = {}
     for item in items:
+        if item.path.suffix == ".ipynb":
+            item.add_marker("slow")
         limit = item.get_closest_marker("timeout")
-        seconds = math.inf if item.path.suffix == ".ipynb" else limit.args[0] if limit else 0
+        seconds = limit.args[0] if limit else 1 if item.get_closest_marker("slow") else 0
+        seconds = math.inf if item.path.suffix == ".ipynb" else seconds
         limits[item.path] = max(seconds, limits.get(item.path, 0))
     items.sort(key=lambda item: -limits[item.path])
+
+
+def _measure(item: pytest.Item) -> Iterator[None]:
+    """Note the CPU seconds of a phase of a test, which say the same beside other work; those of forks are not seen."""
+    began = sum(os.times()[:4])
+    try:
+        return (yield)
+    finally:
+        item.user_properties.append(("cpu_seconds", sum(os.times()[:4]) - began))
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> Iterator[None]:
+    return (yield from _measure(item))
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    return (yield from _measure(item))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Name the tests that take long and are not marked slow, with what they share with those after them."""
+    for report in terminalreporter.stats.get("passed", []):
+        seconds = sum(value for name, value in report.user_properties if name == "cpu_seconds")
+        if seconds > QUICK_SECONDS and "slow" not in report.keywords:
+            line = f"{seconds:.0f} s of CPU, but not marked slow: {report.nodeid}"
+            terminalreporter.write_line(line, yellow=True)
 
 
 @pytest.fixture(scope="session", autouse=True)

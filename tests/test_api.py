@@ -42,6 +42,7 @@ def data(cracks):
     return mg.from_arrays(*cracks, names=["ok", "crack"], rare=["crack"], val_fraction=0.2, test_fraction=0.2)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_the_block_of_the_readme_runs(cracks, tmp_path, monkeypatch):
     (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.S)

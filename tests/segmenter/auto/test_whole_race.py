@@ -80,6 +80,7 @@ def trained(engine: InProcess) -> list[str]:
     return ["/".join(Path(out).parts[-3:]) for out in outs]
 
 
+@pytest.mark.slow
 def test_an_evening_ends_with_recipe_segmenter_report_and_one_paragraph(data, tmp_path, capsys, monkeypatch):
     out, needed = tmp_path / "auto", []
     monkeypatch.setattr("segmenter.auto.room.refuse_no_room", lambda folder, size, *words, **more: needed.append(size))
