@@ -7,7 +7,7 @@ import os
 import shlex
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import hypothesis
@@ -39,6 +39,24 @@ def pytest_xdist_setupnodes(config: pytest.Config, specs: list) -> None:
         os.environ["JUPYTER_PATH"] = str(Path(__file__).parent / "jupyter")
         for spec in specs:
             spec.python = shlex.join([sys.executable, "-I", "-S", warm_python.__file__])
+    if config.args_source is pytest.Config.ArgsSource.TESTPATHS and not sys.dont_write_bytecode:
+        _rewrite_tests(config)
+
+
+def _rewrite_tests(config: pytest.Config) -> None:
+    """Let pytest rewrite the asserts of all tests once, while the server imports, not once in every worker.
+
+    After the first time all are kept. pytest has no public name for it; where its own are others, workers do it.
+    """
+    with suppress(ImportError, AttributeError, TypeError):
+        from _pytest.assertion import rewrite
+
+        for path in sorted(Path(__file__).parent.rglob("test_*.py")):
+            folder = rewrite.get_cache_dir(path)
+            kept = folder / (path.stem + rewrite.PYC_TAIL)
+            if rewrite._read_pyc(path, kept) is None and rewrite.try_makedirs(folder):
+                digest, code = rewrite._rewrite_test(path, config)
+                rewrite._write_pyc(config.stash[rewrite.assertstate_key], code, digest, kept)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -55,7 +55,7 @@ COMMANDS = {
     "predict": ("segmenter", "predict", "run", "--data", "tiny.npz", *sets("batch_size=2")),
     "pseudo-label": ("segmenter", "pseudo-label", "run", "--data", "tiny.npz"),
 }
-LONG = ("train", "train-generator", "score")
+LONG = ("train", "train-generator", "synthesize", "score")
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in LONG else n for n in COMMANDS])

@@ -200,7 +200,7 @@ def test_four_scenes_can_be_learned_by_heart(tmp_path, discriminator):
     config = TINY.model_copy(
         update={
             "discriminator": discriminator,
-            "steps": 60,
+            "steps": 42,
             "generator_lr": 4e-3,
             "discriminator_lr": 2e-3,
             "scene_fraction": 1.0,

@@ -415,6 +415,7 @@ def test_an_arm_can_be_added_where_the_data_were_moved_and_only_its_runs_run(cop
     assert "real only" in json.dumps(results)
 
 
+@pytest.mark.slow
 def test_a_teacher_can_be_added_later_and_its_trainings_are_part_of_what_the_arm_costs(copied, study_at):
     before = (copied / "config.yaml").read_text()
     commands = run(study_at(copied, *PSEUDO))
@@ -490,6 +491,7 @@ def test_a_killed_study_goes_on_and_ends_with_the_same_counts(finished, copied, 
     assert "(was interrupted: at least)" in (copied / "results/study.html").read_text()
 
 
+@pytest.mark.slow
 def test_folds_score_every_scene_once(tmp_path, study_at):
     study = study_at(tmp_path / "study", "folds=2", "seeds=[0]", "train.steps=4", test=False)
     run(study)
