@@ -143,6 +143,7 @@ def test_a_disk_without_room_for_the_smallest_race_is_refused_and_nothing_is_wri
     assert not (tmp_path / "auto").exists()
 
 
+@pytest.mark.slow
 def test_a_disk_without_room_for_the_plan_is_refused_before_the_race(data, tmp_path, monkeypatch):
     out = tmp_path / "auto"
     free = lambda path: SimpleNamespace(free=0 if (out / "plan.json").exists() else 10**12)  # noqa: E731

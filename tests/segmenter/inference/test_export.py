@@ -219,6 +219,7 @@ def test_scenes_are_spread_evenly():
     assert spread(range(3), 5) == [0, 1, 2]
 
 
+@pytest.mark.slow
 def test_the_commands_export_check_and_predict(tmp_path, capsys):
     """On the run's own data: checked on its validation part, ranges from its train part."""
     from segmenter.cli import app

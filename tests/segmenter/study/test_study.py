@@ -404,6 +404,7 @@ def test_a_study_runs_every_job_once_and_ends_with_a_report(finished, study_at):
     assert first == {p: p.read_bytes() for p in made}
 
 
+@pytest.mark.slow
 def test_an_arm_can_be_added_where_the_data_were_moved_and_only_its_runs_run(copied, study_at, tmp_path, tiny_npz):
     moved = Path(shutil.copy(tiny_npz, tmp_path / "moved.npz"))
     study = study_at(copied, "arms.real={title: real only, train: {rare_fraction: 0.5}}")
