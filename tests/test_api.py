@@ -170,9 +170,9 @@ def test_mistakes_are_raised_and_leave_nothing(mistake, error, words, data, tmp_
 
 
 def test_importing_the_packages_is_quick():
-    code = "import sys, marsgen, segmenter; print('torch' in sys.modules, 'numpy' in sys.modules, marsgen.CopyPaste)"
+    code = "import sys, marsgen, segmenter; print('torch' in sys.modules, 'numpy' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.startswith("False False <class")
+    assert done.stdout == "False False\n"  # what their names stand for is imported where it is used, as below
 
 
 # CopyPaste
