@@ -17,7 +17,7 @@ $(READY): pyproject.toml constraints.txt
 # for the next time, whatever the environment says
 PYTEST := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
-# all but whole races, studies, clusters, kills of several processes, notebooks and browsers: minutes fewer
+# all but what is marked slow: whole races and studies, clusters, kills, notebooks, browsers, each page's commands
 test: $(READY)
 	$(PYTEST) -m "not slow" $(ARGS)
 

@@ -127,6 +127,7 @@ def test_an_evening_ends_with_recipe_segmenter_report_and_one_paragraph(data, tm
     assert last.ran == []
 
 
+@pytest.mark.slow
 def test_a_budget_that_is_too_small_says_how_much_is_needed(data, tmp_path):
     with pytest.raises(ConfigError, match=r"--budget: 1s is too little here; the smallest race .* needs about \d+"):
         ask(data, tmp_path / "auto", InProcess(), seconds=1.0)
