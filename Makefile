@@ -1,11 +1,11 @@
-# `make test` and `make demo` do all the set-up on a fresh machine: a virtual environment from exact pins, then the work.
+# `make test`, `make test-all` and `make demo` do all the set-up on a fresh machine: a virtual environment from exact pins, then the work.
 PYTHON ?= python3
 VENV := .venv
 WORKERS ?= 3
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: campaign test demo check docs notebooks lock format clean
+.PHONY: campaign test test-all demo check docs notebooks lock format clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
@@ -15,8 +15,15 @@ $(READY): pyproject.toml constraints.txt
 
 # workers with one thread each, one more than two cores have: some wait for kills and clusters; rewritten tests are kept
 # for the next time, whatever the environment says
+PYTEST := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+
+# all but what is marked slow: whole races and studies, clusters, kills, notebooks, browsers, each page's commands
 test: $(READY)
-	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
+	$(PYTEST) -m "not slow" $(ARGS)
+
+# every test, as .ci/run does
+test-all: $(READY)
+	$(PYTEST) $(ARGS)
 
 # bad inputs, kills, races and memory; an hour on two cores, and the table of docs/reliability.md; repeated, it goes on
 campaign: $(READY)

@@ -7,7 +7,7 @@ import os
 import shlex
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import hypothesis
@@ -18,6 +18,9 @@ from simulated import simulated_npz
 
 # tests run two at a time: one thread each, and the same bytes on every machine
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+QUICK_SECONDS = 8
+"""CPU seconds after which a test should be marked slow"""
 
 # the same examples at every run: a merge must not depend on luck
 hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None)
@@ -36,6 +39,24 @@ def pytest_xdist_setupnodes(config: pytest.Config, specs: list) -> None:
         os.environ["JUPYTER_PATH"] = str(Path(__file__).parent / "jupyter")
         for spec in specs:
             spec.python = shlex.join([sys.executable, "-I", "-S", warm_python.__file__])
+    if config.args_source is pytest.Config.ArgsSource.TESTPATHS and not sys.dont_write_bytecode:
+        _rewrite_tests(config)
+
+
+def _rewrite_tests(config: pytest.Config) -> None:
+    """Let pytest rewrite the asserts of all tests once, while the server imports, not once in every worker.
+
+    After the first time all are kept. pytest has no public name for it; where its own are others, workers do it.
+    """
+    with suppress(ImportError, AttributeError, TypeError):
+        from _pytest.assertion import rewrite
+
+        for path in sorted(Path(__file__).parent.rglob("test_*.py")):
+            folder = rewrite.get_cache_dir(path)
+            kept = folder / (path.stem + rewrite.PYC_TAIL)
+            if rewrite._read_pyc(path, kept) is None and rewrite.try_makedirs(folder):
+                digest, code = rewrite._rewrite_test(path, config)
+                rewrite._write_pyc(config.stash[rewrite.assertstate_key], code, digest, kept)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -50,17 +71,49 @@ def pytest_collection() -> Iterator[None]:
     return found
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Notebooks first, then the modules with a test of a time limit of its own: what takes long must not start last.
+    """Notebooks are slow, and first; then the modules with slow tests: what takes long must not start last.
 
     A worker that has no tests left takes some of another's, but never the other's last two.
     """
     limits: dict[Path, float] = {}
     for item in items:
+        if item.path.suffix == ".ipynb":
+            item.add_marker("slow")
         limit = item.get_closest_marker("timeout")
-        seconds = math.inf if item.path.suffix == ".ipynb" else limit.args[0] if limit else 0
+        seconds = limit.args[0] if limit else 1 if item.get_closest_marker("slow") else 0
+        seconds = math.inf if item.path.suffix == ".ipynb" else seconds
         limits[item.path] = max(seconds, limits.get(item.path, 0))
     items.sort(key=lambda item: -limits[item.path])
+
+
+def _measure(item: pytest.Item) -> Iterator[None]:
+    """Note the CPU seconds of a phase of a test, which say the same beside other work; those of forks are not seen."""
+    began = sum(os.times()[:4])
+    try:
+        return (yield)
+    finally:
+        item.user_properties.append(("cpu_seconds", sum(os.times()[:4]) - began))
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> Iterator[None]:
+    return (yield from _measure(item))
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    return (yield from _measure(item))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Name the tests that take long and are not marked slow, with what they share with those after them."""
+    for report in terminalreporter.stats.get("passed", []):
+        seconds = sum(value for name, value in report.user_properties if name == "cpu_seconds")
+        if seconds > QUICK_SECONDS and "slow" not in report.keywords:
+            line = f"{seconds:.0f} s of CPU, but not marked slow: {report.nodeid}"
+            terminalreporter.write_line(line, yellow=True)
 
 
 @pytest.fixture(scope="session", autouse=True)

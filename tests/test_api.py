@@ -42,6 +42,7 @@ def data(cracks):
     return mg.from_arrays(*cracks, names=["ok", "crack"], rare=["crack"], val_fraction=0.2, test_fraction=0.2)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_the_block_of_the_readme_runs(cracks, tmp_path, monkeypatch):
     (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.S)
@@ -169,9 +170,9 @@ def test_mistakes_are_raised_and_leave_nothing(mistake, error, words, data, tmp_
 
 
 def test_importing_the_packages_is_quick():
-    code = "import sys, marsgen, segmenter; print('torch' in sys.modules, 'numpy' in sys.modules, marsgen.CopyPaste)"
+    code = "import sys, marsgen, segmenter; print('torch' in sys.modules, 'numpy' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.startswith("False False <class")
+    assert done.stdout == "False False\n"  # what their names stand for is imported where it is used, as below
 
 
 # CopyPaste

@@ -10,26 +10,36 @@ import pytest
 from test_startup import HEAVY
 
 PROGRAM = """
-import importlib, json, os, sys
-place = sys.argv[1]
-sys.argv = [os.environ["PROGRAM"]]
-try:
-    importlib.import_module(os.environ["PROGRAM"] + ".cli").main()
-finally:
-    with open(place, "w") as file:
-        json.dump(sorted(sys.modules), file)
+import contextlib, importlib, io, json, os, sys
+for line in json.loads(sys.argv[1]):
+    words, before, out, err, code = line.split(" "), set(sys.modules), io.StringIO(), io.StringIO(), None
+    os.environ.update({"COMP_WORDS": line, "COMP_CWORD": str(len(words) - 1)})
+    os.environ["_" + words[0].upper() + "_COMPLETE"] = "complete_bash"
+    sys.argv = words[:1]
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            importlib.import_module(words[0] + ".cli").main()
+        except SystemExit as stop:
+            code = stop.code
+    print(json.dumps([code, err.getvalue(), out.getvalue().split(), sorted(set(sys.modules) - before)]))
 """
-
-
-def offered(line: str, cwd: Path) -> tuple[list[str], set[str]]:
-    """What bash would offer at the end of a command line, and the modules that were imported for it."""
-    words = line.split(" ")
-    given = {"COMP_WORDS": line, "COMP_CWORD": str(len(words) - 1), "PROGRAM": words[0]}
-    environment = os.environ | given | {f"_{words[0].upper()}_COMPLETE": "complete_bash"}
-    command = [sys.executable, "-c", PROGRAM, str(cwd / "modules.json")]
-    done = subprocess.run(command, env=environment, cwd=cwd, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, ""), done.stderr
-    return done.stdout.split(), set(json.loads((cwd / "modules.json").read_text()))
+OFFERED = {
+    "marsgen synth": ["synthesize"],
+    "marsgen train-generator --ki": ["--kind"],
+    "marsgen train-generator --kind d": ["diffusion", "distilled"],
+    "marsgen synthesize --generator c": ["copy-paste"],
+    "marsgen synthesize --generator outputs/g": ["outputs/gen", "outputs/gen/"],
+    "marsgen synthesize --class big": ["big_rock"],
+    "marsgen synthesize --data own --class ": ["crack", "hole"],
+    "segmenter auto --data own --class h": ["hole"],
+    "segmenter auto --data absent --class big": ["big_rock"],
+    "segmenter settings pre": ["predict"],
+    "segmenter train --config mi": ["mine.yaml"],
+    "segmenter evaluate nothing-of-this-name": [],
+}
+"""command line -> what is offered at its end"""
+RECIPES = {"segmenter study ": "studies/rare_class.yaml", "marsgen demo --config ": "demo.yaml"}
+"""command line -> the end of a path that is offered"""
 
 
 @pytest.fixture(scope="module")
@@ -46,35 +56,28 @@ def place(tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize(
-    ("line", "expected"),
-    [
-        ("marsgen synth", ["synthesize"]),
-        ("marsgen train-generator --ki", ["--kind"]),
-        ("marsgen train-generator --kind d", ["diffusion", "distilled"]),
-        ("marsgen synthesize --generator c", ["copy-paste"]),
-        ("marsgen synthesize --generator outputs/g", ["outputs/gen", "outputs/gen/"]),
-        ("marsgen synthesize --class big", ["big_rock"]),
-        ("marsgen synthesize --data own --class ", ["crack", "hole"]),
-        ("segmenter auto --data own --class h", ["hole"]),
-        ("segmenter auto --data absent --class big", ["big_rock"]),
-        ("segmenter settings pre", ["predict"]),
-        ("segmenter train --config mi", ["mine.yaml"]),
-        ("segmenter evaluate nothing-of-this-name", []),
-    ],
-)
-def test_a_shell_is_offered_what_fits(line, expected, place):
-    words, imported = offered(line, place)
-    assert words == expected
+@pytest.fixture(scope="module")
+def offered(place) -> dict[str, tuple[list[str], set[str]]]:
+    """What bash would offer at the end of each command line, and the modules that it was first to import."""
+    lines = [*OFFERED, *RECIPES]
+    command = [sys.executable, "-c", PROGRAM, json.dumps(lines)]
+    done = subprocess.run(command, cwd=place, capture_output=True, text=True, check=True)
+    answers = [json.loads(answer) for answer in done.stdout.splitlines()]
+    assert [answer[:2] for answer in answers] == [[0, ""]] * len(lines)
+    return {line: (words, set(imported)) for line, (_, _, words, imported) in zip(lines, answers, strict=True)}
+
+
+@pytest.mark.parametrize("line", OFFERED)
+def test_a_shell_is_offered_what_fits(line, offered):
+    words, imported = offered[line]
+    assert words == OFFERED[line]
     assert imported & {*HEAVY, "numpy", "PIL"} == set()
 
 
-@pytest.mark.parametrize(
-    ("line", "name"), [("segmenter study ", "studies/rare_class.yaml"), ("marsgen demo --config ", "demo.yaml")]
-)
-def test_shipped_recipes_are_offered(line, name, place):
-    words, _ = offered(line, place)
-    (shipped,) = [word for word in words if word.endswith(name)]
+@pytest.mark.parametrize("line", RECIPES)
+def test_shipped_recipes_are_offered(line, offered):
+    words, _ = offered[line]
+    (shipped,) = [word for word in words if word.endswith(RECIPES[line])]
     assert Path(shipped).is_file()
     assert "mine.yaml" in words
 

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+import typer
 import yaml
 
 import marsgen.cli
@@ -46,15 +47,17 @@ def test_a_yaml_to_copy_holds_all_defaults_of_its_command(name):
     assert keys_of(yaml.safe_load(path.read_text())) == keys_of(model().model_dump(mode="json"))
 
 
+MARSGEN = typer.main.get_command(marsgen.cli.app)
+"""what `app` makes anew whenever it is called"""
+
+
 def check_study(config: StudyConfig, folder: Path) -> None:
     """Plan a study, and ask marsgen whether it understands what it would be told."""
-    from marsgen.cli import app
-
     (folder / "data").mkdir(exist_ok=True)  # it has to be there, and is not looked into
     for job in plan_jobs(Study(config, folder, str(folder / "data"), "test", None, "pictures")):
         if job.commands and job.commands[0][0] == "marsgen":
             write_text(config_path(folder, job.name), job.config)
-            app([*job.commands[0][1:], "--check-settings"], standalone_mode=False)
+            MARSGEN.main([*job.commands[0][1:], "--check-settings"], standalone_mode=False)
 
 
 def test_the_study_in_the_documents_can_be_run(tmp_path):

@@ -55,9 +55,10 @@ COMMANDS = {
     "predict": ("segmenter", "predict", "run", "--data", "tiny.npz", *sets("batch_size=2")),
     "pseudo-label": ("segmenter", "pseudo-label", "run", "--data", "tiny.npz"),
 }
+LONG = ("train", "train-generator", "synthesize", "score")
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in LONG else n for n in COMMANDS])
 def test_a_dry_run_says_about_what_the_command_takes_and_keeps_nothing(name, place, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(place)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
@@ -87,6 +88,7 @@ def test_a_dry_run_says_about_what_the_command_takes_and_keeps_nothing(name, pla
     assert 1 / 3 < tries[-1][0] / tries[-1][1] < 3, tries
 
 
+@pytest.mark.slow
 def test_a_study_adds_up_its_trainings_and_names_what_it_left_out(place, monkeypatch, capsys):
     monkeypatch.chdir(place)
     study = {
@@ -112,6 +114,7 @@ def test_a_study_adds_up_its_trainings_and_names_what_it_left_out(place, monkeyp
     (place / "study.yaml").unlink()
 
 
+@pytest.mark.slow
 def test_a_study_takes_about_what_its_dry_run_says(place, tmp_path, monkeypatch):
     monkeypatch.chdir(place)
     content = {

@@ -120,6 +120,7 @@ def shortened(command: str) -> list[str]:
     return words + extra
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_every_command_of_the_readme_runs_in_its_order(workplace, monkeypatch, capsys):
     monkeypatch.chdir(workplace)
@@ -141,6 +142,7 @@ def test_every_command_of_the_readme_runs_in_its_order(workplace, monkeypatch, c
         assert "wrote" in printed.out or "--folds" in command, command
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_every_command_of_the_page_on_studies_runs_in_its_order(workplace, monkeypatch, capsys):
     monkeypatch.chdir(workplace)

@@ -82,6 +82,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_every_command_of_the_page_on_formats_runs(here: Path, capsys: pytest.CaptureFixture[str]):
     commands = commands_of(ROOT / "docs" / "formats.md")

@@ -32,6 +32,7 @@ def content(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_killed_training_command_goes_on_to_the_same_bytes(command, tiny_npz, tmp_path):

@@ -78,6 +78,7 @@ def test_an_import_keeps_every_band(imported: Path, satellite: Path):
     assert (scenes[1].labels[2:] != 255).all()
 
 
+@pytest.mark.slow
 def test_the_whole_path(imported: Path, satellite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert call("marsgen", "inspect", "--data", str(imported), "--set", "autoencoder_steps=0", "--out", "seen") == 0

@@ -49,6 +49,7 @@ def table_top(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_the_whole_path_on_rgb_folders_with_two_rare_classes(table_top, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)

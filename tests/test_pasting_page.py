@@ -8,6 +8,7 @@ import pytest
 from test_flow import ROOT, call, commands_of
 
 
+@pytest.mark.slow
 def test_every_command_of_the_page_on_pasting_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):

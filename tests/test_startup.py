@@ -164,6 +164,7 @@ def test_help_imports_less_still(place):
         assert imported & {*HEAVY, "numpy", "pydantic", "yaml", "PIL"} == set()
 
 
+@pytest.mark.slow
 def test_a_training_imports_only_what_it_uses(place):
     words = ("segmenter", "train", *TINY, "--set", "steps=1", "--set", "batch_size=2", "--set", "unet.width=4")
     ((code, _, imported),) = answers([words], place)

@@ -16,7 +16,7 @@ from test_flow import call
 from marsgen.core.runs import Run
 from marsgen.core.storage.checkpoints import read_weights
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 
 def content(folder: Path) -> dict[str, bytes]:

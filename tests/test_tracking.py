@@ -98,6 +98,7 @@ def test_a_resumed_run_goes_on_in_the_same_tracker_run(plain, tiny_npz, tmp_path
     assert content(run.folder) == content(plain.folder)
 
 
+@pytest.mark.slow
 def test_a_generator_shows_its_sample_grids(tiny_npz, tmp_path):
     plain = mg.train_generator(tiny_npz, out=tmp_path / "plain", **GENERATOR)
     run = mg.train_generator(tiny_npz, out=tmp_path / "run", track="tensorboard", **GENERATOR)

@@ -266,6 +266,7 @@ for words in {commands!r}:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_commands_run_where_there_is_neither_fcntl_nor_wait4(here):
     loose = [word for each in LOOSE for word in ("--set", f"paste.{each}")]

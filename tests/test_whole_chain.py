@@ -224,6 +224,8 @@ CHAINS = {
     "huggingface": Chain(write_huggingface, "ground", "crack", "hf"),
     "geotiff": Chain(write_geotiff, "ground", "crack", "nnunet", ("--format", "geotiff")),
 }
+SHORT = ("labelme", "voc", "parquet")
+"""those that `make test` runs: drawn outlines, colours, rows of a table"""
 
 
 def compare(scenes: SceneSource, chain: Chain) -> None:
@@ -266,7 +268,7 @@ def compare_tars(folder: Path, chain: Chain) -> None:
             np.testing.assert_array_equal(np.asarray(Image.open(labels)), ids(index, 0, 1))
 
 
-@pytest.mark.parametrize("key", CHAINS)
+@pytest.mark.parametrize("key", [key if key in SHORT else pytest.param(key, marks=pytest.mark.slow) for key in CHAINS])
 def test_a_format_goes_all_the_way(key: str, tmp_path: Path):
     chain = CHAINS[key]
     source, data, out = tmp_path / "source", tmp_path / "data", tmp_path / "out"

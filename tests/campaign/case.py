@@ -31,7 +31,7 @@ class Case:
 
 
 LEFT_OUT: list[str] = []
-"""cases that take too long for `make test`"""
+"""cases that take too long for `make test-all`"""
 
 Maker = Callable[[random.Random, Path, Path], Case]
 """(random numbers, folder of materials, empty folder of the case) -> the case, its folder filled"""

@@ -61,7 +61,7 @@ PART: dict[str, tuple[str, ...]] = {
     "segmenter train": ("--set", "steps=16"),
     "segmenter evaluate": (),
 }
-"""commands that `make test` kills -> words that make them shorter"""
+"""commands that `make test-all` kills -> words that make them shorter"""
 
 
 def try_kills(

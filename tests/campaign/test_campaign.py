@@ -9,6 +9,7 @@ import pytest
 RUN = Path(__file__).parent / "run.py"
 
 
+@pytest.mark.slow
 @pytest.mark.campaign
 @pytest.mark.timeout(240)
 def test_bad_inputs_are_answered_and_killed_commands_go_on(tmp_path):

@@ -22,7 +22,7 @@ from marsgen.commands.playground import PlaygroundConfig, make_playground
 from marsgen.core.storage.onnx_files import OnnxNetwork
 from marsgen.scenes.sources import mars_classes, open_scenes
 
-pytestmark = pytest.mark.skipif(NO_BROWSER, reason=WHY_NO_BROWSER)
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(NO_BROWSER, reason=WHY_NO_BROWSER)]
 
 ROCK = mars_classes().index("big_rock")
 TABS = ("paint", "browse", "compare")

@@ -19,7 +19,7 @@ from marsgen.generators.diffusion.diffusion import Diffusion
 from marsgen.scenes.sources import open_scenes
 from marsgen.scenes.tensors import image_array, image_tensor, label_tensor
 
-pytestmark = pytest.mark.skipif(NO_BROWSER, reason=WHY_NO_BROWSER)
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(NO_BROWSER, reason=WHY_NO_BROWSER)]
 DRAW = """
 const [pixels, indices, mask, height, width, settings, done] = arguments;
 const from = (name) => import(new URL(name, location.href));

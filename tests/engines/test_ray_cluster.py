@@ -18,7 +18,7 @@ os.environ.update(RAY_worker_niceness="0")  # else its workers wait for the othe
 cluster_utils = pytest.importorskip("ray.cluster_utils")
 VERSION = ("marsgen", "--version")
 NEEDS = PerJob(memory_gb=0.1)
-pytestmark = pytest.mark.timeout(240)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 
 @pytest.fixture(scope="module")

@@ -71,6 +71,7 @@ def test_only_a_trained_pix2pix_can_be_exported(tmp_path):
         export_trained(str(tmp_path / "absent"), ExportGeneratorConfig(), tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_the_command_exports_runs_of_both_kinds(tmp_path, tiny_npz, capsys):
     from marsgen.cleaning.dataset import clean_scenes
     from marsgen.cli import app

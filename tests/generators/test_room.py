@@ -21,7 +21,9 @@ KINDS = {
 }
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize(
+    "name", [*(pytest.param(n, marks=pytest.mark.slow) for n in ("pix2pix", "patch")), "diffusion"]
+)
 def test_weights_checkpoints_and_grids_are_counted(name, tiny_npz, tmp_path):
     settings = {"steps": 6, "checkpoint_every": 1, "sample_every": 3, **KINDS[name]}
     config = make_training_config(None, settings)

@@ -194,13 +194,14 @@ def test_colour_scenes_of_several_sizes_without_a_rare_class_are_trained_on(tmp_
     assert load_generator(str(tmp_path)).channels == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("discriminator", ["segmentation", "patch"])
 def test_four_scenes_can_be_learned_by_heart(tmp_path, discriminator):
     """What is dark and what is bright is learned from the label map, not only the mean."""
     config = TINY.model_copy(
         update={
             "discriminator": discriminator,
-            "steps": 60,
+            "steps": 42,
             "generator_lr": 4e-3,
             "discriminator_lr": 2e-3,
             "scene_fraction": 1.0,

@@ -83,6 +83,7 @@ def test_colour_is_that_of_mars():
     assert red > 1.15 * green > 1.15 * 1.15 * blue
 
 
+@pytest.mark.slow
 def test_every_ground_is_common_and_big_rocks_are_rare(label_maps, outlier_flags):
     shares = np.bincount(label_maps[~outlier_flags].ravel(), minlength=5) / label_maps[~outlier_flags].size
     assert shares.shape == (5,)
@@ -90,6 +91,7 @@ def test_every_ground_is_common_and_big_rocks_are_rare(label_maps, outlier_flags
     assert 0.0005 < shares[BIG_ROCK] < 0.004
 
 
+@pytest.mark.slow
 def test_share_of_rock_scenes(label_maps, outlier_flags):
     with_rock = (label_maps == BIG_ROCK).any((1, 2))
     assert not with_rock[outlier_flags].any()
@@ -108,6 +110,7 @@ def test_shares_of_none_and_all(share):
     assert {is_outlier(index, SimulationConfig(outlier_fraction=share)) for index in range(60)} == {share == 1}
 
 
+@pytest.mark.slow
 def test_outliers_share_one_label_map_that_no_other_scene_has(label_maps, outlier_flags):
     nonsense = label_maps[outlier_flags]
     assert len(nonsense) > 20

@@ -125,6 +125,7 @@ def test_a_training_that_cannot_be_is_refused(words, message, tiny_npz, tmp_path
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_distilled_generator_draws_in_one_step_wherever_its_teacher_is_taken(here, tiny_npz, capsys):
     import json
 

@@ -173,6 +173,7 @@ def test_a_sample_does_not_depend_on_how_many_are_made(fill, selected, tmp_path)
     assert (selected / "manifest.jsonl").read_text().startswith((few / "manifest.jsonl").read_text())
 
 
+@pytest.mark.slow
 def test_two_processes_make_the_bytes_of_one(fill, tmp_path):
     select = {"judge": "white", "keep": 0.45, "tries": 3}
     one, two = (fill(tmp_path / f"{processes}", select, processes, n=40) for processes in (1, 2))
@@ -256,6 +257,7 @@ def words(tiny_npz, tmp_path, monkeypatch) -> list[str]:
     return [*words, "--n", "20", "--out", "synth"]
 
 
+@pytest.mark.slow
 def test_a_real_segmenter_judges_on_the_command_line(words, judge_run, capsys):
     select = ["--judge", str(judge_run), "--keep", "0.6", "--set", "select.soft=true", "--set", "select.tries=2"]
     assert call(*words, *select) == 0

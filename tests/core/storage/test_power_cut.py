@@ -148,6 +148,7 @@ def test_a_training_run_survives_a_power_cut_at_any_point(tmp_path, keeps_names)
     assert cut_everywhere(train, tmp_path, keeps_names=keeps_names) > 8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("keeps_names", [True, False], ids=["names at once", "names when synced"])
 def test_a_synthetic_set_survives_a_power_cut_at_any_point(tmp_path, monkeypatch, keeps_names):
     from test_flow import call

@@ -279,6 +279,7 @@ def claim(scores: list[ArmScores], is_plain: bool) -> list[Verdict]:
     ]
 
 
+@pytest.mark.slow
 def test_a_race_without_a_true_gain_says_helps_in_at_most_5_percent():
     rng, races = np.random.default_rng(7), 200
     found = [verdicts(rng, np.zeros(20)) for _ in range(races)]

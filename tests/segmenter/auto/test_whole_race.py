@@ -80,6 +80,7 @@ def trained(engine: InProcess) -> list[str]:
     return ["/".join(Path(out).parts[-3:]) for out in outs]
 
 
+@pytest.mark.slow
 def test_an_evening_ends_with_recipe_segmenter_report_and_one_paragraph(data, tmp_path, capsys, monkeypatch):
     out, needed = tmp_path / "auto", []
     monkeypatch.setattr("segmenter.auto.room.refuse_no_room", lambda folder, size, *words, **more: needed.append(size))
@@ -126,6 +127,7 @@ def test_an_evening_ends_with_recipe_segmenter_report_and_one_paragraph(data, tm
     assert last.ran == []
 
 
+@pytest.mark.slow
 def test_a_budget_that_is_too_small_says_how_much_is_needed(data, tmp_path):
     with pytest.raises(ConfigError, match=r"--budget: 1s is too little here; the smallest race .* needs about \d+"):
         ask(data, tmp_path / "auto", InProcess(), seconds=1.0)
@@ -142,6 +144,7 @@ def test_a_disk_without_room_for_the_smallest_race_is_refused_and_nothing_is_wri
     assert not (tmp_path / "auto").exists()
 
 
+@pytest.mark.slow
 def test_a_disk_without_room_for_the_plan_is_refused_before_the_race(data, tmp_path, monkeypatch):
     out = tmp_path / "auto"
     free = lambda path: SimpleNamespace(free=0 if (out / "plan.json").exists() else 10**12)  # noqa: E731

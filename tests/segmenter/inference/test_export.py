@@ -142,10 +142,13 @@ def test_the_stored_window_is_used_unless_another_is_named(trained, scenes, tmp_
     np.testing.assert_allclose(named, whole, atol=1e-5)
 
 
-def test_torch_export_gives_the_same_and_holds_no_pickle(scenes, make_dataset, tmp_path):
-    # few layers: torch.export takes a second for every few
-    unet = UNetConfig(width=4, depth=1, blocks="plain")
-    config = TrainConfig(unet=unet, steps=2, batch_size=4, precision="fp32", void_weight=0.5, calibrate=1.0)
+# torch.export takes a second for every few layers
+FEW_LAYERS = {"unet": UNetConfig(width=4, depth=1, blocks="plain")}
+
+
+@pytest.mark.parametrize("network", [{"network": "baseline"}, pytest.param(FEW_LAYERS, marks=pytest.mark.slow)])
+def test_torch_export_gives_the_same_and_holds_no_pickle(network, scenes, make_dataset, tmp_path):
+    config = TrainConfig(**network, steps=2, batch_size=4, precision="fp32", void_weight=0.5, calibrate=1.0)
     run = Run.start(tmp_path / "run", "segmenter train", config, {})
     train(config, run, make_dataset(scenes, range(5), (5, 6)))
     trained = run.folder
@@ -216,6 +219,7 @@ def test_scenes_are_spread_evenly():
     assert spread(range(3), 5) == [0, 1, 2]
 
 
+@pytest.mark.slow
 def test_the_commands_export_check_and_predict(tmp_path, capsys):
     """On the run's own data: checked on its validation part, ranges from its train part."""
     from segmenter.cli import app

@@ -322,6 +322,7 @@ def test_a_share_that_cannot_be_kept_is_refused(keep, tmp_path, monkeypatch, cap
 # by hand
 
 
+@pytest.mark.slow
 def test_from_training_to_training_on_the_command_line(tiny_npz, tmp_path, monkeypatch, capsys):
     from test_flow import call
 

@@ -95,6 +95,7 @@ def test_page_offers_every_csv_as_it_is_on_disk(page: str, folder: Path):
     assert len(on_disk) == 5
 
 
+@pytest.mark.slow
 def test_counts_alone_give_the_same_bytes(page: str, folder: Path, tmp_path: Path):
     shutil.copytree(folder / "counts", tmp_path / "counts")
     shutil.copy(folder / "results" / "gallery.json", tmp_path / "gallery.json")

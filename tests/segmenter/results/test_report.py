@@ -157,10 +157,12 @@ def test_page_has_every_section_and_every_run(page: str, world):
     assert "do not cover what training again would change" in page
 
 
+@pytest.mark.slow
 def test_same_runs_same_bytes(page: str, world, tmp_path: Path):
     assert write_page(*world, tmp_path / "again") == page
 
 
+@pytest.mark.slow
 def test_markup_in_names_is_text(tmp_path: Path):
     classes = ClassSet(("<b>", "$x$ & y", "big_rock"), (1, 2, 4), ((1, 2, 3), (4, 5, 6), (7, 8, 9)), 0, ("big_rock",))
     page = write_page(*paint_world(tmp_path, classes), tmp_path / "report")

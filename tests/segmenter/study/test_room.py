@@ -64,6 +64,7 @@ def without_room(monkeypatch, free: int) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=free))
 
 
+@pytest.mark.slow
 def test_a_study_takes_about_what_was_said(said, finished):
     for name, room in said.items():
         taken = folder_bytes(finished / name)
@@ -103,6 +104,7 @@ def test_a_disk_without_room_is_refused_in_a_line_and_nothing_is_written(study, 
     assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.slow
 def test_a_repeated_study_counts_what_is_left(study, said, finished, tmp_path, monkeypatch):
     data = check_data(study)
     without_room(monkeypatch, 0)

@@ -404,6 +404,7 @@ def test_a_study_runs_every_job_once_and_ends_with_a_report(finished, study_at):
     assert first == {p: p.read_bytes() for p in made}
 
 
+@pytest.mark.slow
 def test_an_arm_can_be_added_where_the_data_were_moved_and_only_its_runs_run(copied, study_at, tmp_path, tiny_npz):
     moved = Path(shutil.copy(tiny_npz, tmp_path / "moved.npz"))
     study = study_at(copied, "arms.real={title: real only, train: {rare_fraction: 0.5}}")
@@ -415,6 +416,7 @@ def test_an_arm_can_be_added_where_the_data_were_moved_and_only_its_runs_run(cop
     assert "real only" in json.dumps(results)
 
 
+@pytest.mark.slow
 def test_a_teacher_can_be_added_later_and_its_trainings_are_part_of_what_the_arm_costs(copied, study_at):
     before = (copied / "config.yaml").read_text()
     commands = run(study_at(copied, *PSEUDO))
@@ -490,6 +492,7 @@ def test_a_killed_study_goes_on_and_ends_with_the_same_counts(finished, copied, 
     assert "(was interrupted: at least)" in (copied / "results/study.html").read_text()
 
 
+@pytest.mark.slow
 def test_folds_score_every_scene_once(tmp_path, study_at):
     study = study_at(tmp_path / "study", "folds=2", "seeds=[0]", "train.steps=4", test=False)
     run(study)

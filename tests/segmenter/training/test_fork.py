@@ -41,12 +41,18 @@ def trunk(data, tmp_path_factory) -> Run:
     return api.train(data, out=tmp_path_factory.mktemp("trunk") / "run", settings={**SETTINGS, "fork_at": 0.6})
 
 
+@pytest.fixture(scope="module")
+def plain(data, tmp_path_factory) -> Run:
+    """The same run, which has kept no state."""
+    return api.train(data, out=tmp_path_factory.mktemp("plain") / "run", settings=SETTINGS)
+
+
 def content(run: Run) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in run.folder.iterdir() if path.is_file()}
 
 
-def test_keeping_a_state_changes_no_byte_of_the_run(trunk, data, tmp_path):
-    assert content(api.train(data, out=tmp_path / "plain", settings=SETTINGS)) == content(trunk)
+def test_keeping_a_state_changes_no_byte_of_the_run(trunk, plain):
+    assert content(plain) == content(trunk)
     kept = read_weights(trunk.folder / "fork" / "last.safetensors")
     assert (kept.step, kept.record["progress"]["best_step"]) == (6, 4)
 
@@ -134,7 +140,7 @@ def test_a_run_that_would_not_have_come_there_is_refused(trunk, data, extra, tmp
     assert not (tmp_path / "run").exists()
 
 
-def test_other_data_extra_scenes_and_runs_without_a_state_are_refused(trunk, data, extra, simulated, tmp_path):
+def test_other_data_extra_scenes_and_runs_without_a_state_are_refused(trunk, plain, data, extra, simulated, tmp_path):
     settings = {**SETTINGS, **FORKED}
     other = simulated(14)
     other.fingerprint = lambda: "f" * 16
@@ -143,6 +149,5 @@ def test_other_data_extra_scenes_and_runs_without_a_state_are_refused(trunk, dat
     mixed = api.train(data, extra=[extra], out=tmp_path / "mixed", settings={**SETTINGS, "fork_at": 0.6})
     with pytest.raises(RunError, match="trained on extra scenes; name a run on real scenes alone"):
         api.train(data, extra=[extra], fork=mixed.folder, out=tmp_path / "run", settings=settings)
-    plain = api.train(data, out=tmp_path / "plain", settings=SETTINGS)
     with pytest.raises(RunError, match=r"keeps no state to start from; train it anew with fork_at"):
         api.train(data, extra=[extra], fork=plain.folder, out=tmp_path / "run", settings=settings)

@@ -62,13 +62,13 @@ def test_four_scenes_can_be_learned_by_heart(scenes, make_dataset, tmp_path):
     dataset = make_dataset(scenes, four, (other,))
     config = config_of(
         unet=UNetConfig(width=8),
-        steps=100,
+        steps=75,
         batch_size=4,
         lr=5e-3,
         warmup_steps=5,
         class_weight_power=0,
         augment=STILL,
-        validate_every=100,
+        validate_every=75,
     )
     fit(tmp_path / "run", config, dataset)
     network, classes, _ = load_segmenter(tmp_path / "run")
