@@ -248,6 +248,10 @@ def synthesize(
 
     given = given_settings(context.params, SYNTHESIZE_SETTINGS) + (["paste.placement=focus"] if focus else [])
     settings = load_config(SynthesizeConfig, config, [*(overrides or ()), *given])
+    if maps is None and (data or generator or not check_settings):
+        from marsgen.synthesis.names import refuse_misspelt_classes
+
+        refuse_misspelt_classes(settings, generator if data or generator else _latest_generator(), data, classes)
     if check_settings:
         return say_settings(settings)
     from marsgen import api
@@ -292,10 +296,9 @@ def preview(
     """Show what a trained generator draws on validation scenes: sheets of strengths, guidance and noise."""
     from marsgen.commands.preview import PreviewConfig, preview_generator
     from marsgen.core.config import load_config
-    from marsgen.core.runs import latest_run
 
     settings = load_config(PreviewConfig, config, overrides or ())
-    where = generator or str(latest_run(OUTPUTS, "marsgen train-generator"))
+    where = generator or _latest_generator()
     folder = out or OUTPUTS / f"preview-{Path(where).name}"
     _say_finished(preview_generator(where, settings, folder, replace=out is None))
 
@@ -403,10 +406,9 @@ def playground(
     """Write a page on which a generator draws as you paint, sets are looked through and predictions compared."""
     from marsgen.commands.playground import PlaygroundConfig, make_playground
     from marsgen.core.config import load_config
-    from marsgen.core.runs import latest_run
 
     settings = load_config(PlaygroundConfig, config, overrides or ())
-    where = generator or str(latest_run(OUTPUTS, "marsgen train-generator"))
+    where = generator or _latest_generator()
     run = make_playground(
         where,
         settings,
@@ -464,6 +466,12 @@ def settings(
     from marsgen.core.settings import find_settings, list_settings
 
     say(list_settings(find_settings(command, SETTINGS)))
+
+
+def _latest_generator() -> str:
+    from marsgen.core.runs import latest_run
+
+    return str(latest_run(OUTPUTS, "marsgen train-generator"))
 
 
 def _say_finished(run: Any) -> None:

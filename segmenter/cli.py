@@ -100,9 +100,12 @@ def train(
 ) -> None:
     """Train a segmenter on real scenes, and on synthetic ones where given; a repeated command resumes."""
     from marsgen.core.config import load_config
-    from segmenter.training.config import TrainConfig
+    from marsgen.scenes.stated import stated_classes
+    from segmenter.training.config import TrainConfig, refuse_unknown_metric
 
     settings = load_config(TrainConfig, config, overrides or ())
+    if (known := stated_classes(data, classes)) is not None:
+        refuse_unknown_metric(settings, known, data)
     from marsgen.scenes.sources import open_scenes
     from segmenter import api
 
@@ -254,7 +257,7 @@ def auto(
 ) -> None:
     """Find the recipe that finds a rare class best: race recipes, confirm the winner, train it on all data."""
     from marsgen.core.config import configs_folder, load_config
-    from marsgen.engines.choose import open_engine, refuse_torchrun
+    from marsgen.scenes.stated import stated_classes
     from segmenter.auto.config import AutoConfig, choose_class, read_budget
     from segmenter.study.config import StudyConfig
 
@@ -264,8 +267,12 @@ def auto(
     if not path.is_file():
         raise ConfigError(f"--recipes {path}: no such file; it is the yaml of a study, see docs/studies.md")
     raced = load_config(StudyConfig, path)
-    refuse_torchrun()
+    if (known := stated_classes(data, classes)) is not None:
+        choose_class(known, class_name)
+    from marsgen.engines.choose import open_engine, refuse_torchrun
     from marsgen.scenes.sources import open_scenes
+
+    refuse_torchrun()
 
     scenes = open_scenes(data, classes=classes)
     name = choose_class(scenes.classes, class_name)

@@ -18,7 +18,8 @@ from marsgen.masks.infer_settings import infer_paste_settings, value_text
 from marsgen.masks.profiles.profile import ClassProfile
 from marsgen.pages.inspect_page import draw_page
 from marsgen.scenes.classes import ClassSet
-from marsgen.scenes.scene import SceneSource, name_channels
+from marsgen.scenes.limits import name_channels
+from marsgen.scenes.scene import SceneSource
 from marsgen.scenes.sources import open_scenes
 
 

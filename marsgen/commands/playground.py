@@ -40,10 +40,11 @@ from marsgen.pages.sheets import write_sheets
 from marsgen.provenance import fingerprints_of_part, keys_of_part, write_set_head
 from marsgen.scenes.classes import IGNORED_INDEX, ClassSet
 from marsgen.scenes.geometry import Box
-from marsgen.scenes.scene import MIN_SIDE_PX, SceneSource
+from marsgen.scenes.limits import MIN_SIDE_PX
+from marsgen.scenes.scene import SceneSource
 from marsgen.scenes.sources import open_scenes
-from marsgen.synthesis.config import SynthesizeConfig
-from marsgen.synthesis.inputs import class_names, find_sources
+from marsgen.synthesis.config import SynthesizeConfig, class_names
+from marsgen.synthesis.inputs import find_sources
 
 if TYPE_CHECKING:
     from marsgen.masks.regions import Region
@@ -244,7 +245,7 @@ def _write_page(
         entry["fingerprint"] = fingerprint_picture(whole).hex()
         page["scenes"].append({**entry, "file": name, "height": image.shape[0], "width": image.shape[1]})
     if config.regions and classes.rare:
-        library = open_library(dataset, class_names(SynthesizeConfig(), scenes), PasteConfig())
+        library = open_library(dataset, class_names(SynthesizeConfig(), scenes.classes), PasteConfig())
         for number, region in enumerate(_regions_to_stamp(library.regions, config.regions)):
             name = f"region-{number:03d}.bin"
             mask = region.depth > 0

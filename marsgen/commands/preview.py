@@ -18,8 +18,8 @@ from marsgen.core.errors import DataError
 from marsgen.core.runs import Run
 from marsgen.core.storage.files import write_bytes
 from marsgen.generators import DEFAULT_SAMPLING, DrawConfig, load_generator
-from marsgen.synthesis.config import SynthesizeConfig
-from marsgen.synthesis.inputs import class_names, find_sources
+from marsgen.synthesis.config import SynthesizeConfig, class_names
+from marsgen.synthesis.inputs import find_sources
 
 if TYPE_CHECKING:
     import torch
@@ -93,7 +93,7 @@ def preview(config: PreviewConfig, run: Run, dataset: Dataset, where: str) -> di
     if not dataset.split.val:
         raise DataError(f"{dataset.scenes.location}: no validation scene to draw into; raise data.val_fraction")
     plain = SynthesizeConfig(seed=config.seed)
-    names = class_names(plain, dataset.scenes)
+    names = class_names(plain, dataset.scenes.classes)
     library = open_library(dataset, names, plain.paste)
     # parents that the generator has never seen
     unseen = replace(dataset, split=replace(dataset.split, train=dataset.split.val, val=()))
