@@ -215,15 +215,20 @@ def study(
 ) -> None:
     """Train every arm of a study with every seed and report what each gained; repeat the command to resume."""
     from marsgen.core.config import configs_folder, load_config
-    from marsgen.engines.choose import open_engine, refuse_torchrun
+    from marsgen.scenes.stated import stated_classes
     from segmenter.study.config import StudyConfig
-    from segmenter.study.folder import Study
-    from segmenter.study.run import open_study, run_study
+    from segmenter.study.names import refuse_misspelt_classes
 
     if not config.is_file():
         shipped = ", ".join(sorted(path.name for path in (configs_folder() / "studies").glob("*.yaml")))
         raise ConfigError(f"{config}: no such study; shipped ones are {shipped} in configs/studies/")
     settings = load_config(StudyConfig, config, [*(overrides or ()), *([f"folds={folds}"] if folds else [])])
+    if (known := stated_classes(data, classes)) is not None:
+        refuse_misspelt_classes(settings, known, data)
+    from marsgen.engines.choose import open_engine, refuse_torchrun
+    from segmenter.study.folder import Study
+    from segmenter.study.run import open_study, run_study
+
     folder = out or OUTPUTS / f"study-{config.stem}"
     study = Study(settings, folder, data, test, None if classes is None else str(classes), unlabelled)
     if check_settings:
@@ -258,7 +263,7 @@ def auto(
     """Find the recipe that finds a rare class best: race recipes, confirm the winner, train it on all data."""
     from marsgen.core.config import configs_folder, load_config
     from marsgen.scenes.stated import stated_classes
-    from segmenter.auto.config import AutoConfig, choose_class, read_budget
+    from segmenter.auto.config import AutoConfig, choose_class, read_budget, refuse_unknown_arms
     from segmenter.study.config import StudyConfig
 
     settings = load_config(AutoConfig, config, overrides or ())
@@ -267,6 +272,7 @@ def auto(
     if not path.is_file():
         raise ConfigError(f"--recipes {path}: no such file; it is the yaml of a study, see docs/studies.md")
     raced = load_config(StudyConfig, path)
+    refuse_unknown_arms(settings.arms, raced)
     if (known := stated_classes(data, classes)) is not None:
         choose_class(known, class_name)
     from marsgen.engines.choose import open_engine, refuse_torchrun
