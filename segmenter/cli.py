@@ -71,8 +71,8 @@ SETTINGS = {
     "predict": "segmenter.config:PredictConfig",
     "pseudo-label": "segmenter.config:PseudoLabelConfig",
     "export": "segmenter.config:ExportConfig",
-    "compare": "segmenter.results.compare:CompareConfig",
-    "report": "segmenter.results.report:ReportConfig",
+    "compare": "segmenter.results.config:CompareConfig",
+    "report": "segmenter.results.config:ReportConfig",
     "auto": "segmenter.auto.config:AutoConfig",
 }
 """command -> the model of its settings; those of `study` are described in docs/studies.md"""
@@ -132,17 +132,19 @@ def evaluate(
     """Score runs on labelled test scenes: IoU, precision and recall per class, and the regions found."""
     from marsgen.core.config import load_config
     from marsgen.core.errors import RunError
-    from marsgen.core.runs import Run
-    from marsgen.scenes.sources import open_scenes
-    from segmenter import api
     from segmenter.evaluation.config import EvaluateConfig
-    from segmenter.evaluation.summary import evaluation_lines
 
     settings = load_config(EvaluateConfig, config, overrides or ())
     if out is not None and len(runs) > 1:
         raise RunError("--out names one folder, and several runs were given; leave it out and each run keeps its own")
+    from marsgen.core.runs import Run
+
     for folder in runs:
         Run.load(folder, "segmenter train")
+    from marsgen.scenes.sources import open_scenes
+    from segmenter import api
+    from segmenter.evaluation.summary import evaluation_lines
+
     source = open_scenes(data, classes=classes)
     for folder in runs:
         evaluation = api.evaluate(folder, source, out=out, config=settings)
@@ -157,11 +159,12 @@ def evaluate(
 def compare(runs: RunFolders, config: ConfigFile = None, overrides: Overrides = None, out: Out = None) -> None:
     """Say per class what one arm gained over another, with intervals. The first run's arm is the baseline."""
     from marsgen.core.config import load_config
-    from segmenter.results.compare import CompareConfig
-    from segmenter.results.compare import compare as measure
+    from segmenter.results.config import CompareConfig
 
     folder = out or OUTPUTS / "compare"
     settings = load_config(CompareConfig, config, overrides or ())
+    from segmenter.results.compare import compare as measure
+
     for line in measure(runs, settings, folder, replace=out is None):
         say(line)
     say_wrote(folder)
@@ -171,10 +174,11 @@ def compare(runs: RunFolders, config: ConfigFile = None, overrides: Overrides = 
 def report(runs: RunFolders, config: ConfigFile = None, overrides: Overrides = None, out: Out = None) -> None:
     """Write the tables of `segmenter compare` and a page: gains, curves, confusion, improved and regressed images."""
     from marsgen.core.config import load_config
-    from segmenter.results.report import ReportConfig
-    from segmenter.results.report import report as write
+    from segmenter.results.config import ReportConfig
 
     settings = load_config(ReportConfig, config, overrides or ())
+    from segmenter.results.report import report as write
+
     say_wrote(write(runs, settings, out or OUTPUTS / "report", replace=out is None))
 
 
@@ -320,12 +324,12 @@ def predict(
 ) -> None:
     """Label pictures: files, folders or a data set; PNG label maps, GeoTIFF for GeoTIFF, CSV for the course's npz."""
     from marsgen.core.config import load_config
-    from segmenter import api
     from segmenter.inference.config import PredictConfig
-    from segmenter.inference.weights import find_weights
 
     given = given_settings(context.params, {"probs": "probs", "overlay": "overlay"})
     settings = load_config(PredictConfig, config, [*(overrides or ()), *given])
+    from segmenter.inference.weights import find_weights
+
     find_weights(run)
     if bool(pictures) == bool(data):
         raise ConfigError("what is to be labelled? Name pictures or folders after RUN, or one data set with --data")
@@ -338,6 +342,8 @@ def predict(
         from segmenter.dry_run import predict as rehearse
 
         return say_dry_run(settings, lambda: rehearse(run, data or pictures or (), settings, classes))
+    from segmenter import api
+
     done = api.predict_data(run, data or pictures or (), classes=classes, out=out, config=settings)
     say(f"{done.said('images', int)} images labelled")
     say_wrote(done.folder / done.said("wrote", str), done.summary)

@@ -1,8 +1,8 @@
-"""Settings of selection: the `select` block of configs/synthesize.yaml."""
+"""Settings of measuring synthetic sets, and of selection: the `select` block of configs/synthesize.yaml."""
 
 from pydantic import Field, model_validator
 
-from marsgen.core.config import Config
+from marsgen.core.config import MOST_SIDE_PX, BatchSize, Config, Seed
 
 
 class SelectConfig(Config):
@@ -31,3 +31,30 @@ class SelectConfig(Config):
         if self.judge is not None and not has_threshold:
             raise ValueError("a judge without a threshold; add --keep 0.8 or --min-agreement 0.3")
         return self
+
+
+class MeasureConfig(Config):
+    """How a synthetic set is measured."""
+
+    max_real: int = Field(2000, ge=8)
+    """most real scenes, and most real regions of each class, evenly spaced"""
+    crop_px: int = Field(64, ge=32, le=MOST_SIDE_PX)
+    """side of the square crop around a region"""
+    min_region_px: int = Field(64, ge=1)
+    """real regions with fewer pixels are left out: most are slips of annotation"""
+    scene_px: int = Field(256, ge=32)
+    """whole scenes are shrunk to at most this many pixels on their longer side before features are taken"""
+    neighbours: int = Field(5, ge=1)
+    """k of density and coverage"""
+    max_dimensions: int = Field(32, ge=1)
+    """most principal components of the features in the Frechet distance"""
+    resamples: int = Field(1000, ge=20)
+    """bootstrap resamples behind the 95 % intervals"""
+    splits: int = Field(20, ge=1)
+    """random halvings of the real pictures behind the floor"""
+    copy_fraction: float = Field(0.01, gt=0, lt=0.5)
+    """a region is a copy when it is nearer to a training region than all but this fraction of different real ones"""
+    batch_size: BatchSize = 64
+    """pictures in a network at once"""
+    seed: Seed = 0
+    """of resamples and halvings"""
