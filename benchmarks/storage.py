@@ -29,7 +29,8 @@ from PIL import Image
 
 from marsgen.scenes.readers.folder import MadeScenes, write_classes, write_pair
 from marsgen.scenes.readers.shards import SHARD_LENGTH, allocate_shards, write_slot
-from marsgen.scenes.sources import mars_classes, open_scenes
+from marsgen.scenes.sources import open_scenes
+from marsgen.scenes.stated import mars_classes
 
 Pair = tuple[np.ndarray, np.ndarray]
 """(H, W, 1) uint8 image and (H, W) uint8 label map"""

@@ -21,6 +21,7 @@ from pydantic_core import PydanticUndefined
 
 from marsgen.cli import SETTINGS as MARSGEN
 from marsgen.core.config import Config
+from marsgen.core.settings import meanings_of
 from segmenter.cli import SETTINGS as SEGMENTER
 
 ROOT = Path(__file__).parent.parent
@@ -145,20 +146,21 @@ def _study_title(name: str) -> str:
 
 
 def _rows(model: type[Config], prefix: str = "") -> Iterator[tuple[str, str, str, str]]:
+    meanings = meanings_of(model)
     for key, field in model.model_fields.items():
+        meaning = " ".join(meanings.get(key, "").split())
         block = next((t for t in (field.annotation, *get_args(field.annotation)) if _is_config(t)), None)
         if block is not None and get_origin(field.annotation) in (None, Union, UnionType):
-            if field.description:
-                yield _row(f"{prefix}{key}", field)
+            if meaning:
+                yield _row(f"{prefix}{key}", field, meaning)
             yield from _rows(block, f"{prefix}{key}.")
         else:
-            yield _row(f"{prefix}{key}", field)
+            yield _row(f"{prefix}{key}", field, meaning)
 
 
-def _row(key: str, field: FieldInfo) -> tuple[str, str, str, str]:
+def _row(key: str, field: FieldInfo, meaning: str) -> tuple[str, str, str, str]:
     default = _default(field)
     shown = "its settings" if _is_config(field.annotation) else f"`{_yaml(default)}`"
-    meaning = " ".join((field.description or "").split())
     cells = (_type_of(field), "required" if field.is_required() else shown, meaning)
     return f"`{key}`", *(cell.replace("|", "\\|") for cell in cells)  # type: ignore[return-value]
 

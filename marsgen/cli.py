@@ -87,18 +87,18 @@ app = typer.Typer(
 )
 
 SETTINGS = {
-    "inspect": "marsgen.commands.inspect:InspectConfig",
+    "inspect": "marsgen.commands.config:InspectConfig",
     "train-generator": "marsgen.generators.config:TrainPix2PixConfig",
     "diffusion": "marsgen.generators.config:TrainDiffusionConfig",
     "distilled": "marsgen.generators.config:TrainDistilledConfig",
     "synthesize": "marsgen.synthesis.config:SynthesizeConfig",
-    "preview": "marsgen.commands.preview:PreviewConfig",
-    "export": "marsgen.commands.export:ExportConfig",
+    "preview": "marsgen.commands.config:PreviewConfig",
+    "export": "marsgen.commands.config:ExportConfig",
     "onnx": "marsgen.generators.config:ExportGeneratorConfig",
     "import": "marsgen.scenes.formats.reading:ReadingConfig",
-    "score": "marsgen.commands.score:ScoreConfig",
-    "playground": "marsgen.commands.playground:PlaygroundConfig",
-    "demo": "marsgen.commands.demo:DemoConfig",
+    "score": "marsgen.commands.config:ScoreConfig",
+    "playground": "marsgen.commands.config:PlaygroundConfig",
+    "demo": "marsgen.commands.config:DemoConfig",
 }
 """command -> the model of its settings; diffusion and distilled are `train-generator --kind ...`, onnx is
 `export --to onnx`"""
@@ -123,10 +123,12 @@ def inspect(
     out: Out = None,
 ) -> None:
     """Report what is in a data set and what is wrong with it; write a page with pictures."""
-    from marsgen.commands.inspect import InspectConfig, inspect_dataset
+    from marsgen.commands.config import InspectConfig
     from marsgen.core.config import load_config
 
     settings = load_config(InspectConfig, config, overrides or ())
+    from marsgen.commands.inspect import inspect_dataset
+
     folder, named = out or OUTPUTS / "inspect", out is not None
     known = read_class_set(classes)
     for line in inspect_dataset(data, settings, known, folder, against=against, replace=not named).lines:
@@ -248,6 +250,10 @@ def synthesize(
 
     given = given_settings(context.params, SYNTHESIZE_SETTINGS) + (["paste.placement=focus"] if focus else [])
     settings = load_config(SynthesizeConfig, config, [*(overrides or ()), *given])
+    if maps is None and (data or generator or not check_settings):
+        from marsgen.synthesis.names import refuse_misspelt_classes
+
+        refuse_misspelt_classes(settings, generator if data or generator else _latest_generator(), data, classes)
     if check_settings:
         return say_settings(settings)
     from marsgen import api
@@ -290,12 +296,13 @@ def preview(
     out: Out = None,
 ) -> None:
     """Show what a trained generator draws on validation scenes: sheets of strengths, guidance and noise."""
-    from marsgen.commands.preview import PreviewConfig, preview_generator
+    from marsgen.commands.config import PreviewConfig
     from marsgen.core.config import load_config
-    from marsgen.core.runs import latest_run
 
     settings = load_config(PreviewConfig, config, overrides or ())
-    where = generator or str(latest_run(OUTPUTS, "marsgen train-generator"))
+    from marsgen.commands.preview import preview_generator
+
+    where = generator or _latest_generator()
     folder = out or OUTPUTS / f"preview-{Path(where).name}"
     _say_finished(preview_generator(where, settings, folder, replace=out is None))
 
@@ -318,10 +325,12 @@ def export(
 
     if to is Target.onnx:
         return _export_generator(data, classes, gain, config, overrides, out)
-    from marsgen.commands.export import ExportConfig, export_data
+    from marsgen.commands.config import ExportConfig
 
     given = given_settings({"to": to and to.value, "gain": gain}, {"to": "to", "gain": "gain"})
     settings = load_config(ExportConfig, config, [*(overrides or ()), *given])
+    from marsgen.commands.export import export_data
+
     name = Path(data).name.removesuffix(".npz").replace(":", "-")
     _say_finished(export_data(data, settings, out or OUTPUTS / f"{name}-{settings.to}", classes=classes))
 
@@ -329,7 +338,6 @@ def export(
 def _export_generator(
     where: str, classes: Path | None, gain: str | None, config: ConfigFile, overrides: Overrides, out: Path | None
 ) -> None:
-    from marsgen.commands.export_generator import export_trained, summary_line
     from marsgen.core.config import load_config
     from marsgen.core.errors import ConfigError
     from marsgen.generators.config import ExportGeneratorConfig
@@ -338,6 +346,8 @@ def _export_generator(
         if value is not None:
             raise ConfigError(f"{name} is for data sets, and --to onnx writes a generator; leave it out")
     settings = load_config(ExportGeneratorConfig, config, overrides or ())
+    from marsgen.commands.export_generator import export_trained, summary_line
+
     run = export_trained(where, settings, out or OUTPUTS / f"{Path(where).name}-onnx")
     say(summary_line(run))
     say_wrote(run.folder, run.summary)
@@ -357,7 +367,7 @@ def score(
     dry_run: DryRun = False,
 ) -> None:
     """Measure a synthetic set: realism, variety, agreement with a judge, near-copies; write a page with pictures."""
-    from marsgen.commands.score import ScoreConfig, score_set
+    from marsgen.commands.config import ScoreConfig
     from marsgen.core.config import load_config
 
     settings = load_config(ScoreConfig, config, overrides or ())
@@ -368,6 +378,8 @@ def score(
         from marsgen.dry_run import score as rehearse
 
         return say_dry_run(settings, lambda: rehearse(folder, settings, given))
+    from marsgen.commands.score import score_set
+
     for line in score_set(folder, settings, target, **given, replace=out is None):
         say(line)
     say_wrote(target / "gallery.html")
@@ -401,12 +413,13 @@ def playground(
     out: Out = None,
 ) -> None:
     """Write a page on which a generator draws as you paint, sets are looked through and predictions compared."""
-    from marsgen.commands.playground import PlaygroundConfig, make_playground
+    from marsgen.commands.config import PlaygroundConfig
     from marsgen.core.config import load_config
-    from marsgen.core.runs import latest_run
 
     settings = load_config(PlaygroundConfig, config, overrides or ())
-    where = generator or str(latest_run(OUTPUTS, "marsgen train-generator"))
+    from marsgen.commands.playground import make_playground
+
+    where = generator or _latest_generator()
     run = make_playground(
         where,
         settings,
@@ -427,11 +440,14 @@ def playground(
 @app.command()
 def demo(config: ConfigFile = None, overrides: Overrides = None, out: Out = None) -> None:
     """Run the whole flow on few simulated scenes; ends with a report to open."""
-    from marsgen.commands.demo import DemoConfig, playground_command, run_demo
+    from marsgen.commands.config import DemoConfig
     from marsgen.core.config import load_config
 
+    settings = load_config(DemoConfig, config, overrides or ())
+    from marsgen.commands.demo import playground_command, run_demo
+
     folder = out or OUTPUTS / "demo"
-    report = run_demo(load_config(DemoConfig, config, overrides or ()), folder)
+    report = run_demo(settings, folder)
     say(f"\nopen {report}")
     needs = "the extra `export`, and `npm pack onnxruntime-web && tar xzf onnxruntime-web-*.tgz`"
     say(f"to paint with its generator in a browser ({needs}): {shlex.join(playground_command(folder))}")
@@ -464,6 +480,12 @@ def settings(
     from marsgen.core.settings import find_settings, list_settings
 
     say(list_settings(find_settings(command, SETTINGS)))
+
+
+def _latest_generator() -> str:
+    from marsgen.core.runs import latest_run
+
+    return str(latest_run(OUTPUTS, "marsgen train-generator"))
 
 
 def _say_finished(run: Any) -> None:

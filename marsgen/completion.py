@@ -6,7 +6,6 @@ from typing import Any
 
 from marsgen.core.errors import InputError
 from marsgen.core.storage.places import configs_folder
-from marsgen.core.storage.reading import read_yaml
 
 Offer = Callable[[str], list[str]]
 """word begun -> words"""
@@ -49,16 +48,15 @@ def offer_runs(record: str, *words: str) -> Offer:
 
 
 def offer_classes(ctx: Any, incomplete: str) -> list[str]:
-    """Names of the classes of --classes, else of a folder of --data, else of Mars."""
-    given = ctx.params
-    own = Path(given.get("data") or "") / "classes.yaml"
-    file = given.get("classes") or (own if own.is_file() else configs_folder() / "classes_mars.yaml")
+    """Names of the classes that --classes or --data state, else of Mars."""
+    from marsgen.scenes.stated import mars_classes, stated_classes  # here: --help needs neither
+
+    data, file = ctx.params.get("data"), ctx.params.get("classes")
     try:
-        listed = read_yaml(Path(file), InputError)["classes"]
-        names = [one["name"] if isinstance(one, dict) else one for one in listed]
-    except (InputError, KeyError, TypeError):
+        known = stated_classes(data or "", file and Path(file)) if data or file else None
+    except InputError:
         return []
-    return [name for name in names if isinstance(name, str) and name.startswith(incomplete)]
+    return [name for name in (known or mars_classes()).names if name.startswith(incomplete)]
 
 
 def _on_disk(incomplete: str, suffix: str | None = None) -> Iterator[str]:

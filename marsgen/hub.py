@@ -19,7 +19,7 @@ from marsgen.core.storage.files import write_bytes, write_text
 from marsgen.core.storage.reading import first_line, shorten
 from marsgen.provenance.data_card import CARD_FILE, UNKNOWN, class_table, front_matter
 from marsgen.scenes.classes import ClassSet
-from marsgen.scenes.scene import name_channels
+from marsgen.scenes.limits import name_channels
 
 _HUB_FILES = (CARD_FILE, ".gitattributes", ".cache", ".git")
 """what may stand in a folder beside the files of a model"""

@@ -21,8 +21,9 @@ from marsgen.core.storage.onnx_files import refuse_no_onnx
 from marsgen.core.storage.places import refuse_missing
 from marsgen.scenes.classes import ClassSet, read_classes
 from marsgen.scenes.formats.reading import ReadingConfig
+from marsgen.scenes.limits import MIN_SIDE_PX
 from marsgen.scenes.readers.arrays import ArrayScenes
-from marsgen.scenes.scene import MIN_SIDE_PX, SceneSource
+from marsgen.scenes.scene import SceneSource
 from marsgen.scenes.sources import open_pictures, open_scenes
 from segmenter.evaluation.config import EvaluateConfig
 from segmenter.evaluation.evaluate import choose_scenes, evaluate_run

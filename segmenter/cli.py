@@ -71,8 +71,8 @@ SETTINGS = {
     "predict": "segmenter.config:PredictConfig",
     "pseudo-label": "segmenter.config:PseudoLabelConfig",
     "export": "segmenter.config:ExportConfig",
-    "compare": "segmenter.results.compare:CompareConfig",
-    "report": "segmenter.results.report:ReportConfig",
+    "compare": "segmenter.results.config:CompareConfig",
+    "report": "segmenter.results.config:ReportConfig",
     "auto": "segmenter.auto.config:AutoConfig",
 }
 """command -> the model of its settings; those of `study` are described in docs/studies.md"""
@@ -100,9 +100,12 @@ def train(
 ) -> None:
     """Train a segmenter on real scenes, and on synthetic ones where given; a repeated command resumes."""
     from marsgen.core.config import load_config
-    from segmenter.training.config import TrainConfig
+    from marsgen.scenes.stated import stated_classes
+    from segmenter.training.config import TrainConfig, refuse_unknown_metric
 
     settings = load_config(TrainConfig, config, overrides or ())
+    if (known := stated_classes(data, classes)) is not None:
+        refuse_unknown_metric(settings, known, data)
     from marsgen.scenes.sources import open_scenes
     from segmenter import api
 
@@ -129,17 +132,19 @@ def evaluate(
     """Score runs on labelled test scenes: IoU, precision and recall per class, and the regions found."""
     from marsgen.core.config import load_config
     from marsgen.core.errors import RunError
-    from marsgen.core.runs import Run
-    from marsgen.scenes.sources import open_scenes
-    from segmenter import api
     from segmenter.evaluation.config import EvaluateConfig
-    from segmenter.evaluation.summary import evaluation_lines
 
     settings = load_config(EvaluateConfig, config, overrides or ())
     if out is not None and len(runs) > 1:
         raise RunError("--out names one folder, and several runs were given; leave it out and each run keeps its own")
+    from marsgen.core.runs import Run
+
     for folder in runs:
         Run.load(folder, "segmenter train")
+    from marsgen.scenes.sources import open_scenes
+    from segmenter import api
+    from segmenter.evaluation.summary import evaluation_lines
+
     source = open_scenes(data, classes=classes)
     for folder in runs:
         evaluation = api.evaluate(folder, source, out=out, config=settings)
@@ -154,11 +159,12 @@ def evaluate(
 def compare(runs: RunFolders, config: ConfigFile = None, overrides: Overrides = None, out: Out = None) -> None:
     """Say per class what one arm gained over another, with intervals. The first run's arm is the baseline."""
     from marsgen.core.config import load_config
-    from segmenter.results.compare import CompareConfig
-    from segmenter.results.compare import compare as measure
+    from segmenter.results.config import CompareConfig
 
     folder = out or OUTPUTS / "compare"
     settings = load_config(CompareConfig, config, overrides or ())
+    from segmenter.results.compare import compare as measure
+
     for line in measure(runs, settings, folder, replace=out is None):
         say(line)
     say_wrote(folder)
@@ -168,10 +174,11 @@ def compare(runs: RunFolders, config: ConfigFile = None, overrides: Overrides = 
 def report(runs: RunFolders, config: ConfigFile = None, overrides: Overrides = None, out: Out = None) -> None:
     """Write the tables of `segmenter compare` and a page: gains, curves, confusion, improved and regressed images."""
     from marsgen.core.config import load_config
-    from segmenter.results.report import ReportConfig
-    from segmenter.results.report import report as write
+    from segmenter.results.config import ReportConfig
 
     settings = load_config(ReportConfig, config, overrides or ())
+    from segmenter.results.report import report as write
+
     say_wrote(write(runs, settings, out or OUTPUTS / "report", replace=out is None))
 
 
@@ -212,15 +219,20 @@ def study(
 ) -> None:
     """Train every arm of a study with every seed and report what each gained; repeat the command to resume."""
     from marsgen.core.config import configs_folder, load_config
-    from marsgen.engines.choose import open_engine, refuse_torchrun
+    from marsgen.scenes.stated import stated_classes
     from segmenter.study.config import StudyConfig
-    from segmenter.study.folder import Study
-    from segmenter.study.run import open_study, run_study
+    from segmenter.study.names import refuse_misspelt_classes
 
     if not config.is_file():
         shipped = ", ".join(sorted(path.name for path in (configs_folder() / "studies").glob("*.yaml")))
         raise ConfigError(f"{config}: no such study; shipped ones are {shipped} in configs/studies/")
     settings = load_config(StudyConfig, config, [*(overrides or ()), *([f"folds={folds}"] if folds else [])])
+    if (known := stated_classes(data, classes)) is not None:
+        refuse_misspelt_classes(settings, known, data)
+    from marsgen.engines.choose import open_engine, refuse_torchrun
+    from segmenter.study.folder import Study
+    from segmenter.study.run import open_study, run_study
+
     folder = out or OUTPUTS / f"study-{config.stem}"
     study = Study(settings, folder, data, test, None if classes is None else str(classes), unlabelled)
     if check_settings:
@@ -254,8 +266,8 @@ def auto(
 ) -> None:
     """Find the recipe that finds a rare class best: race recipes, confirm the winner, train it on all data."""
     from marsgen.core.config import configs_folder, load_config
-    from marsgen.engines.choose import open_engine, refuse_torchrun
-    from segmenter.auto.config import AutoConfig, choose_class, read_budget
+    from marsgen.scenes.stated import stated_classes
+    from segmenter.auto.config import AutoConfig, choose_class, read_budget, refuse_unknown_arms
     from segmenter.study.config import StudyConfig
 
     settings = load_config(AutoConfig, config, overrides or ())
@@ -264,8 +276,13 @@ def auto(
     if not path.is_file():
         raise ConfigError(f"--recipes {path}: no such file; it is the yaml of a study, see docs/studies.md")
     raced = load_config(StudyConfig, path)
-    refuse_torchrun()
+    refuse_unknown_arms(settings.arms, raced)
+    if (known := stated_classes(data, classes)) is not None:
+        choose_class(known, class_name)
+    from marsgen.engines.choose import open_engine, refuse_torchrun
     from marsgen.scenes.sources import open_scenes
+
+    refuse_torchrun()
 
     scenes = open_scenes(data, classes=classes)
     name = choose_class(scenes.classes, class_name)
@@ -307,12 +324,12 @@ def predict(
 ) -> None:
     """Label pictures: files, folders or a data set; PNG label maps, GeoTIFF for GeoTIFF, CSV for the course's npz."""
     from marsgen.core.config import load_config
-    from segmenter import api
     from segmenter.inference.config import PredictConfig
-    from segmenter.inference.weights import find_weights
 
     given = given_settings(context.params, {"probs": "probs", "overlay": "overlay"})
     settings = load_config(PredictConfig, config, [*(overrides or ()), *given])
+    from segmenter.inference.weights import find_weights
+
     find_weights(run)
     if bool(pictures) == bool(data):
         raise ConfigError("what is to be labelled? Name pictures or folders after RUN, or one data set with --data")
@@ -325,6 +342,8 @@ def predict(
         from segmenter.dry_run import predict as rehearse
 
         return say_dry_run(settings, lambda: rehearse(run, data or pictures or (), settings, classes))
+    from segmenter import api
+
     done = api.predict_data(run, data or pictures or (), classes=classes, out=out, config=settings)
     say(f"{done.said('images', int)} images labelled")
     say_wrote(done.folder / done.said("wrote", str), done.summary)

@@ -6,7 +6,7 @@ import numpy as np
 
 from marsgen.scenes.classes import ClassSet
 from marsgen.scenes.scene import Origin, SceneSource, scene_key
-from marsgen.scenes.sources import mars_classes
+from marsgen.scenes.stated import mars_classes
 
 
 class ArrayScenes(SceneSource):

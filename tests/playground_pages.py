@@ -19,7 +19,7 @@ from PIL import Image
 
 from marsgen.commands.playground import ORT_FILES, find_ort
 from marsgen.core.errors import ConfigError
-from marsgen.scenes.sources import mars_classes
+from marsgen.scenes.stated import mars_classes
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chromium-browser")
 DRIVER = shutil.which("chromedriver")

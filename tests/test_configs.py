@@ -11,7 +11,7 @@ import marsgen.cli
 import segmenter.cli
 from marsgen.core.config import build_config, load_config
 from marsgen.core.errors import ConfigError
-from marsgen.core.settings import find_settings
+from marsgen.core.settings import find_settings, meanings_of
 from marsgen.core.storage.files import write_text
 from marsgen.scenes.classes import read_classes
 from segmenter.study.config import StudyConfig
@@ -90,7 +90,8 @@ def test_the_listed_settings_read_back_as_the_defaults(program, name, tmp_path, 
     model = find_settings(name, program.SETTINGS)
     assert load_config(model, tmp_path / "listed.yaml") == model()
     assert keys_of(yaml.safe_load(listed)) == keys_of(model().model_dump(mode="json"))
-    described = [field.description.split()[0] for field in model.model_fields.values() if field.description]
+    described = [text.split()[0] for text in meanings_of(model).values()]
+    assert described
     assert all(f"# {word}" in listed for word in described)
 
 
@@ -111,10 +112,11 @@ def test_the_settings_of_every_command_with_a_config_are_listed():
 @pytest.mark.parametrize("model", [*marsgen.cli.SETTINGS.values(), *segmenter.cli.SETTINGS.values()])
 def test_every_setting_says_what_it_is(model):
     def undocumented(model, prefix=""):
+        meanings = meanings_of(model)
         for key, field in model.model_fields.items():
             if isinstance(field.annotation, type) and hasattr(field.annotation, "model_fields"):
                 yield from undocumented(field.annotation, f"{prefix}{key}.")
-            elif not field.description and key != "seed":
+            elif not meanings.get(key) and key != "seed":
                 yield prefix + key
 
     assert list(undocumented(find_settings("it", {"it": model}))) == []

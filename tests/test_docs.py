@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from marsgen.core.config import Config
+from marsgen.core.settings import meanings_of
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted(path for path in (ROOT / "docs" / "notebooks").glob("*.py") if path.stem != "write")
@@ -71,11 +72,10 @@ def test_every_model_of_settings_is_on_the_page(hooks: ModuleType):
         model = getattr(importlib.import_module(module), name)
         if name in NOT_SETTINGS or model is Config:
             continue
-        for key, field in model.model_fields.items():
-            if field.description:
-                meaning = " ".join(field.description.split()).replace("|", "\\|")
-                assert f"{key}` |" in page, f"{name}.{key}"
-                assert meaning in page, f"{name}.{key}"
+        for key, text in meanings_of(model).items():
+            meaning = " ".join(text.split()).replace("|", "\\|")
+            assert f"{key}` |" in page, f"{name}.{key}"
+            assert meaning in page, f"{name}.{key}"
 
 
 def test_the_page_of_formats_names_every_reader(hooks: ModuleType):

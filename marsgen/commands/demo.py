@@ -14,10 +14,9 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import Field
-
+from marsgen.commands.config import DemoConfig
 from marsgen.console import say
-from marsgen.core.config import Config, configs_folder
+from marsgen.core.config import configs_folder
 from marsgen.core.errors import RunError
 from marsgen.core.progress import ProgressBar
 from marsgen.engines.local_pool import LocalPool
@@ -28,19 +27,6 @@ _WORKERS = 3
 
 ARMS = ("real", "pix2pix")
 """trained on real scenes alone, and on the pairs of the generator too"""
-
-
-class DemoConfig(Config):
-    """Settings of `marsgen demo`. The networks are those of configs/tiny/."""
-
-    scenes: int = Field(300, ge=60)
-    """simulated scenes of 64 x 64 pixels to train on, three in twenty with a big rock"""
-    test_scenes: int = Field(200, ge=30)
-    """simulated scenes of another seed to test on, one in three with a big rock"""
-    pairs: int = Field(200, ge=1)
-    """synthetic pairs to make"""
-    seeds: int = Field(2, ge=1)
-    """trainings of each arm; with fewer than 3 the intervals say little"""
 
 
 @dataclass(frozen=True)

@@ -13,15 +13,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
-from pydantic import Field
-
+from marsgen.commands.config import ExportConfig
 from marsgen.commands.export_huggingface import front_matter, plan_files, row_of, schema
 from marsgen.commands.export_nnunet import refuse_reserved_names, write_nnunet
 from marsgen.commands.export_objects import write_coco, write_yolo
 from marsgen.commands.import_data import count_scenes
-from marsgen.core.config import Config
 from marsgen.core.errors import ConfigError, DataError, how_to_install
 from marsgen.core.progress import ProgressBar
 from marsgen.core.runs import Run
@@ -41,21 +39,6 @@ _BLOCK = 256  # scenes encoded ahead of what is written
 _PIECE_BYTES = 4 * 2**20
 
 Made = TypeVar("Made")
-
-
-class ExportConfig(Config):
-    """Settings of `marsgen export`."""
-
-    to: Literal["png", "webdataset", "parquet", "hf", "coco", "yolo", "nnunet"] = "png"
-    """png: images/ and labels/; webdataset: tars of NAME.image.png, NAME.label.png, NAME.json; parquet: columns name,
-    image, labels (PNG bytes), manifest (json); hf: a folder for `datasets.load_dataset`; coco: annotations.json with
-    run-length masks; yolo: outlines; nnunet: raw data of nnU-Net v2"""
-    background: str = "background"
-    """coco and yolo: the class that is what no object covers; "" = all classes become objects. nnunet: id 0"""
-    scenes_per_file: int = Field(10_000, ge=1)
-    """webdataset, parquet and hf: pairs in every file but the last"""
-    gain: str = ""
-    """what training on the set gained, in words, for its data card; "" = none was measured"""
 
 
 def check_writable(config: ExportConfig) -> None:

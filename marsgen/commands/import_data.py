@@ -13,13 +13,14 @@ from marsgen.core.progress import ProgressBar
 from marsgen.core.runs import Run
 from marsgen.core.storage.files import write_json, write_text
 from marsgen.provenance.data_card import card_of, write_data_card
-from marsgen.scenes.classes import ClassSet, default_colours
+from marsgen.scenes.classes import CLASSES_FILE, ClassSet, default_colours
 from marsgen.scenes.files.label_maps import read_values
 from marsgen.scenes.files.layout import PARTS, Layout
 from marsgen.scenes.files.pictures import list_pictures
 from marsgen.scenes.formats.reading import ReadingConfig
-from marsgen.scenes.readers.folder import CLASSES_FILE, image_path, write_pair
-from marsgen.scenes.scene import SceneSource, name_channels
+from marsgen.scenes.limits import name_channels
+from marsgen.scenes.readers.folder import image_path, write_pair
+from marsgen.scenes.scene import SceneSource
 
 _BLOCK = 256  # scenes read ahead of what is written
 Counts = np.ndarray

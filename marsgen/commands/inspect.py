@@ -5,12 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import Field
 
 from marsgen.cleaning.findings import Autoencoding, Findings, collect_findings
 from marsgen.cleaning.near_duplicates import DuplicatePair, cluster_pairs
 from marsgen.cleaning.splits import PARTS
-from marsgen.core.config import MOST_STEPS, Config, DataConfig, Seed
+from marsgen.commands.config import InspectConfig
 from marsgen.core.errors import DataError
 from marsgen.core.runs import Run
 from marsgen.core.storage.files import write_json, write_text
@@ -18,23 +17,9 @@ from marsgen.masks.infer_settings import infer_paste_settings, value_text
 from marsgen.masks.profiles.profile import ClassProfile
 from marsgen.pages.inspect_page import draw_page
 from marsgen.scenes.classes import ClassSet
-from marsgen.scenes.scene import SceneSource, name_channels
+from marsgen.scenes.limits import name_channels
+from marsgen.scenes.scene import SceneSource
 from marsgen.scenes.sources import open_scenes
-
-
-class InspectConfig(Config):
-    """Settings of `marsgen inspect`."""
-
-    data: DataConfig = DataConfig()
-    """as a training command would use the data"""
-    seed: Seed = 0
-    """seed of the autoencoder and of the choice of pictures"""
-    autoencoder_steps: int = Field(200, ge=0, le=MOST_STEPS)
-    """training steps of the autoencoder, 64 scenes each; 0 = no autoencoder"""
-    autoencoder_spreads: float = Field(1.5, gt=0)
-    """a scene is unusual when the log of its error lies this many robust standard deviations above the median"""
-    pictures: int = Field(12, ge=1, le=200)
-    """most pictures in each part of the page"""
 
 
 @dataclass(frozen=True)

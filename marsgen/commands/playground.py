@@ -21,15 +21,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pydantic import Field
 
 from marsgen.cleaning.dataset import Dataset, clean_scenes
 from marsgen.cleaning.resaved import fingerprint_picture
 from marsgen.commands.comparison import Comparison, open_comparison, write_comparison
-from marsgen.core.config import Config, DataConfig
+from marsgen.commands.config import PlaygroundConfig
 from marsgen.core.errors import ConfigError, DataError, RunError
 from marsgen.core.runs import Run
 from marsgen.core.storage.files import file_fingerprint, filling_bytes, plain, write_bytes, write_json, write_text
@@ -40,10 +39,11 @@ from marsgen.pages.sheets import write_sheets
 from marsgen.provenance import fingerprints_of_part, keys_of_part, write_set_head
 from marsgen.scenes.classes import IGNORED_INDEX, ClassSet
 from marsgen.scenes.geometry import Box
-from marsgen.scenes.scene import MIN_SIDE_PX, SceneSource
+from marsgen.scenes.limits import MIN_SIDE_PX
+from marsgen.scenes.scene import SceneSource
 from marsgen.scenes.sources import open_scenes
-from marsgen.synthesis.config import SynthesizeConfig
-from marsgen.synthesis.inputs import class_names, find_sources
+from marsgen.synthesis.config import SynthesizeConfig, class_names
+from marsgen.synthesis.inputs import find_sources
 
 if TYPE_CHECKING:
     from marsgen.masks.regions import Region
@@ -53,26 +53,6 @@ ORT_FILES = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-th
 ORT_DEFAULT = Path("node_modules/onnxruntime-web")
 PAIRS = {"pictures": True, "labels": False}
 """kinds of sheets of scenes -> whether they are photographs"""
-
-
-class PlaygroundConfig(Config):
-    """Settings of `marsgen playground`."""
-
-    scenes: int = Field(24, ge=1, le=1000)
-    """real scenes to paint on; those of a rare class first"""
-    part: Literal["val", "train"] = "val"
-    """val: scenes that no generator is trained on, to see what it makes of new ones; train: what is drawn of their maps
-    may join training"""
-    regions: int = Field(24, ge=0, le=1000)
-    """real regions of rare classes to stamp, of the training part"""
-    side_px: int = Field(256, ge=MIN_SIDE_PX, le=2048)
-    """larger scenes are cut to this in their middle: a browser draws them in a moment then"""
-    thumbnail_px: int = Field(96, ge=16, le=512)
-    """longer side of the pictures of a set in the overview"""
-    comparison_px: int = Field(256, ge=16, le=2048)
-    """longer side of the pictures on which predictions are compared"""
-    data: DataConfig | None = None
-    """cleaning and split of the data; null = as the generator was trained"""
 
 
 @dataclass(frozen=True)
@@ -244,7 +224,7 @@ def _write_page(
         entry["fingerprint"] = fingerprint_picture(whole).hex()
         page["scenes"].append({**entry, "file": name, "height": image.shape[0], "width": image.shape[1]})
     if config.regions and classes.rare:
-        library = open_library(dataset, class_names(SynthesizeConfig(), scenes), PasteConfig())
+        library = open_library(dataset, class_names(SynthesizeConfig(), scenes.classes), PasteConfig())
         for number, region in enumerate(_regions_to_stamp(library.regions, config.regions)):
             name = f"region-{number:03d}.bin"
             mask = region.depth > 0

@@ -10,16 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image, ImageDraw
-from pydantic import Field
 
 from marsgen.cleaning.dataset import Dataset, clean_scenes
-from marsgen.core.config import Config, DataConfig, Seed
+from marsgen.commands.config import PreviewConfig
 from marsgen.core.errors import DataError
 from marsgen.core.runs import Run
 from marsgen.core.storage.files import write_bytes
 from marsgen.generators import DEFAULT_SAMPLING, DrawConfig, load_generator
-from marsgen.synthesis.config import SynthesizeConfig
-from marsgen.synthesis.inputs import class_names, find_sources
+from marsgen.synthesis.config import SynthesizeConfig, class_names
+from marsgen.synthesis.inputs import find_sources
 
 if TYPE_CHECKING:
     import torch
@@ -31,23 +30,6 @@ GAP_PX = 3
 LABEL_MAP = "label map"
 BLOCK_PX = 4
 """pictures are compared by the means of blocks of this side, so that grain does not count"""
-
-
-class PreviewConfig(Config):
-    """Settings of `marsgen preview`."""
-
-    rows: int = Field(6, ge=1, le=100)
-    """scenes on each sheet: validation scenes, which no generator is trained on, with regions pasted into them"""
-    strengths: tuple[float, ...] = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
-    """columns of strength.png"""
-    guidances: tuple[float, ...] = (1.0, 1.5, 2.0, 3.0, 5.0)
-    """columns of guidance.png, for a generator that can be guided"""
-    variants: int = Field(4, ge=2, le=20)
-    """pictures of one label map with different noise, in scenes.png"""
-    seed: Seed = 0
-    """seed of plans and noise"""
-    data: DataConfig | None = None
-    """cleaning and split of the data; null = as the generator was trained"""
 
 
 def preview_generator(where: str, config: PreviewConfig, out: Path, *, replace: bool = False) -> Run:
@@ -93,7 +75,7 @@ def preview(config: PreviewConfig, run: Run, dataset: Dataset, where: str) -> di
     if not dataset.split.val:
         raise DataError(f"{dataset.scenes.location}: no validation scene to draw into; raise data.val_fraction")
     plain = SynthesizeConfig(seed=config.seed)
-    names = class_names(plain, dataset.scenes)
+    names = class_names(plain, dataset.scenes.classes)
     library = open_library(dataset, names, plain.paste)
     # parents that the generator has never seen
     unseen = replace(dataset, split=replace(dataset.split, train=dataset.split.val, val=()))

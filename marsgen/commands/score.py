@@ -4,31 +4,18 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field
-
 from marsgen.cleaning.dataset import Dataset
+from marsgen.commands.config import ScoreConfig
 from marsgen.console import say_note
-from marsgen.core.config import DataConfig
 from marsgen.core.runs import Run
 from marsgen.core.storage.files import plain, write_text
 from marsgen.pages.score_page import draw_page
 from marsgen.quality.features import open_features
 from marsgen.quality.judges import open_judge
-from marsgen.quality.score import MeasureConfig, measure_set
+from marsgen.quality.score import measure_set
 from marsgen.quality.score_text import describe
 from marsgen.quality.scored_set import Sample, open_scored_set
 from marsgen.scenes.classes import ClassSet
-
-
-class ScoreConfig(MeasureConfig):
-    """Settings of `marsgen score`."""
-
-    data: DataConfig | None = None
-    """cleaning and split of the real data; null = as the set was made with"""
-    max_samples: int = Field(2000, ge=8)
-    """most synthetic samples that are looked at, evenly spaced over the set"""
-    pictures: int = Field(12, ge=1, le=200)
-    """most pictures in each section of the page"""
 
 
 def score_set(

@@ -8,18 +8,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from marsgen.core.errors import ConfigError, nearest
+from marsgen.core.storage.numbers import is_numpy
 from marsgen.core.storage.places import configs_folder
 from marsgen.core.storage.reading import parse_yaml, read_yaml, shorten
 
 
 class Config(BaseModel):
-    """Base of all configs: frozen, no unknown keys, no NaN, the text under a field is its help."""
+    """Base of all configs: frozen, no unknown keys, no NaN, the text under a field is its help.
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
+    That text is read where settings are listed (core/settings.py): pydantic would read it at every start of a command.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 ConfigT = TypeVar("ConfigT", bound=Config)
@@ -82,7 +85,7 @@ def _nest(key: Any, value: Any) -> dict[str, Any]:
         for inner, content in value.items():
             block = _merge(block, _nest(inner, content))
         value = block
-    elif isinstance(value, np.generic):
+    elif is_numpy(value, "generic"):
         value = value.item()
     first, _, rest = key.partition(".")
     return {first: _nest(rest, value) if rest else value}

@@ -1,8 +1,11 @@
 """Every setting of a command, with its meaning and its default, as a yaml file that `--config` takes."""
 
+import ast
 import importlib
+import inspect
 import textwrap
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 
 from marsgen.core.config import Config
 from marsgen.core.errors import ConfigError, nearest
@@ -24,6 +27,21 @@ def find_settings(command: str, models: Mapping[str, str]) -> type[Config]:
     return getattr(importlib.import_module(module), name)
 
 
+def meanings_of(model: type[Config]) -> dict[str, str]:
+    """Key -> the text under it in the source; keys without one are left out."""
+    found = dict[str, str]()
+    for part in reversed(model.__mro__):
+        if not issubclass(part, Config):
+            continue
+        (node,) = ast.parse(textwrap.dedent(inspect.getsource(part))).body
+        assert isinstance(node, ast.ClassDef)
+        for field, below in pairwise(node.body):
+            match field, below:
+                case ast.AnnAssign(target=ast.Name(id=key)), ast.Expr(value=ast.Constant(value=str(text))):
+                    found[key] = inspect.cleandoc(text)
+    return {key: found[key] for key in model.model_fields if key in found}
+
+
 def list_settings(model: type[Config]) -> str:
     """All settings of a model whose fields have defaults, as commented yaml; reading it back gives `model()`."""
     return "\n".join(_lines(model()))
@@ -32,10 +50,10 @@ def list_settings(model: type[Config]) -> str:
 def _lines(config: Config, indent: str = "") -> Iterator[str]:
     import yaml
 
-    values = config.model_dump(mode="json")
-    for key, field in type(config).model_fields.items():
-        if field.description:
-            comment = " ".join(field.description.split())
+    values, meanings = config.model_dump(mode="json"), meanings_of(type(config))
+    for key in type(config).model_fields:
+        if key in meanings:
+            comment = " ".join(meanings[key].split())
             yield from textwrap.wrap(comment, _WIDTH, initial_indent=f"{indent}# ", subsequent_indent=f"{indent}# ")
         value = getattr(config, key)
         if isinstance(value, Config):

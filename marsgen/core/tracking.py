@@ -18,13 +18,14 @@ import secrets
 from collections.abc import Iterable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, Literal
 
 from marsgen.core.errors import ConfigError, RunError, how_to_install
 from marsgen.core.storage.files import write_json
 from marsgen.core.storage.reading import first_line, read_json
+
+if TYPE_CHECKING:
+    import numpy as np
 
 TrackerName = Literal["tensorboard", "wandb", "mlflow", "trackio"]
 FOLDER = "tracked"
@@ -111,11 +112,11 @@ class Tracker:
         numbers = {key: float(value) for key, value in values.items() if value is not None and math.isfinite(value)}
         self._tell(lambda: self._tracker.log(numbers, step=step))
 
-    def show(self, step: int, name: str, picture: np.ndarray) -> None:
+    def show(self, step: int, name: str, picture: "np.ndarray") -> None:
         """Tell a picture, (H, W, 3) uint8."""
         self._tell(lambda: self._show(step, name, picture))
 
-    def _show(self, step: int, name: str, picture: np.ndarray) -> None:
+    def _show(self, step: int, name: str, picture: "np.ndarray") -> None:
         if self.name == "tensorboard":
             self._tracker.log_images({name: picture[None]}, step=step, dataformats="NHWC")
         elif self.name == "wandb":

@@ -9,16 +9,20 @@ import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
 from pydantic import ConfigDict, Field
 
 from marsgen.core.config import Config, load_config, make_config
 from marsgen.core.errors import ConfigError, DataError, RunError, nearest
 from marsgen.core.storage.reading import read_json, shorten
 from marsgen.scenes.classes import IGNORED_INDEX, ClassSet
-from marsgen.scenes.scene import SceneSource, name_channels
+from marsgen.scenes.limits import name_channels
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from marsgen.scenes.scene import SceneSource
 
 __all__ = [
     "DEFAULT_SAMPLING",
@@ -59,14 +63,14 @@ DEFAULT_SAMPLING = DrawConfig()
 class DrawRequest:
     """A batch of B equal-sized windows to draw; windows are h x w pixels, each side at least 32."""
 
-    composites: np.ndarray
+    composites: "np.ndarray"
     """(B, h, w, channels) uint8: real pixels with the pasted region blended in"""
-    indices: np.ndarray
+    indices: "np.ndarray"
     """(B, h, w) uint8 class indices of the edited label map, 255 = ignored"""
-    inpainting_mask: np.ndarray
+    inpainting_mask: "np.ndarray"
     """(B, h, w) float32 in [0, 1]: 1 = the generator draws this pixel and does not see the composite there, 0 = real
     pixel that stays. All ones = draw the whole picture from the label map."""
-    seeds: np.ndarray
+    seeds: "np.ndarray"
     """(B,) uint64: the noise of sample b comes from seeds[b] alone"""
 
     def __post_init__(self) -> None:
@@ -105,7 +109,7 @@ class Generator(Protocol):
     def drawing(self) -> dict[str, Any]:
         """The settings that it draws with, defaults filled in: keys of `DrawConfig`."""
 
-    def draw(self, request: DrawRequest) -> np.ndarray:
+    def draw(self, request: DrawRequest) -> "np.ndarray":
         """(B, h, w, channels) uint8: drawn where the inpainting mask is 1, composite where it is 0, mixed between."""
 
 
@@ -177,7 +181,7 @@ def _find(place: str) -> Any:
     return getattr(importlib.import_module(module), name)
 
 
-def refuse_other_channels(unlabelled: Sequence[SceneSource], scenes: SceneSource) -> None:
+def refuse_other_channels(unlabelled: Sequence["SceneSource"], scenes: "SceneSource") -> None:
     """Raise DataError where pictures without labels are RGB beside grey data, or the reverse."""
     for source in unlabelled:
         if source.channels != scenes.channels:
@@ -248,10 +252,12 @@ class ReorderedGenerator:
         self._generator, self.classes = generator, classes
         self.name, self.fingerprint, self.channels = generator.name, generator.fingerprint, generator.channels
         self.trained_on, self.drawing = generator.trained_on, generator.drawing
+        import numpy as np
+
         self._table = np.full(256, IGNORED_INDEX, np.uint8)
         self._table[: len(order)] = order
 
-    def draw(self, request: DrawRequest) -> np.ndarray:
+    def draw(self, request: DrawRequest) -> "np.ndarray":
         """See `Generator.draw`."""
         return self._generator.draw(replace(request, indices=self._table[request.indices]))
 

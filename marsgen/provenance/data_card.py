@@ -9,7 +9,8 @@ import yaml
 
 from marsgen.core.storage.files import write_text
 from marsgen.scenes.classes import ClassSet
-from marsgen.scenes.scene import SceneSource, name_channels
+from marsgen.scenes.limits import name_channels
+from marsgen.scenes.scene import SceneSource
 
 CARD_FILE = "README.md"
 UNKNOWN = "unknown"

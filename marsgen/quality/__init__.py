@@ -1,5 +1,6 @@
 """Quality of synthetic scenes: realism, variety, agreement with their label maps, near-copies of training regions.
 
+config.py       settings of select.py and score.py
 judges.py       the interface of a trained segmenter, and how one is opened without importing it
 agreement.py    a judge's predictions compared with the label maps: IoU, loss per pixel
 select.py       which candidates are kept

@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import Field
 
 from marsgen.cleaning.dataset import Dataset
 from marsgen.cleaning.near_duplicates import find_duplicates, join_linked
-from marsgen.core.config import MOST_SIDE_PX, BatchSize, Config, Seed
 from marsgen.quality.agreement import agreement_counts
+from marsgen.quality.config import MeasureConfig
 from marsgen.quality.crops import RareRegion, find_pasted, find_real, isolate
 from marsgen.quality.distances import (
     MIN_PICTURES,
@@ -33,33 +32,6 @@ from marsgen.quality.scored_set import Sample, ScoredSet, spaced
 from marsgen.quality.variety import Variety, measure_variety
 from marsgen.scenes.confusion import iou_per_class
 from marsgen.scenes.scene import SceneSource, batches_of_one_shape
-
-
-class MeasureConfig(Config):
-    """How a synthetic set is measured."""
-
-    max_real: int = Field(2000, ge=8)
-    """most real scenes, and most real regions of each class, evenly spaced"""
-    crop_px: int = Field(64, ge=32, le=MOST_SIDE_PX)
-    """side of the square crop around a region"""
-    min_region_px: int = Field(64, ge=1)
-    """real regions with fewer pixels are left out: most are slips of annotation"""
-    scene_px: int = Field(256, ge=32)
-    """whole scenes are shrunk to at most this many pixels on their longer side before features are taken"""
-    neighbours: int = Field(5, ge=1)
-    """k of density and coverage"""
-    max_dimensions: int = Field(32, ge=1)
-    """most principal components of the features in the Frechet distance"""
-    resamples: int = Field(1000, ge=20)
-    """bootstrap resamples behind the 95 % intervals"""
-    splits: int = Field(20, ge=1)
-    """random halvings of the real pictures behind the floor"""
-    copy_fraction: float = Field(0.01, gt=0, lt=0.5)
-    """a region is a copy when it is nearer to a training region than all but this fraction of different real ones"""
-    batch_size: BatchSize = 64
-    """pictures in a network at once"""
-    seed: Seed = 0
-    """of resamples and halvings"""
 
 
 @dataclass(eq=False)

@@ -12,13 +12,12 @@ from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
-from pydantic import Field, model_validator
 
 from marsgen.cleaning.dataset import Dataset
-from marsgen.core.config import Config
 from marsgen.core.errors import RunError
 from marsgen.provenance import refuse_leaking_judge
 from marsgen.quality.agreement import agreement_counts
+from marsgen.quality.config import SelectConfig
 from marsgen.quality.judges import Judge, open_judge
 from marsgen.scenes.classes import IGNORED_INDEX
 from marsgen.scenes.confusion import iou_per_class
@@ -27,34 +26,6 @@ PILOT_SIZE = 128
 """candidates from which `keep` is turned into a threshold: the first ones of the seed, whatever --n"""
 DIGITS = 4
 """agreement is rounded before it is compared, so that a manifest shows what was compared"""
-
-
-class SelectConfig(Config):
-    """Which candidates are kept; the `select` block of configs/synthesize.yaml."""
-
-    judge: str | None = None
-    """folder of a finished `segmenter train` run that has seen real scenes only; null = every candidate is kept"""
-    keep: float | None = Field(None, gt=0, lt=1)
-    """fraction of candidates to keep; the threshold is the agreement that this fraction of the first 128 reaches"""
-    min_agreement: float | None = Field(None, gt=0, le=1)
-    """the threshold itself, instead of `keep`: least IoU between the judge's segmentation and the label map, of every
-    pasted class, in the windows around what was pasted"""
-    soft: bool = False
-    """IoU of the judge's probabilities instead of its labels; ranks candidates even where a weak judge never predicts
-    the class"""
-    tries: int = Field(8, ge=1)
-    """candidates drawn for one sample; if none of them reaches the threshold, the best is kept"""
-
-    @model_validator(mode="after")
-    def _check_combination(self) -> "SelectConfig":
-        if self.keep is not None and self.min_agreement is not None:
-            raise ValueError("keep (--keep) and min_agreement (--min-agreement) both set the threshold; give one")
-        has_threshold = self.keep is not None or self.min_agreement is not None
-        if has_threshold and self.judge is None:
-            raise ValueError("no judge; name a run of `segmenter train` with --judge")
-        if self.judge is not None and not has_threshold:
-            raise ValueError("a judge without a threshold; add --keep 0.8 or --min-agreement 0.3")
-        return self
 
 
 class Candidate(Protocol):

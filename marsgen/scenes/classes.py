@@ -5,9 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from marsgen.core.errors import DataError, nearest
 from marsgen.core.storage.reading import is_printable_name, read_yaml, shorten
@@ -15,6 +13,11 @@ from marsgen.scenes.files.layout import IGNORED, Layout, read_layout, value_tabl
 from marsgen.scenes.files.layout import KEYS as LAYOUT_KEYS
 from marsgen.scenes.files.raster_source import RasterSource, read_raster_source
 
+if TYPE_CHECKING:  # numpy is imported where it is used: names are asked for before
+    import numpy as np
+
+CLASSES_FILE = "classes.yaml"
+"""of a folder of scenes: says what the ids of its label maps mean"""
 IGNORED_INDEX = 255
 """Class index of pixels without a label, in every tensor and table; at most 255 classes can therefore exist."""
 
@@ -110,30 +113,36 @@ class ClassSet:
         )
 
     @cached_property
-    def index_of_id(self) -> np.ndarray:
+    def index_of_id(self) -> "np.ndarray":
         """(256,) uint8 table id -> index; the ignored id and unknown ids give 255. `check_labels` tells them apart."""
+        import numpy as np
+
         table = np.full(256, IGNORED_INDEX, np.uint8)
         table[list(self.ids)] = np.arange(len(self.ids), dtype=np.uint8)
         return table
 
     @cached_property
-    def id_of_index(self) -> np.ndarray:
+    def id_of_index(self) -> "np.ndarray":
         """(256,) uint8 table index -> id; 255 gives the ignored id."""
+        import numpy as np
+
         table = np.full(256, self.ignored, np.uint8)
         table[: len(self.ids)] = self.ids
         return table
 
     @cached_property
-    def _known_id(self) -> np.ndarray:
+    def _known_id(self) -> "np.ndarray":
+        import numpy as np
+
         known = np.zeros(256, bool)
         known[[*self.ids, self.ignored]] = True
         return known
 
-    def to_indices(self, labels: np.ndarray) -> np.ndarray:
+    def to_indices(self, labels: "np.ndarray") -> "np.ndarray":
         """Label map of ids -> label map of indices, same shape, uint8; ignored pixels become 255."""
         return self.index_of_id[labels]
 
-    def to_ids(self, indices: np.ndarray) -> np.ndarray:
+    def to_ids(self, indices: "np.ndarray") -> "np.ndarray":
         """Label map of indices -> label map of ids, same shape, uint8; 255 becomes the ignored id."""
         return self.id_of_index[indices]
 
@@ -143,31 +152,33 @@ class ClassSet:
         return ", ".join([*pairs, f"{self.ignored}=ignored"])
 
     @cached_property
-    def id_of_value(self) -> np.ndarray:
+    def id_of_value(self) -> "np.ndarray":
         """(256,) uint8 table pixel value in a label map file -> id, see `Layout.map`."""
         return value_table(self.layout, dict(zip(self.names, self.ids, strict=True)), self.ignored)
 
-    def knows(self, labels: np.ndarray) -> bool:
+    def knows(self, labels: "np.ndarray") -> bool:
         """Whether every pixel of a label map is a class or ignored."""
         return bool(self._known_id[labels].all())
 
-    def check_labels(self, labels: np.ndarray, name: str) -> None:
+    def check_labels(self, labels: "np.ndarray", name: str) -> None:
         """Raise DataError naming the first pixel of (H, W) `labels` whose id is neither a class nor ignored."""
         known = self._known_id[labels]
         if not known.all():
-            row, column = np.argwhere(~known)[0]
+            row, column = (places[0] for places in (~known).nonzero())
             raise DataError(
                 f"{name}: label {labels[row, column]} at row {row}, column {column} is not one of {sorted(self.ids)} "
                 f"nor the ignored id {self.ignored}; add it to the classes file or map it to the ignored id"
             )
 
-    def paint(self, labels: np.ndarray) -> np.ndarray:
+    def paint(self, labels: "np.ndarray") -> "np.ndarray":
         """(..., H, W) label map of ids -> (..., H, W, 3) uint8 colours; ignored pixels are near-black."""
+        import numpy as np
+
         table = np.full((256, 3), 32, np.uint8)
         table[list(self.ids)] = self.colours
         return table[labels]
 
-    def show(self, image: np.ndarray) -> np.ndarray:
+    def show(self, image: "np.ndarray") -> "np.ndarray":
         """(..., channels) -> (..., 1 or 3) to look at: grey and RGB as they are, else the channels that `bands` names.
 
         Raises:
@@ -333,4 +344,4 @@ def read_classes(path: Path) -> ClassSet:
     if path.is_dir() or not path.exists():
         raise DataError(f"{path}: no such classes file; --classes takes one like configs/classes_mars.yaml")
     classes = ClassSet.from_dict(read_yaml(path, as_texts=True), str(path))
-    return classes._reordered(np.argsort(classes.ids).tolist())
+    return classes._reordered(sorted(range(len(classes)), key=classes.ids.__getitem__))

@@ -11,17 +11,10 @@ import numpy as np
 
 from marsgen.core.errors import DataError
 from marsgen.scenes.classes import ClassSet
-from marsgen.scenes.files.band_files import MOST_CHANNELS, is_channels
+from marsgen.scenes.limits import MIN_SIDE_PX, MOST_CHANNELS, is_channels
 
 if TYPE_CHECKING:
     from marsgen.scenes.adapters import TorchPairs
-
-MIN_SIDE_PX = 32
-
-
-def name_channels(count: int) -> str:
-    """How messages call pictures of that many channels."""
-    return {1: "grey", 3: "RGB"}.get(count, f"{count} bands")
 
 
 @dataclass(frozen=True)

@@ -8,29 +8,28 @@ import shlex
 import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from marsgen.core.config import configs_folder
 from marsgen.core.errors import DataError, nearest
 from marsgen.core.storage.places import IN_MEMORY, SIMULATED, find_path, refuse_missing
-from marsgen.scenes.classes import ClassSet, read_classes
+from marsgen.scenes.classes import CLASSES_FILE, ClassSet
 from marsgen.scenes.files.layout import IGNORED, Folders
 from marsgen.scenes.files.pictures import is_picture
 from marsgen.scenes.files.rasters import is_raster
 from marsgen.scenes.formats.reading import ReadingConfig, ReadScenes
 from marsgen.scenes.formats.recognise import list_source, open_recognised, recognise
 from marsgen.scenes.formats.tables import read_loaded
-from marsgen.scenes.readers.ai4mars import Ai4MarsScenes, find_navcam
-from marsgen.scenes.readers.folder import CLASSES_FILE, open_folder
+from marsgen.scenes.readers.ai4mars import Ai4MarsScenes
+from marsgen.scenes.readers.folder import open_folder
 from marsgen.scenes.readers.npz import NpzScenes
 from marsgen.scenes.readers.picture_files import PictureFiles
 from marsgen.scenes.readers.shards import SHARDS_FOLDER, ShardScenes
 from marsgen.scenes.readers.shrunk import ShrunkScenes
 from marsgen.scenes.scene import SceneSource
+from marsgen.scenes.stated import classes_of, find_navcam, mars_classes, stated_classes
 
 _SIMULATED_EXAMPLE = "sim:400,seed=3,size=64x128,channels=3,rocks=0.1,outliers=0,noise=1"
 MOST_SIMULATED = 1_000_000
@@ -68,8 +67,7 @@ def open_scenes(
     Raises:
         DataError: the data set cannot be used; the message names the file and what is wrong with it.
     """
-    known = read_classes(classes) if isinstance(classes, Path) else classes
-    scenes = _open(location, known, labelled, reading)
+    scenes = _open(location, classes, labelled, reading)
     if isinstance(classes, Path):
         scenes.classes_file = classes
     for note in scenes.notes:
@@ -77,9 +75,10 @@ def open_scenes(
     return scenes
 
 
-def _open(location: str, classes: ClassSet | None, labelled: bool, reading: ReadingConfig) -> SceneSource:
+def _open(location: str, given: ClassSet | Path | None, labelled: bool, reading: ReadingConfig) -> SceneSource:
+    known = stated_classes(location, given)
     if location.startswith(SIMULATED):
-        return SimulatedScenes(location, classes or mars_classes(), labelled=labelled)
+        return SimulatedScenes(location, known or mars_classes(), labelled=labelled)
     if location == IN_MEMORY:
         raise DataError(
             f"{IN_MEMORY}: these data were given from Python and lie in no file, so they cannot be opened again; name "
@@ -87,12 +86,11 @@ def _open(location: str, classes: ClassSet | None, labelled: bool, reading: Read
         )
     path = find_path(location)
     if path.is_dir():
-        return _open_folder(path, location, classes, labelled, reading)
+        return _open_folder(path, location, known, labelled, reading, own=given is None)
     if path.suffix.lower() == ".npz" and path.is_file():
-        return NpzScenes(path, classes or mars_classes(), labelled=labelled, location=location)
+        return NpzScenes(path, known or mars_classes(), labelled=labelled, location=location)
     if not path.is_file():
         raise DataError(f"{location}: a pipe or a device; --data takes an .npz, a folder of pictures or sim:N")
-    known = classes or classes_of(path.parent)
     found = open_recognised(location, path, fit_config(reading, known), known, labelled=labelled)
     if found is None:
         raise DataError(
@@ -156,23 +154,17 @@ def has_test_set(location: str) -> bool:
         return "test_set.npy" in file.namelist()
 
 
-@cache
-def mars_classes() -> ClassSet:
-    """The terrains of configs/classes_mars.yaml, the meaning of ids where a data set does not state its own."""
-    return read_classes(configs_folder() / "classes_mars.yaml")
-
-
 def _open_folder(
-    folder: Path, location: str, classes: ClassSet | None, labelled: bool, reading: ReadingConfig
+    folder: Path, location: str, known: ClassSet | None, labelled: bool, reading: ReadingConfig, *, own: bool
 ) -> SceneSource:
+    """Open a folder; `own`: what is known of its classes, it says itself."""
     if find_navcam(folder) is not None:
-        return Ai4MarsScenes(folder, classes or mars_classes(), labelled=labelled, location=location)
+        return Ai4MarsScenes(folder, known or mars_classes(), labelled=labelled, location=location)
     if (folder / "config.yaml").exists() and (folder / "environment.json").exists() and not (folder / "DONE").exists():
         # its scenes are synthetic, but the manifest that says so may not be there yet
         raise DataError(f"{location}: a run that has not finished; repeat its command and it goes on")
     if (folder / SHARDS_FOLDER).is_dir():
-        return ShardScenes(folder, classes, labelled=labelled, location=location)
-    known = classes or classes_of(folder)
+        return ShardScenes(folder, None if own else known, labelled=labelled, location=location)
     # an imported copy of rasters says too how they were read
     if known is None or not is_laid_out(folder, known) or (known.rasters and _holds_rasters(folder, known)):
         found = open_recognised(location, folder, fit_config(reading, known), known, labelled=labelled)
@@ -181,14 +173,8 @@ def _open_folder(
     if known is None and labelled and needs_classes(folder):
         _refuse_without_classes(location)
     if known is None and not labelled:
-        classes = mars_classes()
-    return open_folder(folder, classes, labelled=labelled, location=location)
-
-
-def classes_of(folder: Path) -> ClassSet | None:
-    """What the classes.yaml of a folder says, or None."""
-    path = folder / CLASSES_FILE
-    return read_classes(path) if path.is_file() else None
+        return open_folder(folder, mars_classes(), labelled=labelled, location=location)
+    return open_folder(folder, None if own else known, labelled=labelled, location=location)
 
 
 def _holds_rasters(folder: Path, classes: ClassSet) -> bool:

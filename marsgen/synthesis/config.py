@@ -7,9 +7,11 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from marsgen.core.config import BatchSize, Config, DataConfig, Seed
+from marsgen.core.errors import DataError
 from marsgen.generators import DrawConfig
 from marsgen.masks.config import PasteConfig
-from marsgen.quality.select import SelectConfig
+from marsgen.quality.config import SelectConfig
+from marsgen.scenes.classes import ClassSet
 
 CHUNK = 16
 """samples that go through the network together; part of what a sample is, so not a setting"""
@@ -53,3 +55,22 @@ class SynthesizeConfig(Config):
         if self.zoom != (1, 1) and self.mode != "variation":
             raise ValueError(f"zoom is set, but mode is {self.mode}; only mode variation enlarges scenes")
         return self
+
+
+def class_names(config: SynthesizeConfig, classes: ClassSet) -> tuple[str, ...]:
+    """The classes to paste as the data spell them: those of the config, else the rare ones of the data.
+
+    Raises:
+        DataError: a name is no class, or the config names none and the data have no rare class.
+    """
+    names = config.classes or classes.rare
+    if not names:
+        raise DataError(f"no class to paste: give --class; the classes are {', '.join(classes.names)}")
+    return tuple(dict.fromkeys(classes.spell(name) for name in names))
+
+
+def refuse_unknown_classes(config: SynthesizeConfig, classes: ClassSet) -> None:
+    """Raise DataError for a name of the config that is no class; see `class_names`."""
+    class_names(config, classes)
+    for name in (*(config.paste.ground_classes or ()), *(config.paste.avoid_classes or ())):
+        classes.index(name)

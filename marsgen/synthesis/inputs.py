@@ -17,13 +17,12 @@ from marsgen.quality.select import open_fitting_judge
 from marsgen.scenes.readers.shards import refuse_mixed_sizes
 from marsgen.scenes.scene import SceneSource
 from marsgen.scenes.sources import open_scenes
-from marsgen.synthesis.config import BATCH_SIZE, SynthesizeConfig
+from marsgen.synthesis.config import BATCH_SIZE, SynthesizeConfig, class_names, refuse_unknown_classes
 from marsgen.synthesis.maps import LabelMaps, open_maps
+from marsgen.synthesis.names import COPY_PASTE, data_of
 
 if TYPE_CHECKING:
     from marsgen.masks.regions import RegionLibrary
-
-COPY_PASTE = "copy-paste"
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,8 +97,8 @@ def find_sources(config: SynthesizeConfig, generator: str, data: Data | None) ->
         raise RunError(f"--generator {generator}: no such folder{hint}")
     trained = Run.load(Path(generator), "marsgen train-generator")
     if data is None:
-        classes = trained.stored("inputs.data.classes", (str, type(None)))
-        data = open_scenes(trained.stored("inputs.data.location", str), classes=Path(classes) if classes else None)
+        location, classes = data_of(trained)
+        data = open_scenes(location, classes=classes)
     if isinstance(data, Dataset):
         split = split_of(data, config.data)
     else:
@@ -120,14 +119,14 @@ def find_work(
         the config with the split of the data, and with one pair of each map where it names no number; the sources; the
         opened maps.
     Raises:
-        InputError: see `find_sources`, `refuse_beside_maps`, `open_maps` and `class_names`.
+        InputError: see `find_sources`, `refuse_beside_maps`, `open_maps` and `refuse_unknown_classes`.
     """
     if maps is not None:
         refuse_beside_maps(config, generator, focus)
     sources = find_sources(config, generator, data)
     config = config.model_copy(update={"data": sources.split})
     if maps is None:
-        class_names(config, sources.scenes)
+        refuse_unknown_classes(config, sources.scenes.classes)
         return config, sources, None
     opened = open_maps(maps, sources.scenes)
     if "n" not in config.model_fields_set:
@@ -164,7 +163,7 @@ def open_inputs(
     if maps is not None:
         drawn = LabelMaps(maps, dataset, whole=config.mode == "scene")
         return SynthesisInputs(config, dataset, opened, None, None, judge, maps=drawn)
-    names = class_names(config, scenes)
+    names = class_names(config, scenes.classes)
     library = None
     if config.mode == "variation":
         refuse_no_variation(config, dataset, names, opened)
@@ -184,8 +183,8 @@ def reopen_inputs(folder: Path, generator: str, batch_size: int) -> SynthesisInp
     """
     run = Run.load(folder, "marsgen synthesize", finished=False)
     config = build_config(SynthesizeConfig, run.config | {BATCH_SIZE: batch_size}, f"{folder / 'config.yaml'}: config")
-    classes = run.stored("inputs.data.classes", (str, type(None)))
-    scenes = open_scenes(run.stored("inputs.data.location", str), classes=Path(classes) if classes else None)
+    location, classes = data_of(run)
+    scenes = open_scenes(location, classes=classes)
     sources = find_sources(config, generator, scenes)
     dataset = dataset_of(sources.data, sources.scenes, sources.split)
     focus = run.stored("inputs.focus.location", str) if "focus" in run.inputs else None
@@ -211,18 +210,6 @@ def refuse_beside_maps(config: SynthesizeConfig, generator: str, focus: str | No
     ):
         if given:
             raise ConfigError(f"--maps beside {words}; nothing is pasted, leave one of the two out")
-
-
-def class_names(config: SynthesizeConfig, scenes: SceneSource) -> tuple[str, ...]:
-    """The classes to paste as the data spell them: those of the config, else the rare ones of the data.
-
-    Raises:
-        DataError: a name is no class, or the config names none and the data have no rare class.
-    """
-    names = config.classes or scenes.classes.rare
-    if not names:
-        raise DataError(f"no class to paste: give --class; the classes are {', '.join(scenes.classes.names)}")
-    return tuple(dict.fromkeys(scenes.classes.spell(name) for name in names))
 
 
 def refuse_no_variation(config: SynthesizeConfig, dataset: Dataset, names: Sequence[str], generator: Generator) -> None:

@@ -26,9 +26,11 @@ from marsgen.core.storage.places import find_path
 from marsgen.core.storage.reading import shorten
 from marsgen.provenance import caution_of_held_out, read_set_head, set_trained_on
 from marsgen.scenes.geometry import Box, connected_regions
+from marsgen.scenes.limits import name_channels
 from marsgen.scenes.readers.map_files import MapFiles, holds_maps_only
-from marsgen.scenes.scene import SceneSource, name_channels, scene_key
-from marsgen.scenes.sources import classes_of, open_scenes
+from marsgen.scenes.scene import SceneSource, scene_key
+from marsgen.scenes.sources import open_scenes
+from marsgen.scenes.stated import classes_of
 
 MOST_PATCHES = 8
 """largest patches of a class that a manifest line names"""

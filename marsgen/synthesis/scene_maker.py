@@ -20,8 +20,7 @@ from marsgen.scenes.classes import IGNORED_INDEX
 from marsgen.scenes.geometry import Box
 from marsgen.scenes.readers.folder import write_pair
 from marsgen.scenes.readers.shards import write_slot
-from marsgen.synthesis.config import CHUNK, SynthesizeConfig
-from marsgen.synthesis.inputs import class_names
+from marsgen.synthesis.config import CHUNK, SynthesizeConfig, class_names
 from marsgen.synthesis.maps import LabelMaps, MapSample
 from marsgen.synthesis.windows import soft_inpainting_mask, windows_around
 
@@ -85,7 +84,9 @@ class SceneMaker:
         if self.maps is not None:
             self.names = self.maps.class_names
             return
-        self.names = class_names(self.config, self.dataset.scenes) if self.library is None else self.library.class_names
+        self.names = (
+            class_names(self.config, self.dataset.scenes.classes) if self.library is None else self.library.class_names
+        )
         self._showing = self.dataset.train_scenes_with(self.names)
 
     def plan(self, chunk: int) -> list[Draft]:

@@ -1,12 +1,14 @@
 """Settings of `segmenter auto`, and a budget of time as people write it."""
 
 import re
+from collections.abc import Sequence
 
 from pydantic import Field, model_validator
 
 from marsgen.core.config import Config
 from marsgen.core.errors import ConfigError
 from marsgen.scenes.classes import ClassSet
+from segmenter.study.config import StudyConfig
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
@@ -53,6 +55,12 @@ def read_budget(text: str) -> float:
     if "".join(f"{number}{unit}" for number, unit in parts) != text or not seconds:
         raise ConfigError(f"--budget {text}: expected a time such as 45m, 2h or 1h30m")
     return seconds
+
+
+def refuse_unknown_arms(arms: Sequence[str], recipes: StudyConfig) -> None:
+    """Raise ConfigError where an arm that is to race is not among the recipes."""
+    if unknown := next((name for name in arms if name not in recipes.arms), None):
+        raise ConfigError(f"arms: no arm '{unknown}' in the recipes; there are {', '.join(recipes.arms)}")
 
 
 def choose_class(classes: ClassSet, name: str | None) -> str:

@@ -22,9 +22,9 @@ from marsgen.cleaning.resaved import find_copies, fingerprint_picture, more_than
 from marsgen.core.config import DataConfig
 from marsgen.core.errors import DataError
 from marsgen.core.storage.files import is_written, sync_file_system, write_text
-from marsgen.scenes.classes import ClassSet
+from marsgen.scenes.classes import CLASSES_FILE, ClassSet
 from marsgen.scenes.files.layout import Layout
-from marsgen.scenes.readers.folder import CLASSES_FILE, image_path, write_pair
+from marsgen.scenes.readers.folder import image_path, write_pair
 from marsgen.scenes.scene import SceneSource
 
 _GROUPS = r"^g(\d+)-"

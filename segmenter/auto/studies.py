@@ -11,6 +11,7 @@ from typing import Any
 
 from marsgen.core.config import Config, build_config
 from marsgen.core.errors import ConfigError
+from segmenter.auto.config import refuse_unknown_arms
 from segmenter.study.config import COPY_PASTE, PAIRS, StudyConfig, merge_settings
 from segmenter.study.folder import Study
 from segmenter.study.jobs import Job
@@ -233,8 +234,7 @@ def select_arms(recipes: StudyConfig, arms: Sequence[str], with_pictures: bool) 
     Raises:
         ConfigError: no such arm, or none left to choose from.
     """
-    if unknown := next((name for name in arms if name not in recipes.arms), None):
-        raise ConfigError(f"arms: no arm '{unknown}' in the recipes; there are {', '.join(recipes.arms)}")
+    refuse_unknown_arms(arms, recipes)
     wanted = [name for name in recipes.arms if not arms or name in arms or name == recipes.baseline]
     if not with_pictures:
         wanted = [name for name in wanted if not any(recipes.sets[s].teacher for s in recipes.arms[name].extra)]

@@ -5,8 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from marsgen.core.config import BatchSize, Config, Side, build_config
-from marsgen.scenes.files.band_files import MOST_CHANNELS
-from marsgen.scenes.scene import MIN_SIDE_PX
+from marsgen.scenes.limits import MIN_SIDE_PX, MOST_CHANNELS
 
 
 class InferenceConfig(Config):

@@ -25,7 +25,8 @@ from marsgen.core.runs import Run
 from marsgen.core.storage.files import file_fingerprint, write_bytes, write_json
 from marsgen.core.storage.onnx_files import METADATA, quantise, write_onnx
 from marsgen.scenes.confusion import confusion_matrix, mean_iou
-from marsgen.scenes.scene import MIN_SIDE_PX, Scene, SceneSource, batches_of_one_shape
+from marsgen.scenes.limits import MIN_SIDE_PX
+from marsgen.scenes.scene import Scene, SceneSource, batches_of_one_shape
 from marsgen.scenes.tensors import image_tensor
 from segmenter.inference.config import ExportConfig, InferenceConfig
 from segmenter.inference.exported import load_exported

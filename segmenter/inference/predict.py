@@ -22,8 +22,9 @@ from marsgen.core.storage.files import filling_text
 from marsgen.core.storage.reading import check_content, first_line, value_at
 from marsgen.scenes.classes import ClassSet
 from marsgen.scenes.files.rasters import refuse_no_rasterio
+from marsgen.scenes.limits import MIN_SIDE_PX
 from marsgen.scenes.readers.folder import write_classes
-from marsgen.scenes.scene import MIN_SIDE_PX, SceneSource
+from marsgen.scenes.scene import SceneSource
 from marsgen.scenes.sources import has_test_set
 from marsgen.scenes.tensors import image_tensor
 from segmenter.inference.config import InferenceConfig, PredictConfig

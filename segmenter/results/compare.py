@@ -12,18 +12,9 @@ from pathlib import Path
 from marsgen.core.errors import RunError
 from marsgen.core.runs import Run
 from segmenter.results.arms import Arm, count_arms, find_evaluations, group_arms, open_runs
-from segmenter.results.metadata import StatisticsSettings
+from segmenter.results.config import CompareConfig
 from segmenter.results.summary import StudyResults, summarise
 from segmenter.results.tables import result_lines, write_results
-
-
-class CompareConfig(StatisticsSettings):
-    """Settings of `segmenter compare`: how gains, intervals and verdicts are computed."""
-
-    data: str = ""
-    """which evaluation, where the runs share several: its data's location, or its folder name under evaluations/"""
-    allow_different_steps: bool = False
-    """compare runs although one was allowed more training steps than another"""
 
 
 def compare(folders: Sequence[Path], config: CompareConfig, out: Path, *, replace: bool = False) -> list[str]:

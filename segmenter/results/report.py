@@ -7,29 +7,19 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from pydantic import Field
-
 from marsgen.core.errors import DataError
 from marsgen.core.runs import Run
 from marsgen.core.storage.files import remove_leftovers_of, write_text
 from marsgen.scenes.sources import open_scenes
 from segmenter.results.arms import count_arms
-from segmenter.results.compare import CompareConfig, inputs_of, limitations_of_runs, open_arms
+from segmenter.results.compare import inputs_of, limitations_of_runs, open_arms
+from segmenter.results.config import ReportConfig
 from segmenter.results.counts import read_counts
 from segmenter.results.page.gallery import OpenPredictor, open_predictor, read_gallery
 from segmenter.results.page.page import render
 from segmenter.results.page.runs import OpenScenes, gallery_of_arms, sections_of_arms
 from segmenter.results.summary import summarise
 from segmenter.results.tables import result_lines, write_results
-
-
-class ReportConfig(CompareConfig):
-    """Settings of `segmenter report`: those of `segmenter compare`, and what the page shows."""
-
-    gallery: int = Field(3, ge=0)
-    """test scenes of each kind: the largest regions, and per arm the most improved and the most regressed; 0 = none"""
-    samples: int = Field(6, ge=0)
-    """synthetic scenes shown of each --extra folder, beside the nearest real ones; 0 = none"""
 
 
 def report(

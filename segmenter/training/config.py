@@ -5,8 +5,10 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from marsgen.core.config import MOST_STEPS, BatchSize, Config, DataConfig, Seed, Side, Steps
+from marsgen.core.errors import ConfigError, nearest
 from marsgen.core.tracking import TrackerName
-from marsgen.scenes.scene import MIN_SIDE_PX
+from marsgen.scenes.classes import ClassSet
+from marsgen.scenes.limits import MIN_SIDE_PX
 from segmenter.networks.config import NetworkConfig
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -190,3 +192,22 @@ class TrainConfig(NetworkConfig):
 
     def _step_of(self, fraction: float) -> int:
         return round(fraction * self.steps)
+
+
+def refuse_unknown_metric(config: TrainConfig, classes: ClassSet, where: str) -> None:
+    """Refuse a `best_metric` that is no score of these classes, and a calibration without a rare class.
+
+    Args:
+        where: the data, for the message.
+    Raises:
+        ConfigError: see above.
+    """
+    known = ["mean_iou", "loss", *(f"iou_{name}" for name in classes.names)]
+    if config.best_metric not in known:
+        hint = nearest(config.best_metric, known)
+        raise ConfigError(f"best_metric is '{config.best_metric}'{hint}; measured are {', '.join(known)}")
+    if config.calibrate and not classes.rare:
+        raise ConfigError(
+            f"calibrate is {config.calibrate:g}, but {where} names no rare class; name one under "
+            "`rare` in its classes file, or leave calibrate null"
+        )

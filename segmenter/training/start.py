@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from marsgen.cleaning.dataset import Data, Dataset, dataset_of, scenes_of, split_of
-from marsgen.core.errors import ConfigError, DataError, nearest
+from marsgen.core.errors import DataError
 from marsgen.core.process_group import join_process_group
 from marsgen.core.runs import Run
 from marsgen.core.storage.places import refuse_no_room
 from marsgen.core.tracking import refuse_no_tracker
 from marsgen.scenes.scene import SceneSource
-from segmenter.training.config import TrainConfig
+from segmenter.training.config import TrainConfig, refuse_unknown_metric
 from segmenter.training.extras import check_extra, describe_extra, open_extra
 from segmenter.training.fork import refuse_other_trunk, start_from
 
@@ -44,7 +44,7 @@ def open_training(
     refuse_no_tracker(config.track)
     scenes = scenes_of(data)
     config = config.model_copy(update={"data": split_of(data, config.data)})
-    refuse_unknown_metric(config, scenes)
+    refuse_unknown_metric(config, scenes.classes, scenes.location)
     extras = [open_extra(source, scenes.classes) for source in extra]
     dataset = dataset_of(data, scenes, config.data)
     for source in extras:
@@ -84,24 +84,10 @@ def open_training(
     return Training(config, run, dataset, extras)
 
 
-def refuse_unknown_metric(config: TrainConfig, scenes: SceneSource) -> None:
-    """Raise ConfigError where `config.best_metric` is no score of these classes, or there is nothing to calibrate."""
-    classes = scenes.classes
-    known = ["mean_iou", "loss", *(f"iou_{name}" for name in classes.names)]
-    if config.best_metric not in known:
-        hint = nearest(config.best_metric, known)
-        raise ConfigError(f"best_metric is '{config.best_metric}'{hint}; measured are {', '.join(known)}")
-    if config.calibrate and not classes.rare:
-        raise ConfigError(
-            f"calibrate is {config.calibrate:g}, but {scenes.location} names no rare class; name one under "
-            "`rare` in its classes file, or leave calibrate null"
-        )
-
-
 def check_best_metric(config: TrainConfig, dataset: Dataset) -> None:
     """Raise before training where `config.best_metric` is no score, or cannot be measured on the validation scenes."""
-    refuse_unknown_metric(config, dataset.scenes)
     classes = dataset.scenes.classes
+    refuse_unknown_metric(config, classes, dataset.scenes.location)
     labelled = dataset.survey.pixels[list(dataset.split.val), : len(classes)].sum(0)
     if config.best_metric.startswith("iou_"):
         labelled = labelled[[classes.index(config.best_metric.removeprefix("iou_"))]]

@@ -16,7 +16,8 @@ from marsgen.commands.comparison import open_comparison, write_comparison
 from marsgen.core.errors import ConfigError, DataError, RunError
 from marsgen.provenance.records import SPLIT_FILE
 from marsgen.scenes.scene import scene_key
-from marsgen.scenes.sources import mars_classes, open_scenes
+from marsgen.scenes.sources import open_scenes
+from marsgen.scenes.stated import mars_classes
 
 MARS = mars_classes()
 ROCK = MARS.index("big_rock")

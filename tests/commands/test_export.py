@@ -14,7 +14,8 @@ from refusals import refused
 from test_flow import call
 
 from marsgen.scenes.readers.folder import MadeFolder, SceneFolder, write_classes, write_pair
-from marsgen.scenes.sources import mars_classes, open_scenes
+from marsgen.scenes.sources import open_scenes
+from marsgen.scenes.stated import mars_classes
 
 
 def synthesize(data: Path, out: Path, form: str) -> Path:

@@ -20,7 +20,8 @@ from scipy import ndimage
 
 from marsgen.commands.playground import PlaygroundConfig, make_playground
 from marsgen.core.storage.onnx_files import OnnxNetwork
-from marsgen.scenes.sources import mars_classes, open_scenes
+from marsgen.scenes.sources import open_scenes
+from marsgen.scenes.stated import mars_classes
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(NO_BROWSER, reason=WHY_NO_BROWSER)]
 

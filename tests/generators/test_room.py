@@ -5,12 +5,13 @@ import shutil
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 import marsgen as mg
 from marsgen.core.errors import RunError
 from marsgen.core.rehearsal import rehearse
 from marsgen.core.storage.places import folder_bytes, on_disk
-from marsgen.generators import make_training_config
+from marsgen.generators import find_networks, make_training_config
 from marsgen.generators.room import room_of
 from marsgen.scenes.sources import open_scenes
 
@@ -52,3 +53,14 @@ def test_the_command_says_it_in_a_line_of_json(tiny_npz, monkeypatch, capsys):
     (said,) = json.loads(capsys.readouterr().out.splitlines()[-1])["summaries"]
     room = room_of(make_training_config(None, {"generator_width": 4}), open_scenes(str(tiny_npz)))
     assert said == {"kept": room.kept, "working": room.working}
+
+
+@pytest.mark.parametrize("discriminator", ["segmentation", "patch"])
+def test_networks_of_which_only_the_sizes_are_asked_have_those_of_real_ones(discriminator):
+    config = make_training_config(None, {"discriminator": discriminator})
+    real = find_networks("pix2pix")(config, 4, 1)
+    with torch.device("meta"):
+        sizes = find_networks("pix2pix")(config, 4, 1)
+    for network, size in zip(real, sizes, strict=True):
+        assert sum(v.nbytes for v in network.state_dict().values()) == sum(v.nbytes for v in size.state_dict().values())
+        assert sum(p.numel() for p in network.parameters()) == sum(p.numel() for p in size.parameters())

@@ -7,7 +7,7 @@ from marsgen.core.errors import DataError
 from marsgen.quality.crops import RareRegion, crop_window, find_pasted, find_real, isolate
 from marsgen.scenes.geometry import Box
 from marsgen.scenes.scene import Scene, SceneSource
-from marsgen.scenes.sources import mars_classes
+from marsgen.scenes.stated import mars_classes
 
 
 class Painted(SceneSource):

@@ -8,8 +8,9 @@ from PIL import Image
 
 from marsgen.core.errors import DataError
 from marsgen.scenes.classes import ClassSet
-from marsgen.scenes.readers.ai4mars import Ai4MarsScenes, find_navcam
-from marsgen.scenes.sources import mars_classes, open_scenes
+from marsgen.scenes.readers.ai4mars import Ai4MarsScenes
+from marsgen.scenes.sources import open_scenes
+from marsgen.scenes.stated import find_navcam, mars_classes
 
 TRAIN = (
     "NLA_398561766EDR_F0030004NCAM00400M1",

@@ -14,7 +14,7 @@ import pytest
 
 from marsgen.core.errors import DataError
 from marsgen.scenes.readers.npz import NpzScenes
-from marsgen.scenes.sources import mars_classes
+from marsgen.scenes.stated import mars_classes
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(0, 256, (7, 33, 47), dtype=np.uint8)

@@ -18,7 +18,8 @@ from marsgen.scenes.readers import shards
 from marsgen.scenes.readers.folder import MadeFolder, SceneFolder, write_classes, write_pair
 from marsgen.scenes.readers.shards import ShardScenes, allocate_shards, read_slot, write_slot
 from marsgen.scenes.scene import Origin
-from marsgen.scenes.sources import mars_classes, open_scenes
+from marsgen.scenes.sources import open_scenes
+from marsgen.scenes.stated import mars_classes
 
 
 def synthesize(data: Path, out: Path, form: str, n: int = 40) -> Path:

@@ -16,7 +16,8 @@ from marsgen.scenes.classes import ClassSet
 from marsgen.scenes.readers.folder import SceneFolder, write_classes, write_pair
 from marsgen.scenes.readers.npz import NpzScenes
 from marsgen.scenes.simulate import SimulationConfig, simulate_scene, simulate_stop
-from marsgen.scenes.sources import mars_classes, open_scenes
+from marsgen.scenes.sources import open_scenes
+from marsgen.scenes.stated import mars_classes
 
 SMALL = "sim:3,size=32x40"
 

@@ -15,8 +15,7 @@ from marsgen.core.config import DataConfig
 from marsgen.core.runs import Run
 from marsgen.masks.library import open_library
 from marsgen.quality.select import SelectConfig, build_selector
-from marsgen.synthesis.config import CHUNK, SynthesizeConfig
-from marsgen.synthesis.inputs import class_names
+from marsgen.synthesis.config import CHUNK, SynthesizeConfig, class_names
 from marsgen.synthesis.scene_maker import SceneMaker, pilot
 from marsgen.synthesis.synthesize import synthesize
 
@@ -72,7 +71,7 @@ def dataset(tiny_npz):
 @pytest.fixture(scope="module")
 def library(dataset):
     config = SynthesizeConfig(classes=("big_rock",))
-    names = class_names(config, dataset.scenes)
+    names = class_names(config, dataset.scenes.classes)
     return open_library(dataset, names, config.paste)
 
 

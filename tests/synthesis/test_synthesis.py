@@ -20,8 +20,7 @@ from marsgen.generators.copy_paste import CopyPaste
 from marsgen.masks.library import open_library
 from marsgen.scenes.geometry import Box
 from marsgen.scenes.readers.folder import SceneFolder
-from marsgen.synthesis.config import CHUNK, SynthesizeConfig
-from marsgen.synthesis.inputs import class_names
+from marsgen.synthesis.config import CHUNK, SynthesizeConfig, class_names
 from marsgen.synthesis.scene_maker import SceneMaker
 from marsgen.synthesis.synthesize import _helper_threads, synthesize
 from marsgen.synthesis.windows import soft_inpainting_mask, windows_around
@@ -48,7 +47,7 @@ def dataset(tiny_npz):
 
 
 def cut(dataset, config):
-    names = class_names(config, dataset.scenes)
+    names = class_names(config, dataset.scenes.classes)
     return open_library(dataset, names, config.paste)
 
 

@@ -12,9 +12,12 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO, TextIO
+from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
-import numpy as np
+from marsgen.core.storage.numbers import is_numpy
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 def write_bytes(path: Path, content: bytes, *, sync: bool = True) -> None:
@@ -44,8 +47,10 @@ def write_json(path: Path, content: Any) -> None:
     write_text(path, json.dumps(plain(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def write_npy(path: Path, array: np.ndarray) -> None:
+def write_npy(path: Path, array: "np.ndarray") -> None:
     """Atomic write of a numpy array without pickle."""
+    import numpy as np
+
     buffer = io.BytesIO()
     np.save(buffer, array, allow_pickle=False)
     write_bytes(path, buffer.getvalue())
@@ -89,8 +94,10 @@ def filling_text(path: Path) -> Iterator[TextIO]:
 
 
 @contextmanager
-def filling_npy(path: Path, shape: tuple[int, ...], dtype: Any) -> Iterator[np.ndarray]:
+def filling_npy(path: Path, shape: tuple[int, ...], dtype: Any) -> Iterator["np.ndarray"]:
     """An array of zeros on disk, filled piece by piece, so that it need not fit in memory; `path` appears last."""
+    import numpy as np
+
     with filling_bytes(path) as file:
         header = {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(file, header)
@@ -184,9 +191,9 @@ def plain(content: Any) -> Any:
         return {str(key): plain(value) for key, value in content.items()}
     if isinstance(content, (list, tuple)):
         return [plain(value) for value in content]
-    if isinstance(content, np.ndarray):
+    if is_numpy(content, "ndarray"):
         return plain(content.tolist())
-    if isinstance(content, np.generic):
+    if is_numpy(content, "generic"):
         return plain(content.item())
     if isinstance(content, float) and not math.isfinite(content):
         return None

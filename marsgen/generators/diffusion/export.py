@@ -35,7 +35,7 @@ from marsgen.generators import DrawConfig, DrawRequest
 from marsgen.generators.diffusion.diffusion import TIMESTEPS, Diffusion, draw_noise, noise_levels, step_weights
 from marsgen.generators.style import FARTHEST, STYLE_NUMBERS, visible_style
 from marsgen.scenes.classes import IGNORED_INDEX
-from marsgen.scenes.scene import MIN_SIDE_PX
+from marsgen.scenes.limits import MIN_SIDE_PX
 from marsgen.scenes.tensors import image_tensor, label_tensor, one_hot
 
 FILES = ("generator.onnx", "style.onnx")

@@ -27,7 +27,7 @@ from torch import nn
 from marsgen.core.storage.onnx_files import OnnxNetwork, write_onnx
 from marsgen.generators import DrawRequest
 from marsgen.generators.pix2pix.pix2pix import GLOBAL_NOISE, STRIDE, Noise, Pix2Pix, draw_noise
-from marsgen.scenes.scene import MIN_SIDE_PX
+from marsgen.scenes.limits import MIN_SIDE_PX
 from marsgen.scenes.tensors import image_tensor, label_tensor
 
 INPUTS = ("images", "labels", "inpainting_mask", "choice", "whole", "fine", "middle", "coarse")

@@ -16,8 +16,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torch.nn.utils.parametrizations import spectral_norm
 
+from marsgen.generators.norm import spectral_norm
 from marsgen.generators.pix2pix.pix2pix import STRIDE, LeakyConv
 from marsgen.scenes.tensors import fold_pixels, pad_to_multiple
 

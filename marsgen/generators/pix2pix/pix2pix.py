@@ -19,7 +19,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torch.nn.utils.parametrizations import spectral_norm
 
 from marsgen.core.errors import InputError, RunError
 from marsgen.core.storage.checkpoints import DAMAGE, read_weights, refuse_other_shapes, without_prefix
@@ -27,7 +26,7 @@ from marsgen.core.storage.files import file_fingerprint
 from marsgen.core.storage.reading import first_line, read_json, value_at
 from marsgen.core.training import arithmetic
 from marsgen.generators import DEFAULT_SAMPLING, RECORD, DrawConfig, DrawRequest, read_maker
-from marsgen.generators.norm import ChannelNorm
+from marsgen.generators.norm import ChannelNorm, spectral_norm
 from marsgen.generators.style import STYLE_NUMBERS, StyleTable, denormalise, fill_smoothly, normalise, visible_style
 from marsgen.scenes.classes import IGNORED_INDEX, ClassSet
 from marsgen.scenes.tensors import (

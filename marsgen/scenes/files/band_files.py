@@ -7,14 +7,9 @@ import numpy as np
 
 from marsgen.core.errors import DataError
 from marsgen.core.storage.arrays import read_npy
+from marsgen.scenes.limits import MOST_CHANNELS, is_channels
 
 SUFFIX = ".npy"
-MOST_CHANNELS = 16
-
-
-def is_channels(count: int) -> bool:
-    """Whether a picture may have that many channels: grey, RGB, or 4 to 16 bands of a multispectral camera."""
-    return count in (1, 3) or 4 <= count <= MOST_CHANNELS
 
 
 def suffix_of(channels: int) -> str:

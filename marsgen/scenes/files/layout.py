@@ -20,12 +20,13 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from marsgen.core.errors import DataError
 from marsgen.core.storage.reading import first_line, read_text, shorten
+
+if TYPE_CHECKING:
+    import numpy as np
 
 PARTS = ("train", "val", "test")
 KEYS = ("images", "labels", "suffix", "map", "threshold", "groups", "splits", "orientation")
@@ -242,12 +243,14 @@ def read_names(path: Path) -> list[str]:
     return [line.split()[0] for line in lines if line.strip()]
 
 
-def value_table(layout: Layout, id_of_name: Mapping[str, int], ignored: int) -> np.ndarray:
+def value_table(layout: Layout, id_of_name: Mapping[str, int], ignored: int) -> "np.ndarray":
     """(256,) uint8: pixel value in a file -> id, after `threshold`.
 
     Raises:
         DataError: `map` names no class.
     """
+    import numpy as np
+
     table = np.arange(256, dtype=np.uint8)
     for value, name in layout.map.items():
         if name != IGNORED and name not in id_of_name:

@@ -11,7 +11,7 @@ from typing import Any
 
 from marsgen.core.errors import DataError
 from marsgen.core.storage.reading import shorten
-from marsgen.scenes.files.band_files import is_channels
+from marsgen.scenes.limits import is_channels
 
 _KEYS = ("type", "of", "bands", "range")
 

@@ -14,9 +14,9 @@ import numpy as np
 
 from marsgen.core.errors import DataError, how_to_install
 from marsgen.core.storage.reading import first_line
-from marsgen.scenes.files.band_files import MOST_CHANNELS, is_channels
 from marsgen.scenes.files.pictures import tiff_tags
 from marsgen.scenes.files.raster_source import RasterSource
+from marsgen.scenes.limits import MOST_CHANNELS, is_channels
 
 GEO_TAGS = (33550, 33922, 34264, 34735)
 """ModelPixelScale, ModelTiepoint, ModelTransformation, GeoKeyDirectory (OGC GeoTIFF 1.1, 7.1)"""

@@ -14,14 +14,14 @@ from pydantic import Field
 from marsgen.core.config import Config
 from marsgen.core.errors import DataError
 from marsgen.scenes.classes import ClassSet, default_colours
-from marsgen.scenes.files.band_files import MOST_CHANNELS
 from marsgen.scenes.files.layout import IGNORED, PARTS, read_layout
 from marsgen.scenes.files.names import plain_names
 from marsgen.scenes.files.pictures import Header, check_all, follows_rotation, probe_image, read_image
 from marsgen.scenes.formats.objects import Overlap
 from marsgen.scenes.formats.proposals import propose_groups, propose_rare, rare_rule
+from marsgen.scenes.limits import MIN_SIDE_PX, MOST_CHANNELS
 from marsgen.scenes.readers.folder import check_side, fingerprint_sorted
-from marsgen.scenes.scene import MIN_SIDE_PX, SceneSource, scene_key
+from marsgen.scenes.scene import SceneSource, scene_key
 
 Part = Literal["train", "val", "test"]
 

@@ -22,6 +22,7 @@ from marsgen.scenes.files.pairs import and_more
 from marsgen.scenes.files.pictures import check_all, list_pictures, probe_image, read_grey, read_mask
 from marsgen.scenes.readers.folder import check_same_size, check_side, fingerprint_files
 from marsgen.scenes.scene import SceneSource
+from marsgen.scenes.stated import find_navcam
 
 FILE_CLASSES = ClassSet(
     names=("soil", "bedrock", "sand", "big_rock"),
@@ -45,12 +46,6 @@ class _Files:
     labels: Path | None
     masks: tuple[Path, ...]
     part: str
-
-
-def find_navcam(root: Path) -> Path | None:
-    """The ncam folder of an AI4Mars release given as its root, msl/ or msl/ncam/ folder; None for any other folder."""
-    candidates = (root / "msl" / "ncam", root / "ncam", root)
-    return next((folder for folder in candidates if (folder / "images" / "edr").is_dir()), None)
 
 
 class Ai4MarsScenes(SceneSource):

@@ -22,7 +22,7 @@ from marsgen.core.errors import DataError
 from marsgen.core.storage.files import write_bytes, write_text
 from marsgen.core.storage.places import on_disk
 from marsgen.core.storage.reading import read_json
-from marsgen.scenes.classes import ClassSet, read_classes
+from marsgen.scenes.classes import CLASSES_FILE, ClassSet, read_classes
 from marsgen.scenes.faults import Faults
 from marsgen.scenes.files.band_files import suffix_of
 from marsgen.scenes.files.label_maps import encode_label_map, read_label_map, read_label_map_and_way
@@ -39,9 +39,9 @@ from marsgen.scenes.files.pictures import (
     read_image,
 )
 from marsgen.scenes.files.rasters import is_georeferenced
-from marsgen.scenes.scene import MIN_SIDE_PX, Origin, Scene, SceneSource, name_channels
+from marsgen.scenes.limits import MIN_SIDE_PX, name_channels
+from marsgen.scenes.scene import Origin, Scene, SceneSource
 
-CLASSES_FILE = "classes.yaml"
 HEAD_FILE = "synth.json"
 _PIECE_BYTES = 4 * 2**20
 _MEASURED_SCENES = 8

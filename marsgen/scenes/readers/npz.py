@@ -27,7 +27,8 @@ from marsgen.core.storage.arrays import Header, read_header, unpacks_too_far
 from marsgen.core.storage.files import remove_leftovers_of, write_stream
 from marsgen.core.storage.places import cache_folder
 from marsgen.scenes.classes import IGNORED_INDEX, ClassSet
-from marsgen.scenes.scene import MIN_SIDE_PX, SceneSource
+from marsgen.scenes.limits import MIN_SIDE_PX
+from marsgen.scenes.scene import SceneSource
 
 MEMORY_LIMIT_BYTES = 256 * 2**20
 """larger arrays stay on disk: mapped in place when stored uncompressed, else unpacked once into `cache_folder`"""

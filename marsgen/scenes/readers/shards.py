@@ -19,10 +19,10 @@ import numpy as np
 from marsgen.core.errors import DataError
 from marsgen.core.storage.arrays import read_header
 from marsgen.core.storage.files import filling_npy
-from marsgen.scenes.classes import ClassSet
-from marsgen.scenes.files.band_files import is_channels
+from marsgen.scenes.classes import CLASSES_FILE, ClassSet
 from marsgen.scenes.files.manifest import MANIFEST_FILE
-from marsgen.scenes.readers.folder import CLASSES_FILE, MadeScenes, fingerprint_files
+from marsgen.scenes.limits import is_channels
+from marsgen.scenes.readers.folder import MadeScenes, fingerprint_files
 from marsgen.scenes.scene import Scene, SceneSource
 
 SHARDS_FOLDER = "shards"

@@ -7,7 +7,8 @@ import numpy as np
 
 from marsgen.core.errors import DataError
 from marsgen.scenes.geometry import cell_weights
-from marsgen.scenes.scene import MIN_SIDE_PX, SceneSource, scene_key
+from marsgen.scenes.limits import MIN_SIDE_PX
+from marsgen.scenes.scene import SceneSource, scene_key
 
 
 def shrink(image: np.ndarray, labels: np.ndarray, longest_side: int) -> tuple[np.ndarray, np.ndarray]:

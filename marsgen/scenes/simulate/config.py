@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from marsgen.scenes.scene import MIN_SIDE_PX
+from marsgen.scenes.limits import MIN_SIDE_PX
 
 MARS_IDS = {"background": 0, "soil": 1, "bedrock": 2, "sand": 3, "big_rock": 4}
 """Name -> id in label maps. Background is "no label": sky, hills, rover, and whatever nobody marked."""

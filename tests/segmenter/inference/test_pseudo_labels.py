@@ -11,7 +11,8 @@ from marsgen.core.errors import DataError, RunError
 from marsgen.core.runs import Run
 from marsgen.scenes.classes import ClassSet
 from marsgen.scenes.scene import scene_key
-from marsgen.scenes.sources import mars_classes, open_scenes
+from marsgen.scenes.sources import open_scenes
+from marsgen.scenes.stated import mars_classes
 from segmenter.config import PseudoLabelConfig, TrainConfig, UNetConfig
 from segmenter.inference import pseudo_labels
 from segmenter.inference.predict import load_segmenter, predict_probs

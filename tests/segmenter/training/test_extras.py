@@ -11,7 +11,7 @@ from marsgen.core.errors import DataError, RunError
 from marsgen.core.runs import Run
 from marsgen.scenes.classes import ClassSet
 from marsgen.scenes.readers.folder import write_classes, write_pair
-from marsgen.scenes.sources import mars_classes
+from marsgen.scenes.stated import mars_classes
 from segmenter.training.extras import check_extra, open_extras
 
 
