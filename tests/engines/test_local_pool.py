@@ -1,5 +1,6 @@
 """Tasks on this machine: forked from one server, killed one by one, together with the server, or with the owner."""
 
+import contextlib
 import os
 import signal
 import time
@@ -70,10 +71,9 @@ def test_a_task_leaves_its_cost_and_what_it_said(pool, tmp_path):
 @pytest.mark.slow
 def test_a_task_has_the_bytes_of_a_command_started_by_hand(tmp_path, tiny_npz, monkeypatch):
     monkeypatch.setattr(command_server, "_PRELOADED", PRELOADED)
-    pool = LocalPool(2, PerJob())
     words = ("marsgen", "synthesize", "--generator", "copy-paste", "--n", "20", "--data", str(tiny_npz), "--out")
-    assert pool.submit(Task("set", ((*words, str(tmp_path / "forked")),), tmp_path / "log")).result().reason == ""
-    pool.close()
+    with contextlib.closing(LocalPool(2, PerJob())) as pool:
+        assert pool.submit(Task("set", ((*words, str(tmp_path / "forked")),), tmp_path / "log")).result().reason == ""
     call((*words, str(tmp_path / "here")))
     forked, here = (
         {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
