@@ -23,7 +23,7 @@ from segmenter.auto.config import AutoConfig
 from segmenter.auto.run import Question, run_auto
 from segmenter.study.config import StudyConfig
 
-pytestmark = [pytest.mark.usefixtures("plain_figures_of_module"), pytest.mark.timeout(400)]
+pytestmark = pytest.mark.usefixtures("plain_figures_of_module")
 CLASSES = ClassSet(("ground", "crack"), (0, 1), ((90, 90, 90), (220, 40, 40)), 255)
 SMALL = ["rungs=[1]", "enough_scenes=1", "seeds=2", "fewest_steps=2", "fewest_pairs=2"]
 
@@ -81,6 +81,7 @@ def trained(engine: InProcess) -> list[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(400)
 def test_an_evening_ends_with_recipe_segmenter_report_and_one_paragraph(data, tmp_path, capsys, monkeypatch):
     out, needed = tmp_path / "auto", []
     monkeypatch.setattr("segmenter.auto.room.refuse_no_room", lambda folder, size, *words, **more: needed.append(size))
