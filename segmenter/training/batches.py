@@ -144,11 +144,13 @@ class TrainingBatches(TorchDataset[tuple[torch.Tensor, torch.Tensor]]):
         return self.config.steps
 
     def describe(self) -> str:
-        """Which part of each batch is drawn for rare classes, in a few words."""
+        """Which part of each batch is drawn for rare classes, and how often each of their scenes is shown by it."""
         if not self.rare.fraction:
             return "rare_fraction: 0, real scenes are drawn as they come"
+        drawn = self.config.steps * self.config.batch_size * self.rare.fraction / len(self.rare_classes)
         showing = ", ".join(
-            f"{name} (in {len(scenes)} of {len(self.real.lists[0])} scenes)"
+            f"{name} (in {len(scenes)} of {len(self.real.lists[0])} scenes, each drawn about "
+            f"{max(1, round(drawn / len(scenes))):,} times)"
             for name, scenes in zip(self.rare_classes, self.rare.lists, strict=True)
         )
         turns = ", in turns" * (len(self.rare_classes) > 1)

@@ -142,15 +142,21 @@ def test_rare_classes_take_turns_however_many_scenes_show_them(uneven):
 
 
 @pytest.mark.parametrize(
-    ("settings", "part"),
-    [({}, 0.25), ({"rare_fraction": 0.5}, 0.5), ({"extra_fraction": 0.9}, 0.1), ({"rare_fraction": 0}, 0)],
+    ("settings", "part", "times"),
+    [
+        ({}, 0.25, 27),
+        ({"rare_fraction": 0.5}, 0.5, 53),
+        ({"extra_fraction": 0.9}, 0.1, 11),
+        ({"rare_fraction": 0}, 0, 0),
+    ],
 )
-def test_rare_classes_are_oversampled_unless_asked_otherwise(dataset, settings, part):
+def test_rare_classes_are_oversampled_unless_asked_otherwise(dataset, settings, part, times):
     batches = TrainingBatches(config_of(**({"rare_fraction": None} | settings)), dataset)
     assert batches.rare.fraction == pytest.approx(part)
     if part:
         assert batches.describe() == (
-            f"rare_fraction: {part:g} of each batch is drawn for big_rock (in 3 of 14 scenes)"
+            f"rare_fraction: {part:g} of each batch is drawn for big_rock "
+            f"(in 3 of 14 scenes, each drawn about {times} times)"
         )
     else:
         assert batches.describe() == "rare_fraction: 0, real scenes are drawn as they come"
