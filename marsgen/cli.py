@@ -28,11 +28,13 @@ from marsgen.console import (
     run_app,
     say,
     say_dry_run,
+    say_finished,
     say_settings,
     say_wrote,
     show_version,
 )
 from marsgen.options import (
+    SETTINGS,
     SYNTHESIZE_SETTINGS,
     ClassNames,
     DrawMode,
@@ -86,23 +88,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-SETTINGS = {
-    "inspect": "marsgen.commands.config:InspectConfig",
-    "train-generator": "marsgen.generators.config:TrainPix2PixConfig",
-    "diffusion": "marsgen.generators.config:TrainDiffusionConfig",
-    "distilled": "marsgen.generators.config:TrainDistilledConfig",
-    "synthesize": "marsgen.synthesis.config:SynthesizeConfig",
-    "preview": "marsgen.commands.config:PreviewConfig",
-    "export": "marsgen.commands.config:ExportConfig",
-    "onnx": "marsgen.generators.config:ExportGeneratorConfig",
-    "import": "marsgen.scenes.formats.reading:ReadingConfig",
-    "score": "marsgen.commands.config:ScoreConfig",
-    "playground": "marsgen.commands.config:PlaygroundConfig",
-    "demo": "marsgen.commands.config:DemoConfig",
-}
-"""command -> the model of its settings; diffusion and distilled are `train-generator --kind ...`, onnx is
-`export --to onnx`"""
-
 
 @app.callback()
 def _options(
@@ -148,13 +133,10 @@ def import_(
     dry_run: ImportDryRun = False,
 ) -> None:
     """Turn somebody else's data set into images/, labels/ and a classes.yaml, and say what was decided on the way."""
-    from marsgen.commands.import_data import count_rows, count_scenes, describe, draft, draft_of_ids, import_data
+    from marsgen.commands.import_data import draft_of_ids, import_source, preview_import
     from marsgen.core.config import load_config
-    from marsgen.core.runs import Run
-    from marsgen.core.storage.places import find_path, refuse_no_room
-    from marsgen.scenes.files.layout import Layout
+    from marsgen.core.storage.places import find_path
     from marsgen.scenes.formats.reading import ReadingConfig
-    from marsgen.scenes.readers.folder import pair_bytes
     from marsgen.scenes.sources import needs_classes, open_source
 
     given = [f"format={format_}"] if format_ else []
@@ -167,19 +149,14 @@ def import_(
         return
     scenes = open_source(source, settings, known)
     if dry_run:
-        lines = describe(scenes, count_rows(scenes, count_scenes(scenes)))
-        for line in [*lines, draft(scenes.classes, Layout(groups=settings.groups)).rstrip()]:
+        for line in preview_import(scenes, settings):
             say(line)
         return
-    inputs = {"data": {"location": source, "fingerprint": scenes.fingerprint(), "classes": classes and str(classes)}}
     folder = out or OUTPUTS / f"{find_path(source).resolve().name}-import"
-    remedy = "make the scenes smaller with --longest-side"
-    refuse_no_room(folder, len(scenes) * pair_bytes(scenes), f"{len(scenes):,} scenes", remedy)
-    run = Run.start(folder, "marsgen import", settings, inputs)
-    if not run.finished:
-        for line in import_data(settings, run, scenes):
-            say(line)
-    _say_finished(run)
+    run, lines = import_source(source, scenes, settings, folder, classes)
+    for line in lines:
+        say(line)
+    say_finished(run)
 
 
 @app.command("train-generator")
@@ -215,7 +192,7 @@ def train_generator(
 
         return say_dry_run(settings, lambda: rehearse(scenes, settings, unlabelled or (), teacher))
     run = api.train_generator(scenes, teacher=teacher, unlabelled=unlabelled or (), out=out, config=settings)
-    _say_finished(run)
+    say_finished(run)
 
 
 @app.command()
@@ -268,7 +245,7 @@ def synthesize(
         return say_dry_run(settings, lambda: rehearse(scenes, generator, settings, focus, maps))
     with open_engine_if_named(workers, on, per_job, out or OUTPUTS / "synth") as engine:
         made = api.synthesize(scenes, generator, focus=focus, maps=maps, out=out, config=settings, engine=engine)
-    _say_finished(Run.load(Path(made.location)))
+    say_finished(Run.load(Path(made.location)))
 
 
 @app.command("synthesize-part", hidden=True)
@@ -304,7 +281,7 @@ def preview(
 
     where = generator or _latest_generator()
     folder = out or OUTPUTS / f"preview-{Path(where).name}"
-    _say_finished(preview_generator(where, settings, folder, replace=out is None))
+    say_finished(preview_generator(where, settings, folder, replace=out is None))
 
 
 @app.command()
@@ -329,10 +306,10 @@ def export(
 
     given = given_settings({"to": to and to.value, "gain": gain}, {"to": "to", "gain": "gain"})
     settings = load_config(ExportConfig, config, [*(overrides or ()), *given])
-    from marsgen.commands.export import export_data
+    from marsgen.commands.export.scenes import export_data
 
     name = Path(data).name.removesuffix(".npz").replace(":", "-")
-    _say_finished(export_data(data, settings, out or OUTPUTS / f"{name}-{settings.to}", classes=classes))
+    say_finished(export_data(data, settings, out or OUTPUTS / f"{name}-{settings.to}", classes=classes))
 
 
 def _export_generator(
@@ -346,7 +323,7 @@ def _export_generator(
         if value is not None:
             raise ConfigError(f"{name} is for data sets, and --to onnx writes a generator; leave it out")
     settings = load_config(ExportGeneratorConfig, config, overrides or ())
-    from marsgen.commands.export_generator import export_trained, summary_line
+    from marsgen.commands.export.generator import export_trained, summary_line
 
     run = export_trained(where, settings, out or OUTPUTS / f"{Path(where).name}-onnx")
     say(summary_line(run))
@@ -433,7 +410,7 @@ def playground(
         ort=ort,
         replace=out is None,
     )
-    _say_finished(run)
+    say_finished(run)
     say(f"open http://localhost:8000 after: python -m http.server --directory {shlex.quote(str(run.folder))}")
 
 
@@ -486,19 +463,6 @@ def _latest_generator() -> str:
     from marsgen.core.runs import latest_run
 
     return str(latest_run(OUTPUTS, "marsgen train-generator"))
-
-
-def _say_finished(run: Any) -> None:
-    parts = [f"{key} {value}" for key, value in _flat(run.summary)]
-    say("   ".join(parts))
-    say_wrote(run.folder, run.summary)
-
-
-def _flat(summary: dict[str, Any]) -> list[tuple[str, Any]]:
-    pairs: list[tuple[str, Any]] = []
-    for key, value in summary.items():
-        pairs += _flat(value) if isinstance(value, dict) else [(key, value)]
-    return pairs
 
 
 def main() -> None:

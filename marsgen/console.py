@@ -24,6 +24,7 @@ from marsgen.core.storage.reading import first_line, shorten
 if TYPE_CHECKING:
     from marsgen.core.config import Config
     from marsgen.core.rehearsal import Estimate
+    from marsgen.core.runs import Run
     from marsgen.scenes.classes import ClassSet
 
 Places = TypeVar("Places", Path, Path | None, str, str | None, list[str] | None)
@@ -207,6 +208,19 @@ def say_wrote(path: Path, summary: Mapping[str, Any] | None = None) -> None:
     if summary is not None:
         add_summary(summary)
     say(f"wrote {path}")
+
+
+def say_finished(run: "Run") -> None:
+    """Print the summary of a finished run in one line, and where it lies."""
+    say("   ".join(f"{key} {value}" for key, value in _flat(run.summary)))
+    say_wrote(run.folder, run.summary)
+
+
+def _flat(summary: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    pairs: list[tuple[str, Any]] = []
+    for key, value in summary.items():
+        pairs += _flat(value) if isinstance(value, dict) else [(key, value)]
+    return pairs
 
 
 def add_summary(summary: Mapping[str, Any]) -> None:

@@ -9,6 +9,23 @@ import typer
 from marsgen.completion import offer_classes, offer_runs
 from marsgen.console import check_data, check_runs
 
+SETTINGS = {
+    "inspect": "marsgen.commands.config:InspectConfig",
+    "train-generator": "marsgen.generators.config:TrainPix2PixConfig",
+    "diffusion": "marsgen.generators.config:TrainDiffusionConfig",
+    "distilled": "marsgen.generators.config:TrainDistilledConfig",
+    "synthesize": "marsgen.synthesis.config:SynthesizeConfig",
+    "preview": "marsgen.commands.config:PreviewConfig",
+    "export": "marsgen.commands.config:ExportConfig",
+    "onnx": "marsgen.generators.config:ExportGeneratorConfig",
+    "import": "marsgen.scenes.formats.reading:ReadingConfig",
+    "score": "marsgen.commands.config:ScoreConfig",
+    "playground": "marsgen.commands.config:PlaygroundConfig",
+    "demo": "marsgen.commands.config:DemoConfig",
+}
+"""command -> the model of its settings; diffusion and distilled are `train-generator --kind ...`, onnx is
+`export --to onnx`"""
+
 
 class Mode(StrEnum):
     """What the generator draws."""

@@ -11,7 +11,7 @@ Data flow one way, and each folder stands for one stage; CONTRIBUTING.md has the
     auto/           which recipe finds a rare class best under a budget of time: a race of studies
     config.py       the settings of every command, listed; each stands in the folder that reads it
     api.py          what `import segmenter` offers: train, evaluate, predict, predict_data, export, pseudo_label; beside
-                    it TrainedSegmenter of inference/hub.py
+                    it TrainedSegmenter of inference/export/hub.py
     cli.py          the command `segmenter`; SETTINGS lists the settings of every command
 
 Of marsgen it imports core, scenes, cleaning, provenance, hub, console and pages.html, nothing else; marsgen never
@@ -27,6 +27,6 @@ __all__ = ["TrainedSegmenter", "evaluate", "export", "predict", "predict_data", 
 def __getattr__(name: str) -> Any:
     """The functions of api.py, imported when one is used: `import segmenter` alone stays quick."""
     if name in __all__:
-        module = "segmenter.inference.hub" if name == "TrainedSegmenter" else "segmenter.api"
+        module = "segmenter.inference.export.hub" if name == "TrainedSegmenter" else "segmenter.api"
         return getattr(import_module(module), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -262,7 +262,7 @@ def export(
     else:
         seen = ()
     # here: torch takes seconds to import
-    from segmenter.inference.export import export_segmenter
+    from segmenter.inference.export.write import export_segmenter
 
     inputs = {
         "run": str(trained.folder),

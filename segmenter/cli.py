@@ -375,7 +375,7 @@ def export(
 
         scenes = open_scenes(data, classes=classes)
     done = api.export(run, scenes, out=out, config=settings)
-    from segmenter.inference.export import summary_lines
+    from segmenter.inference.export.write import summary_lines
 
     for line in done.describe(summary_lines):
         say(line)

@@ -200,12 +200,12 @@ def test_sigterm_ends_training_after_the_step_with_a_checkpoint(here):
 
 
 def test_an_error_starts_a_line_of_its_own_after_a_progress_bar(here, capfd, monkeypatch):
-    import marsgen.commands.export
+    import marsgen.commands.export.scenes
 
     def fail(*_: object) -> None:
         raise OSError(28, "No space left on device", "out/images/x.png")
 
-    monkeypatch.setattr(marsgen.commands.export, "write_pair", fail)
+    monkeypatch.setattr(marsgen.commands.export.scenes, "write_pair", fail)
     assert call("marsgen", "export", DATA, "--out", "out") == 2
     err = capfd.readouterr().err
     assert "export:" in err
@@ -223,12 +223,12 @@ def test_an_error_starts_a_line_of_its_own_after_a_progress_bar(here, capfd, mon
     ],
 )
 def test_what_the_system_refuses_is_one_sentence(problem, words, here, capsys, monkeypatch):
-    import marsgen.commands.export
+    import marsgen.commands.export.scenes
 
     def fail(*_: object) -> None:
         raise problem
 
-    monkeypatch.setattr(marsgen.commands.export, "write_pair", fail)
+    monkeypatch.setattr(marsgen.commands.export.scenes, "write_pair", fail)
     assert words in refused(capsys, "marsgen", "export", DATA, "--out", "out")
 
 

@@ -12,6 +12,7 @@ from marsgen.core.errors import DataError
 from marsgen.core.progress import ProgressBar
 from marsgen.core.runs import Run
 from marsgen.core.storage.files import write_json, write_text
+from marsgen.core.storage.places import refuse_no_room
 from marsgen.provenance.data_card import card_of, write_data_card
 from marsgen.scenes.classes import CLASSES_FILE, ClassSet, default_colours
 from marsgen.scenes.files.label_maps import read_values
@@ -19,7 +20,7 @@ from marsgen.scenes.files.layout import PARTS, Layout
 from marsgen.scenes.files.pictures import list_pictures
 from marsgen.scenes.formats.reading import ReadingConfig
 from marsgen.scenes.limits import name_channels
-from marsgen.scenes.readers.folder import image_path, write_pair
+from marsgen.scenes.readers.folder import image_path, pair_bytes, write_pair
 from marsgen.scenes.scene import SceneSource
 
 _BLOCK = 256  # scenes read ahead of what is written
@@ -35,6 +36,32 @@ class ClassRow:
     pixel_share: float
     """of the labelled pixels"""
     scenes: int
+
+
+def import_source(
+    source: str, scenes: SceneSource, config: ReadingConfig, folder: Path, classes: Path | None
+) -> tuple[Run, list[str]]:
+    """Import scenes into a run folder, unless that was done before.
+
+    Args:
+        source: where they lie, for the record.
+        classes: the file of class names that was given, for the record.
+    Returns:
+        the finished run, and what was read and decided, in lines; none for a run that was finished already.
+    Raises:
+        RunError: no room on the disk, or something else in the folder.
+    """
+    inputs = {"data": {"location": source, "fingerprint": scenes.fingerprint(), "classes": classes and str(classes)}}
+    remedy = "make the scenes smaller with --longest-side"
+    refuse_no_room(folder, len(scenes) * pair_bytes(scenes), f"{len(scenes):,} scenes", remedy)
+    run = Run.start(folder, "marsgen import", config, inputs)
+    return run, [] if run.finished else import_data(config, run, scenes)
+
+
+def preview_import(scenes: SceneSource, config: ReadingConfig) -> list[str]:
+    """What an import would say, in lines, and the classes file that it would write."""
+    lines = describe(scenes, count_rows(scenes, count_scenes(scenes)))
+    return [*lines, draft(scenes.classes, Layout(groups=config.groups)).rstrip()]
 
 
 def import_data(config: ReadingConfig, run: Run, scenes: SceneSource) -> list[str]:

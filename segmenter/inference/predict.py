@@ -28,7 +28,7 @@ from marsgen.scenes.scene import SceneSource
 from marsgen.scenes.sources import has_test_set
 from marsgen.scenes.tensors import image_tensor
 from segmenter.inference.config import InferenceConfig, PredictConfig
-from segmenter.inference.exported import load_exported
+from segmenter.inference.export.load import load_exported
 from segmenter.inference.margins import margin_bins
 from segmenter.inference.picture_kind import check_kind
 from segmenter.inference.predicted_files import write_labels, write_overlay, write_probs

@@ -38,7 +38,7 @@ def import_everything() -> None:
     from PIL import Image
 
     import marsgen.cli
-    import marsgen.commands.export
+    import marsgen.commands.export.scenes
     import marsgen.commands.inspect
     import marsgen.commands.preview
     import marsgen.commands.score

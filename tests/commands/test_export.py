@@ -179,7 +179,7 @@ def test_names_with_dots_become_numbers_in_a_tar_and_stay_in_its_json(tmp_path):
 
 def test_a_parquet_file_holds_the_pairs_in_row_groups(sharded, png, tmp_path, monkeypatch):
     parquet = pytest.importorskip("pyarrow.parquet")
-    monkeypatch.setattr("marsgen.commands.export.ROW_GROUP", 10)
+    monkeypatch.setattr("marsgen.commands.export.scenes.ROW_GROUP", 10)
     out = export(sharded, "parquet", tmp_path / "out", "--set", "scenes_per_file=25")
     files = [parquet.ParquetFile(path) for path in sorted(out.glob("*.parquet"))]
     groups = [[f.metadata.row_group(g).num_rows for g in range(f.num_row_groups)] for f in files]
@@ -199,7 +199,9 @@ def test_a_parquet_file_holds_the_pairs_in_row_groups(sharded, png, tmp_path, mo
 def test_without_pyarrow_the_way_to_install_it_is_told(png, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     found = importlib.util.find_spec
-    monkeypatch.setattr("marsgen.commands.export.find_spec", lambda name: None if name == "pyarrow" else found(name))
+    monkeypatch.setattr(
+        "marsgen.commands.export.scenes.find_spec", lambda name: None if name == "pyarrow" else found(name)
+    )
     message = refused(capsys, "marsgen", "export", str(png), "--to", "parquet")
     assert (
         "--to parquet needs pyarrow, which is not installed: pip install '.[parquet]' in this project's folder"

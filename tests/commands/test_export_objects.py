@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_flow import call
 
-from marsgen.commands.export_objects import outline, run_lengths
+from marsgen.commands.export.objects import outline, run_lengths
 from marsgen.scenes.classes import ClassSet
 from marsgen.scenes.formats.objects import RunLengths, polygon_mask
 from marsgen.scenes.readers.folder import write_classes, write_pair

@@ -8,7 +8,7 @@ import torch
 from painted import Painted
 from test_pix2pix import request, untrained
 
-from marsgen.commands.export_generator import export_trained, summary_line
+from marsgen.commands.export.generator import export_trained, summary_line
 from marsgen.core.errors import ConfigError, RunError
 from marsgen.core.runs import Run
 from marsgen.core.storage.onnx_files import OnnxNetwork

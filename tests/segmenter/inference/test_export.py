@@ -12,7 +12,7 @@ from marsgen.core.errors import ConfigError, DataError, RunError
 from marsgen.core.runs import Run
 from marsgen.core.storage.onnx_files import OnnxNetwork, write_onnx
 from segmenter.config import ExportConfig, InferenceConfig, NetworkConfig, PredictConfig, TrainConfig, UNetConfig
-from segmenter.inference.export import PROBS, Probabilities, export_segmenter, spread, summary_lines
+from segmenter.inference.export.write import PROBS, Probabilities, export_segmenter, spread, summary_lines
 from segmenter.inference.predict import load_segmenter, predict, predict_probs
 from segmenter.networks.build import build_network
 from segmenter.networks.config import EncoderConfig, MarsSegConfig

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from marsgen.commands.config import ExportConfig
-from marsgen.commands.export_huggingface import front_matter, plan_files, row_of, schema
-from marsgen.commands.export_nnunet import refuse_reserved_names, write_nnunet
-from marsgen.commands.export_objects import write_coco, write_yolo
+from marsgen.commands.export.huggingface import front_matter, plan_files, row_of, schema
+from marsgen.commands.export.nnunet import refuse_reserved_names, write_nnunet
+from marsgen.commands.export.objects import write_coco, write_yolo
 from marsgen.commands.import_data import count_scenes
 from marsgen.core.errors import ConfigError, DataError, how_to_install
 from marsgen.core.progress import ProgressBar

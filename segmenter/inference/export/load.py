@@ -34,7 +34,7 @@ def load_exported(path: Path) -> tuple[nn.Module, ClassSet, dict[str, Any]]:
     """The counterpart of `load_segmenter` for a file of `segmenter export`.
 
     Returns:
-        the network, the classes of its outputs, and its metadata, see segmenter/inference/export.py.
+        the network, the classes of its outputs, and its metadata, see segmenter/inference/export/write.py.
     Raises:
         ConfigError: onnxruntime is not installed.
         RunError: see `OnnxNetwork`; or the file is no segmenter.

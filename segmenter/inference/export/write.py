@@ -29,7 +29,7 @@ from marsgen.scenes.limits import MIN_SIDE_PX
 from marsgen.scenes.scene import Scene, SceneSource, batches_of_one_shape
 from marsgen.scenes.tensors import image_tensor
 from segmenter.inference.config import ExportConfig, InferenceConfig
-from segmenter.inference.exported import load_exported
+from segmenter.inference.export.load import load_exported
 from segmenter.inference.picture_kind import check_kind
 from segmenter.inference.predict import load_segmenter, predict_probs
 
