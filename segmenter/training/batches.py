@@ -19,7 +19,7 @@ from marsgen.scenes.scene import SceneSource
 from marsgen.scenes.tensors import image_tensor, label_tensor, one_thread
 from segmenter.inference.sliding_window import resize_images, resize_labels
 from segmenter.training.augment import augment
-from segmenter.training.config import TrainConfig
+from segmenter.training.config import RARE_FRACTION, TrainConfig
 
 CROP_OF_MIXED_SIZES = (128, 128)
 """(height, width) in pixels of training windows where scenes differ in size and the config names no crop"""
@@ -131,6 +131,11 @@ class TrainingBatches(TorchDataset[tuple[torch.Tensor, torch.Tensor]]):
                 f"{dataset.scenes.location}: rare_fraction is {self.config.rare_fraction}, but no training scene shows "
                 f"a rare class ({', '.join(classes.rare) or 'the classes file names none'}); set rare_fraction=0"
             )
+        if self.config.rare_fraction is None:
+            # a class that scenes as they come show that often would be drawn no more often by its turns
+            most = RARE_FRACTION * len(dataset.split.train)
+            showing = {name: indices for name, indices in showing.items() if len(indices) < most}
+            fraction = fraction if showing else 0.0
         lists = [_members(0, indices) for indices in showing.values()]
         return list(showing), ShuffledScenes("rare", lists, fraction, self.config.seed)
 

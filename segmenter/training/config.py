@@ -68,7 +68,8 @@ class AugmentConfig(Config):
 
 
 RARE_FRACTION = 0.25
-"""of each batch where `rare_fraction` is null: every study on Mars gains by it, docs/results.md"""
+"""of each batch where `rare_fraction` is null: every study on Mars gains by it, docs/results.md. A class that so many
+scenes show gains nothing, docs/results/turns"""
 
 
 class TrainConfig(NetworkConfig):
@@ -93,8 +94,8 @@ class TrainConfig(NetworkConfig):
     real scenes only choose the checkpoint"""
     rare_fraction: float | None = Field(None, ge=0, lt=1)
     """fraction of each batch taken from real scenes that show a rare class, several rare classes in turns; the rest
-    comes from all real scenes. 0 = scenes as they come; null = 0.25, or what extra_fraction leaves of a batch, and 0
-    where no training scene shows a rare class"""
+    comes from all real scenes. 0 = scenes as they come; null = 0.25, or what extra_fraction leaves of a batch, for the
+    rare classes that fewer than a quarter of the training scenes show, and 0 where there is none"""
     extra_steps: tuple[Fraction, Fraction] = (0.0, 1.0)
     """between which fractions of the steps batches hold extra scenes: [0, 1] = always; [0, 0.6] = real scenes alone at
     the end (synthetic first, real last; arXiv 2308.04553); [0.6, 1] = real scenes alone at the beginning, which

@@ -162,6 +162,17 @@ def test_rare_classes_are_oversampled_unless_asked_otherwise(dataset, settings, 
         assert batches.describe() == "rare_fraction: 0, real scenes are drawn as they come"
 
 
+def test_by_default_a_class_in_a_quarter_of_the_scenes_takes_no_turns(uneven, array_scenes, make_dataset):
+    batches = TrainingBatches(config_of(rare_fraction=None), uneven)
+    assert batches.rare_classes == ["big_rock"], "all scenes show sand"
+    assert [batches.plan(step)[-2:] for step in (1, 40)] == [[(0, 11)] * 2] * 2
+    for holders, part in ((2, 0.25), (3, 0.0)):
+        labels = np.ones((12, 64, 96), np.uint8)
+        labels[:holders, 3, 4] = 4
+        scenes = array_scenes(np.zeros((12, 64, 96, 1), np.uint8), labels)
+        assert TrainingBatches(config_of(rare_fraction=None), make_dataset(scenes, range(12), ())).rare.fraction == part
+
+
 def test_without_a_rare_scene_scenes_are_drawn_as_they_come(array_scenes, make_dataset):
     plain = array_scenes(*painted(np.random.default_rng(3), 4))
     batches = TrainingBatches(config_of(rare_fraction=None), make_dataset(plain, (0, 1), (2, 3)))
