@@ -99,7 +99,7 @@ def test_the_card_says_what_it_is_and_nothing_of_the_disk(run: Run, saved: Path,
     assert str(my_data) in (run.folder / "config.yaml").read_text()
 
 
-@pytest.mark.parametrize("kind", GENERATORS)
+@pytest.mark.parametrize("kind", ["pix2pix", pytest.param("diffusion", marks=pytest.mark.slow)])
 def test_a_saved_generator_draws_as_its_run(kind: str, data: Dataset, my_data: Path, tmp_path: Path, capsys):
     run = mg.train_generator(data, kind=kind, out=tmp_path / "run", **TINY, **GENERATORS[kind])
     mg.TrainedGenerator.from_pretrained(run.folder).save_pretrained(tmp_path / "saved")

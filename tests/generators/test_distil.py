@@ -100,7 +100,9 @@ def test_half_of_the_drawings_are_at_full_strength_and_each_sample_depends_on_it
     np.testing.assert_array_equal(levels[7:9], draw_student_levels(seeds[7:9], 2))
 
 
-@pytest.mark.parametrize("killed_at_step", [2, 5])
+@pytest.mark.parametrize(
+    "killed_at_step", [pytest.param(2, marks=pytest.mark.slow), 5]
+)  # before and after a checkpoint
 def test_a_killed_run_ends_with_the_same_bytes(taught, student, tmp_path, killed_at_step):
     scenes = Painted(8)
 

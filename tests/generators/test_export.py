@@ -20,8 +20,10 @@ from marsgen.generators.style import CLOSE_STYLES
 from marsgen.scenes.tensors import image_array
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("styles", [5, 40])
+@pytest.mark.parametrize(
+    ("channels", "styles"),
+    [(1, 40), (3, 5), pytest.param(1, 5, marks=pytest.mark.slow), pytest.param(3, 40, marks=pytest.mark.slow)],
+)
 def test_the_file_draws_what_torch_draws_at_any_size(channels, styles, tmp_path):
     """40 styles are more than are chosen from; some are alike, so that ties are met."""
     assert 5 < CLOSE_STYLES < 40

@@ -41,7 +41,9 @@ def test_the_steps_are_those_of_the_solver(strength, steps):
     assert len(weights) < 3 or all(earlier != 0 for *_, earlier in weights[1:-1])
 
 
-@pytest.mark.parametrize(("channels", "height", "width"), [(1, 64, 128), (3, 33, 47)])
+@pytest.mark.parametrize(
+    ("channels", "height", "width"), [pytest.param(1, 64, 128, marks=pytest.mark.slow), (3, 33, 47)]
+)
 def test_the_files_draw_what_torch_draws_at_any_size_and_strength(channels, height, width, tmp_path):
     generator = on_cpu(untrained(3, channels))
     assert generator.guidance == 1.5  # both predictions take part

@@ -44,7 +44,9 @@ def trained(tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("killed_at_step", [2, 5])
+@pytest.mark.parametrize(
+    "killed_at_step", [pytest.param(2, marks=pytest.mark.slow), 5]
+)  # before and after a checkpoint
 def test_a_killed_run_ends_with_the_same_bytes(trained, tmp_path, killed_at_step):
     dataset = painted_dataset(scenes := Painted(8), 6)
 

@@ -73,7 +73,7 @@ def test_without_the_packages_it_says_how_to_install_them(monkeypatch):
         open_features("imagenet", None)
 
 
-@pytest.mark.parametrize(("name", "size"), [("resnet18", 512), ("resnet50", 2048)])
+@pytest.mark.parametrize(("name", "size"), [("resnet18", 512), pytest.param("resnet50", 2048, marks=pytest.mark.slow)])
 def test_a_file_of_a_resnet_is_known_by_its_keys(tmp_path, name, size):
     torch.manual_seed(0)
     theirs = getattr(torchvision.models, name)(weights=None).eval()

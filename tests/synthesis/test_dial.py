@@ -47,7 +47,7 @@ def test_strength_0_is_copy_paste_byte_for_byte_and_1_is_not(here, tiny_npz):
     assert all(full[name] != none[name] for name in none)
 
 
-@pytest.mark.parametrize("mode", ["region", "scene", "variation"])
+@pytest.mark.parametrize("mode", ["region", *(pytest.param(m, marks=pytest.mark.slow) for m in ("scene", "variation"))])
 def test_any_batch_size_and_number_of_pairs_gives_the_same_bytes(here, mode):
     common = ["marsgen", "synthesize", "--mode", mode, "--strength", "0.5", "--set", "draw.sampling_steps=3"]
     assert call(*common, "--n", "20", "--set", "batch_size=64", "--out", f"{mode}-many") == 0

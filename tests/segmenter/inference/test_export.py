@@ -69,7 +69,7 @@ NETWORKS = {
 }
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n == "marsseg" else n for n in NETWORKS])
 def test_every_network_gives_the_probabilities_of_torch_at_any_size(name, tmp_path):
     settings = NETWORKS[name]
     with torch.random.fork_rng():

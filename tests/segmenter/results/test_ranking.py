@@ -47,7 +47,10 @@ def iou(called: np.ndarray, of_class: np.ndarray) -> float:
 
 @pytest.mark.parametrize("share", [0.01, 0.03, 0.3])
 @pytest.mark.parametrize("apart", [1.5, 4.5, 7])
-@pytest.mark.parametrize(("scale", "shift"), [(1, 0), (1, -5), (0.6, 2), (1.5, 0)])
+@pytest.mark.parametrize(
+    ("scale", "shift"),
+    [(1, 0), pytest.param(1, -5, marks=pytest.mark.slow), (0.6, 2), pytest.param(1.5, 0, marks=pytest.mark.slow)],
+)
 def test_scores_are_those_of_the_margins_themselves(share: float, apart: float, scale: float, shift: float):
     margins, of_class = draw_margins(share, apart, scale, shift)
     average_precision, matched = scores_of(margins, of_class)

@@ -126,7 +126,14 @@ def test_a_repeated_study_counts_what_is_left(study, said, finished, tmp_path, m
         refuse_full_disk(again, data, 1)
 
 
-@pytest.mark.parametrize("more", [{}, {"ema_decay": 0.9, "fork_at": 0.5}, {"void_weight": 0.1, "log_every": 1}])
+@pytest.mark.parametrize(
+    "more",
+    [
+        pytest.param({}, marks=pytest.mark.slow),
+        {"ema_decay": 0.9, "fork_at": 0.5},
+        pytest.param({"void_weight": 0.1, "log_every": 1}, marks=pytest.mark.slow),
+    ],
+)
 def test_a_training_takes_about_what_was_said(more, tiny_npz, tmp_path):
     config = TrainConfig(unet={"width": 12}, steps=4, batch_size=2, warmup_steps=0, validate_every=2, **more)
     room = room_of(config, 1, 4, 48)

@@ -17,7 +17,14 @@ TINY = {
 }
 
 
-@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+# what `make test` trains; that every recipe can be read is tested in test_configs.py
+QUICK = "bce_dice_focal_groupnorm"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(p, id=p.stem, marks=() if p.stem == QUICK else pytest.mark.slow) for p in RECIPES],
+)
 def test_each_recipe_trains_and_can_be_asked(path, simulated, make_dataset, tmp_path):
     network = load_config(TrainConfig, path).network
     quick = ["steps=2", "batch_size=2", "validate_every=2", "log_every=1", "precision=fp32"]

@@ -470,6 +470,7 @@ def test_other_pictures_without_labels_in_the_data_are_refused(copied, study_at,
         open_study(replace(study, data=str(tmp_path / "other.npz")), InProcess())
 
 
+@pytest.mark.slow
 def test_a_killed_study_goes_on_and_ends_with_the_same_counts(finished, copied, monkeypatch, study_at):
     study = study_at(copied)
     for gone in ("counts", "results", "runs/pasted-seed0"):

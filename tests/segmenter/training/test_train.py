@@ -56,6 +56,7 @@ def content(run: Run) -> dict[str, bytes]:
 # learning
 
 
+@pytest.mark.slow
 def test_four_scenes_can_be_learned_by_heart(scenes, make_dataset, tmp_path):
     # those that show the most classes
     four, (other, *_) = np.split(np.argsort([-np.unique(m).size for m in scenes.labels], stable=True), [4])
@@ -139,7 +140,7 @@ class Killed(Exception):
 @pytest.mark.parametrize(
     "settings",
     [
-        {"ema_decay": 0.0, "unet": UNetConfig(width=4, dropout=0.5)},
+        pytest.param({"ema_decay": 0.0, "unet": UNetConfig(width=4, dropout=0.5)}, marks=pytest.mark.slow),
         {"ema_decay": 0.9, "loss": LossConfig(dice=1.0, weighted=("dice",)), "class_weights": "iou"},
     ],
 )
