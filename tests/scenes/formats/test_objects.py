@@ -43,12 +43,11 @@ def test_what_lies_outside_the_picture_is_cut_off():
 def test_a_pixel_is_inside_when_a_line_from_its_centre_crosses_the_outline_an_odd_number_of_times(corners):
     points = np.array(corners)
     expected = np.zeros((20, 26), bool)
-    for row, column in np.ndindex(expected.shape):
-        x, y, odd = column + 0.5, row + 0.5, False
+    x = np.arange(26) + 0.5
+    for row, y in enumerate(np.arange(20) + 0.5):
         for (x0, y0), (x1, y1) in zip(points, np.roll(points, -1, axis=0), strict=True):
-            if (y0 <= y) != (y1 <= y) and x0 + (y - y0) * (x1 - x0) / (y1 - y0) <= x:
-                odd = not odd
-        expected[row, column] = odd
+            if (y0 <= y) != (y1 <= y):
+                expected[row] ^= x0 + (y - y0) * (x1 - x0) / (y1 - y0) <= x
     found = polygon_mask(points, (20, 26))
     assert (found != expected).sum() <= 1  # a crossing within a rounding of a centre
 
