@@ -23,10 +23,10 @@ from marsgen.core.runs import Run, latest_run
 from marsgen.core.storage.places import refuse_no_room
 from marsgen.core.tracking import refuse_no_tracker
 from marsgen.engines.task import Engine
-from marsgen.generators import find_training, make_training_config, refuse_other_channels
-from marsgen.quality.judges import refuse_no_judge
+from marsgen.generators import find_training, make_training_config, refuse_other_channels, refuse_unfit
+from marsgen.quality.places import refuse_no_judge
 from marsgen.scenes.classes import ClassSet, read_classes
-from marsgen.scenes.formats.reading import ReadingConfig
+from marsgen.scenes.formats.config import ReadingConfig
 from marsgen.scenes.readers.arrays import ArrayScenes, class_set
 from marsgen.scenes.readers.folder import pair_bytes
 from marsgen.scenes.scene import SceneSource
@@ -187,14 +187,13 @@ def train_generator(
     given = {**(settings or {}), **more, **({"kind": kind} if kind else {})}
     training: Any = make_training_config(config, given)
     refuse_no_tracker(training.track)
+    refuse_unfit(training.kind, teacher=teacher is not None, unlabelled=bool(unlabelled))
 
     # everything that is given is opened before the data are surveyed
     scenes = scenes_of(data)
     split = training.data
     inputs: dict[str, Any] = {"data": scenes.identity()}
     more_to_see: dict[str, Any] = {}
-    if (training.kind == "distilled") != (teacher is not None):
-        raise ConfigError("--kind distilled and --teacher, the generator that it learns from, belong together")
     if teacher is not None:
         # here: torch takes seconds to import
         from marsgen.generators.diffusion.distil import open_teacher
@@ -208,8 +207,6 @@ def train_generator(
     if training.kind == "diffusion":
         more_to_see["unlabelled"] = opened = open_unlabelled(unlabelled, scenes)
         inputs["unlabelled"] = [{"location": s.location, "fingerprint": s.fingerprint()} for s in opened]
-    elif unlabelled:
-        raise ConfigError(f"--unlabelled: {training.kind} needs labelled pictures; use --kind diffusion")
     dataset = dataset_of(data, scenes, training.data)
 
     # here: torch takes seconds to import

@@ -133,15 +133,17 @@ def import_(
     dry_run: ImportDryRun = False,
 ) -> None:
     """Turn somebody else's data set into images/, labels/ and a classes.yaml, and say what was decided on the way."""
-    from marsgen.commands.import_data import draft_of_ids, import_source, preview_import
     from marsgen.core.config import load_config
-    from marsgen.core.storage.places import find_path
-    from marsgen.scenes.formats.reading import ReadingConfig
-    from marsgen.scenes.sources import needs_classes, open_source
+    from marsgen.scenes.formats.config import ReadingConfig, refuse_unknown_format
 
     given = [f"format={format_}"] if format_ else []
     given += [f"longest_side={longest_side}"] if longest_side is not None else []
     settings = load_config(ReadingConfig, config, [*(overrides or ()), *given])
+    refuse_unknown_format(settings)
+    from marsgen.commands.import_data import draft_of_ids, import_source, preview_import
+    from marsgen.core.storage.places import find_path
+    from marsgen.scenes.sources import needs_classes, open_source
+
     known = read_class_set(classes)
     if dry_run and known is None and settings.format is None and needs_classes(find_path(source)):
         for line in draft_of_ids(find_path(source)):
@@ -174,11 +176,12 @@ def train_generator(
     disk_need: DiskNeed = False,
 ) -> None:
     """Train a network that draws pictures from label maps; a repeated command resumes."""
-    from marsgen.generators import load_training_config
+    from marsgen.generators import load_training_config, refuse_unfit
 
     settings = load_training_config(config, [*(overrides or ()), *([f"kind={kind.value}"] if kind else [])])
     if check_settings:
         return say_settings(settings)
+    refuse_unfit(settings.kind, teacher=teacher is not None, unlabelled=bool(unlabelled))
     from marsgen import api
     from marsgen.scenes.sources import open_scenes
 
@@ -227,12 +230,13 @@ def synthesize(
 
     given = given_settings(context.params, SYNTHESIZE_SETTINGS) + (["paste.placement=focus"] if focus else [])
     settings = load_config(SynthesizeConfig, config, [*(overrides or ()), *given])
-    if maps is None and (data or generator or not check_settings):
-        from marsgen.synthesis.names import refuse_misspelt_classes
+    from marsgen.synthesis.names import refuse_misspelt_classes, refuse_unfit
 
-        refuse_misspelt_classes(settings, generator if data or generator else _latest_generator(), data, classes)
     if check_settings:
+        if maps is None and (data or generator):
+            refuse_misspelt_classes(settings, generator, data, classes)
         return say_settings(settings)
+    refuse_unfit(settings, generator or _latest_generator(), data, classes, focus, maps)
     from marsgen import api
     from marsgen.core.runs import Run
     from marsgen.engines.choose import open_engine_if_named
@@ -277,9 +281,9 @@ def preview(
     from marsgen.core.config import load_config
 
     settings = load_config(PreviewConfig, config, overrides or ())
+    where = _find_generator(generator)
     from marsgen.commands.preview import preview_generator
 
-    where = generator or _latest_generator()
     folder = out or OUTPUTS / f"preview-{Path(where).name}"
     say_finished(preview_generator(where, settings, folder, replace=out is None))
 
@@ -323,6 +327,7 @@ def _export_generator(
         if value is not None:
             raise ConfigError(f"{name} is for data sets, and --to onnx writes a generator; leave it out")
     settings = load_config(ExportGeneratorConfig, config, overrides or ())
+    _find_generator(where)
     from marsgen.commands.export.generator import export_trained, summary_line
 
     run = export_trained(where, settings, out or OUTPUTS / f"{Path(where).name}-onnx")
@@ -394,9 +399,12 @@ def playground(
     from marsgen.core.config import load_config
 
     settings = load_config(PlaygroundConfig, config, overrides or ())
+    from marsgen.commands.places import find_ort
+
+    find_ort(ort)
+    where = _find_generator(generator, data)
     from marsgen.commands.playground import make_playground
 
-    where = generator or _latest_generator()
     run = make_playground(
         where,
         settings,
@@ -463,6 +471,17 @@ def _latest_generator() -> str:
     from marsgen.core.runs import latest_run
 
     return str(latest_run(OUTPUTS, "marsgen train-generator"))
+
+
+def _find_generator(given: str | None, data: str | None = None) -> str:
+    """The folder of the generator that is given, else of the last one; where no data are, its own are still there."""
+    from marsgen.core.runs import Run
+
+    where = given or _latest_generator()
+    run = Run.load(Path(where), "marsgen train-generator")
+    if data is None:
+        run.refuse_lost_data()
+    return where
 
 
 def main() -> None:

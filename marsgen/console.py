@@ -18,7 +18,7 @@ from marsgen.completion import offer_configs
 from marsgen.core.errors import InputError, nearest
 from marsgen.core.process_group import first_to_say
 from marsgen.core.stop import Stopped, catching_signals
-from marsgen.core.storage.places import refuse_missing, refuse_no_run
+from marsgen.core.storage.places import refuse_missing, refuse_no_classes, refuse_no_run
 from marsgen.core.storage.reading import first_line, shorten
 
 if TYPE_CHECKING:
@@ -37,24 +37,37 @@ def check_data(given: Places) -> Places:
     return given
 
 
+def check_each(refuse: Callable[[Path], object]) -> Callable[[typer.Context, Any], Any]:
+    """The same for places of another kind, each of which `refuse` looks for; it imports nothing heavy.
+
+    Not before the settings of a study's command are printed: what it names may not be there yet.
+    """
+
+    def check(context: typer.Context, given: Any) -> Any:
+        if not context.params.get("check_settings"):
+            for place in given if isinstance(given, list) else [] if given is None else [given]:
+                refuse(Path(place))
+        return given
+
+    return check
+
+
 def check_runs(command: str, other: str | None = None) -> Callable[[typer.Context, Any], Any]:
-    """The same for the folders of runs that `command` made; `other` is a word that stands for none.
+    """The same for the folders of finished runs that `command` made; `other` is a word that stands for none.
 
     What is a file, has the name of an exported model, or looks like that word misspelt, is left to the command, which
     says more about it.
     """
 
-    def check(context: typer.Context, given: Any) -> Any:
-        if context.params.get("check_settings"):
-            return given
-        for folder in given if isinstance(given, list) else [] if given is None else [given]:
-            if not (Path(folder).is_file() or Path(folder).suffix == ".onnx") and not (
-                other and nearest(str(folder), [other])
-            ):
-                refuse_no_run(Path(folder), command)
-        return given
+    def refuse(folder: Path) -> None:
+        if folder.is_file() or folder.suffix == ".onnx" or (other and nearest(str(folder), [other])):
+            return
+        refuse_no_run(folder, command)
+        from marsgen.core.runs import Run  # here: imports yaml
 
-    return check
+        Run.load(folder, command)
+
+    return check_each(refuse)
 
 
 Data = Annotated[
@@ -70,7 +83,10 @@ Data = Annotated[
 Classes = Annotated[
     Path | None,
     typer.Option(
-        "--classes", help="Yaml of class names, ids and colours; default: the data's own, else Mars.", metavar="FILE"
+        "--classes",
+        help="Yaml of class names, ids and colours; default: the data's own, else Mars.",
+        metavar="FILE",
+        callback=check_each(refuse_no_classes),
     ),
 ]
 ConfigFile = Annotated[

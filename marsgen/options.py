@@ -6,8 +6,11 @@ from typing import Annotated
 
 import typer
 
+from marsgen.commands.places import find_ort
 from marsgen.completion import offer_classes, offer_runs
-from marsgen.console import check_data, check_runs
+from marsgen.console import check_data, check_each, check_runs
+from marsgen.core.storage.places import refuse_no_network
+from marsgen.quality.places import refuse_no_features, refuse_no_judge
 
 SETTINGS = {
     "inspect": "marsgen.commands.config:InspectConfig",
@@ -18,7 +21,7 @@ SETTINGS = {
     "preview": "marsgen.commands.config:PreviewConfig",
     "export": "marsgen.commands.config:ExportConfig",
     "onnx": "marsgen.generators.config:ExportGeneratorConfig",
-    "import": "marsgen.scenes.formats.reading:ReadingConfig",
+    "import": "marsgen.scenes.formats.config:ReadingConfig",
     "score": "marsgen.commands.config:ScoreConfig",
     "playground": "marsgen.commands.config:PlaygroundConfig",
     "demo": "marsgen.commands.config:DemoConfig",
@@ -126,12 +129,16 @@ JudgeRun = Annotated[
         "--judge",
         help="Run of `segmenter train` on real scenes: keep only samples in which it finds what was pasted.",
         metavar="RUN",
+        callback=check_each(refuse_no_judge),
     ),
 ]
 FocusRun = Annotated[
     str | None,
     typer.Option(
-        "--focus", help="Run of `segmenter train` on real scenes: paste where its loss is high.", metavar="RUN"
+        "--focus",
+        help="Run of `segmenter train` on real scenes: paste where its loss is high.",
+        metavar="RUN",
+        callback=check_each(refuse_no_judge),
     ),
 ]
 MapSet = Annotated[
@@ -268,7 +275,10 @@ ScoreFolder = Annotated[
 ScoreJudge = Annotated[
     Path | None,
     typer.Option(
-        "--judge", help="Folder of `segmenter train`: measure its agreement with the label maps.", metavar="RUN"
+        "--judge",
+        help="Folder of `segmenter train`: measure its agreement with the label maps.",
+        metavar="RUN",
+        callback=check_each(refuse_no_judge),
     ),
 ]
 ScoreFeatures = Annotated[
@@ -278,6 +288,7 @@ ScoreFeatures = Annotated[
         help="What pictures are compared by: judge, imagenet, or a safetensors file of resnet18 or resnet50. "
         "Default: the judge if there is one, else imagenet.",
         metavar="judge|imagenet|FILE",
+        callback=check_each(refuse_no_features),
     ),
 ]
 ScoreData = Annotated[
@@ -309,20 +320,38 @@ PlaygroundGenerator = Annotated[
 ]
 PlaygroundData = Annotated[
     str | None,
-    typer.Option("--data", help="Real scenes to paint on. Default: the generator's training data.", metavar="WHERE"),
+    typer.Option(
+        "--data",
+        help="Real scenes to paint on. Default: the generator's training data.",
+        metavar="WHERE",
+        callback=check_data,
+    ),
 ]
 PlaygroundBrowse = Annotated[
     list[str] | None,
-    typer.Option("--browse", help="Set of `marsgen synthesize` to look through; repeatable.", metavar="SET"),
+    typer.Option(
+        "--browse",
+        help="Set of `marsgen synthesize` to look through; repeatable.",
+        metavar="SET",
+        callback=check_data,
+    ),
 ]
 PlaygroundScores = Annotated[
     list[Path] | None,
-    typer.Option("--scores", help="Folder of `marsgen score` of one of these sets; repeatable.", metavar="DIR"),
+    typer.Option(
+        "--scores",
+        help="Folder of `marsgen score` of one of these sets; repeatable.",
+        metavar="DIR",
+        callback=check_runs("marsgen score"),
+    ),
 ]
 PlaygroundSegmenter = Annotated[
     Path | None,
     typer.Option(
-        "--segmenter", help="File of `segmenter export`: what it sees in the drawn picture.", metavar="MODEL.onnx"
+        "--segmenter",
+        help="File of `segmenter export`: what it sees in the drawn picture.",
+        metavar="MODEL.onnx",
+        callback=check_each(refuse_no_network),
     ),
 ]
 PlaygroundCompare = Annotated[
@@ -349,5 +378,6 @@ PlaygroundOrt = Annotated[
         "--ort",
         help="Folder of the npm package onnxruntime-web. Default: node_modules/onnxruntime-web.",
         metavar="DIR",
+        callback=check_each(find_ort),
     ),
 ]

@@ -20,7 +20,7 @@ from marsgen.core.storage.files import file_fingerprint
 from marsgen.core.storage.onnx_files import refuse_no_onnx
 from marsgen.core.storage.places import refuse_missing
 from marsgen.scenes.classes import ClassSet, read_classes
-from marsgen.scenes.formats.reading import ReadingConfig
+from marsgen.scenes.formats.config import ReadingConfig
 from marsgen.scenes.limits import MIN_SIDE_PX
 from marsgen.scenes.readers.arrays import ArrayScenes
 from marsgen.scenes.scene import SceneSource

@@ -137,10 +137,6 @@ def evaluate(
     settings = load_config(EvaluateConfig, config, overrides or ())
     if out is not None and len(runs) > 1:
         raise RunError("--out names one folder, and several runs were given; leave it out and each run keeps its own")
-    from marsgen.core.runs import Run
-
-    for folder in runs:
-        Run.load(folder, "segmenter train")
     from marsgen.scenes.sources import open_scenes
     from segmenter import api
     from segmenter.evaluation.summary import evaluation_lines
@@ -189,7 +185,8 @@ def study_report(
 ) -> None:
     """Write a study's tables and page again from its raw counts: no data, no weights and no training are needed."""
     from segmenter.results.domains import report_domains
-    from segmenter.results.report import find_study, report_study
+    from segmenter.results.places import find_study
+    from segmenter.results.report import report_study
 
     if len(studies) > 1:
         for line in report_domains(studies, find_study, out):
@@ -328,9 +325,6 @@ def predict(
 
     given = given_settings(context.params, {"probs": "probs", "overlay": "overlay"})
     settings = load_config(PredictConfig, config, [*(overrides or ()), *given])
-    from segmenter.inference.weights import find_weights
-
-    find_weights(run)
     if bool(pictures) == bool(data):
         raise ConfigError("what is to be labelled? Name pictures or folders after RUN, or one data set with --data")
     if pictures and classes is not None:
@@ -367,6 +361,10 @@ def export(
 
     values = {"to": to and to.value, "int8": int8}
     settings = load_config(ExportConfig, config, [*(overrides or ()), *given_settings(values, {k: k for k in values})])
+    from marsgen.core.runs import Run
+
+    if data is None:
+        Run.load(run, "segmenter train").refuse_lost_data()
     from segmenter import api
 
     scenes = None

@@ -7,7 +7,9 @@ from typing import Annotated
 import typer
 
 from marsgen.completion import offer_classes, offer_configs
-from marsgen.console import check_data, check_runs
+from marsgen.console import check_data, check_each, check_runs
+from segmenter.results.places import find_study
+from segmenter.training.places import refuse_no_extra
 
 
 class ExportTarget(StrEnum):
@@ -15,6 +17,13 @@ class ExportTarget(StrEnum):
 
     onnx = "onnx"
     torch_export = "torch-export"
+
+
+def refuse_no_weights(segmenter: Path) -> None:
+    """See `find_weights`."""
+    from segmenter.inference.weights import find_weights  # here: imports yaml
+
+    find_weights(segmenter)
 
 
 RunFolders = Annotated[
@@ -35,6 +44,7 @@ TrainExtra = Annotated[
         help="Folder of synthetic or pseudo-labelled scenes to train on too, or the kept.json of one from "
         "`marsgen playground`. Repeatable.",
         metavar="DIR|kept.json",
+        callback=check_each(refuse_no_extra),
     ),
 ]
 TrainFork = Annotated[
@@ -43,6 +53,7 @@ TrainFork = Annotated[
         "--fork",
         help="Finished run, trained with fork_at, whose first steps this one shares instead of repeating them.",
         metavar="RUN",
+        callback=check_runs("segmenter train"),
     ),
 ]
 EvaluateOut = Annotated[
@@ -59,6 +70,7 @@ StudyReportStudies = Annotated[
         help="Folder of a finished study, or only its folder of raw counts. Of several, a table with a line for "
         "each rare class.",
         metavar="DIR...",
+        callback=check_each(find_study),
         show_default=False,
     ),
 ]
@@ -145,7 +157,7 @@ PredictRun = Annotated[
         help="Folder that `segmenter train` wrote, or an ONNX file of `segmenter export`.",
         metavar="RUN",
         show_default=False,
-        callback=check_runs("segmenter train"),
+        callback=check_each(refuse_no_weights),
     ),
 ]
 PredictPictures = Annotated[
@@ -193,6 +205,7 @@ ExportData = Annotated[
         "--data",
         help="Labelled scenes to check the file on. Default: the validation part of the run's own data.",
         metavar="WHERE",
+        callback=check_data,
     ),
 ]
 ExportInt8 = Annotated[

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from marsgen.commands.playground import ORT_FILES, find_ort
+from marsgen.commands.places import ORT_FILES, find_ort
 from marsgen.core.errors import ConfigError
 from marsgen.scenes.stated import mars_classes
 

@@ -79,7 +79,7 @@ def test_every_model_of_settings_is_on_the_page(hooks: ModuleType):
 
 
 def test_the_page_of_formats_names_every_reader(hooks: ModuleType):
-    from marsgen.scenes.formats.recognise import KEYS
+    from marsgen.scenes.formats.config import KEYS
 
     named = [name.strip() for _, names, _ in hooks.FORMATS.values() for name in names.split(",")]
     assert sorted(named) == sorted(KEYS)

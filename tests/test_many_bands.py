@@ -15,7 +15,7 @@ import segmenter as sg
 from marsgen.core.errors import DataError
 from marsgen.scenes.classes import read_classes
 from marsgen.scenes.files.raster_source import RasterSource
-from marsgen.scenes.formats.reading import ReadingConfig
+from marsgen.scenes.formats.config import ReadingConfig
 from marsgen.scenes.sources import open_pictures, open_scenes
 
 rasterio = pytest.importorskip("rasterio")

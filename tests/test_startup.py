@@ -15,6 +15,8 @@ import pytest
 import yaml
 from PIL import Image
 
+from marsgen.commands.places import ORT_FILES
+
 ROOT = Path(__file__).parent.parent
 HEAVY = {"torch", "torchvision", "scipy", "skimage", "matplotlib", "diffusers", "accelerate", "pandas"}
 PROGRAM = """
@@ -49,6 +51,7 @@ def place(tmp_path_factory, tiny_npz) -> Path:
         ("run", "segmenter train"),
         ("synth", "marsgen synthesize"),
         ("drawer", "marsgen train-generator"),
+        ("pred", "segmenter predict"),
     ):
         (folder / name).mkdir()
         trained_on = data | ({"location": "tiny.npz"} if name == "drawer" else {})
@@ -56,6 +59,10 @@ def place(tmp_path_factory, tiny_npz) -> Path:
         (folder / name / "config.yaml").write_text(yaml.safe_dump(identity))
         (folder / name / "DONE").write_text("{}")
     shutil.copy(tiny_npz, folder / "tiny.npz")
+    (folder / "empty").mkdir()
+    (folder / "ort").mkdir()
+    for name in ORT_FILES:
+        (folder / "ort" / name).touch()
     (folder / "other" / "labels").mkdir(parents=True)
     Image.fromarray(np.ones((32, 32), np.uint8)).save(folder / "other" / "labels" / "a.png")
     (folder / "other" / "classes.yaml").write_text(
@@ -66,10 +73,17 @@ def place(tmp_path_factory, tiny_npz) -> Path:
 
 
 TINY = ("--data", "tiny.npz")
+COPY = ("--generator", "copy-paste", *TINY)
 MISTAKES = {
     # a path that is not there
     ("marsgen", "inspect", "--data", "absent"): "absent: no such file or folder",
     ("marsgen", "inspect", *TINY, "--against", "absent"): "absent: no such file or folder",
+    ("marsgen", "inspect", *TINY, "--classes", "absent"): "absent: no such classes file",
+    ("marsgen", "import", "other", "--classes", "absent"): "absent: no such classes file",
+    ("marsgen", "train-generator", *TINY, "--kind", "distilled", "--teacher", "absent"): "absent: no run folder here",
+    ("marsgen", "synthesize"): "no finished run of `marsgen train-generator` under outputs/",
+    ("marsgen", "preview"): "no finished run of `marsgen train-generator` under outputs/",
+    ("marsgen", "playground", "--ort", "ort"): "no finished run of `marsgen train-generator` under outputs/",
     ("marsgen", "import", "absent"): "absent: no such file or folder",
     ("marsgen", "train-generator", "--data", "absent"): "absent: no such file or folder",
     ("marsgen", "train-generator", "--kind", "diffusion", *TINY, "--unlabelled", "absent"): "absent: no such file",
@@ -80,19 +94,42 @@ MISTAKES = {
     ("marsgen", "synthesize", "--generator", "copy-paste", *TINY, "--focus", "absent"): "no segmenter here",
     ("marsgen", "synthesize", "--generator", "gen", "--maps", "absent"): "absent: no such file or folder",
     ("marsgen", "synthesize", "--generator", "copy-paste", *TINY, "--maps", "tiny.npz"): "--maps beside --generator",
-    ("marsgen", "synthesize", "--generator", "gen", *TINY, "--maps", "other"): "its classes are moss, fern, those of",
+    (
+        "marsgen",
+        "synthesize",
+        "--generator",
+        "gen",
+        *TINY,
+        "--maps",
+        "other",
+    ): "--maps other: its classes are moss, fern, those of",
     ("marsgen", "preview", "absent"): "absent: no run folder here",
     ("marsgen", "preview", "gen"): "absent.npz: no such file or folder",
     ("marsgen", "export", "absent"): "absent: no such file or folder",
     ("marsgen", "export", "absent", "--to", "onnx"): "absent: no such file or folder",
     ("marsgen", "export", "gen", "--to", "onnx", "--set", "stepz=1"): "unknown key 'stepz'",
     ("marsgen", "export", "gen", "--to", "onnx"): "absent.npz: no such file or folder",
+    ("marsgen", "synthesize", *COPY, "--judge", "empty", "--keep", "0.5"): "empty: no segmenter here",
+    ("marsgen", "synthesize", *COPY, "--set", "select.judge=absent", "--keep", "0.5"): "absent: no segmenter here",
+    ("marsgen", "synthesize", *COPY, "--focus", "empty"): "empty: no segmenter here",
     ("marsgen", "score", "absent"): "absent: no run folder here",
+    ("marsgen", "score", "synth", "--judge", "absent"): "absent: no segmenter here",
+    ("marsgen", "score", "synth", "--features", "absent"): "--features absent: no such file",
+    ("marsgen", "playground", "gen", "--data", "absent"): "absent: no such file or folder",
+    ("marsgen", "playground", "gen", "--ort", "ort"): "absent.npz: no such file or folder",
+    ("marsgen", "playground", "gen", "--browse", "absent"): "absent: no such file or folder",
+    ("marsgen", "playground", "gen", "--scores", "absent"): "absent: no run folder here",
+    ("marsgen", "playground", "gen", "--segmenter", "absent.onnx"): "absent.onnx: no such file",
+    ("marsgen", "playground", "gen"): "node_modules/onnxruntime-web/: no ort.wasm.min.mjs",
     ("marsgen", "playground", "gen", "--compare", "absent"): "absent: no run folder here",
-    ("marsgen", "playground", "gen", "--compare", "run", "--test", "absent"): "absent: no such file or folder",
+    ("marsgen", "playground", "gen", "--compare", "pred", "--test", "absent"): "absent: no such file or folder",
     ("marsgen", "playground", "gen", "--ort", "absent"): "--ort absent: no ort.wasm.min.mjs",
     ("segmenter", "train", "--data", "absent"): "absent: no such file or folder",
     ("segmenter", "train", *TINY, "--extra", "absent"): "--extra absent: no such folder",
+    ("segmenter", "train", *TINY, "--fork", "absent"): "absent: no run folder here",
+    ("segmenter", "train", *TINY, "--classes", "absent"): "absent: no such classes file",
+    ("segmenter", "evaluate", "run", *TINY, "--classes", "absent"): "absent: no such classes file",
+    ("segmenter", "predict", "run", *TINY, "--classes", "absent"): "absent: no such classes file",
     ("segmenter", "evaluate", "absent", *TINY): "absent: no run folder here",
     ("segmenter", "evaluate", "run", "--data", "absent"): "absent: no such file or folder",
     ("segmenter", "predict", "absent", *TINY): "absent: no run folder here",
@@ -101,16 +138,47 @@ MISTAKES = {
     ("segmenter", "export", "absent"): "absent: no run folder here",
     ("segmenter", "export", "run", "--data", "absent"): "absent: no such file or folder",
     ("segmenter", "export", "run", "--set", "stepz=1"): "unknown key 'stepz'",
+    ("segmenter", "export", "run"): "absent.npz: no such file or folder",
     ("segmenter", "pseudo-label", "absent", *TINY): "absent: no run folder here",
     ("segmenter", "pseudo-label", "run", "--data", "absent"): "absent: no such file or folder",
     ("segmenter", "compare", "absent", "run"): "absent: no run folder here",
     ("segmenter", "report", "absent", "run"): "absent: no run folder here",
     ("segmenter", "study-report", "absent"): "absent: no such folder",
+    ("segmenter", "study-report", "empty"): "empty: neither a finished study",
     ("segmenter", "study", "absent.yaml", *TINY): "absent.yaml: no such study",
     ("segmenter", "study", "study.yaml", "--data", "absent"): "absent: no such file or folder",
     ("segmenter", "auto", "--data", "absent"): "absent: no such file or folder",
     ("segmenter", "auto", *TINY, "--recipes", "absent.yaml"): "--recipes absent.yaml: no such file",
     ("segmenter", "auto", *TINY, "--budget", "soon"): "--budget soon: expected a time",
+    # a run of another command
+    ("marsgen", "train-generator", *TINY, "--kind", "distilled", "--teacher", "run"): "run was made by",
+    ("marsgen", "synthesize", "--generator", "run"): "run was made by `segmenter train`",
+    ("marsgen", "preview", "run"): "run was made by `segmenter train`",
+    ("marsgen", "export", "run", "--to", "onnx"): "run was made by `segmenter train`",
+    ("marsgen", "export", "tiny.npz", "--to", "onnx"): "tiny.npz: no run folder here",
+    ("marsgen", "score", "run"): "run was made by `segmenter train`",
+    ("marsgen", "playground", "run"): "run was made by `segmenter train`",
+    ("segmenter", "train", *TINY, "--extra", "gen"): "gen was made by `marsgen train-generator`",
+    ("segmenter", "train", *TINY, "--fork", "gen"): "gen was made by `marsgen train-generator`",
+    ("segmenter", "evaluate", "gen", *TINY): "gen was made by `marsgen train-generator`",
+    ("segmenter", "predict", "gen", *TINY): "gen was made by `marsgen train-generator`",
+    ("segmenter", "export", "gen"): "gen was made by `marsgen train-generator`",
+    ("segmenter", "pseudo-label", "gen", *TINY): "gen was made by `marsgen train-generator`",
+    ("segmenter", "compare", "gen", "run"): "gen was made by `marsgen train-generator`",
+    # options that do not go together
+    ("marsgen", "train-generator", *TINY, "--kind", "distilled"): "--kind distilled and --teacher",
+    ("marsgen", "train-generator", *TINY, "--unlabelled", "tiny.npz"): "pix2pix needs labelled pictures",
+    ("marsgen", "synthesize", "--generator", "copy-paste"): "copy-paste knows no data of its own",
+    (
+        "marsgen",
+        "synthesize",
+        "--generator",
+        "drawer",
+        "--maps",
+        "tiny.npz",
+        "--class",
+        "sand",
+    ): "--maps beside --class",
     # a key that is not there
     ("marsgen", "inspect", *TINY, "--set", "stepz=1"): "unknown key 'stepz'",
     ("marsgen", "import", "tiny.npz", "--set", "stepz=1"): "unknown key 'stepz'",
@@ -133,6 +201,7 @@ MISTAKES = {
     ("segmenter", "train", *TINY, "--set", "steps=many"): "steps is 'many'; expected a whole number",
     ("segmenter", "evaluate", "run", *TINY, "--set", "part=unicorn"): "part is 'unicorn'; expected one of",
     ("marsgen", "train-generator", *TINY, "--set", "kind=unicorn"): "kind is 'unicorn'",
+    ("marsgen", "import", "tiny.npz", "--format", "cocoa"): "format is 'cocoa' (did you mean 'coco'?)",
     ("marsgen", "synthesize", "--generator", "copy-past", *TINY): "did you mean 'copy-paste'?",
     # an arm or a set that is not there
     ("segmenter", "study", "study.yaml", *TINY, "--set", "baseline=unicorn"): "unicorn",
@@ -179,7 +248,7 @@ def test_a_mistake_is_answered_before_anything_heavy_is_imported(words, answered
     code, err, imported = answered[words]
     assert MISTAKES[words] in err
     assert code == 2
-    assert imported & HEAVY == set()
+    assert imported & {*HEAVY, "numpy", "PIL"} == set()
 
 
 def test_a_misspelt_class_is_answered_before_anything_is_imported_that_reads_scenes(place):
@@ -193,9 +262,9 @@ def test_a_misspelt_class_is_answered_before_anything_is_imported_that_reads_sce
 
 def test_a_place_that_is_not_there_is_answered_before_the_settings_are_read(place):
     absent = [words for words in MISTAKES if words[:2] in (("segmenter", "train"), ("marsgen", "inspect"))]
-    absent = [words for words in absent if "--set" not in words and "--extra" not in words]
+    absent = [words for words in absent if "--set" not in words and "gen" not in words]
     absent += [("segmenter", "evaluate", "absent", *TINY), ("marsgen", "synthesize", "--generator", "absent")]
-    assert len(absent) == 5
+    assert len(absent) == 10
     for code, _, imported in answers(absent, place):
         assert code == 2
         assert imported & {*HEAVY, "numpy", "yaml", "PIL"} == set()

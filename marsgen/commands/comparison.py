@@ -24,7 +24,7 @@ from marsgen.provenance.records import SPLIT_FILE
 from marsgen.scenes.classes import IGNORED_INDEX, ClassSet, read_classes
 from marsgen.scenes.confusion import confusion_matrix, iou_per_class, mean_iou
 from marsgen.scenes.files.label_maps import read_label_map
-from marsgen.scenes.formats.reading import ReadingConfig
+from marsgen.scenes.formats.config import ReadingConfig
 from marsgen.scenes.scene import SceneSource
 from marsgen.scenes.sources import open_pictures, open_scenes
 

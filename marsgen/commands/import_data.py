@@ -18,7 +18,7 @@ from marsgen.scenes.classes import CLASSES_FILE, ClassSet, default_colours
 from marsgen.scenes.files.label_maps import read_values
 from marsgen.scenes.files.layout import PARTS, Layout
 from marsgen.scenes.files.pictures import list_pictures
-from marsgen.scenes.formats.reading import ReadingConfig
+from marsgen.scenes.formats.config import ReadingConfig
 from marsgen.scenes.limits import name_channels
 from marsgen.scenes.readers.folder import image_path, pair_bytes, write_pair
 from marsgen.scenes.scene import SceneSource

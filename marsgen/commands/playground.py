@@ -29,7 +29,8 @@ from marsgen.cleaning.dataset import Dataset, clean_scenes
 from marsgen.cleaning.resaved import fingerprint_picture
 from marsgen.commands.comparison import Comparison, open_comparison, write_comparison
 from marsgen.commands.config import PlaygroundConfig
-from marsgen.core.errors import ConfigError, DataError, RunError
+from marsgen.commands.places import ORT_FILES, find_ort
+from marsgen.core.errors import DataError, RunError
 from marsgen.core.runs import Run
 from marsgen.core.storage.files import file_fingerprint, filling_bytes, plain, write_bytes, write_json, write_text
 from marsgen.core.storage.onnx_files import OnnxNetwork, refuse_no_onnx
@@ -49,8 +50,6 @@ if TYPE_CHECKING:
     from marsgen.masks.regions import Region
 
 STATIC = Path(__file__).parent.parent / "pages" / "playground"
-ORT_FILES = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
-ORT_DEFAULT = Path("node_modules/onnxruntime-web")
 PAIRS = {"pictures": True, "labels": False}
 """kinds of sheets of scenes -> whether they are photographs"""
 
@@ -62,25 +61,6 @@ class BrowsedSet:
     scenes: SceneSource
     scores: dict[str, dict[str, Any]]
     """name of a pair -> its line of scores.jsonl"""
-
-
-def find_ort(place: Path | None) -> Path:
-    """The folder that holds onnxruntime-web's files.
-
-    Args:
-        place: where the package was unpacked; None = node_modules/ here.
-    Raises:
-        ConfigError: its files are not there; the message says how to get them.
-    """
-    given = place or ORT_DEFAULT
-    for folder in (given, given / "dist", given / "package" / "dist"):
-        if all((folder / name).is_file() for name in ORT_FILES):
-            return folder
-    what = f"--ort {place}" if place else f"{ORT_DEFAULT}/"
-    raise ConfigError(
-        f"{what}: no {ORT_FILES[0]} and its wasm file there, with which the page runs networks; get them with "
-        "`npm pack onnxruntime-web && tar xzf onnxruntime-web-*.tgz` and give --ort package"
-    )
 
 
 def make_playground(

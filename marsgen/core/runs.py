@@ -36,7 +36,7 @@ from marsgen.core.storage.files import (
     write_text,
 )
 from marsgen.core.storage.lock import LOCK_FILE, Lock, take_lock
-from marsgen.core.storage.places import refuse_no_run
+from marsgen.core.storage.places import refuse_missing, refuse_no_run
 from marsgen.core.storage.reading import naming, read_json, read_json_lines, read_yaml, shorten, value_at
 from marsgen.core.tracking import Tracker, TrackerName
 
@@ -222,6 +222,15 @@ class Run:
         """
         remedy = f"not written by this toolkit, or damaged; repeat `{self.command}` into another --out"
         return value_at(self._identity, key, kind, self.folder / "config.yaml", RunError, remedy)
+
+    def refuse_lost_data(self) -> Self:
+        """This run, where the data that it was trained on are still there.
+
+        Raises:
+            DataError: they are not.
+        """
+        refuse_missing([self.stored("inputs.data.location", str)])
+        return self
 
     def stored_config(self, key: str, model: type[ConfigT]) -> ConfigT:
         """A block of the settings in config.yaml, checked.

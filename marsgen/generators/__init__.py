@@ -38,6 +38,7 @@ __all__ = [
     "load_training_config",
     "make_training_config",
     "refuse_other_channels",
+    "refuse_unfit",
 ]
 
 RECORD = "generator.json"
@@ -160,6 +161,18 @@ def _training_model(kind: str) -> type[Config]:
     if kind not in TRAININGS:
         raise ConfigError(f"kind is '{kind}'{nearest(kind, TRAININGS)}; there are {', '.join(TRAININGS)}")
     return _find(TRAINING_CONFIGS[kind])
+
+
+def refuse_unfit(kind: str, *, teacher: bool, unlabelled: bool) -> None:
+    """Raise ConfigError where a teacher is missing or without use, or pictures without labels are.
+
+    Args:
+        teacher, unlabelled: whether they are given.
+    """
+    if (kind == "distilled") != teacher:
+        raise ConfigError("--kind distilled and --teacher, the generator that it learns from, belong together")
+    if unlabelled and kind != "diffusion":
+        raise ConfigError(f"--unlabelled: {kind} needs labelled pictures; use --kind diffusion")
 
 
 def find_training(kind: str) -> Callable[..., dict[str, Any]]:

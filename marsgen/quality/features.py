@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from marsgen.core.errors import DataError, InputError, RunError, how_to_install, nearest
+from marsgen.core.errors import DataError, InputError, RunError, how_to_install
 from marsgen.core.storage.arrays import read_npy
 from marsgen.core.storage.checkpoints import read_tensors
 from marsgen.core.storage.files import file_fingerprint, write_npy
 from marsgen.core.storage.reading import first_line
 from marsgen.quality.judges import Judge
+from marsgen.quality.places import refuse_no_features
 from marsgen.scenes.scene import scene_key
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = ["FeatureNetwork", "extract_features", "open_features", "shrink"]
 
-KINDS = ("judge", "imagenet")
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _LITE_MEAN, _LITE_STD = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
 
@@ -75,13 +75,8 @@ def open_features(kind: str, judge: Judge | None) -> FeatureNetwork:
         return judge
     if kind == "imagenet":
         return _open_imagenet()
-    path = Path(kind)
-    if not path.is_file():
-        raise DataError(
-            f"--features {kind}: no such file{nearest(kind, KINDS)}; expected judge, imagenet or a safetensors file of "
-            "torchvision's resnet18 or resnet50"
-        )
-    return _open_resnet(path)
+    refuse_no_features(kind)
+    return _open_resnet(Path(kind))
 
 
 def _open_imagenet() -> FeatureNetwork:

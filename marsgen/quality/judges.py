@@ -11,9 +11,10 @@ from typing import Protocol
 import numpy as np
 
 from marsgen.core.errors import RunError
+from marsgen.quality.places import no_judge, refuse_no_judge
 from marsgen.scenes.classes import ClassSet
 
-__all__ = ["GROUP", "Judge", "open_judge", "refuse_no_judge"]
+__all__ = ["GROUP", "Judge", "open_judge"]
 
 GROUP = "marsgen.judges"
 
@@ -66,16 +67,6 @@ class ReorderedJudge:
         return self._judge.features(images)
 
 
-def refuse_no_judge(folder: Path) -> None:
-    """Raise where no segmenter can be, before anything heavy is imported to open it.
-
-    Raises:
-        RunError: no such folder.
-    """
-    if not folder.is_dir():
-        raise RunError(f"{folder}: no segmenter here; expected a finished run of `segmenter train`")
-
-
 def open_judge(folder: Path, classes: ClassSet | None = None, channels: int | None = None) -> Judge:
     """Open a trained segmenter.
 
@@ -90,7 +81,7 @@ def open_judge(folder: Path, classes: ClassSet | None = None, channels: int | No
     found = (entry.load()(folder) for entry in entry_points(group=GROUP))
     judge: Judge | None = next((judge for judge in found if judge is not None), None)
     if judge is None:
-        raise RunError(f"{folder}: no segmenter here; expected a finished run of `segmenter train`")
+        raise no_judge(folder)
     if classes is not None and judge.classes.names != classes.names:
         order = judge.classes.order_of(classes)
         if order is None:

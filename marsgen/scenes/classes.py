@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from marsgen.core.errors import DataError, nearest
+from marsgen.core.storage.places import refuse_no_classes
 from marsgen.core.storage.reading import is_printable_name, read_yaml, shorten
 from marsgen.scenes.files.layout import IGNORED, Layout, read_layout, value_table
 from marsgen.scenes.files.layout import KEYS as LAYOUT_KEYS
@@ -341,7 +342,6 @@ def read_classes(path: Path) -> ClassSet:
     Raises:
         DataError: the file is missing, is not yaml, or does not describe classes.
     """
-    if path.is_dir() or not path.exists():
-        raise DataError(f"{path}: no such classes file; --classes takes one like configs/classes_mars.yaml")
+    refuse_no_classes(path)
     classes = ClassSet.from_dict(read_yaml(path, as_texts=True), str(path))
     return classes._reordered(sorted(range(len(classes)), key=classes.ids.__getitem__))

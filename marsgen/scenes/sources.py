@@ -19,7 +19,8 @@ from marsgen.scenes.classes import CLASSES_FILE, ClassSet
 from marsgen.scenes.files.layout import IGNORED, Folders
 from marsgen.scenes.files.pictures import is_picture
 from marsgen.scenes.files.rasters import is_raster
-from marsgen.scenes.formats.reading import ReadingConfig, ReadScenes
+from marsgen.scenes.formats.config import ReadingConfig
+from marsgen.scenes.formats.reading import ReadScenes
 from marsgen.scenes.formats.recognise import list_source, open_recognised, recognise
 from marsgen.scenes.formats.tables import read_loaded
 from marsgen.scenes.readers.ai4mars import Ai4MarsScenes

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from marsgen.cleaning.dataset import Data, Dataset, dataset_of, scenes_of, split_of
 from marsgen.core.config import DataConfig, build_config
-from marsgen.core.errors import ConfigError, DataError, RunError, nearest
+from marsgen.core.errors import ConfigError, DataError, RunError
 from marsgen.core.runs import Run
 from marsgen.generators import Generator, load_generator
 from marsgen.masks.config import PasteConfig
@@ -19,7 +19,7 @@ from marsgen.scenes.scene import SceneSource
 from marsgen.scenes.sources import open_scenes
 from marsgen.synthesis.config import BATCH_SIZE, SynthesizeConfig, class_names, refuse_unknown_classes
 from marsgen.synthesis.maps import LabelMaps, open_maps
-from marsgen.synthesis.names import COPY_PASTE, data_of
+from marsgen.synthesis.names import COPY_PASTE, data_of, refuse_beside_maps, refuse_no_source
 
 if TYPE_CHECKING:
     from marsgen.masks.regions import RegionLibrary
@@ -89,12 +89,9 @@ def find_sources(config: SynthesizeConfig, generator: str, data: Data | None) ->
         RunError: no such generator run, or copy-paste without data.
         ConfigError, DataError: see `scenes_of` and `split_of`.
     """
-    if generator == COPY_PASTE:
-        if data is None:
-            raise RunError("--generator copy-paste knows no data of its own; name them with --data")
+    refuse_no_source(generator, data is not None)
+    if generator == COPY_PASTE and data is not None:
         return Sources(generator, data, scenes_of(data), split_of(data, config.data))
-    if not Path(generator).exists() and (hint := nearest(generator, [COPY_PASTE])):
-        raise RunError(f"--generator {generator}: no such folder{hint}")
     trained = Run.load(Path(generator), "marsgen train-generator")
     if data is None:
         location, classes = data_of(trained)
@@ -196,20 +193,6 @@ def reopen_inputs(folder: Path, generator: str, batch_size: int) -> SynthesisInp
         if there["fingerprint"] != record[name]["fingerprint"]:
             raise RunError(f"{folder}: its {name} changed while it was made; delete it and repeat the command")
     return inputs
-
-
-def refuse_beside_maps(config: SynthesizeConfig, generator: str, focus: str | None) -> None:
-    """Raise ConfigError for what has no meaning where label maps are drawn as they are."""
-    if generator == COPY_PASTE:
-        raise ConfigError("--maps beside --generator copy-paste, which draws nothing: name a trained generator")
-    for given, words in (
-        (config.mode == "variation", "mode variation, which redraws real scenes"),
-        (bool(config.classes), "--class: the maps say what is drawn"),
-        (focus is not None, "--focus, which says where to paste"),
-        (config.paste != PasteConfig(), "settings under paste"),
-    ):
-        if given:
-            raise ConfigError(f"--maps beside {words}; nothing is pasted, leave one of the two out")
 
 
 def refuse_no_variation(config: SynthesizeConfig, dataset: Dataset, names: Sequence[str], generator: Generator) -> None:

@@ -31,6 +31,7 @@ from marsgen.scenes.readers.map_files import MapFiles, holds_maps_only
 from marsgen.scenes.scene import SceneSource, scene_key
 from marsgen.scenes.sources import open_scenes
 from marsgen.scenes.stated import classes_of
+from marsgen.synthesis.names import refuse_other, refuse_other_classes
 
 MOST_PATCHES = 8
 """largest patches of a class that a manifest line names"""
@@ -53,12 +54,9 @@ def open_maps(given: SceneSource | str | Path, scenes: SceneSource) -> SceneSour
             maps = open_scenes(str(given))
     where = maps.location
     maps.classes = maps.classes.ordered_like(scenes.classes)
-    for what, there, here in (
-        ("classes", ", ".join(maps.classes.names), ", ".join(scenes.classes.names)),
-        ("pictures", name_channels(maps.channels), name_channels(scenes.channels)),
-    ):
-        if there != here:
-            raise DataError(f"--maps {where}: its {what} are {there}, those of {scenes.location} are {here}")
+    refuse_other_classes(where, maps.classes, scenes.location, scenes.classes)
+    channels = (where, name_channels(maps.channels)), (scenes.location, name_channels(scenes.channels))
+    refuse_other("pictures", *channels)
     return maps
 
 

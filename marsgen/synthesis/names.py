@@ -1,13 +1,17 @@
-"""Whether the classes that `marsgen synthesize` is to paste are there, asked before any data are opened."""
+"""Whether what `marsgen synthesize` is to use is there and goes together, asked before any data are opened."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from marsgen.core.errors import ConfigError, DataError, RunError, nearest
+from marsgen.masks.config import PasteConfig
+from marsgen.quality.places import refuse_no_judge
 from marsgen.scenes.stated import stated_classes
 from marsgen.synthesis.config import SynthesizeConfig, refuse_unknown_classes
 
 if TYPE_CHECKING:
     from marsgen.core.runs import Run
+    from marsgen.scenes.classes import ClassSet
 
 COPY_PASTE = "copy-paste"
 """the generator that needs no training"""
@@ -19,8 +23,68 @@ def data_of(run: "Run") -> tuple[str, Path | None]:
     return run.stored("inputs.data.location", str), Path(classes) if classes else None
 
 
+def refuse_unfit(
+    config: SynthesizeConfig,
+    generator: str,
+    data: str | None,
+    classes: Path | None,
+    focus: str | None,
+    maps: str | None,
+) -> None:
+    """Refuse what cannot be made, as far as that is known without opening the data.
+
+    Args:
+        generator, data, classes: see `refuse_misspelt_classes`.
+        focus, maps: see `marsgen.api.synthesize`.
+    Raises:
+        InputError: see the functions of this module and `refuse_no_judge`.
+    """
+    if maps is not None:
+        refuse_beside_maps(config, generator, focus)
+    refuse_no_source(generator, data is not None)
+    if config.select.judge is not None:
+        refuse_no_judge(Path(config.select.judge))
+    refuse_misspelt_classes(config, generator, data, classes, maps)
+
+
+def refuse_no_source(generator: str, has_data: bool) -> None:
+    """Raise RunError where copy-paste is given no data, or misspelt."""
+    if generator == COPY_PASTE:
+        if not has_data:
+            raise RunError("--generator copy-paste knows no data of its own; name them with --data")
+    elif not Path(generator).exists() and (hint := nearest(generator, [COPY_PASTE])):
+        raise RunError(f"--generator {generator}: no such folder{hint}")
+
+
+def refuse_beside_maps(config: SynthesizeConfig, generator: str, focus: str | None) -> None:
+    """Raise ConfigError for what has no meaning where label maps are drawn as they are."""
+    if generator == COPY_PASTE:
+        raise ConfigError("--maps beside --generator copy-paste, which draws nothing: name a trained generator")
+    for given, words in (
+        (config.mode == "variation", "mode variation, which redraws real scenes"),
+        (bool(config.classes), "--class: the maps say what is drawn"),
+        (focus is not None, "--focus, which says where to paste"),
+        (config.paste != PasteConfig(), "settings under paste"),
+    ):
+        if given:
+            raise ConfigError(f"--maps beside {words}; nothing is pasted, leave one of the two out")
+
+
+def refuse_other(what: str, maps: tuple[str, str], data: tuple[str, str]) -> None:
+    """Raise DataError where something differs between the maps and the real scenes: two pairs of place and value."""
+    (where, there), (real, here) = maps, data
+    if there != here:
+        raise DataError(f"--maps {where}: its {what} are {there}, those of {real} are {here}")
+
+
+def refuse_other_classes(where: str, there: "ClassSet", real: str, here: "ClassSet") -> None:
+    """Raise DataError where maps have other classes than the real scenes, in whatever order."""
+    names = there.ordered_like(here).names
+    refuse_other("classes", (where, ", ".join(names)), (real, ", ".join(here.names)))
+
+
 def refuse_misspelt_classes(
-    config: SynthesizeConfig, generator: str | None, data: str | None, classes: Path | None
+    config: SynthesizeConfig, generator: str | None, data: str | None, classes: Path | None, maps: str | None = None
 ) -> None:
     """Refuse names that the data do not have, as far as it is stated which they have.
 
@@ -28,15 +92,20 @@ def refuse_misspelt_classes(
         generator: copy-paste, or the folder of a run.
         data: place of the real scenes; None = those that this run was trained on.
         classes: file of their classes.
+        maps: place of label maps, whose classes have to be those of the data; nothing is pasted.
     Raises:
-        DataError: see `refuse_unknown_classes` and `stated_classes`.
+        DataError: see `refuse_unknown_classes`, `refuse_other_classes` and `stated_classes`.
         RunError: no data are named, and the folder holds no finished generator.
     """
     if data is None:
         if generator is None or generator == COPY_PASTE or not Path(generator).exists():
-            return  # `find_sources` says more
+            return
         from marsgen.core.runs import Run  # here: data that are named need none
 
         data, classes = data_of(Run.load(Path(generator), "marsgen train-generator"))
-    if (known := stated_classes(data, classes)) is not None:
+    if (known := stated_classes(data, classes)) is None:
+        return
+    if maps is None:
         refuse_unknown_classes(config, known)
+    elif (drawn := stated_classes(maps)) is not None:
+        refuse_other_classes(maps, drawn, data, known)

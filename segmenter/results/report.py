@@ -7,7 +7,6 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from marsgen.core.errors import DataError
 from marsgen.core.runs import Run
 from marsgen.core.storage.files import remove_leftovers_of, write_text
 from marsgen.scenes.sources import open_scenes
@@ -18,6 +17,7 @@ from segmenter.results.counts import read_counts
 from segmenter.results.page.gallery import OpenPredictor, open_predictor, read_gallery
 from segmenter.results.page.page import render
 from segmenter.results.page.runs import OpenScenes, gallery_of_arms, sections_of_arms
+from segmenter.results.places import find_study
 from segmenter.results.summary import summarise
 from segmenter.results.tables import result_lines, write_results
 
@@ -77,25 +77,3 @@ def report_study(folder: Path, out: Path | None = None) -> tuple[list[str], Path
     write_results(results, out)
     write_text(page, render(results, gallery))
     return result_lines(results), page
-
-
-def find_study(folder: Path) -> tuple[Path, Path]:
-    """Where a study's counts and its results are kept.
-
-    Args:
-        folder: a study's folder, or the folder of its counts.
-    Returns:
-        folder of counts, folder of results beside it.
-    Raises:
-        DataError: neither of the two.
-    """
-    if (folder / "study.json").is_file():
-        return folder, folder.resolve().parent / "results"
-    if (folder / "counts" / "study.json").is_file():
-        return folder / "counts", folder / "results"
-    if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder; expected a finished study, or its folder of counts")
-    raise DataError(
-        f"{folder}: neither a finished study (counts/study.json is missing) nor a folder of counts (study.json is "
-        "missing); `segmenter study` writes both"
-    )

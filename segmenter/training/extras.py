@@ -7,12 +7,12 @@ from pathlib import Path
 from marsgen.cleaning.dataset import Data, Dataset, scenes_of
 from marsgen.console import say_note
 from marsgen.core.errors import DataError
-from marsgen.core.runs import Run
 from marsgen.provenance import read_set_head, refuse_leaking_extra
 from marsgen.scenes.classes import ClassSet
 from marsgen.scenes.readers.reviewed import open_kept
 from marsgen.scenes.scene import SceneSource
 from marsgen.scenes.sources import open_scenes
+from segmenter.training.places import refuse_no_extra
 
 
 def open_extras(given: Sequence[Data], dataset: Dataset) -> list[SceneSource]:
@@ -42,12 +42,7 @@ def open_extra(given: Data, classes: ClassSet) -> SceneSource:
     if Path(given).suffix == ".json" and Path(given).is_file():
         return _in_order(open_kept(Path(given), lambda place: open_extra(place, classes)), classes)
     location, folder = str(given), Path(given)
-    if not folder.exists() and not location.startswith("sim:"):
-        raise DataError(
-            f"--extra {location}: no such folder; name one that `marsgen synthesize` or `segmenter pseudo-label` wrote"
-        )
-    if (folder / "config.yaml").is_file():
-        Run.load(folder, "marsgen synthesize", "marsgen export", "segmenter pseudo-label")
+    refuse_no_extra(location)
     own_classes = (folder / "classes.yaml").is_file() or not folder.is_dir()
     return _in_order(open_scenes(location, classes=None if own_classes else classes), classes)
 

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from marsgen.cli import app
 from marsgen.core.errors import DataError
-from marsgen.scenes.formats.reading import ReadingConfig
+from marsgen.scenes.formats.config import ReadingConfig
 from marsgen.scenes.readers.shrunk import shrink, smaller_size
 from marsgen.scenes.sources import open_scenes, open_source
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from marsgen.core.errors import ConfigError, RunError, how_to_install
 from marsgen.core.storage.files import write_bytes
+from marsgen.core.storage.places import refuse_no_network
 from marsgen.core.storage.reading import first_line
 
 if TYPE_CHECKING:
@@ -103,8 +104,7 @@ class OnnxNetwork:
         refuse_no_onnx(str(path))
         import onnxruntime
 
-        if not path.is_file():
-            raise RunError(f"{path}: no such file; `segmenter export` and `marsgen export --to onnx` write ONNX files")
+        refuse_no_network(path)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or _torch_threads()
         options.log_severity_level = 3  # errors; the others are about its own optimisations

@@ -62,6 +62,18 @@ def refuse_no_run(folder: Path, *commands: str) -> None:
         raise RunError(f"{folder}: no run folder here (config.yaml is missing); expected one{made_by}")
 
 
+def refuse_no_network(file: Path) -> None:
+    """Raise RunError where no exported network is."""
+    if not file.is_file():
+        raise RunError(f"{file}: no such file; `segmenter export` and `marsgen export --to onnx` write ONNX files")
+
+
+def refuse_no_classes(file: Path) -> None:
+    """Raise DataError where no file is that could say what the ids of a data set mean."""
+    if file.is_dir() or not file.exists():
+        raise DataError(f"{file}: no such classes file; --classes takes one like configs/classes_mars.yaml")
+
+
 @dataclass(frozen=True)
 class Room:
     """What a run takes on the disk, in bytes, about."""

@@ -16,8 +16,9 @@ from marsgen.core.errors import DataError
 from marsgen.scenes.classes import ClassSet
 from marsgen.scenes.faults import Faults
 from marsgen.scenes.files.label_maps import read_values
+from marsgen.scenes.formats.config import ReadingConfig
 from marsgen.scenes.formats.listing import Listing, composed, few, name_all
-from marsgen.scenes.formats.reading import Labelling, Reading, ReadingConfig, Sample, id_of, number_classes
+from marsgen.scenes.formats.reading import Labelling, Reading, Sample, id_of, number_classes
 
 NAME = "class folders"
 _LOSSY, _LOSSLESS = (".jpg", ".jpeg"), (".png", ".bmp", ".tif", ".tiff")

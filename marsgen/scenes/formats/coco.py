@@ -16,10 +16,11 @@ from marsgen.core.errors import DataError
 from marsgen.core.storage.reading import read_json
 from marsgen.scenes.classes import ClassSet
 from marsgen.scenes.faults import Faults
+from marsgen.scenes.formats.config import ReadingConfig
 from marsgen.scenes.formats.labelme import label_objects
 from marsgen.scenes.formats.listing import Listing, few, name_all, part_of
 from marsgen.scenes.formats.objects import LabelledObject, Outlines, RunLengths, unpack_counts
-from marsgen.scenes.formats.reading import Labelling, Reading, ReadingConfig, Sample, id_of, number_classes
+from marsgen.scenes.formats.reading import Labelling, Reading, Sample, id_of, number_classes
 
 NAME = "COCO"
 _HEAD_BYTES = 2**20

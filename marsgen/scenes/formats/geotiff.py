@@ -26,8 +26,9 @@ from marsgen.scenes.files.rasters import (
     read_raster,
     refuse_no_rasterio,
 )
+from marsgen.scenes.formats.config import ReadingConfig
 from marsgen.scenes.formats.listing import Listing
-from marsgen.scenes.formats.reading import Labelling, Reading, ReadingConfig, Sample
+from marsgen.scenes.formats.reading import Labelling, Reading, Sample
 
 NAME = "GeoTIFF"
 _COMMAND = "marsgen import SOURCE --out my_data "

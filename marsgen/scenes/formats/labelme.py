@@ -21,9 +21,10 @@ from marsgen.core.storage.reading import read_json
 from marsgen.scenes.classes import ClassSet
 from marsgen.scenes.faults import Faults
 from marsgen.scenes.files.pictures import decode_image
+from marsgen.scenes.formats.config import ReadingConfig
 from marsgen.scenes.formats.listing import Listing, few, name_all, part_of
 from marsgen.scenes.formats.objects import LabelledObject, Outlines, Window, draw_objects
-from marsgen.scenes.formats.reading import Labelling, Reading, ReadingConfig, Sample, id_of, number_classes
+from marsgen.scenes.formats.reading import Labelling, Reading, Sample, id_of, number_classes
 
 NAME = "LabelMe"
 _CIRCLE_CORNERS = 128

@@ -26,8 +26,9 @@ from marsgen.scenes.files.label_maps import ids_of_colours, read_colours, read_v
 from marsgen.scenes.files.layout import read_names
 from marsgen.scenes.files.pairs import plain_name
 from marsgen.scenes.files.pictures import IMAGE_SUFFIXES
+from marsgen.scenes.formats.config import ReadingConfig
 from marsgen.scenes.formats.listing import Listing, composed, few, part_of
-from marsgen.scenes.formats.reading import Labelling, Reading, ReadingConfig, Sample, id_of, number_classes
+from marsgen.scenes.formats.reading import Labelling, Reading, Sample, id_of, number_classes
 
 Colour = tuple[int, int, int]
 

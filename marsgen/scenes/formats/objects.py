@@ -6,13 +6,11 @@ x = 0.5, y = 0.5. So an outline from 2 to 6 is 4 pixels long, and outlines that 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
 from marsgen.core.errors import DataError
-
-Overlap = Literal["smaller", "larger", "first", "last"]
+from marsgen.scenes.formats.config import Overlap
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from marsgen.core.errors import DataError, nearest
+from marsgen.core.errors import DataError
 from marsgen.scenes.classes import ClassSet
 from marsgen.scenes.formats import class_folders, coco, geotiff, labelme, masks, tables, yolo
+from marsgen.scenes.formats.config import ReadingConfig, refuse_unknown_format
 from marsgen.scenes.formats.listing import Listing
-from marsgen.scenes.formats.reading import Reading, ReadingConfig, ReadScenes
+from marsgen.scenes.formats.reading import Reading, ReadScenes
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,6 @@ FORMATS = (
     Format("parquet", tables.recognise_parquet, tables.read_parquet, names_classes=False),
     Format("geotiff", geotiff.recognise, geotiff.read, names_classes=False),
 )
-KEYS = tuple(each.key for each in FORMATS)
 
 
 @dataclass(frozen=True)
@@ -73,11 +73,10 @@ def open_recognised(
         DataError: several formats fit and `config.format` names none, the one named does not fit, or the data cannot
             be used.
     """
+    refuse_unknown_format(config)
     listing = list_source(path)
     found = recognise(listing)
     if config.format is not None:
-        if config.format not in KEYS:
-            raise DataError(f"format is {config.format!r}{nearest(config.format, KEYS)}; there are {', '.join(KEYS)}")
         named = [each for each in found if each.format.key == config.format]
         if not named:
             raise DataError(f"{location}: no {config.format} data here{_but(found)}")

@@ -21,8 +21,9 @@ from marsgen.scenes.files.label_maps import read_label_map_and_way
 from marsgen.scenes.files.names import is_plain
 from marsgen.scenes.files.pairs import plain_name
 from marsgen.scenes.files.pictures import decode_image
+from marsgen.scenes.formats.config import ReadingConfig
 from marsgen.scenes.formats.listing import PART_WORDS, Listing, composed, few, part_of
-from marsgen.scenes.formats.reading import Labelling, Reading, ReadingConfig, Sample
+from marsgen.scenes.formats.reading import Labelling, Reading, Sample
 
 LABEL_WORDS = ("label", "labels", "mask", "masks", "annotation", "segmentation", "segmentation_mask", "label_map")
 NAME_COLUMNS = ("name", "file_name", "filename", "image_id", "id")

@@ -17,10 +17,11 @@ from marsgen.core.errors import DataError
 from marsgen.core.storage.reading import read_text, read_yaml, shorten
 from marsgen.scenes.classes import ClassSet
 from marsgen.scenes.faults import Faults
+from marsgen.scenes.formats.config import ReadingConfig
 from marsgen.scenes.formats.labelme import label_objects
 from marsgen.scenes.formats.listing import Listing, composed, few, name_all, part_of
 from marsgen.scenes.formats.objects import LabelledObject, Outlines
-from marsgen.scenes.formats.reading import Labelling, Reading, ReadingConfig, Sample, id_of, number_classes
+from marsgen.scenes.formats.reading import Labelling, Reading, Sample, id_of, number_classes
 
 NAME = "YOLO"
 _NAME_FILES = ("classes.txt", "obj.names")

@@ -11,7 +11,7 @@ from PIL import Image
 
 from marsgen.core.errors import DataError
 from marsgen.scenes.classes import ClassSet
-from marsgen.scenes.formats.reading import ReadingConfig
+from marsgen.scenes.formats.config import ReadingConfig
 from marsgen.scenes.sources import open_scenes, open_source
 
 SIZE = (40, 60)

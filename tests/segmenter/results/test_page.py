@@ -23,7 +23,8 @@ from segmenter.results.metadata import ArmMetadata
 from segmenter.results.page.figures import draw_forest
 from segmenter.results.page.gallery import Gallery, Row, make_gallery, picture_address, read_gallery, write_gallery
 from segmenter.results.page.page import render
-from segmenter.results.report import find_study, report_study
+from segmenter.results.places import find_study
+from segmenter.results.report import report_study
 from segmenter.results.summary import summarise
 
 SKILLS = {"real": (None, 0.2), "copy-1": ("real", 0.5), "less": (None, 0.1), "less-copy": ("less", 0.5)}

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from segmenter.results.counts import read_counts
-from segmenter.results.report import find_study
+from segmenter.results.places import find_study
 from segmenter.results.summary import summarise
 from segmenter.results.tables import write_results
 
