@@ -1,4 +1,4 @@
-"""CPU seconds until a command answers: --help, a wrong path, a wrong key, and a training of one step.
+"""CPU seconds until a command answers: --help, a mistake, and a training of one step.
 
     python benchmarks/startup.py [--repeats 3]
 
@@ -19,6 +19,8 @@ import numpy as np
 
 OUT = "a folder of its own"
 TRAINING = ["--data", "data.npz", "--set", "steps=1", "--set", "batch_size=2"]
+PASTE = ["marsgen", "synthesize", "--generator", "copy-paste"]
+MAPS = ["marsgen", "synthesize", "--generator", "gen", "--data", "data.npz", "--maps"]
 COMMANDS = {
     "marsgen --help": ["marsgen", "--help"],
     "segmenter --help": ["segmenter", "--help"],
@@ -35,6 +37,22 @@ COMMANDS = {
     "inspect, wrong key": ["marsgen", "inspect", "--data", "data.npz", "--set", "stepz=3"],
     "score, wrong key": ["marsgen", "score", "run", "--set", "stepz=3"],
     "inspect, wrong path": ["marsgen", "inspect", "--data", "absent"],
+    "import, wrong key": ["marsgen", "import", "data.npz", "--set", "stepz=3"],
+    "train, wrong --extra": ["segmenter", "train", "--data", "data.npz", "--extra", "absent"],
+    "train, wrong --fork": ["segmenter", "train", "--data", "data.npz", "--fork", "absent"],
+    "predict, run of another": ["segmenter", "predict", "gen", "--data", "data.npz"],
+    "study-report, wrong path": ["segmenter", "study-report", "absent"],
+    "synthesize, wrong --judge": [*PASTE, "--data", "data.npz", "--judge", "absent", "--keep", "0.5"],
+    "synthesize, wrong --focus": [*PASTE, "--data", "data.npz", "--focus", "absent"],
+    "synthesize, copy-past": ["marsgen", "synthesize", "--generator", "copy-past", "--data", "data.npz"],
+    "synthesize, wrong --maps": ["marsgen", "synthesize", "--generator", "gen", "--maps", "absent"],
+    "synthesize, --maps and --class": [*MAPS, "data.npz", "--class", "sand"],
+    "synthesize, --maps of others": [*MAPS, "other"],
+    "distilled, wrong --teacher": ["marsgen", "train-generator", "--data", "data.npz", "--kind", "distilled"]
+    + ["--teacher", "run"],
+    "preview, lost data": ["marsgen", "preview", "gen"],
+    "export --to onnx, lost data": ["marsgen", "export", "gen", "--to", "onnx"],
+    "playground, wrong --ort": ["marsgen", "playground", "gen", "--ort", "absent"],
     "import numpy alone": ["-c", "import numpy"],
     "import typer, pydantic, yaml": ["-c", "import typer, pydantic, yaml"],
     "import torch alone": ["-c", "import torch"],
@@ -74,12 +92,17 @@ def main() -> None:
         labels = np.kron(rng.integers(1, 5, (24, 8, 8)), np.ones((1, 8, 8))).astype(np.uint8)
         images = (labels * 40 + rng.integers(0, 30, labels.shape)).astype(np.uint8)
         np.savez(folder / "data.npz", images=images, labels=labels)
-        (folder / "run").mkdir()
-        (folder / "run" / "config.yaml").touch()  # settings are read before the run
+        for run, command in (("run", "segmenter train"), ("gen", "marsgen train-generator")):
+            (folder / run).mkdir()
+            inputs = '{"data": {"location": "absent.npz", "classes": null}}'
+            (folder / run / "config.yaml").write_text(f"command: {command}\ninputs: {inputs}\nconfig: {{}}\n")
+            (folder / run / "DONE").write_text("{}")
+        (folder / "other" / "labels").mkdir(parents=True)
+        (folder / "other" / "classes.yaml").write_text("ignored: 0\nclasses:\n- {name: moss, id: 1}\n")
         for what, words in COMMANDS.items():
             outs = [what.replace(" ", "-").replace(",", "") + f"-{number}" for number in range(options.repeats)]
             runs = [[out if word == OUT else word for word in words] for out in outs]
-            print(f"{what:<28} {min(measure(run, folder) for run in runs):6.2f} s", flush=True)
+            print(f"{what:<32} {min(measure(run, folder) for run in runs):6.2f} s", flush=True)
 
 
 def has_bf16() -> bool:

@@ -114,7 +114,7 @@ def test_a_class_without_a_region_says_so(here, tiny_npz, capsys):
         (["segmenter", "train", "--extra", "nowhere"], "--extra nowhere: no such folder"),
         (["segmenter", "train", "--extra=nowhere"], "--extra nowhere: no such folder"),
         (["segmenter", "train", "--extra=sim:8,rocks=0.5", "--extra", "nowhere"], "--extra nowhere: no such folder"),
-        (["segmenter", "train", "--extra", "one", "two"], "(two); see `segmenter train --help`"),
+        (["segmenter", "train", "--extra", "sim:8", "two"], "(two); see `segmenter train --help`"),
         (["marsgen", "synthesize", "--generator", "copy-past"], "did you mean 'copy-paste'"),
         (["marsgen", "synthesize", "--generator", "copy-paste", "--set", "paste.ground_classes=[soill]"], "'soil'"),
         (["marsgen", "inspect", "--classes", "."], "no such classes file"),

@@ -293,12 +293,14 @@ def test_a_judge_that_sees_soil_everywhere_is_refused_before_anything_is_written
     ("more", "message"),
     [
         (["--keep", "0.8"], "name a run of `segmenter train` with --judge"),
-        (["--judge", "x", "--keep", "0.8", "--min-agreement", "0.3"], "both set the threshold"),
-        (["--judge", "x"], "a judge without a threshold"),
+        (["--judge", "run", "--keep", "0.8", "--min-agreement", "0.3"], "both set the threshold"),
+        (["--judge", "run"], "a judge without a threshold"),
         (["--judge", "x", "--keep", "0.8"], "x: no segmenter here; expected a finished run of `segmenter train`"),
     ],
 )
 def test_options_that_contradict_each_other_leave_no_folder(words, more, message, capsys):
+    Path("run").mkdir()
+    Path("run", "config.yaml").touch()  # settings are read before the judge
     assert message in refused(capsys, *words, *more)
     assert not Path("synth").exists()
 
