@@ -22,7 +22,7 @@ from marsgen.core.errors import DataError
 from marsgen.core.storage.reading import read_text
 from marsgen.scenes.classes import ClassSet, default_colours
 from marsgen.scenes.faults import Faults
-from marsgen.scenes.files.label_maps import ids_of_colours, read_colours, read_values
+from marsgen.scenes.files.label_maps import ids_of_colours, read_colours, read_label_map, read_values
 from marsgen.scenes.files.layout import read_names
 from marsgen.scenes.files.pairs import plain_name
 from marsgen.scenes.files.pictures import IMAGE_SUFFIXES
@@ -31,6 +31,7 @@ from marsgen.scenes.formats.listing import Listing, composed, few, part_of
 from marsgen.scenes.formats.reading import Labelling, Reading, Sample, id_of, number_classes
 
 Colour = tuple[int, int, int]
+_ReaderOf = Callable[[Path], Callable[[tuple[int, int]], Labelling]]
 
 # Pascal VOC and CVAT
 
@@ -72,16 +73,25 @@ def recognise_voc(listing: Listing) -> str | None:
 def read_voc(listing: Listing, config: ReadingConfig, classes: ClassSet | None) -> Reading:
     """Read label maps by their colours; the border colour of Pascal VOC carries no label.
 
+    Folders of this form hold other classes as well. Without a labelmap.txt a classes file says which: its ids are the
+    numbers of grey and indexed pixels.
+
     Raises:
         DataError: colours without a name, or a label map without a picture.
     """
-    faults, notes = Faults(), []
     labelmap = _labelmap_file(listing)
+    if labelmap is None and classes is not None and not set(classes.names) <= set(VOC_NAMES):
+        note = "there is no labelmap.txt: label maps are read by the ids, or in RGB by the colours, of the classes file"
+        return Reading(VOC_NAME, classes, _voc_samples(listing, _reader_by_classes(classes)), [note])
+    notes: list[str] = []
     if labelmap is not None:
         colours = _read_labelmap(listing.root / labelmap)
     else:
         colours = dict(zip(VOC_NAMES, [(0, 0, 0), *default_colours(20)], strict=True))
-        notes.append("there is no labelmap.txt: the colours are taken for those of Pascal VOC 2012")
+        notes.append(
+            "there is no labelmap.txt: the colours are taken for those of Pascal VOC 2012 (1 aeroplane, 2 bicycle ...);"
+            " where they mean other classes, give --classes FILE with name and id of each"
+        )
     black = (0, 0, 0) in colours.values()
     known, ids, more = number_classes(
         list(colours),
@@ -108,6 +118,22 @@ def read_voc(listing: Listing, config: ReadingConfig, classes: ClassSet | None) 
         return read
 
     table[255] = known.ignored
+    return Reading(VOC_NAME, known, _voc_samples(listing, reader), notes + more)
+
+
+def _reader_by_classes(classes: ClassSet) -> _ReaderOf:
+    def reader(path: Path) -> Callable[[tuple[int, int]], Labelling]:
+        def read(size: tuple[int, int]) -> Labelling:
+            return Labelling(read_label_map(path, classes))
+
+        return read
+
+    return reader
+
+
+def _voc_samples(listing: Listing, reader: _ReaderOf) -> list[Sample]:
+    """A sample of each picture, with the part that the lists give it."""
+    faults = Faults()
     masks = {composed(file.stem): file for file in _voc_masks(listing)}
     pictures = _pictures_by_stem(listing, ("JPEGImages", "images", "Images"), faults, masks)
     parts = _voc_parts(listing, faults)
@@ -117,7 +143,7 @@ def read_voc(listing: Listing, config: ReadingConfig, classes: ClassSet | None) 
         used = [picture, *([masks[name]] if name in masks else [])]
         label = reader(listing.root / masks[name]) if name in masks else None
         samples.append(_sample(listing, name, used, label, parts.get(name, "")))
-    return Reading(VOC_NAME, known, samples, notes + more)
+    return samples
 
 
 def _voc_masks(listing: Listing) -> list[PurePosixPath]:

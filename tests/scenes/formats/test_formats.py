@@ -375,6 +375,30 @@ def test_pascal_voc_borders_carry_no_label(tmp_path: Path):
     labels[0] = 255
     np.testing.assert_array_equal(scenes[0].labels, labels)
     assert "the colours are taken for those of Pascal VOC 2012" in said(scenes)
+    assert "give --classes FILE" in said(scenes)
+
+
+def test_classes_of_ones_own_in_the_folders_of_pascal_voc_are_read_by_the_classes_file(tmp_path: Path):
+    numbers = expected()
+    numbers[0] = 255
+    indexed = Image.fromarray(numbers)
+    indexed.putpalette(np.random.default_rng(0).integers(0, 256, 768, np.uint8).tobytes())
+    (tmp_path / "SegmentationClass").mkdir()
+    indexed.save(tmp_path / "SegmentationClass" / "a.png")
+    save(tmp_path / "JPEGImages" / "a.jpg", picture(0))
+    lists = tmp_path / "ImageSets" / "Segmentation"
+    lists.mkdir(parents=True)
+    (lists / "val.txt").write_text("a\n")
+    file = tmp_path.parent / f"{tmp_path.name}.yaml"
+    file.write_text("classes:\n- {name: land, id: 0}\n- {name: water, id: 1}\n- {name: boat, id: 2}\n")
+    scenes = open_scenes(str(tmp_path), classes=file)
+    np.testing.assert_array_equal(scenes[0].labels, numbers)
+    assert scenes.classes.names == ("land", "water", "boat")
+    assert scenes.parts == ("val",)
+    assert "read by the ids" in said(scenes)
+    Image.fromarray(np.where(numbers == 2, 7, numbers).astype(np.uint8)).save(tmp_path / "SegmentationClass" / "a.png")
+    with pytest.raises(DataError, match=r"SegmentationClass/a\.png.* 7 "):
+        open_scenes(str(tmp_path), classes=file)
 
 
 def test_cityscapes_ids_become_the_nineteen_classes(tmp_path: Path):
