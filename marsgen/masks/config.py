@@ -90,7 +90,7 @@ class PasteConfig(Config):
     """smallest share of a pasted region inside the image; the rest is cut off by the border"""
     tries: Pixels = 9
     """places tried for each region in one scene before another scene is drawn"""
-    max_parents: Pixels = 200
+    max_parents: Pixels = 1000
     """scenes drawn for one sample before giving up with an error"""
 
     @model_validator(mode="before")

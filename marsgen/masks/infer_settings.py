@@ -167,7 +167,13 @@ def _place(profile: ClassProfile) -> dict[str, Inferred]:
     }
     carrying = stands_on(profile)
     never = place.never_stood_on if carrying else place.never_touched
-    ground = carrying or tuple(name for name in place.touched if name not in place.untouched and place.meets(name))
+    # few regions cannot prove that they keep away from a class, so one that they have not met has to lie beside them
+    # about as often as elsewhere; what no region has labels near is judged by that alone
+    ground = carrying or tuple(
+        name for name in place.available
+        if name not in place.untouched
+        and (place.touched.get(name, 0) > 0 or place.beside.get(name, 0) > place.available[name] / 2)
+    )  # fmt: skip
     if ground:
         reason = "real regions stand on these" if carrying else "real regions lie next to these"
         found["ground_classes"] = Inferred(ground, f"{reason}; never {', '.join(never)}" if never else reason)

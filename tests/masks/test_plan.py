@@ -348,7 +348,7 @@ def test_what_cannot_be_is_said_in_words(fields, boulders, paint):
     edit = partial(edit_sample, 5, 0, fields, boulders)
     with pytest.raises(DataError, match="the train part is empty"):
         edit(CONFIG, [])
-    with pytest.raises(DataError, match=r"sample 5: no place for regions of boulder in 200 scenes with 9 tries each"):
+    with pytest.raises(DataError, match=r"sample 5: no place for regions of boulder in 1000 scenes with 9 tries each"):
         edit(rock_settings(min_visible_px=5000), parents)
     with pytest.raises(DataError, match="nothing to stand on: boulder are pasted and the ground is tree, boulder"):
         edit(rock_settings(ground_classes=("tree", "boulder")), parents)
