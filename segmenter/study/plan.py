@@ -91,7 +91,9 @@ def forked_arms(config: StudyConfig) -> dict[str, float]:
         return {}
     wanted = _shared_settings(config, config.baseline)
     first = {
-        name: config.recipe(name).get("extra_steps", (0.0, 1.0))[0] for name, arm in config.arms.items() if arm.extra
+        name: build_config(TrainConfig, config.recipe(name), f"arms.{name}").extra_span[0]
+        for name, arm in config.arms.items()
+        if arm.extra
     }
     return {name: share for name, share in first.items() if 0 < share < 1 and _shared_settings(config, name) == wanted}
 

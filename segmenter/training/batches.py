@@ -149,7 +149,16 @@ class TrainingBatches(TorchDataset[tuple[torch.Tensor, torch.Tensor]]):
         return self.config.steps
 
     def describe(self) -> str:
-        """Which part of each batch is drawn for rare classes, and how often each of their scenes is shown by it."""
+        """Which part of each batch is drawn for rare classes and how often each of their scenes; which is extra, when."""
+        return self._describe_rare() + self._describe_extra()
+
+    def _describe_extra(self) -> str:
+        if not self.extra.fraction:
+            return ""
+        first, last = self.config.steps_with_extra
+        return f"; extra_fraction: {self.extra.fraction:g} of the batches of steps {first + 1:,} to {last:,} is extra"
+
+    def _describe_rare(self) -> str:
         if not self.rare.fraction:
             return "rare_fraction: 0, real scenes are drawn as they come"
         drawn = self.config.steps * self.config.batch_size * self.rare.fraction / len(self.rare_classes)

@@ -67,7 +67,7 @@ def refuse_other_trunk(trunk: Path, config: TrainConfig, inputs: dict[str, Any])
     if inputs["extra"] and first < step:
         raise RunError(
             f"{where}: it keeps its state of step {step}, but extra scenes join after step {first}; "
-            f"set extra_steps=[{step / config.steps:g}, {config.extra_steps[1]:g}], or leave --fork out"
+            f"set extra_steps=[{step / config.steps:g}, {config.extra_span[1]:g}], or leave --fork out"
         )
 
 

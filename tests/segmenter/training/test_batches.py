@@ -173,6 +173,17 @@ def test_by_default_a_class_in_a_quarter_of_the_scenes_takes_no_turns(uneven, ar
         assert TrainingBatches(config_of(rare_fraction=None), make_dataset(scenes, range(12), ())).rare.fraction == part
 
 
+@pytest.mark.parametrize(
+    ("settings", "first"),
+    [({}, 17), ({"extra_steps": (0.0, 1.0)}, 1), ({"extra_fraction": 1.0, "rare_fraction": 0}, 1)],
+)
+def test_by_default_extra_scenes_join_late_where_there_are_real_ones(dataset, extras, settings, first):
+    batches = TrainingBatches(config_of(**({"extra_fraction": 0.25, "extra_steps": None} | settings)), dataset, extras)
+    shown = [step for step in range(1, 41) if any(source for source, _ in batches.plan(step))]
+    assert shown == list(range(first, 41))
+    assert f"of the batches of steps {first} to 40 is extra" in batches.describe()
+
+
 def test_without_a_rare_scene_scenes_are_drawn_as_they_come(array_scenes, make_dataset):
     plain = array_scenes(*painted(np.random.default_rng(3), 4))
     batches = TrainingBatches(config_of(rare_fraction=None), make_dataset(plain, (0, 1), (2, 3)))
