@@ -1,5 +1,6 @@
 """Whether the disk holds what `segmenter auto` writes: at first the least that it can do, then all that is planned."""
 
+import math
 from pathlib import Path
 
 from marsgen.core.config import build_config
@@ -47,7 +48,8 @@ def refuse_full_disk(
     data = StudyData({}, scenes, tested, pictures)
     rooms = rooms_of(nowhere, data, unfinished_jobs(nowhere))
     runs = [room for name, room in rooms.items() if name.startswith("runs/")]
-    run, working = max(room.kept for room in runs), max(room.working for room in rooms.values())
+    run, working = min(room.kept for room in runs), max(room.working for room in rooms.values())
+    state = max(room.kept for room in runs) - run  # what runs that others fork from keep, one of each seed
     made = sum(room.kept for name, room in rooms.items() if not name.startswith("runs/"))
 
     def extra_of(arm: str) -> int:
@@ -57,9 +59,11 @@ def refuse_full_disk(
         return sum(rooms[job_name(kind, name, race.folds[0])].kept for kind, name in names) + len(teachers) * run
 
     extra = max(extra_of(arm) for arm in plan.arms)
-    confirmed = confirmed_arms(plan, recipes) * plan.seeds * run + round(extra * (1.5 if plan.fewer_pairs else 1))
+    confirmed = (confirmed_arms(plan, recipes) * run + state) * plan.seeds + round(
+        extra * (1.5 if plan.fewer_pairs else 1)
+    )
     stages = {
-        "race": made + race_runs(plan) * run,
+        "race": made + race_runs(plan) * run + math.ceil(race_runs(plan) / len(plan.arms)) * state,
         "confirm": confirmed + REPORT_BYTES,
         "final": extra + run if plan.last_training else 0,
     }

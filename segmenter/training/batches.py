@@ -149,7 +149,7 @@ class TrainingBatches(TorchDataset[tuple[torch.Tensor, torch.Tensor]]):
         return self.config.steps
 
     def describe(self) -> str:
-        """Which part of each batch is drawn for rare classes and how often each of their scenes; which is extra, when."""
+        """Which part of a batch is drawn for rare classes, how often each of their scenes; which is extra, and when."""
         return self._describe_rare() + self._describe_extra()
 
     def _describe_extra(self) -> str:

@@ -117,7 +117,8 @@ def test_an_oracle_has_every_rare_scene(tmp_path, study_at):
 def test_arms_that_differ_late_share_the_first_steps_of_the_baseline(tmp_path, study_at):
     late = ["arms.late.extra=[pasted]", "arms.late.train={rare_fraction: 0.25, extra_steps: [0.75, 1]}"]
     weighted = ["arms.other.extra=[pasted]", "arms.other.train={class_weight_power: 1, extra_steps: [0.5, 1]}"]
-    jobs = {job.name: job for job in plan_jobs(study_at(tmp_path, "baseline=oversampled", *late, *weighted))}
+    always = "arms.pasted.train.extra_steps=[0,1]"
+    jobs = {job.name: job for job in plan_jobs(study_at(tmp_path, "baseline=oversampled", always, *late, *weighted))}
     forks = {name: job.commands[0] for name, job in jobs.items() if job.commands and "--fork" in job.commands[0]}
     assert set(forks) == {"runs/late-seed0", "runs/late-seed1"}
     for seed in (0, 1):

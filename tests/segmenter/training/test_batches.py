@@ -42,7 +42,8 @@ def extras(array_scenes):
 
 
 def config_of(**settings) -> TrainConfig:
-    return TrainConfig(**{"steps": 40, "batch_size": 8, "augment": STILL, "rare_fraction": 0, **settings})
+    plain = {"steps": 40, "batch_size": 8, "augment": STILL, "rare_fraction": 0, "extra_steps": (0.0, 1.0)}
+    return TrainConfig(**plain | settings)
 
 
 # shares

@@ -55,7 +55,15 @@ def test_such_pixels_are_one_more_class_in_real_scenes_alone(array_scenes, make_
     dataset = make_dataset(array_scenes(images, labels), range(4), (4, 5))
     extra = array_scenes(255 - images, labels)
     shrinking = AugmentConfig(scale=0.5, brightness=0, contrast=0)
-    config = TrainConfig(void_weight=0.5, steps=4, batch_size=4, extra_fraction=0.5, rare_fraction=0, augment=shrinking)
+    config = TrainConfig(
+        void_weight=0.5,
+        steps=4,
+        batch_size=4,
+        extra_fraction=0.5,
+        extra_steps=(0, 1),
+        rare_fraction=0,
+        augment=shrinking,
+    )
     pictures, found = TrainingBatches(config, dataset, [extra])[1]
     real, drawn = found[:2], found[2:]
     assert C in real
