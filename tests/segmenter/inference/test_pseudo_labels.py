@@ -314,7 +314,8 @@ def test_runs_that_cannot_label_together_are_refused(runs, scenes, pictures, arr
 def test_a_share_that_cannot_be_kept_is_refused(keep, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "config.yaml").write_text("command: segmenter train\n")
+    (tmp_path / "run" / "config.yaml").write_text("command: segmenter train\ninputs: {}\nconfig: {}\n")
+    (tmp_path / "run" / "DONE").write_text("{}\n")
     words = ["segmenter", "pseudo-label", "run", "--data", "sim:9", "--set", f"keep={keep}"]
     assert f"keep is {keep}" in refused(capsys, *words)
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
