@@ -38,6 +38,7 @@ FORMATS = {
     "yolo": ("YOLO", "yolo", ""),
     "masks": ("Pascal VOC, CVAT, Cityscapes, CamVid", "voc, cityscapes, camvid", ""),
     "class_folders": ("One folder a class", "class-folders", ""),
+    "kind_masks": ("A mask for each kind", "kind-masks", ""),
     "tables": ("Parquet and Hugging Face", "parquet, huggingface", " --classes classes.yaml"),
     "geotiff": ("GeoTIFF", "geotiff", " --classes classes.yaml --set range=[0,4000]"),
 }

@@ -16,6 +16,7 @@ KEYS = (
     "cityscapes",
     "camvid",
     "class-folders",
+    "kind-masks",
     "huggingface",
     "parquet",
     "geotiff",

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 
 from marsgen.core.errors import DataError
 from marsgen.scenes.classes import ClassSet
-from marsgen.scenes.formats import class_folders, coco, geotiff, labelme, masks, tables, yolo
+from marsgen.scenes.formats import class_folders, coco, geotiff, kind_masks, labelme, masks, tables, yolo
 from marsgen.scenes.formats.config import ReadingConfig, refuse_unknown_format
 from marsgen.scenes.formats.listing import Listing
 from marsgen.scenes.formats.reading import Reading, ReadScenes
@@ -34,6 +34,7 @@ FORMATS = (
     Format("cityscapes", masks.recognise_cityscapes, masks.read_cityscapes),
     Format("camvid", masks.recognise_camvid, masks.read_camvid),
     Format("class-folders", class_folders.recognise, class_folders.read),
+    Format("kind-masks", kind_masks.recognise, kind_masks.read),
     Format("huggingface", tables.recognise_huggingface, tables.read_huggingface, names_classes=False),
     Format("parquet", tables.recognise_parquet, tables.read_parquet, names_classes=False),
     Format("geotiff", geotiff.recognise, geotiff.read, names_classes=False),
