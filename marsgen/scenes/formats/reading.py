@@ -16,7 +16,7 @@ from marsgen.scenes.files.layout import IGNORED, PARTS, read_layout
 from marsgen.scenes.files.names import plain_names
 from marsgen.scenes.files.pictures import Header, check_all, follows_rotation, probe_image, read_image
 from marsgen.scenes.formats.config import Part, ReadingConfig
-from marsgen.scenes.formats.proposals import propose_groups, propose_rare, rare_rule
+from marsgen.scenes.proposals import propose_groups, propose_rare, rare_rule
 from marsgen.scenes.readers.folder import check_side, fingerprint_sorted
 from marsgen.scenes.scene import SceneSource, scene_key
 
