@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+from listed_scenes import fingerprint_scenes
 
 from marsgen.scenes.classes import ClassSet
 from marsgen.scenes.scene import Origin, SceneSource, scene_key
@@ -45,5 +46,6 @@ def dataset_of(scenes: SceneSource, train: Sequence[int], val: Sequence[int], te
         label_keys=tuple(scene_key(scene.labels) for scene in scenes),
         pixels=np.stack(counts).astype(np.int64),
         thumbnails=np.zeros((len(scenes), 4), np.float32),
+        fingerprints=np.frombuffer(b"".join(fingerprint_scenes(scenes)), np.uint8).reshape(len(scenes), -1),
     )
     return Dataset(scenes=scenes, survey=survey, suspects={}, split=Split(tuple(train), tuple(val), tuple(test)))

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from marsgen.cleaning.fingerprints import fingerprint_picture
 from marsgen.scenes.classes import ClassSet
 from marsgen.scenes.scene import SceneSource, scene_key
 
@@ -48,3 +49,8 @@ def noise_images(count: int, shape: tuple[int, int] = (64, 128), seed: int = 0) 
     rng = np.random.default_rng(seed)
     blobs = rng.integers(40, 201, (count, -(-shape[0] // 4), -(-shape[1] // 4)), np.uint8)
     return [blob.repeat(4, 0).repeat(4, 1)[: shape[0], : shape[1]] for blob in blobs]
+
+
+def fingerprint_scenes(scenes: SceneSource) -> list[bytes]:
+    """The fingerprint of every scene's picture, in order."""
+    return [fingerprint_picture(scenes.read(index)[0]) for index in range(len(scenes))]

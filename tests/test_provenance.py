@@ -114,6 +114,13 @@ def test_split_json_holds_each_part_and_all_that_is_behind_the_extras(tmp_path, 
     assert set(split.trained_on) == {*KEYS[:14], *keys["extra"]}
 
 
+def test_pictures_are_not_read_again_for_their_fingerprints(tmp_path, monkeypatch):
+    monkeypatch.setattr(ArrayScenes, "read", lambda *_: pytest.fail("a picture was read"))
+    run = start(tmp_path / "run")
+    write_split_keys(run, DATA, ())
+    assert set(read_split_keys(run.folder).pictures) == set(KEYS[:18])
+
+
 def test_what_made_the_data_themselves_counts_as_seen(tmp_path):
     made = painted(5, 4)
     made.location, made.ancestors = str(tmp_path), {0: ("a parent",), 3: ("behind a validation scene",)}

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from marsgen.cleaning.survey import block_means
+from marsgen.cleaning.details import block_means
 from marsgen.core.errors import RunError
 from marsgen.core.progress import ProgressBar
 from marsgen.scenes.scene import SceneSource

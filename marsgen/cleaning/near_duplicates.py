@@ -13,11 +13,11 @@ nothing is left for validation, as with a fixed camera or one long drive, pictur
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 
-from marsgen.cleaning.survey import Survey, all_of, block_means
+from marsgen.cleaning.details import block_means, normalise_contrast
+from marsgen.cleaning.survey import Survey, all_of
 from marsgen.cleaning.survey_cache import find_or_recall
 from marsgen.scenes.scene import SceneSource
 
@@ -27,13 +27,10 @@ _CANDIDATES_PER_SCENE = 8  # true copies were among the nearest two; the limit k
 _LISTS_FROM = 50_000  # pictures; each with each takes half a minute there, and four times as long at twice as many
 _NEAR_LISTS = 64  # of 9,615 tiles in 1,600 lists, no pair that is confirmed was lost with 64, one of 146 with 32
 _GRID = (32, 64)
-_SOFTENING = 0.75  # cells; without it a shift by half a cell hides a copy of finely textured ground
-_SHADING = 2.0  # cells; what changes more slowly is light, not detail
 _RIM = 2  # cells left out at the border: scans often have a bright or dark line there
 _SHIFT = 2  # cells
 _TINY = 1e-6
 _BATCH = 128  # pairs compared at a time: few enough to stay in the processor's cache
-_NOISE = 0.5  # grey levels of contrast below which a place counts as bland
 _STRICTER = 0.01  # step by which the similarity is raised until the groups are small enough
 
 _Pairs = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -319,17 +316,6 @@ def fine_detail(image: np.ndarray) -> np.ndarray:
     return normalise_contrast(block_means(image, *_GRID))[_RIM:-_RIM, _RIM:-_RIM]
 
 
-def normalise_contrast(cells: np.ndarray) -> np.ndarray:
-    """(..., rows, columns) grey block means -> float32 of the same shape: detail without shading, of even contrast.
-
-    Source: local contrast normalisation, Jarrett et al. 2009, doi:10.1109/ICCV.2009.5459469.
-    """
-    cells = _blur(cells, _SOFTENING)
-    cells = cells - _blur(cells, _SHADING)
-    contrast = np.sqrt(np.clip(_blur(cells * cells, 2 * _SHADING), 0, None))
-    return cells / (contrast + _NOISE)
-
-
 def compare_details(details: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Correlation of (B, 28, 60) details with (B, 28, 60) others under the best shift: (B,) float32 in -1..1."""
     details, others = details.astype(np.float32), others.astype(np.float32)
@@ -347,15 +333,3 @@ def compare_details(details: np.ndarray, others: np.ndarray) -> np.ndarray:
 
 def _dot(windows: np.ndarray, others: np.ndarray) -> np.ndarray:
     return np.einsum("bhw,bhw->b", windows, others)
-
-
-def _blur(cells: np.ndarray, sigma: float) -> np.ndarray:
-    return _blur_weights(cells.shape[-2], sigma) @ cells @ _blur_weights(cells.shape[-1], sigma).T
-
-
-@lru_cache(maxsize=64)
-def _blur_weights(length: int, sigma: float) -> np.ndarray:
-    """(length, length) float32 matrix of a Gaussian blur; at the ends only what lies inside has weight."""
-    offset = np.arange(length)[:, None] - np.arange(length)[None]
-    weights = np.exp(-0.5 * (offset / sigma) ** 2)
-    return (weights / weights.sum(1, keepdims=True)).astype(np.float32)

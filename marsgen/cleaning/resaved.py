@@ -14,16 +14,14 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from math import ceil, floor
 
 import numpy as np
 
-from marsgen.cleaning.near_duplicates import normalise_contrast
-from marsgen.cleaning.survey import block_means, identity_of
+from marsgen.cleaning.fingerprints import CELLS, FINGERPRINT_BYTES, WHOLE, Window, lay_out, reduce_picture
+from marsgen.cleaning.survey import identity_of
 from marsgen.cleaning.survey_cache import find_or_recall
 from marsgen.scenes.scene import SceneSource
 
-FINGERPRINT_BYTES = 72
 SAME_PICTURE = 0.8
 """agreement from which two pictures count as the same one, where chance makes no others agree so much"""
 SURELY_SAME = 0.95
@@ -33,11 +31,7 @@ FALSE_MATCHES = 0.01
 tiles of other places, 3 of 200 pictures of AI4Mars with 560 taken 130 days before and more, none of 101 frames of one
 CamVid drive with 367 of other drives. Neighbouring frames of one video
 and exposures of one object do agree: they show the same thing"""
-_CELLS = 24
 _SIDES = (20, 22, 24, 26, 28)  # cells on which a picture is laid: fewer = it is a crop, more = the other one is
-_RIM = 1  # cells left out along the border of a picture: blurring knows nothing beyond it
-_BLAND = 1e-3  # detail below which a cell has no sign: rounding errors of a flat picture
-_FINE = 96  # cells that a picture is reduced to first; more change no cell of the grids below
 _BATCH = 2**20  # agreements computed at a time: 4 MB, which stay in the processor's cache
 _PICTURES = 256  # asked about at a time
 _WORTH = 0.25  # agreement that refining may add: what lies further below the bound is not looked at
@@ -45,10 +39,6 @@ _REFINED = 5  # known pictures whose placement is refined
 _COMPARED = 1000  # known pictures, evenly chosen, that chance is learned from
 _FEWEST = 30  # of fewer nothing is learned
 _STEPS = (1.0, 0.5, 0.25)  # cells by which the sides of a placement are moved
-
-Window = tuple[float, float, float, float]
-"""top, bottom, left, right of a picture in cells of the fingerprint; beyond 0..24 where it shows more"""
-_WHOLE: Window = (0.0, float(_CELLS), 0.0, float(_CELLS))
 
 
 @dataclass(frozen=True, order=True)
@@ -61,19 +51,6 @@ class PictureCopy:
     """up to 1"""
 
 
-def fingerprint_picture(image: np.ndarray) -> bytes:
-    """(H, W, channels) uint8 -> 72 bytes, the sign of fine detail in each of 24 x 24 cells; zeros for a flat picture.
-
-    Pictures of equal content have fingerprints that differ in few bits, whatever their size and file format.
-    """
-    return np.packbits(_lay(_reduce(image), [_WHOLE]).ravel() > 0).tobytes()
-
-
-def fingerprint_scenes(scenes: SceneSource) -> list[bytes]:
-    """The fingerprint of every scene's picture, in order."""
-    return [fingerprint_picture(scenes.read(index)[0]) for index in range(len(scenes))]
-
-
 def find_copies(
     known: Sequence[bytes],
     asked: SceneSource,
@@ -84,7 +61,7 @@ def find_copies(
     """Which pictures are copies of known ones.
 
     Args:
-        known: fingerprints of pictures, see `fingerprint_scenes`.
+        known: fingerprints of pictures, see `fingerprint_picture`.
         asked: scenes that are at hand.
         indices: those of `asked` to look at, for example the ones whose exact key is not known; None = all.
         least: agreement from which two pictures count as the same; None = `least_agreement` of the known ones.
@@ -147,8 +124,8 @@ def _look(
     cropped = set(np.linspace(0, len(indices) - 1, min(most_crops, len(indices))).astype(int).tolist())
     for start in range(0, len(indices), _PICTURES):
         block = indices[start : start + _PICTURES]
-        reduced = [_reduce(asked.read(index)[0]) for index in block]
-        best, highest = _find_whole(signs, np.concatenate([_lay(picture, [_WHOLE]) for picture in reduced]))
+        reduced = [reduce_picture(asked.read(index)[0]) for index in block]
+        best, highest = _find_whole(signs, np.concatenate([lay_out(picture, [WHOLE]) for picture in reduced]))
         for row, index in enumerate(block):
             position, agreement = int(best[row]), float(highest[row])
             if agreement < least and start + row in cropped:
@@ -186,7 +163,7 @@ def _find_whole(signs: np.ndarray, pictures: np.ndarray) -> tuple[np.ndarray, np
 def _find_crop(signs: np.ndarray, reduced: np.ndarray, least: float) -> tuple[int, float]:
     """The known picture that agrees most with part of a reduced one: (position in (N, 576) `signs`, agreement)."""
     windows = _windows()
-    placements = _lay(reduced, windows)
+    placements = lay_out(reduced, windows)
     agreements = np.concatenate([found.max(1) for _, found in _agreements(signs, placements)])
     best, highest = 0, -1.0
     for position in np.argsort(-agreements)[:_REFINED]:
@@ -224,7 +201,7 @@ def _windows() -> list[Window]:
     lines = [
         (float(first), float(first + cells))
         for cells in _SIDES
-        for first in range(min(0, _CELLS - cells), max(0, _CELLS - cells) + 1)
+        for first in range(min(0, CELLS - cells), max(0, CELLS - cells) + 1)
     ]
     return [(*rows, *columns) for rows in lines for columns in lines]
 
@@ -237,45 +214,8 @@ def _refine(signs: np.ndarray, reduced: np.ndarray, window: Window, agreement: f
             moved = [
                 (*window[:side], window[side] + way * step, *window[side + 1 :]) for side in range(4) for way in (-1, 1)
             ]
-            highest, which = _best_placement(signs, _lay(reduced, moved))  # type: ignore[arg-type]
+            highest, which = _best_placement(signs, lay_out(reduced, moved))  # type: ignore[arg-type]
             rising = highest > agreement
             if rising:
                 agreement, window = highest, moved[which]  # type: ignore[assignment]
     return agreement
-
-
-def _reduce(image: np.ndarray) -> np.ndarray:
-    """(H, W, channels) uint8 -> at most 96 x 96 grey block means, float32."""
-    return block_means(image, min(image.shape[0], _FINE), min(image.shape[1], _FINE))
-
-
-def _lay(reduced: np.ndarray, windows: Sequence[Window]) -> np.ndarray:
-    """Fine detail of a reduced picture, laid on a fingerprint in each way: (P, 24, 24) float32, 0 beyond its border."""
-    laid = np.zeros((len(windows), _CELLS, _CELLS), np.float32)
-    alike: dict[tuple[int, int], list[tuple[int, range, range]]] = {}  # windows of one shape are computed together
-    for place, (top, bottom, left, right) in enumerate(windows):
-        rows, columns = _cells_within(top, bottom), _cells_within(left, right)
-        alike.setdefault((len(rows), len(columns)), []).append((place, rows, columns))
-    for members in alike.values():
-        down = np.stack([_weights(reduced.shape[0], *windows[place][:2], rows) for place, rows, _ in members])
-        across = np.stack([_weights(reduced.shape[1], *windows[place][2:], columns) for place, _, columns in members])
-        details = normalise_contrast(down @ reduced @ across.transpose(0, 2, 1))
-        for (place, rows, columns), detail in zip(members, details, strict=True):
-            inner = detail[_RIM:-_RIM, _RIM:-_RIM]
-            laid[place, rows.start + _RIM : rows.stop - _RIM, columns.start + _RIM : columns.stop - _RIM] = inner
-    laid[np.abs(laid) < _BLAND] = 0
-    return laid
-
-
-def _cells_within(start: float, stop: float) -> range:
-    return range(max(0, ceil(start)), min(_CELLS, floor(stop)))
-
-
-@lru_cache(maxsize=4096)
-def _weights(length: int, start: float, stop: float, cells: range) -> np.ndarray:
-    """(cells, length) float32: the share of each pixel of a line, laid from `start` to `stop`, in each cell's mean."""
-    pixels = length / (stop - start)
-    low = (np.array(cells)[:, None] - start) * pixels
-    at = np.arange(length)[None]
-    covered = np.clip(np.minimum(low + pixels, at + 1) - np.maximum(low, at), 0, None)
-    return (covered / pixels).astype(np.float32)

@@ -6,9 +6,10 @@ from functools import cached_property
 
 import numpy as np
 
+from marsgen.cleaning.details import block_means
+from marsgen.cleaning.fingerprints import FINGERPRINT_BYTES, fingerprint_picture
 from marsgen.cleaning.survey_cache import find_or_recall
 from marsgen.core.progress import ProgressBar
-from marsgen.scenes.geometry import cell_weights
 from marsgen.scenes.scene import Scene, SceneSource, scene_key
 
 THUMBNAIL_SHAPE = (8, 16)
@@ -28,6 +29,8 @@ class Survey:
     """(N, C + 1) int64 pixels per class index; the last column counts ignored pixels"""
     thumbnails: np.ndarray
     """(N, 128) float32 block means (8 x 16) of zero mean and unit norm; zeros for a flat picture"""
+    fingerprints: np.ndarray
+    """(N, 72) uint8, `fingerprint_picture` of each image: copies in other files have nearly the same"""
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -41,13 +44,14 @@ class Survey:
 def survey_scenes(scenes: SceneSource) -> Survey:
     """Read every scene once, or a few where an earlier command has read all (see survey_cache.py).
 
-    Progress goes to stderr. Memory: about 700 bytes per scene.
+    Progress goes to stderr. Memory: about 800 bytes per scene.
     """
     shapes = {
         "keys": ("S16", (len(scenes),)),
         "label_keys": ("S16", (len(scenes),)),
         "pixels": ("<i8", (len(scenes), len(scenes.classes) + 1)),
         "thumbnails": ("<f4", (len(scenes), THUMBNAIL_SHAPE[0] * THUMBNAIL_SHAPE[1])),
+        "fingerprints": ("u1", (len(scenes), FINGERPRINT_BYTES)),
     }
 
     def look() -> dict[str, np.ndarray]:
@@ -70,7 +74,7 @@ def survey_scenes(scenes: SceneSource) -> Survey:
 
     found = find_or_recall("survey", identity_of(scenes), look, fits)
     keys, label_keys = (tuple(key.decode() for key in found[name].tolist()) for name in ("keys", "label_keys"))
-    return Survey(keys, label_keys, found["pixels"], found["thumbnails"])
+    return Survey(keys, label_keys, found["pixels"], found["thumbnails"], found["fingerprints"])
 
 
 def identity_of(scenes: SceneSource) -> list[str]:
@@ -80,10 +84,11 @@ def identity_of(scenes: SceneSource) -> list[str]:
     return [scenes.fingerprint(), str(len(scenes)), *read]
 
 
-def _survey_scene(scene: Scene) -> tuple[str, str, np.ndarray, np.ndarray]:
+def _survey_scene(scene: Scene) -> tuple[str, str, np.ndarray, np.ndarray, np.ndarray]:
     per_id = np.bincount(scene.labels.ravel(), minlength=256)
     pixels = per_id[[*scene.classes.ids, scene.classes.ignored]]
-    return scene_key(scene.image), scene_key(scene.labels), pixels, thumbnail(scene.image)
+    fingerprint = np.frombuffer(fingerprint_picture(scene.image), np.uint8)
+    return scene_key(scene.image), scene_key(scene.labels), pixels, thumbnail(scene.image), fingerprint
 
 
 def thumbnail(image: np.ndarray) -> np.ndarray:
@@ -92,18 +97,6 @@ def thumbnail(image: np.ndarray) -> np.ndarray:
     blocks -= blocks.mean()
     norm = float(np.linalg.norm(blocks))
     return blocks / norm if norm > _FLAT * len(blocks) ** 0.5 else np.zeros_like(blocks)
-
-
-def block_means(image: np.ndarray, rows: int, columns: int) -> np.ndarray:
-    """Mean grey value of each cell of a grid laid over a picture of any size.
-
-    Args:
-        image: (H, W, channels) uint8.
-    Returns:
-        (rows, columns) float32 in 0..255; a pixel on the border of two cells counts in both, by the area it has there.
-    """
-    grey = image[..., 0].astype(np.float32) if image.shape[2] == 1 else image.mean(2, dtype=np.float32)
-    return cell_weights(image.shape[0], rows) @ grey @ cell_weights(image.shape[1], columns).T
 
 
 def all_of(keys: Iterable[str]) -> dict[str, list[int]]:

@@ -19,12 +19,12 @@ import numpy as np
 from marsgen.core.storage.files import write_bytes
 from marsgen.core.storage.places import cache_folder
 
-FORMAT = "2"
+FORMAT = "3"
 """part of every name; to be raised where what is found, or how it is stored, changes"""
 LEAST_SECONDS = 1.0
 """what took less is found anew"""
 MOST_BYTES = 2**27
-"""what is larger is found anew: a survey of 200,000 scenes"""
+"""what is larger is found anew: a survey of 190,000 scenes"""
 _IDLE_SECONDS = 90 * 86400
 """without use, after which a file is deleted"""
 

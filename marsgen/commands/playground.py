@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from marsgen.cleaning.dataset import Dataset, clean_scenes
-from marsgen.cleaning.resaved import fingerprint_picture
+from marsgen.cleaning.fingerprints import fingerprint_picture
 from marsgen.commands.comparison import Comparison, open_comparison, write_comparison
 from marsgen.commands.config import PlaygroundConfig
 from marsgen.commands.places import ORT_FILES, find_ort

@@ -8,7 +8,7 @@ import numpy as np
 from scipy import ndimage
 from scipy.spatial.distance import cdist
 
-from marsgen.cleaning.survey import block_means
+from marsgen.cleaning.details import block_means
 from marsgen.masks.regions import cut_sides
 from marsgen.scenes.geometry import connected_regions
 from marsgen.scenes.scene import Scene, SceneSource

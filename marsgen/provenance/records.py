@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from marsgen.cleaning.dataset import Dataset
-from marsgen.cleaning.resaved import FINGERPRINT_BYTES, fingerprint_picture
+from marsgen.cleaning.fingerprints import FINGERPRINT_BYTES
 from marsgen.core.errors import DataError, RunError
 from marsgen.core.runs import Run
 from marsgen.core.storage.files import write_json
@@ -31,8 +31,9 @@ def keys_of_pictures(source: SceneSource) -> Iterator[str]:
 
 
 def fingerprints_of_part(dataset: Dataset, indices: Iterable[int]) -> dict[str, str]:
-    """Content key -> fingerprint in hex digits of some scenes of a data set; reads each picture."""
-    return {dataset.survey.keys[index]: fingerprint_picture(dataset.scenes.read(index)[0]).hex() for index in indices}
+    """Content key -> fingerprint in hex digits of some scenes of a data set."""
+    survey = dataset.survey
+    return {survey.keys[index]: survey.fingerprints[index].tobytes().hex() for index in indices}
 
 
 def real_keys(source: SceneSource, index: int) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from marsgen.cleaning.dataset import Dataset
-from marsgen.cleaning.resaved import fingerprint_picture
+from marsgen.cleaning.fingerprints import fingerprint_picture
 from marsgen.core.errors import DataError
 from marsgen.core.storage.places import find_path
 from marsgen.core.storage.reading import shorten

@@ -18,7 +18,7 @@ import numpy as np
 import yaml
 
 from marsgen.cleaning.dataset import Dataset, clean_scenes, open_dataset
-from marsgen.cleaning.resaved import find_copies, fingerprint_picture, more_than_chance
+from marsgen.cleaning.resaved import find_copies, more_than_chance
 from marsgen.core.config import DataConfig
 from marsgen.core.errors import DataError
 from marsgen.core.storage.files import is_written, sync_file_system, write_text
@@ -79,7 +79,7 @@ def prepare(
     tested = list(dataset.split.test)
     groups = dataset.groups
     if set_aside:
-        race, tested = _keep_copies_together(scenes, race, tested, groups)
+        race, tested = _keep_copies_together(dataset, race, tested)
     _copy(scenes, race, folder / "race", classes, groups)
     if test is None:
         test_rare = int(shows[tested].sum())
@@ -110,15 +110,14 @@ def prepare(
     )
 
 
-def _keep_copies_together(
-    scenes: SceneSource, race: list[int], tested: list[int], groups: tuple[int, ...]
-) -> tuple[list[int], list[int]]:
+def _keep_copies_together(dataset: Dataset, race: list[int], tested: list[int]) -> tuple[list[int], list[int]]:
     """Move to the race what shows the same as one of its pictures and was not grouped with it, such as a crop of it.
 
     Scoring a run refuses such test scenes (`marsgen.provenance.refuse_seen_copies`).
     """
+    scenes, groups = dataset.scenes, dataset.groups
     while True:
-        known = [fingerprint_picture(scenes.read(index)[0]) for index in race]
+        known = [dataset.survey.fingerprints[index].tobytes() for index in race]
         copies = find_copies(known, scenes, tested)
         if not more_than_chance(len(copies), len(tested)):
             return race, tested

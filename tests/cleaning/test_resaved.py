@@ -6,17 +6,15 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from listed_scenes import ListedScenes, noise_images
+from listed_scenes import ListedScenes, fingerprint_scenes, noise_images
 from PIL import Image
 
+from marsgen.cleaning.fingerprints import FINGERPRINT_BYTES, fingerprint_picture
 from marsgen.cleaning.resaved import (
-    FINGERPRINT_BYTES,
     SAME_PICTURE,
     SURELY_SAME,
     PictureCopy,
     find_copies,
-    fingerprint_picture,
-    fingerprint_scenes,
     least_agreement,
     more_than_chance,
 )

@@ -21,7 +21,9 @@ def survey_of(shows: np.ndarray, keys: list[str] | None = None) -> Survey:
     count = len(shows)
     pixels = np.concatenate([shows * 10, np.ones((count, 1))], 1).astype(np.int64)
     keys = keys or [f"key-{number}" for number in range(count)]
-    return Survey(tuple(keys), ("",) * count, pixels, np.zeros((count, 128), np.float32))
+    return Survey(
+        tuple(keys), ("",) * count, pixels, np.zeros((count, 128), np.float32), np.zeros((count, 72), np.uint8)
+    )
 
 
 def terrain(count: int, rocks: int, seed: int = 0) -> np.ndarray:

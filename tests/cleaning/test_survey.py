@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
-from listed_scenes import ListedScenes, noise_images
+from listed_scenes import ListedScenes, fingerprint_scenes, noise_images
 
-from marsgen.cleaning.survey import block_means, survey_scenes, thumbnail
+from marsgen.cleaning.details import block_means
+from marsgen.cleaning.survey import survey_scenes, thumbnail
 from marsgen.scenes.scene import scene_key
 
 
@@ -49,3 +50,11 @@ def test_sizes_may_differ_within_a_data_set():
     survey = survey_scenes(ListedScenes(images))
     assert survey.thumbnails.shape == (3, 128)
     assert survey.pixels[:, 0].tolist() == [1024, 8192, 41 * 333]
+
+
+def test_fingerprints_are_those_of_each_picture():
+    images = [noise_images(1, shape)[0] for shape in ((32, 32), (64, 128), (41, 333))]
+    scenes = ListedScenes([*images, np.zeros((40, 40), np.uint8)])
+    survey = survey_scenes(scenes)
+    assert [row.tobytes() for row in survey.fingerprints] == fingerprint_scenes(scenes)
+    assert not survey.fingerprints[3].any()

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from listed_scenes import ListedScenes, noise_images
+from listed_scenes import ListedScenes, fingerprint_scenes, noise_images
 
 from marsgen.cleaning import survey_cache
 from marsgen.cleaning.near_duplicates import find_duplicates
-from marsgen.cleaning.resaved import find_copies, fingerprint_scenes
+from marsgen.cleaning.resaved import find_copies
 from marsgen.cleaning.survey import Survey, survey_scenes
 
 

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from listed_scenes import noise_images
+from listed_scenes import fingerprint_scenes, noise_images
 from test_whole_race import CLASSES
 
 from marsgen.cleaning.dataset import clean_scenes
-from marsgen.cleaning.resaved import PictureCopy, find_copies, fingerprint_scenes, more_than_chance
+from marsgen.cleaning.resaved import PictureCopy, find_copies, more_than_chance
 from marsgen.core.config import DataConfig
 from marsgen.core.errors import DataError
 from marsgen.scenes.readers.arrays import ArrayScenes
