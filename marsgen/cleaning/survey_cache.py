@@ -1,5 +1,5 @@
-"""What looking through a data set has found, kept between commands: the survey, the pairs of near copies,
-and which pictures a run has seen under other names.
+"""What looking through a data set has found, kept between commands: the survey, the pairs of near copies, which
+pictures a run has seen under other names, and the styles of pictures that a generator trains on.
 
 It lies in `cache_folder()`/found as .npy files in one .npz each, named after everything the result depends on. Nothing
 else reads them: a file that is missing, damaged or cannot be written costs time and changes no result.

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from marsgen.cleaning.dataset import Dataset
+from marsgen.cleaning.survey_cache import find_or_recall
 from marsgen.core.errors import RunError
 from marsgen.core.runs import Run
 from marsgen.core.storage.checkpoints import load_optimizer_tensors, optimizer_tensors, prefixed, without_prefix
@@ -16,9 +17,9 @@ from marsgen.core.storage.files import write_bytes
 from marsgen.core.storage.reading import naming
 from marsgen.generators import DrawRequest, Generator
 from marsgen.generators.batches import cut_window, soft_window
-from marsgen.generators.style import StyleTable, measure_style
+from marsgen.generators.style import STYLE_NUMBERS, StyleTable, measure_style
 from marsgen.provenance import keys_of_part
-from marsgen.scenes.tensors import image_tensor
+from marsgen.scenes.tensors import image_tensor, one_thread
 
 STYLE_SCENES = 4096
 """styles of at most this many training scenes are kept beside the weights"""
@@ -51,15 +52,29 @@ def rare_scenes_by_class(dataset: Dataset) -> dict[int, list[int]]:
 
 
 def survey_styles(dataset: Dataset) -> StyleTable:
-    """Style and class fractions of the training scenes; of more than STYLE_SCENES, evenly spaced ones."""
+    """Style and class fractions of the training scenes; of more than STYLE_SCENES, evenly spaced ones.
+
+    Styles are kept between commands (survey_cache.py).
+    """
     train = np.asarray(dataset.split.train)
     chosen = train[np.linspace(0, len(train) - 1, min(len(train), STYLE_SCENES)).astype(int)]
-    styles = []
-    for index in chosen:
-        image = image_tensor(dataset.scenes[int(index)].image[None])
-        styles.append(measure_style(image, torch.ones_like(image[:, :1])))
+
+    def look() -> dict[str, np.ndarray]:
+        styles = []
+        with one_thread():  # sums of large pictures differ in their last bits with the number of threads
+            for index in chosen:
+                image = image_tensor(dataset.scenes.read(int(index))[0][None])
+                styles.append(measure_style(image, torch.ones_like(image[:, :1])))
+        return {"styles": torch.cat(styles).numpy()}
+
+    def fits(kept: Mapping[str, np.ndarray]) -> bool:
+        shape = (len(chosen), STYLE_NUMBERS * dataset.scenes.channels)
+        return {name: (array.dtype.str, array.shape) for name, array in kept.items()} == {"styles": ("<f4", shape)}
+
+    pictures = keys_of_part(dataset, chosen)  # a key is that of the pixels, so nothing else has to be known
+    styles = find_or_recall("styles", pictures, look, fits)["styles"]
     counts = dataset.survey.pixels[chosen].astype(np.float32)
-    return StyleTable(torch.from_numpy(counts / counts.sum(axis=1, keepdims=True)), torch.cat(styles))
+    return StyleTable(torch.from_numpy(counts / counts.sum(axis=1, keepdims=True)), torch.from_numpy(styles))
 
 
 def describe(kind: str, dataset: Dataset, **more: Any) -> dict[str, Any]:

@@ -2,12 +2,16 @@
 
 import numpy as np
 import pytest
+import torch
 from listed_scenes import ListedScenes, fingerprint_scenes, noise_images
 
 from marsgen.cleaning import survey_cache
+from marsgen.cleaning.dataset import Dataset
 from marsgen.cleaning.near_duplicates import find_duplicates
 from marsgen.cleaning.resaved import find_copies
+from marsgen.cleaning.splits import Split
 from marsgen.cleaning.survey import Survey, survey_scenes
+from marsgen.generators.training import survey_styles
 
 
 class CountedScenes(ListedScenes):
@@ -133,3 +137,24 @@ def test_copies_are_looked_for_once_among_the_same_pictures(folder):
     for path in folder.glob("copies-*"):
         np.savez(path, places=np.array([[0, 9]]), agreements=np.array([1.0]))
     assert copies(opened()) == first
+
+
+def test_styles_are_measured_once_for_the_same_pictures(folder):
+    def styles(scenes, train=range(5, 25)):
+        dataset = Dataset(scenes, survey_scenes(scenes), {}, Split(tuple(train), (0,), ()))
+        scenes.reads = 0
+        return survey_styles(dataset).styles
+
+    first = opened()
+    measured = styles(first)
+    assert (first.reads, measured.shape) == (20, (20, 3))
+    again = opened()
+    assert torch.equal(styles(again), measured)
+    assert again.reads == 0
+    # other scenes have styles of their own
+    assert torch.equal(styles(opened(), range(6, 25)), measured[1:])
+    assert not torch.equal(styles(opened(changed=7)), measured)
+    # and what cannot be styles is not taken for them
+    for path in folder.glob("styles-*"):
+        np.savez(path, styles=np.zeros((20, 9), np.float32))
+    assert torch.equal(styles(opened()), measured)

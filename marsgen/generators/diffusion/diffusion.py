@@ -13,12 +13,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
 
 from marsgen.core.errors import InputError, RunError
 from marsgen.core.storage.checkpoints import DAMAGE, checksum, read_tensors, read_weights, refuse_other_shapes
@@ -30,6 +29,9 @@ from marsgen.generators.diffusion.denoiser import Condition, Denoiser
 from marsgen.generators.style import StyleTable, denormalise, normalise, visible_style
 from marsgen.scenes.classes import IGNORED_INDEX, ClassSet
 from marsgen.scenes.tensors import image_array, image_tensor, label_tensor, one_hot, pad_to_multiple
+
+if TYPE_CHECKING:
+    from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
 
 DENOISER = "denoiser"
 """folder of the network, as diffusers' save_pretrained writes it"""
@@ -238,8 +240,11 @@ def noise_levels(strength: float, steps: int) -> torch.Tensor:
     return torch.linspace(min(strength, 1 - 1 / TIMESTEPS), 0, count + 1)
 
 
-def flow_solver(levels: torch.Tensor) -> DPMSolverMultistepScheduler:
+def flow_solver(levels: torch.Tensor) -> "DPMSolverMultistepScheduler":
     """DPM-Solver++(2M) (Lu et al. 2022, arXiv 2211.01095) on the straight line between picture and noise."""
+    # it imports scipy.stats, a second that a training does not need before its first sample
+    from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
+
     solver = DPMSolverMultistepScheduler(
         num_train_timesteps=TIMESTEPS, use_flow_sigmas=True, prediction_type="flow_prediction", lower_order_final=True
     )
