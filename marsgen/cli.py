@@ -307,9 +307,13 @@ def export(
     if to is Target.onnx:
         return _export_generator(data, classes, gain, config, overrides, out)
     from marsgen.commands.config import ExportConfig
+    from marsgen.core.storage.seen import read_set_head
+    from marsgen.scenes.places import refuse_no_data
 
     given = given_settings({"to": to and to.value, "gain": gain}, {"to": "to", "gain": "gain"})
     settings = load_config(ExportConfig, config, [*(overrides or ()), *given])
+    refuse_no_data(data)
+    read_set_head(Path(data))  # the data card is made of it in the end
     from marsgen.commands.export.scenes import export_data
 
     name = Path(data).name.removesuffix(".npz").replace(":", "-")
@@ -351,8 +355,10 @@ def score(
     """Measure a synthetic set: realism, variety, agreement with a judge, near-copies; write a page with pictures."""
     from marsgen.commands.config import ScoreConfig
     from marsgen.core.config import load_config
+    from marsgen.quality.places import read_scored_head, refuse_lost_parents
 
     settings = load_config(ScoreConfig, config, overrides or ())
+    refuse_lost_parents(folder, read_scored_head(folder), data)
     target = out or OUTPUTS / "score" / folder.resolve().name
     given: dict[str, Any] = {"judge": judge, "features": features, "data": data, "reference": reference}
     given["classes"] = read_class_set(classes)
@@ -399,8 +405,9 @@ def playground(
     from marsgen.core.config import load_config
 
     settings = load_config(PlaygroundConfig, config, overrides or ())
-    from marsgen.commands.places import find_ort
+    from marsgen.commands.places import find_ort, refuse_lone_comparison
 
+    refuse_lone_comparison(compare or (), test)
     find_ort(ort)
     where = _find_generator(generator, data)
     from marsgen.commands.playground import make_playground
@@ -475,9 +482,11 @@ def _latest_generator() -> str:
 
 def _find_generator(given: str | None, data: str | None = None) -> str:
     """The folder of the generator that is given, else of the last one; where no data are, its own are still there."""
+    from marsgen.commands.places import refuse_no_generator
     from marsgen.core.runs import Run
 
     where = given or _latest_generator()
+    refuse_no_generator(Path(where))
     run = Run.load(Path(where), "marsgen train-generator")
     if data is None:
         run.refuse_lost_data()

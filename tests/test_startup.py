@@ -19,6 +19,9 @@ from marsgen.commands.places import ORT_FILES
 
 ROOT = Path(__file__).parent.parent
 HEAVY = {"torch", "torchvision", "scipy", "skimage", "matplotlib", "diffusers", "accelerate", "pandas"}
+HEADER = b'{"__metadata__": {"record": "{}"}}'
+WEIGHTS = len(HEADER).to_bytes(8, "little") + HEADER
+"""a whole safetensors file without a tensor"""
 PROGRAM = """
 import contextlib, importlib, io, json, sys
 for words in json.loads(sys.argv[1]):
@@ -58,6 +61,13 @@ def place(tmp_path_factory, tiny_npz) -> Path:
         identity = {"command": command, "inputs": {"data": trained_on}, "config": {"data": split}}
         (folder / name / "config.yaml").write_text(yaml.safe_dump(identity))
         (folder / name / "DONE").write_text("{}")
+        (folder / name / "best.safetensors").write_bytes(WEIGHTS)
+    for name in ("gen", "drawer"):
+        (folder / name / "generator.json").write_text('{"generator": "pix2pix"}')
+    seen = {part: [] for part in ("train", "val", "test", "extra")}
+    (folder / "run" / "split.json").write_text(json.dumps(seen))
+    head = {"trained_on": [], "classes": ["big_rock"], "data": {"location": "absent.npz", "fingerprint": "0" * 16}}
+    (folder / "synth" / "synth.json").write_text(json.dumps(head))
     shutil.copy(tiny_npz, folder / "tiny.npz")
     (folder / "empty").mkdir()
     (folder / "ort").mkdir()

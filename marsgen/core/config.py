@@ -6,7 +6,7 @@ The model of a command stands beside the command; `SETTINGS` in each package's c
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -24,10 +24,15 @@ class Config(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
+    listed_by: ClassVar[str] = ""
+    """what lists all keys, such as "`segmenter settings train`"; "" = nothing does"""
+
 
 ConfigT = TypeVar("ConfigT", bound=Config)
 
 _MOST_SAID = 5
+_FEW_KEYS = 12
+"""so many are named one by one"""
 
 MOST_SIDE_PX = 16_384
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
@@ -148,8 +153,7 @@ def _sentence(model: type[BaseModel], error: Any) -> str:
     keys = [str(k) for k in error["loc"]]
     dotted = shorten(".".join(keys), 80)
     if error["type"] == "extra_forbidden":
-        fields = _fields_at(model, keys[:-1])
-        return f"unknown key '{dotted}'{nearest(keys[-1][:80], fields)}; the keys there are {', '.join(sorted(fields))}"
+        return f"unknown key '{dotted}'{_where_known(model, keys[-1], _fields_at(model, keys[:-1]))}"
     found = error["input"]
     if error["type"] == "missing":
         return f"{dotted} is missing"
@@ -158,6 +162,14 @@ def _sentence(model: type[BaseModel], error: Any) -> str:
         return f"{dotted}: {words}" if isinstance(found, (dict, BaseModel)) and dotted else words
     shown = "a block of settings" if isinstance(found, dict) else shorten(repr(found))
     return f"{dotted or 'config'} is {shown}; expected {_expected(error)}"
+
+
+def _where_known(model: type[BaseModel], key: str, fields: Sequence[str]) -> str:
+    """The nearest real key, and where all of them stand; they are named where they are few and none is near."""
+    hint, listed_by = nearest(key[:80], fields), getattr(model, "listed_by", "")
+    if not hint and (len(fields) <= _FEW_KEYS or not listed_by):
+        return f"; the keys there are {', '.join(sorted(fields))}"
+    return f"{hint}; all keys: {listed_by}" if listed_by else hint
 
 
 _EXPECTED = {

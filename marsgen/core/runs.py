@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Self
 from marsgen.core.config import Config, ConfigT, build_config
 from marsgen.core.environment import environment
 from marsgen.core.errors import RunError
-from marsgen.core.storage.checkpoints import Checkpoint, encode_weights, read_weights
+from marsgen.core.storage.checkpoints import Checkpoint, encode_weights, read_record, read_weights
 from marsgen.core.storage.files import (
     is_written,
     plain,
@@ -230,6 +230,15 @@ class Run:
             DataError: they are not.
         """
         refuse_missing([self.stored("inputs.data.location", str)])
+        return self
+
+    def refuse_no_weights(self) -> Self:
+        """This run, where its best weights are there and whole as far as their header tells.
+
+        Raises:
+            RunError: they are not.
+        """
+        read_record(self.folder / "best.safetensors")
         return self
 
     def stored_config(self, key: str, model: type[ConfigT]) -> ConfigT:

@@ -16,13 +16,14 @@ import numpy as np
 from marsgen.core.errors import DataError, nearest
 from marsgen.core.storage.places import IN_MEMORY, SIMULATED, find_path, refuse_missing
 from marsgen.scenes.classes import CLASSES_FILE, ClassSet
+from marsgen.scenes.files.finding import is_picture
 from marsgen.scenes.files.layout import IGNORED, Folders
-from marsgen.scenes.files.pictures import is_picture
 from marsgen.scenes.files.rasters import is_raster
 from marsgen.scenes.formats.config import ReadingConfig
 from marsgen.scenes.formats.reading import ReadScenes
 from marsgen.scenes.formats.recognise import list_source, open_recognised, recognise
 from marsgen.scenes.formats.tables import read_loaded
+from marsgen.scenes.places import no_data_file
 from marsgen.scenes.readers.ai4mars import Ai4MarsScenes
 from marsgen.scenes.readers.folder import open_folder
 from marsgen.scenes.readers.npz import NpzScenes
@@ -94,9 +95,7 @@ def _open(location: str, given: ClassSet | Path | None, labelled: bool, reading:
         raise DataError(f"{location}: a pipe or a device; --data takes an .npz, a folder of pictures or sim:N")
     found = open_recognised(location, path, fit_config(reading, known), known, labelled=labelled)
     if found is None:
-        raise DataError(
-            f"{location}: a file but no .npz or Parquet; --data takes an .npz, a folder of pictures or sim:N"
-        )
+        raise no_data_file(location)
     return found
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from marsgen.core.errors import ConfigError, DataError, RunError, nearest
+from marsgen.core.storage.seen import read_set_head
 from marsgen.masks.config import PasteConfig
 from marsgen.quality.places import refuse_no_judge
 from marsgen.scenes.stated import stated_classes
@@ -41,6 +42,7 @@ def refuse_unfit(
     """
     if maps is not None:
         refuse_beside_maps(config, generator, focus)
+        read_set_head(Path(maps))
     refuse_no_source(generator, data is not None)
     if config.select.judge is not None:
         refuse_no_judge(Path(config.select.judge))

@@ -65,6 +65,8 @@ class ArmConfig(Config):
 class StudyConfig(Config):
     """Settings of `segmenter study`: which arms are trained, how often, and what they are compared with."""
 
+    listed_by = "docs/studies.md"
+
     title: str
     """heading of the report"""
     seeds: tuple[int, ...] = Field((0, 1, 2), min_length=1)

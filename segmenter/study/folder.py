@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from marsgen.core.errors import ConfigError
+from marsgen.core.storage.places import SIMULATED
 from marsgen.scenes.sources import has_test_set
 from segmenter.study.config import StudyConfig
 
@@ -49,6 +50,11 @@ class Study:
     def run_path(self, arm: str, seed: int, fold: int | None) -> Path:
         """Folder of a training run."""
         return self.folder / run_name(arm, seed, fold)
+
+
+def name_of_data(location: str) -> str:
+    """What data are called where nobody needs to know in which folder of a machine they lie."""
+    return location if location.startswith(SIMULATED) else Path(location).resolve().name
 
 
 def job_name(kind: str, name: str, fold: int | None) -> str:
