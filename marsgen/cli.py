@@ -236,10 +236,12 @@ def synthesize(
         if maps is None and (data or generator):
             refuse_misspelt_classes(settings, generator, data, classes)
         return say_settings(settings)
+    from marsgen.engines.choose import open_engine_if_named, refuse_idle_needs
+
+    refuse_idle_needs(workers, on, per_job)
     refuse_unfit(settings, generator or _latest_generator(), data, classes, focus, maps)
     from marsgen import api
     from marsgen.core.runs import Run
-    from marsgen.engines.choose import open_engine_if_named
     from marsgen.scenes.sources import open_scenes
 
     scenes = None if data is None else open_scenes(data, classes=classes)
@@ -355,9 +357,10 @@ def score(
     """Measure a synthetic set: realism, variety, agreement with a judge, near-copies; write a page with pictures."""
     from marsgen.commands.config import ScoreConfig
     from marsgen.core.config import load_config
-    from marsgen.quality.places import read_scored_head, refuse_lost_parents
+    from marsgen.quality.places import read_scored_head, refuse_features_of_none, refuse_lost_parents
 
     settings = load_config(ScoreConfig, config, overrides or ())
+    refuse_features_of_none(features, judge)
     refuse_lost_parents(folder, read_scored_head(folder), data)
     target = out or OUTPUTS / "score" / folder.resolve().name
     given: dict[str, Any] = {"judge": judge, "features": features, "data": data, "reference": reference}
@@ -433,12 +436,14 @@ def playground(
 def demo(config: ConfigFile = None, overrides: Overrides = None, out: Out = None) -> None:
     """Run the whole flow on few simulated scenes; ends with a report to open."""
     from marsgen.commands.config import DemoConfig
+    from marsgen.commands.places import refuse_run
     from marsgen.core.config import load_config
 
     settings = load_config(DemoConfig, config, overrides or ())
+    folder = out or OUTPUTS / "demo"
+    refuse_run(folder)
     from marsgen.commands.demo import playground_command, run_demo
 
-    folder = out or OUTPUTS / "demo"
     report = run_demo(settings, folder)
     say(f"\nopen {report}")
     needs = "the extra `export`, and `npm pack onnxruntime-web && tar xzf onnxruntime-web-*.tgz`"

@@ -81,6 +81,15 @@ def check_runs(
     return check_each(refuse)
 
 
+def check_out(context: typer.Context, given: Path | None) -> Path | None:
+    """Refuse a folder to write into that holds something else; those of these commands are no runs."""
+    if given is not None and context.info_name not in ("demo", "doctor"):
+        from marsgen.core.runs import refuse_taken  # here: imports pydantic
+
+        refuse_taken(given, context.command_path)
+    return given
+
+
 def _refuse_no_classes(file: Path) -> None:
     refuse_no_classes(file)
     from marsgen.scenes.classes import read_classes  # here: --help needs none
@@ -130,6 +139,7 @@ Out = Annotated[
         "--out",
         help="Folder to write into. Default: one under outputs/, named in the last line printed.",
         metavar="DIR",
+        callback=check_out,
     ),
 ]
 
@@ -334,7 +344,7 @@ def run_app(app: typer.Typer, program: str) -> None:
         _stop(str(problem))
     except UsageError as problem:
         context = getattr(problem, "ctx", None)
-        sentence = getattr(problem, "format_message", problem.__str__)()
+        sentence = getattr(problem, "format_message", problem.__str__)().replace(": Value error, ", ": ")
         _stop(f"{sentence.rstrip('.')}; see `{context.command_path if context else program} --help`")
     except (typer.Abort, KeyboardInterrupt, Stopped) as problem:
         if is_first_process():
@@ -468,11 +478,12 @@ class Commands(TyperGroup):
         """Its options; of the two for completion, --help lists one. See click."""
         params: list[Any] = super().get_params(ctx)  # type: ignore[assignment]
         for param in params:
+            if param.name in ("show_completion", "install_completion", "help"):
+                param.default = False  # where it is None, typer imports pydantic to read it
             if param.name == "show_completion":
-                param.hidden, param.default = True, False  # where it is None, typer imports pydantic to read it
+                param.hidden = True
             elif param.name == "install_completion":
                 param.help = "Let the tab key complete commands, options and names in this shell."
-                param.default = False
         return params
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:

@@ -238,7 +238,10 @@ def study(
     settings = load_config(StudyConfig, config, [*(overrides or ()), *([f"folds={folds}"] if folds else [])])
     if (known := stated_classes(data, classes)) is not None:
         refuse_misspelt_classes(settings, known, data)
-    from marsgen.engines.choose import open_engine, refuse_torchrun
+    from marsgen.engines.choose import open_engine, read_needs, refuse_torchrun
+
+    read_needs(workers, on, per_job)
+    settings.refuse_test(test)
     from segmenter.study.folder import Study
     from segmenter.study.run import open_study, run_study
 
@@ -288,10 +291,11 @@ def auto(
     refuse_unknown_arms(settings.arms, raced)
     if (known := stated_classes(data, classes)) is not None:
         choose_class(known, class_name)
-    from marsgen.engines.choose import open_engine, refuse_torchrun
-    from marsgen.scenes.sources import open_scenes
+    from marsgen.engines.choose import open_engine, read_needs, refuse_torchrun
 
+    read_needs(workers, on, per_job)
     refuse_torchrun()
+    from marsgen.scenes.sources import open_scenes
 
     scenes = open_scenes(data, classes=classes)
     name = choose_class(scenes.classes, class_name)

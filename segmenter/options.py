@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from marsgen.completion import offer_classes, offer_configs
-from marsgen.console import check_data, check_each, check_runs
+from marsgen.console import check_data, check_each, check_out, check_runs
 from segmenter.results.places import refuse_no_study
 from segmenter.training.places import refuse_no_extra, refuse_no_state
 
@@ -62,6 +62,7 @@ EvaluateOut = Annotated[
         "--out",
         help="Folder to write into. Default: in the run, where `segmenter compare` finds it.",
         metavar="DIR",
+        callback=check_out,
     ),
 ]
 StudyReportStudies = Annotated[

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from marsgen.core.errors import ConfigError
+from marsgen.core.errors import ConfigError, RunError
 
 ORT_FILES = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
 ORT_DEFAULT = Path("node_modules/onnxruntime-web")
@@ -56,3 +56,10 @@ def refuse_lone_comparison(folders: Sequence[Path], test: str | None) -> None:
         raise ConfigError(
             f"--compare {folders[0]} alone; give --compare for each of two or more folders of predictions"
         )
+
+
+def refuse_run(folder: Path) -> None:
+    """Raise RunError where the folders of many runs are to be written into that of one, or into a file."""
+    if (folder / "config.yaml").exists() or folder.is_file():
+        what = "is a file" if folder.is_file() else "is the folder of a run"
+        raise RunError(f"{folder} {what}; the demo writes many runs: choose another --out")

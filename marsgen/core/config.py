@@ -103,6 +103,8 @@ def _read_settings(path: Path) -> dict[str, Any]:
         raise ConfigError(
             f"--config {path}: no such file; shipped ones are {', '.join(known)} in {configs_folder().name}/"
         )
+    if path.is_dir():
+        raise ConfigError(f"--config {path}: a folder; name the yaml file in it that holds settings")
     content = read_yaml(path, ConfigError)
     if not isinstance(content, dict):
         raise ConfigError(f"--config {path}: expected 'key: value' lines, found a list or nothing")
@@ -144,12 +146,14 @@ def build_config(model: type[ConfigT], content: Any, where: str) -> ConfigT:
         # the reason first: an unknown key may come with a long list of known ones
         said = [_sentence(model, error) for error in problem.errors()]
         more = f"; and {len(said) - _MOST_SAID} more" if len(said) > _MOST_SAID else ""
+        if model.listed_by and any(text.startswith("unknown key") and "keys there" not in text for text in said):
+            more += f"; all keys: {model.listed_by}"
         raise ConfigError(f"{where}: " + "; ".join(said[:_MOST_SAID]) + more) from None
     except RecursionError:
         raise ConfigError(f"{where}: nested too deeply") from None
 
 
-def _sentence(model: type[BaseModel], error: Any) -> str:
+def _sentence(model: type[Config], error: Any) -> str:
     keys = [str(k) for k in error["loc"]]
     dotted = shorten(".".join(keys), 80)
     if error["type"] == "extra_forbidden":
@@ -164,12 +168,12 @@ def _sentence(model: type[BaseModel], error: Any) -> str:
     return f"{dotted or 'config'} is {shown}; expected {_expected(error)}"
 
 
-def _where_known(model: type[BaseModel], key: str, fields: Sequence[str]) -> str:
-    """The nearest real key, and where all of them stand; they are named where they are few and none is near."""
-    hint, listed_by = nearest(key[:80], fields), getattr(model, "listed_by", "")
-    if not hint and (len(fields) <= _FEW_KEYS or not listed_by):
+def _where_known(model: type[Config], key: str, fields: Sequence[str]) -> str:
+    """The nearest real key; where none is near and they are few, or nothing lists them, all of them."""
+    hint = nearest(key[:80], fields)
+    if not hint and (len(fields) <= _FEW_KEYS or not model.listed_by):
         return f"; the keys there are {', '.join(sorted(fields))}"
-    return f"{hint}; all keys: {listed_by}" if listed_by else hint
+    return hint
 
 
 _EXPECTED = {

@@ -39,6 +39,7 @@ __all__ = [
     "load_training_config",
     "make_training_config",
     "refuse_other_channels",
+    "refuse_other_drawing",
     "refuse_other_teacher",
     "refuse_unfit",
 ]
@@ -253,6 +254,15 @@ def kind_of(folder: Path) -> str:
     if not isinstance(kind, str):
         raise RunError(f"{folder / RECORD}: no text under 'generator'; {remedy}")
     return kind
+
+
+def refuse_other_drawing(kind: str, draw: DrawConfig) -> None:
+    """Raise RunError for settings of drawing that a kind of generator does not know."""
+    given = [key for key, value in draw if value is not None]
+    if kind == "copy-paste" and given:
+        raise RunError(f"copy-paste draws nothing: draw.{given[0]} is for trained generators; leave it out")
+    if kind == "pix2pix" and (unknown := [key for key in given if key != "strength"]):
+        raise RunError(f"pix2pix draws in one pass: draw.{unknown[0]} is for a diffusion generator; leave it out")
 
 
 def refuse_other_teacher(where: str, kind: str) -> None:

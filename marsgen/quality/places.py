@@ -43,6 +43,12 @@ def refuse_no_features(kind: str | Path) -> None:
         )
 
 
+def refuse_features_of_none(kind: str | None, judge: object) -> None:
+    """Raise RunError where --features is judge, and there is none."""
+    if kind == "judge" and judge is None:
+        raise RunError("--features judge: no judge was given; name a trained segmenter with --judge")
+
+
 def read_scored_head(folder: Path) -> dict[str, Any]:
     """What a set of `marsgen synthesize` says of itself, with the data and the classes that it was made from.
 

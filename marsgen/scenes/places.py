@@ -7,6 +7,7 @@ from pathlib import Path, PurePath
 from marsgen.core.errors import DataError
 from marsgen.core.storage.places import IN_MEMORY, SIMULATED, find_path
 from marsgen.scenes.files.finding import IMAGE_SUFFIXES, is_clutter
+from marsgen.scenes.simulated_name import parse_simulation
 
 MOST_DEPTH = 6
 """folders inside one another in which files of a data set are looked for"""
@@ -24,7 +25,10 @@ def refuse_no_data(location: str) -> None:
             no data set has, or an .npz that is none.
         RunError: the run of a training, damaged.
     """
-    if location.startswith(SIMULATED) or location == IN_MEMORY:
+    if location.startswith(SIMULATED):
+        parse_simulation(location)
+        return
+    if location == IN_MEMORY:
         return
     path = find_path(location)
     if path.is_file() and path.suffix.lower() not in (".npz", *_TABLES, *IMAGE_SUFFIXES):
