@@ -1,5 +1,6 @@
 """A study on its data: where the data lie, and which folders of the study its generators, sets and runs have."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,7 +55,7 @@ class Study:
 
 def name_of_data(location: str) -> str:
     """What data are called where nobody needs to know in which folder of a machine they lie."""
-    return location if location.startswith(SIMULATED) else Path(location).resolve().name
+    return location if location.startswith(SIMULATED) else os.path.basename(os.path.abspath(location))
 
 
 def job_name(kind: str, name: str, fold: int | None) -> str:

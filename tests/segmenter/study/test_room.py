@@ -87,6 +87,23 @@ def test_a_distilled_generator_takes_what_its_teacher_takes_and_is_not_asked_its
     ]
 
 
+def test_all_generators_are_asked_at_once(study, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        "segmenter.study.room.ask",
+        lambda commands: asked.append(commands) or [{"kept": n, "working": 1} for n, _ in enumerate(commands)],
+    )
+    generators = {"one": {"steps": 2}, "two": {"steps": 3}}
+    sets = {name: {"generator": name, "settings": {"n": 4}} for name in generators}
+    changed = {"generators": generators, "sets": sets, "arms": {"real": {}, "all": {"extra": ["one", "two"]}}}
+    other = replace(study, config=build_config(StudyConfig, CONFIG | changed, "study"), folder=study.folder / "new")
+    rooms = rooms_of(other, check_data(other), unfinished_jobs(other))
+    assert [rooms[f"generators/{name}"].kept for name in generators] == [0, 1]
+    assert [[command[command.index("--out") + 1] for command in commands] for commands in asked] == [
+        [str(other.folder / "generators" / name) for name in generators]
+    ]
+
+
 def test_a_disk_without_room_is_refused_in_a_line_and_nothing_is_written(study, tmp_path, monkeypatch, capsys):
     from segmenter.cli import main
 
