@@ -236,10 +236,12 @@ def synthesize(
         if maps is None and (data or generator):
             refuse_misspelt_classes(settings, generator, data, classes)
         return say_settings(settings)
+    from marsgen.engines.choose import open_engine_if_named, refuse_idle_needs
+
+    refuse_idle_needs(workers, on, per_job)
     refuse_unfit(settings, generator or _latest_generator(), data, classes, focus, maps)
     from marsgen import api
     from marsgen.core.runs import Run
-    from marsgen.engines.choose import open_engine_if_named
     from marsgen.scenes.sources import open_scenes
 
     scenes = None if data is None else open_scenes(data, classes=classes)
@@ -307,9 +309,13 @@ def export(
     if to is Target.onnx:
         return _export_generator(data, classes, gain, config, overrides, out)
     from marsgen.commands.config import ExportConfig
+    from marsgen.core.storage.seen import read_set_head
+    from marsgen.scenes.places import refuse_no_data
 
     given = given_settings({"to": to and to.value, "gain": gain}, {"to": "to", "gain": "gain"})
     settings = load_config(ExportConfig, config, [*(overrides or ()), *given])
+    refuse_no_data(data)
+    read_set_head(Path(data))  # the data card is made of it in the end
     from marsgen.commands.export.scenes import export_data
 
     name = Path(data).name.removesuffix(".npz").replace(":", "-")
@@ -351,8 +357,11 @@ def score(
     """Measure a synthetic set: realism, variety, agreement with a judge, near-copies; write a page with pictures."""
     from marsgen.commands.config import ScoreConfig
     from marsgen.core.config import load_config
+    from marsgen.quality.places import read_scored_head, refuse_features_of_none, refuse_lost_parents
 
     settings = load_config(ScoreConfig, config, overrides or ())
+    refuse_features_of_none(features, judge)
+    refuse_lost_parents(folder, read_scored_head(folder), data)
     target = out or OUTPUTS / "score" / folder.resolve().name
     given: dict[str, Any] = {"judge": judge, "features": features, "data": data, "reference": reference}
     given["classes"] = read_class_set(classes)
@@ -399,8 +408,9 @@ def playground(
     from marsgen.core.config import load_config
 
     settings = load_config(PlaygroundConfig, config, overrides or ())
-    from marsgen.commands.places import find_ort
+    from marsgen.commands.places import find_ort, refuse_lone_comparison
 
+    refuse_lone_comparison(compare or (), test)
     find_ort(ort)
     where = _find_generator(generator, data)
     from marsgen.commands.playground import make_playground
@@ -426,12 +436,14 @@ def playground(
 def demo(config: ConfigFile = None, overrides: Overrides = None, out: Out = None) -> None:
     """Run the whole flow on few simulated scenes; ends with a report to open."""
     from marsgen.commands.config import DemoConfig
+    from marsgen.commands.places import refuse_run
     from marsgen.core.config import load_config
 
     settings = load_config(DemoConfig, config, overrides or ())
+    folder = out or OUTPUTS / "demo"
+    refuse_run(folder)
     from marsgen.commands.demo import playground_command, run_demo
 
-    folder = out or OUTPUTS / "demo"
     report = run_demo(settings, folder)
     say(f"\nopen {report}")
     needs = "the extra `export`, and `npm pack onnxruntime-web && tar xzf onnxruntime-web-*.tgz`"
@@ -475,9 +487,11 @@ def _latest_generator() -> str:
 
 def _find_generator(given: str | None, data: str | None = None) -> str:
     """The folder of the generator that is given, else of the last one; where no data are, its own are still there."""
+    from marsgen.commands.places import refuse_no_generator
     from marsgen.core.runs import Run
 
     where = given or _latest_generator()
+    refuse_no_generator(Path(where))
     run = Run.load(Path(where), "marsgen train-generator")
     if data is None:
         run.refuse_lost_data()

@@ -20,6 +20,7 @@ from marsgen.core.process_group import first_to_say
 from marsgen.core.stop import Stopped, catching_signals
 from marsgen.core.storage.places import refuse_missing, refuse_no_classes, refuse_no_run
 from marsgen.core.storage.reading import first_line, shorten
+from marsgen.scenes.places import refuse_no_data
 
 if TYPE_CHECKING:
     from marsgen.core.config import Config
@@ -32,8 +33,14 @@ Places = TypeVar("Places", Path, Path | None, str, str | None, list[str] | None)
 
 def check_data(given: Places) -> Places:
     """Refuse data that are not there while options are read, before anything slow is imported."""
-    places = given if isinstance(given, list) else [] if given is None else [given]
-    refuse_missing(places)
+    for place in given if isinstance(given, list) else [] if given is None else [given]:
+        refuse_no_data(str(place))
+    return given
+
+
+def check_place(given: str) -> str:
+    """The same for what may be data or a run."""
+    refuse_missing([given])
     return given
 
 
@@ -52,11 +59,13 @@ def check_each(refuse: Callable[[Path], object]) -> Callable[[typer.Context, Any
     return check
 
 
-def check_runs(command: str, other: str | None = None) -> Callable[[typer.Context, Any], Any]:
+def check_runs(
+    command: str, other: str | None = None, use: Callable[[Path], object] | None = None
+) -> Callable[[typer.Context, Any], Any]:
     """The same for the folders of finished runs that `command` made; `other` is a word that stands for none.
 
     What is a file, has the name of an exported model, or looks like that word misspelt, is left to the command, which
-    says more about it.
+    says more about it. `use` refuses what is there and cannot be used.
     """
 
     def refuse(folder: Path) -> None:
@@ -66,8 +75,26 @@ def check_runs(command: str, other: str | None = None) -> Callable[[typer.Contex
         from marsgen.core.runs import Run  # here: imports yaml
 
         Run.load(folder, command)
+        if use is not None:
+            use(folder)
 
     return check_each(refuse)
+
+
+def check_out(context: typer.Context, given: Path | None) -> Path | None:
+    """Refuse a folder to write into that holds something else; those of these commands are no runs."""
+    if given is not None and context.info_name not in ("demo", "doctor"):
+        from marsgen.core.runs import refuse_taken  # here: imports pydantic
+
+        refuse_taken(given, context.command_path)
+    return given
+
+
+def _refuse_no_classes(file: Path) -> None:
+    refuse_no_classes(file)
+    from marsgen.scenes.classes import read_classes  # here: --help needs none
+
+    read_classes(file)
 
 
 Data = Annotated[
@@ -86,7 +113,7 @@ Classes = Annotated[
         "--classes",
         help="Yaml of class names, ids and colours; default: the data's own, else Mars.",
         metavar="FILE",
-        callback=check_each(refuse_no_classes),
+        callback=check_each(_refuse_no_classes),
     ),
 ]
 ConfigFile = Annotated[
@@ -112,6 +139,7 @@ Out = Annotated[
         "--out",
         help="Folder to write into. Default: one under outputs/, named in the last line printed.",
         metavar="DIR",
+        callback=check_out,
     ),
 ]
 
@@ -316,7 +344,7 @@ def run_app(app: typer.Typer, program: str) -> None:
         _stop(str(problem))
     except UsageError as problem:
         context = getattr(problem, "ctx", None)
-        sentence = getattr(problem, "format_message", problem.__str__)()
+        sentence = getattr(problem, "format_message", problem.__str__)().replace(": Value error, ", ": ")
         _stop(f"{sentence.rstrip('.')}; see `{context.command_path if context else program} --help`")
     except (typer.Abort, KeyboardInterrupt, Stopped) as problem:
         if is_first_process():
@@ -450,6 +478,8 @@ class Commands(TyperGroup):
         """Its options; of the two for completion, --help lists one. See click."""
         params: list[Any] = super().get_params(ctx)  # type: ignore[assignment]
         for param in params:
+            if param.name in ("show_completion", "install_completion", "help"):
+                param.default = False  # where it is None, typer imports pydantic to read it
             if param.name == "show_completion":
                 param.hidden = True
             elif param.name == "install_completion":

@@ -6,11 +6,11 @@ from typing import Annotated
 
 import typer
 
-from marsgen.commands.places import find_ort
+from marsgen.commands.places import find_ort, refuse_no_generator, refuse_no_teacher
 from marsgen.completion import offer_classes, offer_runs
-from marsgen.console import check_data, check_each, check_runs
+from marsgen.console import check_data, check_each, check_place, check_runs
 from marsgen.core.storage.places import refuse_no_network
-from marsgen.quality.places import refuse_no_features, refuse_no_judge
+from marsgen.quality.places import read_scored_head, refuse_no_features, refuse_no_judge
 
 SETTINGS = {
     "inspect": "marsgen.commands.config:InspectConfig",
@@ -84,7 +84,7 @@ GeneratorFolder = Annotated[
         "--generator",
         help="Folder of `marsgen train-generator`, or copy-paste (no training). Default: the last trained one.",
         metavar="DIR|copy-paste",
-        callback=check_runs("marsgen train-generator", "copy-paste"),
+        callback=check_runs("marsgen train-generator", "copy-paste", refuse_no_generator),
         autocompletion=offer_runs("generator.json", "copy-paste"),
     ),
 ]
@@ -234,7 +234,7 @@ TrainGeneratorTeacher = Annotated[
         "--teacher",
         help="With --kind distilled: folder of the diffusion generator whose drawings are learned.",
         metavar="DIR",
-        callback=check_runs("marsgen train-generator"),
+        callback=check_runs("marsgen train-generator", use=refuse_no_teacher),
         autocompletion=offer_runs("generator.json"),
     ),
 ]
@@ -243,7 +243,7 @@ PreviewGenerator = Annotated[
     typer.Argument(
         help="Folder of `marsgen train-generator`. Default: the last trained one.",
         metavar="DIR",
-        callback=check_runs("marsgen train-generator"),
+        callback=check_runs("marsgen train-generator", use=refuse_no_generator),
         show_default=False,
     ),
 ]
@@ -253,7 +253,7 @@ ExportData = Annotated[
         help="Folder of `marsgen synthesize`, or any other data set; with --to onnx, of `marsgen train-generator`.",
         metavar="WHERE",
         show_default=False,
-        callback=check_data,
+        callback=check_place,
     ),
 ]
 ExportTo = Annotated[
@@ -270,7 +270,7 @@ ExportGain = Annotated[
 ]
 ScoreFolder = Annotated[
     Path,
-    typer.Argument(help="What `marsgen synthesize` wrote.", metavar="DIR", callback=check_runs("marsgen synthesize")),
+    typer.Argument(help="What `marsgen synthesize` wrote.", metavar="DIR", callback=check_each(read_scored_head)),
 ]
 ScoreJudge = Annotated[
     Path | None,
@@ -315,7 +315,7 @@ PlaygroundGenerator = Annotated[
         help="Folder of `marsgen train-generator`. Default: the last trained one.",
         metavar="DIR",
         show_default=False,
-        callback=check_runs("marsgen train-generator"),
+        callback=check_runs("marsgen train-generator", use=refuse_no_generator),
     ),
 ]
 PlaygroundData = Annotated[

@@ -1,6 +1,7 @@
 """The `segmenter` command: parse, open the run, call one stage, print the summary."""
 
 from contextlib import closing
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -100,10 +101,12 @@ def train(
 ) -> None:
     """Train a segmenter on real scenes, and on synthetic ones where given; a repeated command resumes."""
     from marsgen.core.config import load_config
+    from marsgen.core.storage.seen import read_set_head
     from marsgen.scenes.stated import stated_classes
     from segmenter.training.config import TrainConfig, refuse_unknown_metric
 
     settings = load_config(TrainConfig, config, overrides or ())
+    read_set_head(Path(data))  # where scenes to train on are made ones
     if (known := stated_classes(data, classes)) is not None:
         refuse_unknown_metric(settings, known, data)
     from marsgen.scenes.sources import open_scenes
@@ -132,11 +135,16 @@ def evaluate(
     """Score runs on labelled test scenes: IoU, precision and recall per class, and the regions found."""
     from marsgen.core.config import load_config
     from marsgen.core.errors import RunError
+    from marsgen.core.runs import Run
+    from marsgen.core.storage.seen import read_split
     from segmenter.evaluation.config import EvaluateConfig
 
     settings = load_config(EvaluateConfig, config, overrides or ())
     if out is not None and len(runs) > 1:
         raise RunError("--out names one folder, and several runs were given; leave it out and each run keeps its own")
+    for folder in runs:
+        Run.load(folder, "segmenter train").refuse_no_weights()
+        read_split(folder)
     from marsgen.scenes.sources import open_scenes
     from segmenter import api
     from segmenter.evaluation.summary import evaluation_lines
@@ -156,9 +164,11 @@ def compare(runs: RunFolders, config: ConfigFile = None, overrides: Overrides = 
     """Say per class what one arm gained over another, with intervals. The first run's arm is the baseline."""
     from marsgen.core.config import load_config
     from segmenter.results.config import CompareConfig
+    from segmenter.results.places import open_runs
 
     folder = out or OUTPUTS / "compare"
     settings = load_config(CompareConfig, config, overrides or ())
+    open_runs(runs, allow_different_steps=settings.allow_different_steps)
     from segmenter.results.compare import compare as measure
 
     for line in measure(runs, settings, folder, replace=out is None):
@@ -171,8 +181,10 @@ def report(runs: RunFolders, config: ConfigFile = None, overrides: Overrides = N
     """Write the tables of `segmenter compare` and a page: gains, curves, confusion, improved and regressed images."""
     from marsgen.core.config import load_config
     from segmenter.results.config import ReportConfig
+    from segmenter.results.places import open_runs
 
     settings = load_config(ReportConfig, config, overrides or ())
+    open_runs(runs, allow_different_steps=settings.allow_different_steps)
     from segmenter.results.report import report as write
 
     say_wrote(write(runs, settings, out or OUTPUTS / "report", replace=out is None))
@@ -226,7 +238,10 @@ def study(
     settings = load_config(StudyConfig, config, [*(overrides or ()), *([f"folds={folds}"] if folds else [])])
     if (known := stated_classes(data, classes)) is not None:
         refuse_misspelt_classes(settings, known, data)
-    from marsgen.engines.choose import open_engine, refuse_torchrun
+    from marsgen.engines.choose import open_engine, read_needs, refuse_torchrun
+
+    read_needs(workers, on, per_job)
+    settings.refuse_test(test)
     from segmenter.study.folder import Study
     from segmenter.study.run import open_study, run_study
 
@@ -276,10 +291,11 @@ def auto(
     refuse_unknown_arms(settings.arms, raced)
     if (known := stated_classes(data, classes)) is not None:
         choose_class(known, class_name)
-    from marsgen.engines.choose import open_engine, refuse_torchrun
-    from marsgen.scenes.sources import open_scenes
+    from marsgen.engines.choose import open_engine, read_needs, refuse_torchrun
 
+    read_needs(workers, on, per_job)
     refuse_torchrun()
+    from marsgen.scenes.sources import open_scenes
 
     scenes = open_scenes(data, classes=classes)
     name = choose_class(scenes.classes, class_name)
@@ -363,8 +379,9 @@ def export(
     settings = load_config(ExportConfig, config, [*(overrides or ()), *given_settings(values, {k: k for k in values})])
     from marsgen.core.runs import Run
 
+    trained = Run.load(run, "segmenter train").refuse_no_weights()
     if data is None:
-        Run.load(run, "segmenter train").refuse_lost_data()
+        trained.refuse_lost_data()
     from segmenter import api
 
     scenes = None
@@ -394,9 +411,15 @@ def pseudo_label(
     Labels that the images already have are not read. Of an npz with a test_set, the test_set is labelled.
     """
     from marsgen.core.config import load_config
+    from marsgen.core.runs import Run
+    from marsgen.core.storage.seen import read_set_head, read_split
     from segmenter.inference.config import PseudoLabelConfig
 
     settings = load_config(PseudoLabelConfig, config, overrides or ())
+    read_set_head(Path(data))  # written into what is made
+    for folder in runs:
+        Run.load(folder, "segmenter train").refuse_no_weights()
+        read_split(folder)
     if dry_run:
         from segmenter.dry_run import pseudo_label as rehearse
 

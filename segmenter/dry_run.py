@@ -10,6 +10,7 @@ from marsgen.cleaning.dataset import Data
 from marsgen.core.config import build_config
 from marsgen.core.rehearsal import Estimate, duration, estimate, rehearse
 from marsgen.core.storage.files import write_text
+from marsgen.engines.ask import ask
 from marsgen.scenes.readers.folder import pair_bytes
 from marsgen.scenes.scene import SceneSource
 from marsgen.scenes.sources import open_scenes
@@ -21,7 +22,7 @@ from segmenter.study.config import StudyConfig
 from segmenter.study.folder import Study
 from segmenter.study.jobs import config_path
 from segmenter.study.plan import plan_jobs, recipe_of_run
-from segmenter.study.room import REPORT_BYTES, ask_marsgen, most_bytes, rooms_of, unfinished_jobs
+from segmenter.study.room import REPORT_BYTES, most_bytes, rooms_of, unfinished_jobs
 from segmenter.training.config import TrainConfig
 
 _VALIDATED_STEP = 4
@@ -82,9 +83,9 @@ def study(asked: Study) -> Estimate:
                 left_out.append(name)
                 continue
             write_text(config_path(elsewhere.folder, job.name), job.config)
-            seconds += len(asked.folds) * ask_marsgen([*job.commands[0], "--dry-run"])["seconds"]
+            seconds += len(asked.folds) * ask([[*job.commands[0], "--dry-run"]])[0]["seconds"]
             if kind == "generators":  # for the sets that it draws
-                ask_marsgen([*job.commands[0], "--set", "steps=1"])
+                ask([[*job.commands[0], "--set", "steps=1"]])
     how = f"{runs} trainings of {duration(one.seconds)}, each scored in {duration(scored.seconds)}, one after the other"
     how += f"; without the time of {', '.join(left_out)}" if left_out else ""
     return Estimate(seconds, one.memory, most_bytes([rooms[name] for name in names], 1) + REPORT_BYTES, how)

@@ -7,9 +7,9 @@ from typing import Annotated
 import typer
 
 from marsgen.completion import offer_classes, offer_configs
-from marsgen.console import check_data, check_each, check_runs
-from segmenter.results.places import find_study
-from segmenter.training.places import refuse_no_extra
+from marsgen.console import check_data, check_each, check_out, check_runs
+from segmenter.results.places import refuse_no_study
+from segmenter.training.places import refuse_no_extra, refuse_no_state
 
 
 class ExportTarget(StrEnum):
@@ -53,7 +53,7 @@ TrainFork = Annotated[
         "--fork",
         help="Finished run, trained with fork_at, whose first steps this one shares instead of repeating them.",
         metavar="RUN",
-        callback=check_runs("segmenter train"),
+        callback=check_runs("segmenter train", use=refuse_no_state),
     ),
 ]
 EvaluateOut = Annotated[
@@ -62,6 +62,7 @@ EvaluateOut = Annotated[
         "--out",
         help="Folder to write into. Default: in the run, where `segmenter compare` finds it.",
         metavar="DIR",
+        callback=check_out,
     ),
 ]
 StudyReportStudies = Annotated[
@@ -70,7 +71,7 @@ StudyReportStudies = Annotated[
         help="Folder of a finished study, or only its folder of raw counts. Of several, a table with a line for "
         "each rare class.",
         metavar="DIR...",
-        callback=check_each(find_study),
+        callback=check_each(refuse_no_study),
         show_default=False,
     ),
 ]

@@ -52,6 +52,7 @@ def place(tmp_path_factory) -> Path:
     (folder / "own" / "classes.yaml").write_text(
         "ignored: 0\nclasses:\n  - {name: crack, id: 1}\n  - {name: hole, id: 2}\n"
     )
+    (folder / "own" / "a.png").touch()
     (folder / "mine.yaml").write_text("")
     return folder
 

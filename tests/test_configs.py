@@ -53,7 +53,8 @@ MARSGEN = typer.main.get_command(marsgen.cli.app)
 
 def check_study(config: StudyConfig, folder: Path) -> None:
     """Plan a study, and ask marsgen whether it understands what it would be told."""
-    (folder / "data").mkdir(exist_ok=True)  # it has to be there, and is not looked into
+    (folder / "data").mkdir(exist_ok=True)
+    (folder / "data" / "a.png").touch()  # it has to be there, and is not looked into
     for job in plan_jobs(Study(config, folder, str(folder / "data"), "test", None, "pictures")):
         if job.commands and job.commands[0][0] == "marsgen":
             write_text(config_path(folder, job.name), job.config)
@@ -107,6 +108,13 @@ def test_the_settings_of_every_command_with_a_config_are_listed():
         commands = typer.main.get_command(program.app).commands
         configured = {name for name, command in commands.items() if any(p.name == "config" for p in command.params)}
         assert configured - {"study"} <= set(program.SETTINGS)
+
+
+@pytest.mark.parametrize(
+    ("program", "name"), [(program, name) for program in (marsgen.cli, segmenter.cli) for name in program.SETTINGS]
+)
+def test_an_unknown_key_is_answered_with_the_command_that_lists_them(program, name):
+    assert find_settings(name, program.SETTINGS).listed_by == f"`{program.app.info.name} settings {name}`"
 
 
 @pytest.mark.parametrize("model", [*marsgen.cli.SETTINGS.values(), *segmenter.cli.SETTINGS.values()])

@@ -288,7 +288,7 @@ def test_training_scenes_that_were_saved_again_are_not_scored(tmp_path):
     content = json.loads((run.folder / "split.json").read_text())
     content["pictures"]["a"] = "00"
     (run.folder / "split.json").write_text(json.dumps(content))
-    with pytest.raises(RunError, match=r"split\.json: expected lists of scene keys"):
+    with pytest.raises(RunError, match=r"split\.json: its 'pictures' are damaged"):
         read_split_keys(run.folder)
 
 
@@ -321,10 +321,13 @@ def test_a_score_needs_scenes_that_the_run_has_not_seen(part, refused):
             refuse_seen_scene("rover", key, part, SPLIT, Path("run7"))
 
 
-def test_reference_scenes_are_those_that_the_data_do_not_hold_in_any_part():
+def test_reference_scenes_are_those_that_the_data_do_not_hold_or_test_on_and_no_maker_knows():
     mixed = painted(7, 4)
-    mixed.images[1], mixed.images[3] = DATA.scenes.images[2], DATA.scenes.images[19]
-    assert unseen_scenes(mixed, DATA) == [0, 2]
+    train, val, test = (getattr(DATA.split, part)[0] for part in ("train", "val", "test"))
+    for number, index in enumerate((train, val, test), start=1):
+        mixed.images[number] = DATA.scenes.images[index]
+    assert unseen_scenes(mixed, DATA, []) == [0, 3]
+    assert unseen_scenes(mixed, DATA, [DATA.survey.keys[test]]) == [0]
 
 
 # studies

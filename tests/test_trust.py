@@ -20,8 +20,8 @@ from marsgen.core.errors import DataError, RunError
 from marsgen.core.storage.checkpoints import encode_weights, read_weights
 from marsgen.core.storage.files import write_bytes
 from marsgen.pages.html import TEMPLATES
+from marsgen.scenes.files.finding import FOLLOW_LINKS
 from marsgen.scenes.files.names import is_plain, plain_names
-from marsgen.scenes.files.pictures import FOLLOW_LINKS
 from marsgen.scenes.sources import open_scenes
 
 TINY = ("--set", "unet={width: 4, depth: 1}", "--set", "batch_size=4", "--set", "precision=fp32")

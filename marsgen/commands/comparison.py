@@ -15,12 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from marsgen.core.errors import ConfigError, DataError, RunError
+from marsgen.commands.places import refuse_lone_comparison
+from marsgen.core.errors import DataError, RunError
 from marsgen.core.runs import Run
 from marsgen.core.storage.files import plain, write_text
+from marsgen.core.storage.seen import SPLIT_FILE
 from marsgen.pages.sheets import write_sheets
 from marsgen.provenance import keys_of_pictures, read_split_keys, refuse_seen_copies
-from marsgen.provenance.records import SPLIT_FILE
 from marsgen.scenes.classes import IGNORED_INDEX, ClassSet, read_classes
 from marsgen.scenes.confusion import confusion_matrix, iou_per_class, mean_iou
 from marsgen.scenes.files.label_maps import read_label_map
@@ -107,15 +108,10 @@ def open_comparison(folders: Sequence[Path], test: str | None, classes: ClassSet
         DataError: other classes, other pictures than were predicted, or pictures that the networks have seen.
         RunError: a folder that is none of `segmenter predict`, or of a csv.
     """
+    refuse_lone_comparison(folders, test)
     if not folders:
-        if test is not None:
-            raise ConfigError("--test names labelled scenes for --compare, which is not given; give both or none")
         return None
     runs = [Run.load(folder, "segmenter predict") for folder in folders]
-    if len(folders) < 2:
-        raise ConfigError(
-            f"--compare {folders[0]} alone; give --compare for each of two or more folders of predictions"
-        )
     found = [run.stored("inputs.data.fingerprint", str) for run in runs]
     for folder, fingerprint in zip(folders, found, strict=True):
         if fingerprint != found[0]:

@@ -12,6 +12,8 @@ from marsgen.scenes.limits import MIN_SIDE_PX
 class InspectConfig(Config):
     """Settings of `marsgen inspect`."""
 
+    listed_by = "`marsgen settings inspect`"
+
     data: DataConfig = DataConfig()
     """as a training command would use the data"""
     seed: Seed = 0
@@ -26,6 +28,8 @@ class InspectConfig(Config):
 
 class PreviewConfig(Config):
     """Settings of `marsgen preview`."""
+
+    listed_by = "`marsgen settings preview`"
 
     rows: int = Field(6, ge=1, le=100)
     """scenes on each sheet: validation scenes, which no generator is trained on, with regions pasted into them"""
@@ -44,6 +48,8 @@ class PreviewConfig(Config):
 class ExportConfig(Config):
     """Settings of `marsgen export`."""
 
+    listed_by = "`marsgen settings export`"
+
     to: Literal["png", "webdataset", "parquet", "hf", "coco", "yolo", "nnunet"] = "png"
     """png: images/ and labels/; webdataset: tars of NAME.image.png, NAME.label.png, NAME.json; parquet: columns name,
     image, labels (PNG bytes), manifest (json); hf: a folder for `datasets.load_dataset`; coco: annotations.json with
@@ -59,6 +65,8 @@ class ExportConfig(Config):
 class ScoreConfig(MeasureConfig):
     """Settings of `marsgen score`."""
 
+    listed_by = "`marsgen settings score`"
+
     data: DataConfig | None = None
     """cleaning and split of the real data; null = as the set was made with"""
     max_samples: int = Field(2000, ge=8)
@@ -69,6 +77,8 @@ class ScoreConfig(MeasureConfig):
 
 class PlaygroundConfig(Config):
     """Settings of `marsgen playground`."""
+
+    listed_by = "`marsgen settings playground`"
 
     scenes: int = Field(24, ge=1, le=1000)
     """real scenes to paint on; those of a rare class first"""
@@ -89,6 +99,8 @@ class PlaygroundConfig(Config):
 
 class DemoConfig(Config):
     """Settings of `marsgen demo`. The networks are those of configs/tiny/."""
+
+    listed_by = "`marsgen settings demo`"
 
     scenes: int = Field(300, ge=60)
     """simulated scenes of 64 x 64 pixels to train on, three in twenty with a big rock"""

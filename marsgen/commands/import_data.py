@@ -15,9 +15,9 @@ from marsgen.core.storage.files import write_json, write_text
 from marsgen.core.storage.places import refuse_no_room
 from marsgen.provenance.data_card import card_of, write_data_card
 from marsgen.scenes.classes import CLASSES_FILE, ClassSet, default_colours
+from marsgen.scenes.files.finding import list_pictures
 from marsgen.scenes.files.label_maps import read_values
 from marsgen.scenes.files.layout import PARTS, Layout
-from marsgen.scenes.files.pictures import list_pictures
 from marsgen.scenes.formats.config import ReadingConfig
 from marsgen.scenes.limits import name_channels
 from marsgen.scenes.readers.folder import image_path, pair_bytes, write_pair

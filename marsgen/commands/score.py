@@ -50,7 +50,8 @@ def score_set(
     )
     scenes = scored.dataset.scenes
     if scored.left_out:
-        say_note(f"{scored.left_out} pictures of {reference} are also in {scenes.location}; they are left out")
+        where = f"{scenes.location}, outside of its test part" if scored.dataset.split.test else scenes.location
+        say_note(f"{scored.left_out} pictures of {reference} are also in {where}; they are left out")
     opened = None if judge is None else open_judge(judge, scenes.classes, scenes.channels)
     if opened is not None and opened.saw_synthetic:
         say_note(f"{judge} was trained on synthetic scenes; its agreement with similar ones may be too high")

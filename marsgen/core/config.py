@@ -6,7 +6,7 @@ The model of a command stands beside the command; `SETTINGS` in each package's c
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -24,10 +24,15 @@ class Config(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
+    listed_by: ClassVar[str] = ""
+    """what lists all keys, such as "`segmenter settings train`"; "" = nothing does"""
+
 
 ConfigT = TypeVar("ConfigT", bound=Config)
 
 _MOST_SAID = 5
+_FEW_KEYS = 12
+"""so many are named one by one"""
 
 MOST_SIDE_PX = 16_384
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
@@ -98,6 +103,8 @@ def _read_settings(path: Path) -> dict[str, Any]:
         raise ConfigError(
             f"--config {path}: no such file; shipped ones are {', '.join(known)} in {configs_folder().name}/"
         )
+    if path.is_dir():
+        raise ConfigError(f"--config {path}: a folder; name the yaml file in it that holds settings")
     content = read_yaml(path, ConfigError)
     if not isinstance(content, dict):
         raise ConfigError(f"--config {path}: expected 'key: value' lines, found a list or nothing")
@@ -139,17 +146,18 @@ def build_config(model: type[ConfigT], content: Any, where: str) -> ConfigT:
         # the reason first: an unknown key may come with a long list of known ones
         said = [_sentence(model, error) for error in problem.errors()]
         more = f"; and {len(said) - _MOST_SAID} more" if len(said) > _MOST_SAID else ""
+        if model.listed_by and any(text.startswith("unknown key") and "keys there" not in text for text in said):
+            more += f"; all keys: {model.listed_by}"
         raise ConfigError(f"{where}: " + "; ".join(said[:_MOST_SAID]) + more) from None
     except RecursionError:
         raise ConfigError(f"{where}: nested too deeply") from None
 
 
-def _sentence(model: type[BaseModel], error: Any) -> str:
+def _sentence(model: type[Config], error: Any) -> str:
     keys = [str(k) for k in error["loc"]]
     dotted = shorten(".".join(keys), 80)
     if error["type"] == "extra_forbidden":
-        fields = _fields_at(model, keys[:-1])
-        return f"unknown key '{dotted}'{nearest(keys[-1][:80], fields)}; the keys there are {', '.join(sorted(fields))}"
+        return f"unknown key '{dotted}'{_where_known(model, keys[-1], _fields_at(model, keys[:-1]))}"
     found = error["input"]
     if error["type"] == "missing":
         return f"{dotted} is missing"
@@ -158,6 +166,14 @@ def _sentence(model: type[BaseModel], error: Any) -> str:
         return f"{dotted}: {words}" if isinstance(found, (dict, BaseModel)) and dotted else words
     shown = "a block of settings" if isinstance(found, dict) else shorten(repr(found))
     return f"{dotted or 'config'} is {shown}; expected {_expected(error)}"
+
+
+def _where_known(model: type[Config], key: str, fields: Sequence[str]) -> str:
+    """The nearest real key; where none is near and they are few, or nothing lists them, all of them."""
+    hint = nearest(key[:80], fields)
+    if not hint and (len(fields) <= _FEW_KEYS or not model.listed_by):
+        return f"; the keys there are {', '.join(sorted(fields))}"
+    return hint
 
 
 _EXPECTED = {

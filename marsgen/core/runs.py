@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Self
 from marsgen.core.config import Config, ConfigT, build_config
 from marsgen.core.environment import environment
 from marsgen.core.errors import RunError
-from marsgen.core.storage.checkpoints import Checkpoint, encode_weights, read_weights
+from marsgen.core.storage.checkpoints import Checkpoint, encode_weights, read_record, read_weights
 from marsgen.core.storage.files import (
     is_written,
     plain,
@@ -119,21 +119,11 @@ class Run:
 
     def _refuse_other(self, replace: bool) -> bool:
         """Whether the folder holds a finished run that is to make room; RunError for anything else that is not this."""
-        folder = self.folder
-        if folder.exists() and not folder.is_dir():
-            raise RunError(f"{folder} is a file; --out names a folder")
-        if is_written(folder / "config.yaml"):
-            there = _read_identity(folder)
-            difference = first_difference(there, self._identity)
-            if difference and replace and there["command"] == self.command and self.finished:
-                return True
-            if difference:
-                raise RunError(
-                    f"{folder} belongs to another run ({difference}); choose another --out or delete that folder"
-                )
-        elif folder.exists() and not all(_is_beginning(path) for path in _listed(folder)):
-            raise RunError(f"{folder} is not empty and is no run folder; choose another --out")
-        return False
+        there = refuse_taken(self.folder, self.command)
+        difference = first_difference(there, self._identity) if there else ""
+        if difference and not (replace and self.finished):
+            raise _other_run(self.folder, difference)
+        return bool(difference)
 
     def _clear(self) -> None:
         """Delete all but the lock; what says that the run may be replaced goes last."""
@@ -230,6 +220,15 @@ class Run:
             DataError: they are not.
         """
         refuse_missing([self.stored("inputs.data.location", str)])
+        return self
+
+    def refuse_no_weights(self) -> Self:
+        """This run, where its best weights are there and whole as far as their header tells.
+
+        Raises:
+            RunError: they are not.
+        """
+        read_record(self.folder / "best.safetensors")
         return self
 
     def stored_config(self, key: str, model: type[ConfigT]) -> ConfigT:
@@ -340,6 +339,30 @@ class Run:
         if self.writes:
             self.refuse_moved()
             write_bytes(self.folder / name, encode_weights(tensors, record))
+
+
+def refuse_taken(folder: Path, command: str) -> dict[str, Any] | None:
+    """Refuse a folder that a run of `command` cannot be written into, as far as that is known without its inputs.
+
+    Returns:
+        what makes the run that is there, of the same command; None = there is none.
+    Raises:
+        RunError: a file, a folder with other files, or the run of another command.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise RunError(f"{folder} is a file; --out names a folder")
+    if is_written(folder / "config.yaml"):
+        there = _read_identity(folder)
+        if difference := first_difference({"command": there["command"]}, {"command": command}):
+            raise _other_run(folder, difference)
+        return there
+    if folder.exists() and not all(_is_beginning(path) for path in _listed(folder)):
+        raise RunError(f"{folder} is not empty and is no run folder; choose another --out")
+    return None
+
+
+def _other_run(folder: Path, difference: str) -> RunError:
+    return RunError(f"{folder} belongs to another run ({difference}); choose another --out or delete that folder")
 
 
 def latest_run(root: Path, command: str) -> Path:

@@ -5,5 +5,6 @@ command_server.py  a process that has imported torch once and forks a child for 
 local_pool.py      tasks on this machine
 transfer.py        files as bytes, for machines that share no file system
 ray_cluster.py     tasks on the machines of a Ray cluster
+ask.py             what commands answer, several of them in one process
 choose.py          the engine that --workers, --on and --per-job ask for
 """

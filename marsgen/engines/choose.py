@@ -24,18 +24,35 @@ def open_engine(workers: int | None, on: str | None, per_job: str | None, folder
         ConfigError: options that no engine understands, or no Ray here.
         RunError: no cluster there, or another engine works in the folder.
     """
-    needs = build_config(PerJob, _parse(per_job), "--per-job") if per_job else PerJob()
+    needs = read_needs(workers, on, per_job)
     if on is None:
         from marsgen.engines.local_pool import LocalPool
 
         return LocalPool(workers, needs)
-    if workers is not None:
-        raise ConfigError("--workers is of this machine, and --on names a cluster; say with --per-job how many fit")
-    if on != "ray" and not on.startswith("ray://"):
-        raise ConfigError(f"--on {on}: expected ray, or ray://HOST:10001")
     from marsgen.engines.ray_cluster import RayCluster
 
     return RayCluster(on, needs, folder)
+
+
+def read_needs(workers: int | None, on: str | None, per_job: str | None) -> PerJob:
+    """What each task needs; nothing is opened yet.
+
+    Raises:
+        ConfigError: see `open_engine`.
+    """
+    needs = build_config(PerJob, _parse(per_job), "--per-job") if per_job else PerJob()
+    if on is not None and workers is not None:
+        raise ConfigError("--workers is of this machine, and --on names a cluster; say with --per-job how many fit")
+    if on is not None and on != "ray" and not on.startswith("ray://"):
+        raise ConfigError(f"--on {on}: expected ray, or ray://HOST:10001")
+    return needs
+
+
+def refuse_idle_needs(workers: int | None, on: str | None, per_job: str | None) -> None:
+    """Raise ConfigError for options that no engine understands, and for needs of jobs where none is named."""
+    if workers is None and on is None and per_job is not None:
+        raise ConfigError("--per-job: nothing is started without --workers or --on; give one of them")
+    read_needs(workers, on, per_job)
 
 
 @contextmanager
@@ -43,9 +60,8 @@ def open_engine_if_named(
     workers: int | None, on: str | None, per_job: str | None, folder: Path
 ) -> Iterator[Engine | None]:
     """The engine of `open_engine`, or None where no option names one."""
+    refuse_idle_needs(workers, on, per_job)
     if workers is None and on is None:
-        if per_job is not None:
-            raise ConfigError("--per-job: nothing is started without --workers or --on; give one of them")
         yield None
         return
     refuse_torchrun()

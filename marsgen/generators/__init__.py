@@ -34,10 +34,13 @@ __all__ = [
     "find_generator",
     "find_networks",
     "find_training",
+    "kind_of",
     "load_generator",
     "load_training_config",
     "make_training_config",
     "refuse_other_channels",
+    "refuse_other_drawing",
+    "refuse_other_teacher",
     "refuse_unfit",
 ]
 
@@ -234,14 +237,38 @@ def load_generator(
 
     folder = Path(where)
     run = Run.load(folder)
-    if not (folder / RECORD).is_file():
+    if not (folder / RECORD).is_file() and run.command != "marsgen train-generator":
         raise RunError(f"{folder} was made by `{run.command}`; expected a run of `marsgen train-generator`")
+    generator: Generator = find_generator(kind_of(folder)).load(folder, draw)  # type: ignore[attr-defined]
+    return _fit(generator, folder, classes, channels)
+
+
+def kind_of(folder: Path) -> str:
+    """Which generator a run has trained, as its generator.json says it.
+
+    Raises:
+        RunError: the file is missing or damaged.
+    """
     remedy = "repeat `marsgen train-generator` into another --out"
     kind = read_json(folder / RECORD, fault=RunError, remedy=remedy).get("generator")
     if not isinstance(kind, str):
         raise RunError(f"{folder / RECORD}: no text under 'generator'; {remedy}")
-    generator: Generator = find_generator(kind).load(folder, draw)  # type: ignore[attr-defined]
-    return _fit(generator, folder, classes, channels)
+    return kind
+
+
+def refuse_other_drawing(kind: str, draw: DrawConfig) -> None:
+    """Raise RunError for settings of drawing that a kind of generator does not know."""
+    given = [key for key, value in draw if value is not None]
+    if kind == "copy-paste" and given:
+        raise RunError(f"copy-paste draws nothing: draw.{given[0]} is for trained generators; leave it out")
+    if kind == "pix2pix" and (unknown := [key for key in given if key != "strength"]):
+        raise RunError(f"pix2pix draws in one pass: draw.{unknown[0]} is for a diffusion generator; leave it out")
+
+
+def refuse_other_teacher(where: str, kind: str) -> None:
+    """Raise ConfigError where the generator of --teacher is of a kind that cannot be distilled."""
+    if kind != "diffusion":
+        raise ConfigError(f"--teacher {where}: a {kind} generator; only a diffusion generator can be distilled")
 
 
 def read_maker(record: dict[str, Any]) -> tuple[tuple[str, ...], str]:

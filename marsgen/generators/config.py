@@ -11,6 +11,8 @@ from marsgen.core.tracking import TrackerName
 class TrainPix2PixConfig(Config):
     """`marsgen train-generator`; configs/train-generator.yaml has the same keys."""
 
+    listed_by = "`marsgen settings train-generator`"
+
     kind: Literal["pix2pix"] = "pix2pix"
     """which generator to train; copy-paste needs no training"""
     seed: Seed = 0
@@ -68,6 +70,8 @@ class TrainPix2PixConfig(Config):
 
 class TrainDiffusionConfig(Config):
     """`marsgen train-generator --kind diffusion`; configs/diffusion.yaml has the same keys."""
+
+    listed_by = "`marsgen settings diffusion`"
 
     kind: Literal["diffusion"] = "diffusion"
     """which generator to train"""
@@ -134,6 +138,8 @@ class TrainDiffusionConfig(Config):
 class TrainDistilledConfig(Config):
     """`marsgen train-generator --kind distilled`; configs/distilled.yaml has the same keys."""
 
+    listed_by = "`marsgen settings distilled`"
+
     kind: Literal["distilled"] = "distilled"
     """a diffusion generator that draws in one or two steps what its teacher (--teacher) draws in many"""
     seed: Seed = 0
@@ -179,6 +185,8 @@ class TrainDistilledConfig(Config):
 
 class ExportGeneratorConfig(Config):
     """`marsgen export GENERATOR --to onnx`."""
+
+    listed_by = "`marsgen settings onnx`"
 
     to: Literal["onnx"] = "onnx"
     """the form of the file"""

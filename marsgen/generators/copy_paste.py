@@ -5,8 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from marsgen.core.errors import RunError
-from marsgen.generators import DEFAULT_SAMPLING, DrawConfig, DrawRequest
+from marsgen.generators import DEFAULT_SAMPLING, DrawConfig, DrawRequest, refuse_other_drawing
 from marsgen.scenes.classes import ClassSet
 
 VERSION = 1
@@ -24,8 +23,7 @@ class CopyPaste:
 
     def __init__(self, classes: ClassSet, channels: int, draw: DrawConfig = DEFAULT_SAMPLING) -> None:
         """Raises: RunError: `draw` sets anything."""
-        if given := [key for key, value in draw if value is not None]:
-            raise RunError(f"copy-paste draws nothing: draw.{given[0]} is for trained generators; leave it out")
+        refuse_other_drawing(self.name, draw)
         self.classes = classes
         self.channels = channels
 

@@ -1,7 +1,7 @@
 """Provenance: who has seen which scene, and every rule against leaks that follows from it.
 
 A scene is known by its content key (`scene_key`), so a copy under another name is the same scene. Two files say who has
-seen what; `records.py` alone writes them and reads what they say about it:
+seen what; `records.py` alone writes them; it and `marsgen/core/storage/seen.py` read what they say about it:
 
     split.json   in a run of `segmenter train`: the keys of its train, val and test part, and "extra": of every real
                  scene behind its extra scenes; "pictures": key -> fingerprint of those that it has learned from
@@ -20,19 +20,20 @@ The rules, in `refusals.py`:
     extra scenes     none may be made from, or by something trained on, a held-out scene  (refuse_leaking_extra)
     judges           have seen the train part only                                        (refuse_leaking_judge)
     evaluation       scores no scene that the run was trained on or selected by           (refuse_seen_scene)
-    score            compares with real pictures that the set's data do not hold          (unseen_scenes)
+    score            compares with real pictures that the set's data do not hold, or
+                     keep aside in their test part                                        (unseen_scenes)
     study            tests and labels scenes that no arm learns from                      (refuse_seen_test_scenes,
                      refuse_held_out_pictures); what makes an arm's extra scenes uses the arm's own split
                      (refuse_other_split)
     void_weight      needs label maps drawn by people                                     (labelled_by_people)
 """
 
+from marsgen.core.storage.seen import read_set_head
 from marsgen.provenance.records import (
     SplitKeys,
     fingerprints_of_part,
     keys_of_part,
     keys_of_pictures,
-    read_set_head,
     read_split_keys,
     set_trained_on,
     write_set_head,

@@ -7,15 +7,11 @@ from typing import Any
 
 from marsgen.cleaning.dataset import Dataset
 from marsgen.cleaning.fingerprints import FINGERPRINT_BYTES
-from marsgen.core.errors import DataError, RunError
+from marsgen.core.errors import RunError
 from marsgen.core.runs import Run
 from marsgen.core.storage.files import write_json
-from marsgen.core.storage.reading import read_json, shorten
-from marsgen.scenes.readers.folder import HEAD_FILE
+from marsgen.core.storage.seen import HEAD_FILE, SPLIT_FILE, SPLIT_REMEDY, read_set_head, read_split
 from marsgen.scenes.scene import SceneSource, scene_key
-
-SPLIT_FILE = "split.json"
-
 
 # keys
 
@@ -42,22 +38,6 @@ def real_keys(source: SceneSource, index: int) -> tuple[str, ...]:
 
 
 # synth.json
-
-
-def read_set_head(folder: Path) -> dict[str, Any]:
-    """What `marsgen synthesize` or `segmenter pseudo-label` wrote about a set; {} for a folder without synth.json.
-
-    Raises:
-        DataError: damaged, or without a list of keys `trained_on`.
-    """
-    path = folder / HEAD_FILE
-    if not path.is_file():
-        return {}
-    head = read_json(path, remedy="make the folder again")
-    if not _are_keys(head.get("trained_on")):
-        found = shorten(repr(head.get("trained_on")), 60)
-        raise DataError(f"{path}: 'trained_on' is {found}; expected a list of scene keys, make the folder again")
-    return head
 
 
 def write_set_head(
@@ -138,16 +118,8 @@ def read_split_keys(folder: Path) -> SplitKeys:
     Raises:
         RunError: missing or damaged.
     """
-    path = folder / SPLIT_FILE
-    remedy = "without it nobody knows which scenes this run has seen; train it again"
-    content = read_json(path, fault=RunError, remedy=remedy)
-    parts: list[Any] = [content.get(part) for part in ("train", "val", "test", "extra")]
-    pictures = pictures_of(content) if all(map(_are_keys, parts)) else None
-    if pictures is None:
-        raise RunError(f"{path}: expected lists of scene keys for train, val, test and extra; {remedy}")
-    train, val, test, extra = map(frozenset, parts)
+    content = read_split(folder)
+    if (pictures := pictures_of(content)) is None:
+        raise RunError(f"{folder / SPLIT_FILE}: its 'pictures' are damaged; {SPLIT_REMEDY}")
+    train, val, test, extra = (frozenset(content[part]) for part in ("train", "val", "test", "extra"))
     return SplitKeys(train, val, test, extra, pictures)
-
-
-def _are_keys(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(key, str) for key in value)

@@ -9,13 +9,13 @@ from marsgen.cleaning.dataset import Dataset
 from marsgen.cleaning.resaved import find_copies, more_than_chance
 from marsgen.core.config import DataConfig
 from marsgen.core.errors import ConfigError, DataError, RunError
+from marsgen.core.storage.seen import read_set_head
 from marsgen.provenance.records import (
     SplitKeys,
     fingerprints_of_part,
     keys_of_part,
     keys_of_pictures,
     pictures_of,
-    read_set_head,
     real_keys,
 )
 from marsgen.scenes.scene import SceneSource, scene_key
@@ -220,9 +220,15 @@ def refuse_seen_copies(source: SceneSource, split: SplitKeys, folder: Path) -> N
         )
 
 
-def unseen_scenes(source: SceneSource, dataset: Dataset) -> list[int]:
-    """Indices of the scenes of `source` whose pictures are not in `dataset`, in no part of it."""
-    known = set(dataset.survey.keys)
+def unseen_scenes(source: SceneSource, dataset: Dataset, seen: Iterable[str]) -> list[int]:
+    """Indices of the scenes of `source` whose pictures are not in `dataset`, or in its test part alone.
+
+    Args:
+        dataset: the real scenes that a set was made from.
+        seen: keys of the scenes that the set's makers have learned from.
+    """
+    test = set(dataset.split.test)
+    known = {*seen, *(key for index, key in enumerate(dataset.survey.keys) if index not in test)}
     return [index for index, key in enumerate(keys_of_pictures(source)) if key not in known]
 
 

@@ -14,7 +14,7 @@ from marsgen.core.storage.checkpoints import read_tensors
 from marsgen.core.storage.files import file_fingerprint, write_npy
 from marsgen.core.storage.reading import first_line
 from marsgen.quality.judges import Judge
-from marsgen.quality.places import refuse_no_features
+from marsgen.quality.places import refuse_features_of_none, refuse_no_features
 from marsgen.scenes.scene import scene_key
 
 if TYPE_CHECKING:
@@ -70,8 +70,8 @@ def open_features(kind: str, judge: Judge | None) -> FeatureNetwork:
         RunError: "judge" without a judge, or "imagenet" without its packages.
     """
     if kind == "judge":
-        if judge is None:
-            raise RunError("--features judge: no judge was given; name a trained segmenter with --judge")
+        refuse_features_of_none(kind, judge)
+        assert judge is not None
         return judge
     if kind == "imagenet":
         return _open_imagenet()

@@ -12,10 +12,10 @@ from marsgen.core.config import DataConfig
 from marsgen.core.errors import DataError, RunError
 from marsgen.core.runs import Run
 from marsgen.core.storage.reading import read_json_lines
-from marsgen.provenance import read_set_head, unseen_scenes
+from marsgen.provenance import unseen_scenes
 from marsgen.quality.crops import RareRegion
+from marsgen.quality.places import read_scored_head, refuse_lost_parents
 from marsgen.scenes.classes import ClassSet, read_classes
-from marsgen.scenes.readers.folder import HEAD_FILE
 from marsgen.scenes.scene import SceneSource
 from marsgen.scenes.sources import open_scenes
 
@@ -68,7 +68,7 @@ class ScoredSet:
     held_out: list[int]
     """indices of real scenes that no generator has seen: of `reference`, or of the validation part"""
     left_out: int = 0
-    """scenes of `reference` that are also in `dataset`, hence not in `held_out`"""
+    """scenes of `reference` that are also in `dataset`, outside of its test part, hence not in `held_out`"""
 
     @property
     def held_out_source(self) -> SceneSource:
@@ -93,13 +93,14 @@ def open_scored_set(
         split: cleaning and split of the real scenes; None = as the set was made with.
         data: the real scenes that the set was made from, if they are no longer where they were.
         classes: what the ids of `data` mean, where the data set does not say it.
-        reference: other real scenes to compare with instead of the train part; those that are also in `data` are left
-            out and counted in `ScoredSet.left_out`.
+        reference: other real scenes to compare with instead of the train part; those that are also in `data`, but for
+            its test part, are left out and counted in `ScoredSet.left_out`. So are those that the set's makers know.
     Raises:
         DataError, RunError: something named here cannot be used.
     """
     made = Run.load(folder, "marsgen synthesize")
-    head = _read_head(folder)
+    head = read_scored_head(folder)
+    refuse_lost_parents(folder, head, data)
     split = split or (made.stored_config("data", DataConfig) if made.config.get("data") else DataConfig())
     dataset = _open_parents(folder, head, split, data, classes)
     synthetic = open_scenes(str(folder))
@@ -108,10 +109,12 @@ def open_scored_set(
         return ScoredSet(synthetic, samples, tuple(head["classes"]), dataset, None, list(dataset.split.val))
     others = open_scenes(reference, classes=classes or _own_classes(head, data))
     _check_reference(others, dataset)
-    fresh = unseen_scenes(others, dataset)
+    fresh = unseen_scenes(others, dataset, head["trained_on"])
     if not fresh:
-        location = dataset.scenes.location
-        raise DataError(f"--reference {reference}: all its pictures are in {location} too; name other real scenes")
+        raise DataError(
+            f"--reference {reference}: all its pictures are in {dataset.scenes.location} too, and none of them in a "
+            "test part; name other real scenes, or make the set with a test part (--set data.test_fraction=0.2)"
+        )
     left_out = len(others) - len(fresh)
     return ScoredSet(synthetic, samples, tuple(head["classes"]), dataset, others, fresh, left_out)
 
@@ -121,11 +124,6 @@ def _open_parents(
 ) -> Dataset:
     """The real scenes that a set was made from, cleaned and split."""
     location = data or head["data"]["location"]
-    if data is None and not location.startswith("sim:") and not Path(location).exists():
-        raise DataError(
-            f"{folder} was made from {location}, which is not here; name those scenes with --data (paths count from "
-            "the current folder)"
-        )
     dataset = open_dataset(location, split, classes or _own_classes(head, data))
     if dataset.scenes.fingerprint() != head["data"]["fingerprint"]:
         raise DataError(
@@ -150,22 +148,6 @@ def _check_reference(others: SceneSource, dataset: Dataset) -> None:
             f"channel(s); {scenes.location} has {', '.join(scenes.classes.names)} on {scenes.channels}; "
             "expected the same"
         )
-
-
-def _read_head(folder: Path) -> dict[str, Any]:
-    try:
-        head = read_set_head(folder)
-        texts = (
-            head["data"]["location"],
-            head["data"]["fingerprint"],
-            head["data"].get("classes") or "",
-            *head["classes"],
-        )
-        if all(isinstance(text, str) for text in texts) and head["classes"]:
-            return head
-    except (DataError, KeyError, TypeError, AttributeError):
-        pass
-    raise RunError(f"{folder / HEAD_FILE}: does not say which data and classes the set was made from; make it again")
 
 
 def _read_samples(folder: Path, synthetic: SceneSource, chosen: Sequence[int]) -> list[Sample]:

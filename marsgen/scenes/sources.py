@@ -6,23 +6,24 @@ import logging
 import os
 import shlex
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from marsgen.core.errors import DataError, nearest
+from marsgen.core.errors import DataError
 from marsgen.core.storage.places import IN_MEMORY, SIMULATED, find_path, refuse_missing
 from marsgen.scenes.classes import CLASSES_FILE, ClassSet
+from marsgen.scenes.files.finding import is_picture
 from marsgen.scenes.files.layout import IGNORED, Folders
-from marsgen.scenes.files.pictures import is_picture
 from marsgen.scenes.files.rasters import is_raster
 from marsgen.scenes.formats.config import ReadingConfig
 from marsgen.scenes.formats.reading import ReadScenes
 from marsgen.scenes.formats.recognise import list_source, open_recognised, recognise
 from marsgen.scenes.formats.tables import read_loaded
+from marsgen.scenes.places import no_data_file
 from marsgen.scenes.readers.ai4mars import Ai4MarsScenes
 from marsgen.scenes.readers.folder import open_folder
 from marsgen.scenes.readers.npz import NpzScenes
@@ -30,12 +31,9 @@ from marsgen.scenes.readers.picture_files import PictureFiles
 from marsgen.scenes.readers.shards import SHARDS_FOLDER, ShardScenes
 from marsgen.scenes.readers.shrunk import ShrunkScenes
 from marsgen.scenes.scene import SceneSource
+from marsgen.scenes.simulated_name import parse_simulation
 from marsgen.scenes.stated import classes_of, find_navcam, mars_classes, stated_classes
 
-_SIMULATED_EXAMPLE = "sim:400,seed=3,size=64x128,channels=3,rocks=0.1,outliers=0,noise=1"
-MOST_SIMULATED = 1_000_000
-MOST_SIMULATED_PX = 4096
-"""height or width"""
 _CACHE_BYTES = 64 * 2**20
 
 
@@ -94,9 +92,7 @@ def _open(location: str, given: ClassSet | Path | None, labelled: bool, reading:
         raise DataError(f"{location}: a pipe or a device; --data takes an .npz, a folder of pictures or sim:N")
     found = open_recognised(location, path, fit_config(reading, known), known, labelled=labelled)
     if found is None:
-        raise DataError(
-            f"{location}: a file but no .npz or Parquet; --data takes an .npz, a folder of pictures or sim:N"
-        )
+        raise no_data_file(location)
     return found
 
 
@@ -288,7 +284,7 @@ class SimulatedScenes(SceneSource):
         """
         from marsgen.scenes.simulate import MARS_IDS, SimulationConfig, simulate_stop
 
-        count, options = _parse_simulation(location)
+        count, options = parse_simulation(location)
         try:
             self._config = SimulationConfig(**options)
         except ValueError as problem:
@@ -328,41 +324,3 @@ class SimulatedScenes(SceneSource):
         asked = json.dumps({"scenes": len(self), "labelled": self._labelled, **asdict(self._config)}, sort_keys=True)
         code = b"".join(path.read_bytes() for path in sorted(Path(simulate.__file__).parent.glob("*.py")))
         return hashlib.blake2b(asked.encode() + code, digest_size=8, person=b"marsgen").hexdigest()
-
-
-_OPTIONS: dict[str, tuple[str, Callable[[str], Any], str]] = {
-    "seed": ("seed", int, "an integer"),
-    "size": ("size", lambda text: tuple(int(side) for side in text.split("x")), "HEIGHTxWIDTH in pixels"),
-    "channels": ("channels", int, "1 or 3"),
-    "rocks": ("rock_scene_fraction", float, "the share of scenes with a big rock, 0..1"),
-    "outliers": ("outlier_fraction", float, "the share of outliers, 0..1"),
-    "noise": ("label_noise", float, "the carelessness of labels, 0..1"),
-}
-"""option -> field of SimulationConfig, how to read it, what it is"""
-
-
-def _parse_simulation(location: str) -> tuple[int, dict[str, Any]]:
-    """sim:N,seed=3,... -> N and the arguments of SimulationConfig."""
-    number, *options = location.removeprefix(SIMULATED).split(",")
-    if not number.isdecimal() or len(number) > 9 or not 1 <= int(number) <= MOST_SIMULATED:
-        raise DataError(f"{location}: expected a number of scenes in 1..{MOST_SIMULATED}, as in {_SIMULATED_EXAMPLE}")
-    values: dict[str, Any] = {}
-    for option in options:
-        name, _, text = option.partition("=")
-        if name not in _OPTIONS:
-            raise DataError(f"{location}: no option '{name}'{nearest(name, _OPTIONS)}; there are {', '.join(_OPTIONS)}")
-        field, read, meaning = _OPTIONS[name]
-        if field in values:
-            raise DataError(f"{location}: option '{name}' is given twice; keep one")
-        try:
-            values[field] = read(text)
-        except ValueError:
-            raise DataError(f"{location}: {name}={text} cannot be read; expected {meaning}") from None
-    size = values.pop("size", (64, 128))
-    if len(size) != 2:
-        raise DataError(f"{location}: size has {len(size)} sides; expected HEIGHTxWIDTH in pixels")
-    if max(size) > MOST_SIMULATED_PX:
-        raise DataError(f"{location}: size {size[0]}x{size[1]}; each side has at most {MOST_SIMULATED_PX} pixels")
-    if values.get("seed", 0) >= 2**63:
-        raise DataError(f"{location}: seed has to be below 2**63")
-    return int(number), {"height": size[0], "width": size[1], **values}

@@ -22,6 +22,8 @@ BATCH_SIZE = "batch_size"
 class SynthesizeConfig(Config):
     """How synthetic scenes are made; configs/synthesize.yaml has the same shape."""
 
+    listed_by = "`marsgen settings synthesize`"
+
     n: int = Field(1000, ge=1, le=10_000_000)
     """image/label pairs to make"""
     classes: tuple[str, ...] = ()

@@ -7,7 +7,6 @@ import numpy as np
 from scipy import ndimage
 
 from marsgen.cleaning.dataset import Dataset
-from marsgen.core.errors import ConfigError
 from marsgen.core.process_group import SINGLE_PROCESS, ProcessGroup
 from marsgen.core.progress import ProgressBar
 from marsgen.masks.config import PasteConfig
@@ -16,6 +15,7 @@ from marsgen.provenance import refuse_leaking_judge
 from marsgen.quality.agreement import pixel_losses
 from marsgen.quality.judges import Judge, open_judge
 from marsgen.scenes.scene import Scene
+from marsgen.synthesis.names import refuse_other_placement
 
 __all__ = ["find_placement", "focus_placement", "open_focus"]
 
@@ -35,12 +35,9 @@ def open_focus(where: str | None, config: PasteConfig, dataset: Dataset) -> Judg
         RunError: no finished segmenter there, one of other classes or channels, or one trained on scenes outside
             the train part.
     """
-    if where is None and config.placement == "focus":
-        raise ConfigError("paste.placement is focus, but --focus is missing; name a run of `segmenter train` with it")
+    refuse_other_placement(where, config)
     if where is None:
         return None
-    if config.placement != "focus":
-        raise ConfigError(f"--focus {where} beside paste.placement {config.placement}: leave one of the two out")
     judge = open_judge(Path(where), dataset.scenes.classes, dataset.scenes.channels)
     refuse_leaking_judge(judge.trained_on, where, dataset)
     return judge

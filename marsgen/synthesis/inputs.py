@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from marsgen.cleaning.dataset import Data, Dataset, dataset_of, scenes_of, split_of
 from marsgen.core.config import DataConfig, build_config
-from marsgen.core.errors import ConfigError, DataError, RunError
+from marsgen.core.errors import DataError, RunError
 from marsgen.core.runs import Run
 from marsgen.generators import Generator, load_generator
-from marsgen.masks.config import PasteConfig
 from marsgen.quality.judges import Judge
 from marsgen.quality.select import open_fitting_judge
 from marsgen.scenes.readers.shards import refuse_mixed_sizes
@@ -19,7 +18,7 @@ from marsgen.scenes.scene import SceneSource
 from marsgen.scenes.sources import open_scenes
 from marsgen.synthesis.config import BATCH_SIZE, SynthesizeConfig, class_names, refuse_unknown_classes
 from marsgen.synthesis.maps import LabelMaps, open_maps
-from marsgen.synthesis.names import COPY_PASTE, data_of, refuse_beside_maps, refuse_no_source
+from marsgen.synthesis.names import COPY_PASTE, data_of, refuse_beside_maps, refuse_no_source, refuse_same_scenes
 
 if TYPE_CHECKING:
     from marsgen.masks.regions import RegionLibrary
@@ -202,12 +201,6 @@ def refuse_no_variation(config: SynthesizeConfig, dataset: Dataset, names: Seque
         ConfigError: a generator or strength that changes nothing, or settings of pasting.
         DataError: no training scene shows one of the classes.
     """
-    if config.zoom == (1, 1) and (generator.name == "copy-paste" or generator.drawing.get("strength") == 0):
-        raise ConfigError(
-            f"mode is variation, and {generator.name} at strength 0 gives the real scenes back; use a trained one "
-            "with --strength above 0, or oversample them (segmenter train --set rare_fraction=0.25)"
-        )
-    if config.paste != PasteConfig():
-        raise ConfigError("mode is variation, which pastes nothing; leave out --focus and the settings under paste")
+    refuse_same_scenes(config, generator.name, generator.drawing.get("strength"))
     if not dataset.train_scenes_with(names):
         raise DataError(f"{dataset.scenes.location}: no training scene shows {' or '.join(names)}; nothing to vary")

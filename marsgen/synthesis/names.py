@@ -4,6 +4,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from marsgen.core.errors import ConfigError, DataError, RunError, nearest
+from marsgen.core.storage.seen import read_set_head
+from marsgen.generators import RECORD, kind_of, refuse_other_drawing
 from marsgen.masks.config import PasteConfig
 from marsgen.quality.places import refuse_no_judge
 from marsgen.scenes.stated import stated_classes
@@ -41,7 +43,13 @@ def refuse_unfit(
     """
     if maps is not None:
         refuse_beside_maps(config, generator, focus)
+        read_set_head(Path(maps))
     refuse_no_source(generator, data is not None)
+    kind = kind_of(Path(generator)) if (Path(generator) / RECORD).is_file() else generator
+    refuse_other_drawing(kind, config.draw)
+    refuse_same_scenes(config, kind, config.draw.strength)
+    if maps is None and config.mode != "variation":
+        refuse_other_placement(focus, config.paste)
     if config.select.judge is not None:
         refuse_no_judge(Path(config.select.judge))
     refuse_misspelt_classes(config, generator, data, classes, maps)
@@ -68,6 +76,32 @@ def refuse_beside_maps(config: SynthesizeConfig, generator: str, focus: str | No
     ):
         if given:
             raise ConfigError(f"--maps beside {words}; nothing is pasted, leave one of the two out")
+
+
+def refuse_other_placement(focus: str | None, config: PasteConfig) -> None:
+    """Raise ConfigError for placement focus without a segmenter, or a segmenter without placement focus."""
+    if focus is None and config.placement == "focus":
+        raise ConfigError("paste.placement is focus, but --focus is missing; name a run of `segmenter train` with it")
+    if focus is not None and config.placement != "focus":
+        raise ConfigError(f"--focus {focus} beside paste.placement {config.placement}: leave one of the two out")
+
+
+def refuse_same_scenes(config: SynthesizeConfig, kind: str, strength: float | None) -> None:
+    """Raise ConfigError where mode variation would give the real scenes back, or is given settings of pasting.
+
+    Args:
+        kind: of the generator.
+        strength: at which it draws; None = its own.
+    """
+    if config.mode != "variation":
+        return
+    if config.zoom == (1, 1) and (kind == COPY_PASTE or strength == 0):
+        raise ConfigError(
+            f"mode is variation, and {kind} at strength 0 gives the real scenes back; use a trained one "
+            "with --strength above 0, or oversample them (segmenter train --set rare_fraction=0.25)"
+        )
+    if config.paste != PasteConfig():
+        raise ConfigError("mode is variation, which pastes nothing; leave out --focus and the settings under paste")
 
 
 def refuse_other(what: str, maps: tuple[str, str], data: tuple[str, str]) -> None:

@@ -16,6 +16,8 @@ _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 class AutoConfig(Config):
     """How recipes are raced; less of it is done where the budget is too small, see segmenter/auto/plan.py."""
 
+    listed_by = "`segmenter settings auto`"
+
     arms: tuple[str, ...] = ()
     """arms of the recipes that race; empty = all that the data allow"""
     rungs: tuple[int, ...] = Field((1, 2, 4), min_length=1)

@@ -11,6 +11,8 @@ from segmenter.inference.config import InferenceConfig
 class EvaluateConfig(InferenceConfig):
     """`segmenter evaluate`: inference settings, which scenes are scored, and what counts as found."""
 
+    listed_by = "`segmenter settings evaluate`"
+
     part: Literal["auto", "test", "val", "train", "all"] = "auto"
     """which scenes: auto = the test part where the data are the run's own, else all scenes"""
     batch_size: BatchSize = 64

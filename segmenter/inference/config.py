@@ -39,6 +39,8 @@ class InferenceConfig(Config):
 class PredictConfig(InferenceConfig):
     """`segmenter predict`: inference settings and the output format."""
 
+    listed_by = "`segmenter settings predict`"
+
     format: Literal["auto", "csv", "png"] = "auto"
     """png = indexed label maps; csv = one row per image: id, then the label id of every pixel; auto = csv for the
     course's npz (it has a test_set), else png"""
@@ -63,6 +65,8 @@ class PredictConfig(InferenceConfig):
 class PseudoLabelConfig(InferenceConfig):
     """`segmenter pseudo-label`: which predicted labels are kept for training."""
 
+    listed_by = "`segmenter settings pseudo-label`"
+
     keep: float = Field(0.7, gt=0, le=1)
     """fraction of the pixels predicted as a class, over all pictures, that keep the label: the most confident ones of
     each class, with all ties. The others are ignored in training"""
@@ -70,6 +74,8 @@ class PseudoLabelConfig(InferenceConfig):
 
 class ExportConfig(Config):
     """`segmenter export`: the form of the file, and how closely it has to agree with torch."""
+
+    listed_by = "`segmenter settings export`"
 
     to: Literal["onnx", "torch-export"] = "onnx"
     """onnx = for onnxruntime; torch-export = for torch.export.load"""

@@ -14,7 +14,7 @@ def find_weights(segmenter: Path) -> Path:
     Args:
         segmenter: folder of a finished `segmenter train` run, or an ONNX file.
     Raises:
-        RunError: neither is there.
+        RunError: neither is there, or the weights of the run are missing or damaged.
     """
     if segmenter.suffix == ONNX:
         if not segmenter.is_file():
@@ -24,7 +24,7 @@ def find_weights(segmenter: Path) -> Path:
         exported = Run.load(segmenter, "segmenter train", "segmenter export")
         if exported.command == "segmenter export":
             raise RunError(f"{segmenter} was made by `segmenter export`; name the file in it, such as model{ONNX}")
-    return Run.load(segmenter, "segmenter train").folder / "best.safetensors"
+    return Run.load(segmenter, "segmenter train").refuse_no_weights().folder / "best.safetensors"
 
 
 def name_of(segmenter: Path) -> str:

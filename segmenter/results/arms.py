@@ -45,30 +45,6 @@ class Arm:
 # which runs, which evaluations
 
 
-def open_runs(folders: Sequence[Path], *, allow_different_steps: bool = False) -> list[Run]:
-    """Open the finished training runs that are to be compared.
-
-    Raises:
-        RunError: fewer than two, one named twice or not finished, or (unless allowed) trained for different steps.
-    """
-    runs, seen = [], {}
-    for folder in folders:
-        if folder.resolve() in seen:
-            raise RunError(f"{folder} is named twice; name each run once")
-        seen[folder.resolve()] = folder
-        runs.append(Run.load(folder, "segmenter train"))
-    if len(runs) < 2:
-        raise RunError("one run was named; a comparison needs at least two")
-    for run in runs[1:]:
-        steps, first = run.stored("config.steps", int), runs[0].stored("config.steps", int)
-        if steps != first and not allow_different_steps:
-            raise RunError(
-                f"{run.folder} was trained for {steps} steps and {runs[0].folder} for {first}: more training alone "
-                "could be the gain; train both alike, or use --set allow_different_steps=true"
-            )
-    return runs
-
-
 def find_evaluations(runs: Sequence[Run], data: str = "", settings: EvaluateConfig | None = None) -> list[Evaluation]:
     """The one evaluation that all runs share: same data, same part, same settings; classes in the first run's order.
 

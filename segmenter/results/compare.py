@@ -11,8 +11,9 @@ from pathlib import Path
 
 from marsgen.core.errors import RunError
 from marsgen.core.runs import Run
-from segmenter.results.arms import Arm, count_arms, find_evaluations, group_arms, open_runs
+from segmenter.results.arms import Arm, count_arms, find_evaluations, group_arms
 from segmenter.results.config import CompareConfig
+from segmenter.results.places import open_runs
 from segmenter.results.summary import StudyResults, summarise
 from segmenter.results.tables import result_lines, write_results
 

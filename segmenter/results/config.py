@@ -8,6 +8,8 @@ from segmenter.results.metadata import StatisticsSettings
 class CompareConfig(StatisticsSettings):
     """Settings of `segmenter compare`: how gains, intervals and verdicts are computed."""
 
+    listed_by = "`segmenter settings compare`"
+
     data: str = ""
     """which evaluation, where the runs share several: its data's location, or its folder name under evaluations/"""
     allow_different_steps: bool = False
@@ -16,6 +18,8 @@ class CompareConfig(StatisticsSettings):
 
 class ReportConfig(CompareConfig):
     """Settings of `segmenter report`: those of `segmenter compare`, and what the page shows."""
+
+    listed_by = "`segmenter settings report`"
 
     gallery: int = Field(3, ge=0)
     """test scenes of each kind: the largest regions, and per arm the most improved and the most regressed; 0 = none"""

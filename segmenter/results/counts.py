@@ -19,8 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from marsgen.core.config import build_config
-from marsgen.core.errors import ConfigError, DataError, nearest
+from marsgen.core.errors import DataError, nearest
 from marsgen.core.storage.arrays import read_npz
 from marsgen.core.storage.files import write_bytes, write_json
 from marsgen.core.storage.reading import read_json
@@ -29,6 +28,7 @@ from segmenter.evaluation.margins import ranked_classes
 from segmenter.evaluation.reader import Evaluation
 from segmenter.evaluation.regions import REGION, found_regions
 from segmenter.results.metadata import (
+    COUNTS_REMEDY,
     ArmMetadata,
     DoseCurve,
     Power,
@@ -36,14 +36,13 @@ from segmenter.results.metadata import (
     ScoringSettings,
     StatisticsSettings,
     StudyMetadata,
+    read_metadata,
 )
 from segmenter.results.statistics.bootstrap import unit_sums
 from segmenter.results.statistics.ranking import RANKS, rank_margins
 
 SEED_REGION = np.dtype([*((name, REGION[name]) for name in REGION.names or ()), ("seed_index", "<i4")])
 """REGION, and which of the arm's seeds (0..S-1) it belongs to"""
-
-_REMEDY = "a folder of counts holds study.json, images.json and a file per arm; write the counts again"
 
 
 @dataclass(frozen=True)
@@ -255,12 +254,14 @@ def count_evaluations(
     statistics: StatisticsSettings,
     curves: tuple[DoseCurve, ...] = (),
     power: Power | None = None,
+    scored_on: str | None = None,
 ) -> StudyCounts:
     """The counts of a study from the evaluations of its runs.
 
     Args:
         arms: what is known of each arm, and its evaluations as in `arm_of_evaluations`.
         title, baseline, oracle, statistics, curves, power: see StudyMetadata.
+        scored_on: what the scored data are called; None = where they lie.
     Raises:
         DataError: the evaluations do not fit together.
     """
@@ -273,7 +274,7 @@ def count_evaluations(
         oracle=oracle,
         classes=record["classes"],
         test=ScoredPart(
-            location=record["data"]["location"],
+            location=scored_on or record["data"]["location"],
             fingerprint=record["data"]["fingerprint"],
             part=record["part"],
             images=sum(len(fold.names) for fold in folds),
@@ -397,12 +398,8 @@ def read_counts(folder: Path) -> StudyCounts:
     Raises:
         DataError: a file is missing or damaged, or the files do not fit together; the message names the file.
     """
-    content = read_json(folder / "study.json", dict, DataError, _REMEDY)
-    try:
-        metadata = build_config(StudyMetadata, content, str(folder / "study.json"))
-    except ConfigError as problem:
-        raise DataError(str(problem)) from None
-    images = _image_list(read_json(folder / "images.json", dict, DataError, _REMEDY), folder / "images.json")
+    metadata = read_metadata(folder)
+    images = _image_list(read_json(folder / "images.json", dict, DataError, COUNTS_REMEDY), folder / "images.json")
     arms = tuple(_read_arm(folder / f"{arm.name}.npz", arm) for arm in metadata.arms)
     try:
         return StudyCounts(metadata, images, arms)

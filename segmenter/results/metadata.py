@@ -1,18 +1,23 @@
 """What study.json holds: everything of a study but its counts (counts.py)."""
 
+from pathlib import Path
 from typing import Any
 
 from pydantic import Field
 
-from marsgen.core.config import Config, Seed
+from marsgen.core.config import Config, Seed, build_config
+from marsgen.core.errors import ConfigError, DataError
+from marsgen.core.storage.reading import read_json
 from segmenter.inference.config import InferenceConfig
+
+COUNTS_REMEDY = "a folder of counts holds study.json, images.json and a file per arm; write the counts again"
 
 
 class ScoredPart(Config):
     """Which images were scored."""
 
     location: str
-    """where the data lie, as on the command line"""
+    """where the data lie, as on the command line; in the counts of a study, which are published, their name alone"""
     fingerprint: str
     """of the data's content"""
     part: str
@@ -144,3 +149,16 @@ class StudyMetadata(Config):
     """gains by dose"""
     power: Power | None = None
     """smallest detectable gains; none = not computed"""
+
+
+def read_metadata(folder: Path) -> StudyMetadata:
+    """What study.json in a folder of counts says.
+
+    Raises:
+        DataError: missing or damaged.
+    """
+    content = read_json(folder / "study.json", dict, DataError, COUNTS_REMEDY)
+    try:
+        return build_config(StudyMetadata, content, str(folder / "study.json"))
+    except ConfigError as problem:
+        raise DataError(str(problem)) from None

@@ -40,8 +40,7 @@ def check_data(study: Study) -> StudyData:
         RunError: a finished set was pseudo-labelled from other pictures.
     """
     classes = None if study.classes is None else read_classes(Path(study.classes))
-    if study.test is not None and study.config.folds:
-        raise ConfigError("with folds every scene of --data is tested once; leave out --test, or the folds")
+    study.config.refuse_test(study.test)
     data = build_config(DataConfig, data_settings(study, study.folds[0]), "train.data")
     dataset = open_dataset(study.data, data, classes)
     inputs = {"data": _identify(study.data, dataset.scenes) | {"classes": study.classes}}

@@ -18,7 +18,7 @@ from segmenter.results.counts import StudyCounts, arm_of_evaluations, count_eval
 from segmenter.results.metadata import ArmMetadata, Power
 from segmenter.results.page.gallery import Gallery, make_gallery
 from segmenter.results.statistics.power import describe_power, smallest_detectable_gain
-from segmenter.study.folder import Study, job_name, run_name
+from segmenter.study.folder import Study, job_name, name_of_data, run_name
 from segmenter.study.jobs import read_cost
 
 GALLERY_ARMS = 3
@@ -52,6 +52,7 @@ def collect_counts(study: Study) -> StudyCounts:
         statistics=config.statistics,
         curves=config.curves,
         power=read_json(study.folder / "power.json", Power, RunError, "delete it and repeat the command"),
+        scored_on=name_of_data(study.test or study.data),
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import Field, model_validator
 
 from marsgen.core.config import Config
-from marsgen.core.errors import nearest
+from marsgen.core.errors import ConfigError, nearest
 from segmenter.evaluation.config import EvaluateConfig
 from segmenter.results.metadata import DoseCurve, StatisticsSettings
 
@@ -65,6 +65,8 @@ class ArmConfig(Config):
 class StudyConfig(Config):
     """Settings of `segmenter study`: which arms are trained, how often, and what they are compared with."""
 
+    listed_by = "docs/studies.md"
+
     title: str
     """heading of the report"""
     seeds: tuple[int, ...] = Field((0, 1, 2), min_length=1)
@@ -108,6 +110,11 @@ class StudyConfig(Config):
         _check_oracle(self)
         _check_references(self)
         return self
+
+    def refuse_test(self, test: str | None) -> None:
+        """Raise ConfigError for test scenes of their own beside folds."""
+        if test is not None and self.folds:
+            raise ConfigError("with folds every scene of --data is tested once; leave out --test, or the folds")
 
     def settings_of_commands(self) -> dict[str, dict[str, Any]]:
         """Every block of settings of other commands, by its dotted key."""

@@ -1,9 +1,11 @@
 """A study on its data: where the data lie, and which folders of the study its generators, sets and runs have."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from marsgen.core.errors import ConfigError
+from marsgen.core.storage.places import SIMULATED
 from marsgen.scenes.sources import has_test_set
 from segmenter.study.config import StudyConfig
 
@@ -49,6 +51,11 @@ class Study:
     def run_path(self, arm: str, seed: int, fold: int | None) -> Path:
         """Folder of a training run."""
         return self.folder / run_name(arm, seed, fold)
+
+
+def name_of_data(location: str) -> str:
+    """What data are called where nobody needs to know in which folder of a machine they lie."""
+    return location if location.startswith(SIMULATED) else os.path.basename(os.path.abspath(location))
 
 
 def job_name(kind: str, name: str, fold: int | None) -> str:

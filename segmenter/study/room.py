@@ -1,17 +1,12 @@
 """What a study has still to write, and whether the disk holds it; asked before anything is trained."""
 
-import json
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from functools import cache
 from pathlib import Path
-from typing import Any
 
-from marsgen.core.errors import ConfigError
 from marsgen.core.storage.files import write_text
 from marsgen.core.storage.places import Room, folder_bytes, on_disk, refuse_no_room
+from marsgen.engines.ask import ask
 from marsgen.scenes.readers.folder import pair_bytes
 from segmenter.study.checks import StudyData
 from segmenter.study.config import PAIRS
@@ -78,24 +73,6 @@ def in_number(names: Sequence[str]) -> str:
     return f"{', '.join(first)} and {last}" if first else last
 
 
-def ask_marsgen(words: Sequence[str]) -> dict[str, Any]:
-    """What a command of marsgen says in its line of json, run in a process of its own.
-
-    Raises:
-        ConfigError: it fails; the message is its own.
-    """
-    command = [sys.executable, "-m", f"{words[0]}.cli", *words[1:], "--quiet", "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    try:
-        said = json.loads(done.stdout)
-    except ValueError:
-        raise RuntimeError(f"{' '.join(words)}: {done.stderr}") from None
-    if done.returncode:
-        raise ConfigError(said["error"])
-    summary: dict[str, Any] = said["summaries"][0]
-    return summary
-
-
 def _without_there(room: Room, folder: Path) -> Room:
     """What is left of a job that was begun."""
     there = folder_bytes(folder)
@@ -123,11 +100,11 @@ def _rooms(study: Study, data: StudyData, wanted: set[str]) -> Iterator[tuple[st
         for first, generator in zip(line[:1] * len(line), line, strict=True):
             teachers = [job_name("generators", first, fold) for fold in study.folds]
             generators[generator] = teachers, [job_name("generators", generator, fold) for fold in study.folds]
-    jobs = {job.name: job for job in plan_jobs(study)}
-    asked = cache(lambda name: _ask_generator(study, jobs[name]))
+    generators = {name: line for name, line in generators.items() if wanted.intersection(line[1])}
+    first_teachers = {teachers[0] for teachers, _ in generators.values()}
+    asked = _ask_generators(study, [job for job in plan_jobs(study) if job.name in first_teachers])
     for teachers, names in generators.values():
-        if wanted.intersection(names):
-            yield from ((name, asked(teachers[0])) for name in names)
+        yield from ((name, asked[teachers[0]]) for name in names)
     classes = len(scenes.classes)
     counted = data.tested * (4 * classes**2 + 8 + _NAME_BYTES)
     for arm in config.arms:
@@ -138,10 +115,13 @@ def _rooms(study: Study, data: StudyData, wanted: set[str]) -> Iterator[tuple[st
         yield from ((run_name(arm, seed, fold), room) for seed in config.seeds_of(arm) for fold in study.folds)
 
 
-def _ask_generator(study: Study, job: Job) -> Room:
+def _ask_generators(study: Study, jobs: Sequence[Job]) -> dict[str, Room]:
+    """What generators take, by the names of their jobs."""
+    commands = []
     with tempfile.TemporaryDirectory(prefix="marsgen-") as place:
-        there = config_path(Path(place), job.name)
-        write_text(there, job.config)
-        here = str(config_path(study.folder, job.name))
-        command = [str(there) if word == here else word for word in job.commands[0]]
-        return Room(**ask_marsgen([*command, "--disk-need"]))
+        for job in jobs:
+            there = config_path(Path(place), job.name)
+            write_text(there, job.config)
+            here = str(config_path(study.folder, job.name))
+            commands.append([*(str(there) if word == here else word for word in job.commands[0]), "--disk-need"])
+        return {job.name: Room(**said) for job, said in zip(jobs, ask(commands), strict=True)}

@@ -79,6 +79,8 @@ late_camvid"""
 class TrainConfig(NetworkConfig):
     """`segmenter train`: network, data, loss, optimizer, and which step is kept."""
 
+    listed_by = "`segmenter settings train`"
+
     seed: Seed = 0
     """of initial weights, order of scenes and augmentation"""
     data: DataConfig = DataConfig()

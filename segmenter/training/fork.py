@@ -17,9 +17,8 @@ from marsgen.core.runs import Run, first_difference
 from marsgen.core.storage.checkpoints import read_weights
 from marsgen.core.storage.files import is_written, plain, write_bytes
 from segmenter.training.config import TrainConfig
+from segmenter.training.places import FORK, LAST, refuse_no_state
 
-FORK = "fork"
-LAST = "last.safetensors"
 FREE_KEYS = ("extra_fraction", "extra_steps", "fork_at", "calibrate", "workers", "cuda_graph", "track")
 """settings that change nothing before the first extra scene; runs that differ in no others share those steps"""
 
@@ -44,10 +43,7 @@ def refuse_other_trunk(trunk: Path, config: TrainConfig, inputs: dict[str, Any])
         inputs: data, extra and pretrained, as the run records them.
     """
     run, where = Run.load(trunk, "segmenter train"), f"--fork {trunk}"
-    if not is_written(trunk / FORK / LAST):
-        raise RunError(
-            f"{where}: it keeps no state to start from; train it anew with fork_at, such as --set fork_at=0.6"
-        )
+    refuse_no_state(trunk)
     if run.inputs.get("extra"):
         raise RunError(f"{where}: it was trained on extra scenes; name a run on real scenes alone")
     settings = config.model_dump(mode="json")

@@ -14,7 +14,7 @@ from PIL import Image
 import segmenter as sg
 from marsgen.commands.comparison import open_comparison, write_comparison
 from marsgen.core.errors import ConfigError, DataError, RunError
-from marsgen.provenance.records import SPLIT_FILE
+from marsgen.core.storage.seen import SPLIT_FILE
 from marsgen.scenes.scene import scene_key
 from marsgen.scenes.sources import open_scenes
 from marsgen.scenes.stated import mars_classes

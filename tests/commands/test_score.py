@@ -19,7 +19,7 @@ from marsgen.generators import DrawRequest
 from marsgen.generators.copy_paste import CopyPaste
 from marsgen.masks.library import open_library
 from marsgen.quality.score_text import number
-from marsgen.quality.scored_set import spaced
+from marsgen.quality.scored_set import open_scored_set, spaced
 from marsgen.scenes.confusion import confusion_matrix
 from marsgen.scenes.readers.folder import SceneFolder
 from marsgen.synthesis.config import SynthesizeConfig
@@ -60,13 +60,13 @@ class Noise(CopyPaste):
         return np.stack(drawn).astype(np.uint8)
 
 
-def make(folder: Path, npz: Path, generator=CopyPaste, n: int = 24) -> Path:
+def make(folder: Path, npz: Path, generator=CopyPaste, n: int = 24, data: DataConfig = DATA) -> Path:
     """A synthetic set as the command would leave it."""
-    dataset = open_dataset(str(npz), DATA)
-    config = SynthesizeConfig(n=n, classes=("big_rock",), data=DATA)
+    dataset = open_dataset(str(npz), data)
+    config = SynthesizeConfig(n=n, classes=("big_rock",), data=data)
     library = open_library(dataset, ["big_rock"], config.paste)
-    data = {"location": str(npz), "fingerprint": dataset.scenes.fingerprint(), "classes": None}
-    run = Run.start(folder, "marsgen synthesize", config, {"data": data}, without_effect=("batch_size",))
+    named = {"location": str(npz), "fingerprint": dataset.scenes.fingerprint(), "classes": None}
+    run = Run.start(folder, "marsgen synthesize", config, {"data": named}, without_effect=("batch_size",))
     synthesize(run, SceneMaker(config, dataset, library, generator(dataset.scenes.classes, 1)))
     return folder
 
@@ -207,6 +207,25 @@ def test_a_reference_stands_for_reality_and_known_pictures_of_it_are_left_out(
         score_set(pasted, QUICK, tmp_path / "same", judge=judge, reference=str(rocky_npz))
 
 
+def test_scenes_that_the_data_keep_aside_for_testing_may_be_the_reference(judge, rocky_npz, tmp_path, capsys):
+    data = DataConfig(test_fraction=0.3)
+    made = make(tmp_path / "set", rocky_npz, data=data)
+    dataset = open_dataset(str(rocky_npz), data)
+    score_set(made, QUICK, tmp_path / "out", judge=judge, reference=str(rocky_npz))
+    kept = dataset.split.test
+    assert len(kept) > 10
+    assert summary(tmp_path / "out")["scenes"]["real"] == len(kept)
+    left_out = len(dataset.scenes) - len(kept)
+    assert f"{left_out} pictures of {rocky_npz} are also in {rocky_npz}, outside of its test part" in (
+        capsys.readouterr().err
+    )
+    head = json.loads((made / "synth.json").read_text())
+    seen = {dataset.survey.keys[index] for index in kept[:3]}
+    (made / "synth.json").write_text(json.dumps(head | {"trained_on": sorted({*head["trained_on"], *seen})}))
+    known = open_scored_set(made, 4, reference=str(rocky_npz))
+    assert known.held_out == sorted(kept[3:])  # its generator had learned from three of them
+
+
 def test_too_few_real_rocks_are_said_and_the_rest_is_measured(pasted, judge, tmp_path):
     config = QUICK.model_copy(update={"min_region_px": 4000})
     text = "\n".join(score_set(pasted, config, tmp_path, judge=judge))
@@ -226,8 +245,8 @@ def test_what_cannot_be_scored_is_said_in_words(pasted, judge, rocky_npz, tiny_n
         (moved / name).write_bytes((pasted / name).read_bytes().replace(b"rocky.npz", b"gone.npz"))
     with pytest.raises(DataError, match=r"gone\.npz, which is not here; name those scenes with --data"):
         score_set(moved, QUICK, tmp_path / "out", judge=judge)
-    (moved / "synth.json").write_text("{}")
-    with pytest.raises(RunError, match=r"synth\.json: does not say which data"):
+    (moved / "synth.json").write_text('{"trained_on": []}')
+    with pytest.raises(DataError, match=r"synth\.json: does not say which data"):
         score_set(moved, QUICK, tmp_path / "out", judge=judge)
     assert not (tmp_path / "out").exists()
 

@@ -1,6 +1,7 @@
 """Configs: what a user may write, and the sentence for what he may not."""
 
 import pytest
+from pydantic import create_model
 
 from marsgen.core.config import Config, DataConfig, load_config
 from marsgen.core.errors import ConfigError
@@ -42,6 +43,36 @@ def test_a_wrong_override_is_answered_in_one_line(overrides, message):
     with pytest.raises(ConfigError, match=message) as caught:
         load_config(Recipe, None, overrides)
     assert "\n" not in str(caught.value)
+
+
+class Listed(Config):
+    listed_by = "`program settings many`"
+
+    steps: int = 1
+
+
+Many = create_model("Many", __base__=Listed, **{f"key_{number}": (int, 0) for number in range(40)})
+
+
+@pytest.mark.parametrize(
+    ("model", "override", "message"),
+    [
+        (Listed, "stepz=1", "config: unknown key 'stepz' (did you mean 'steps'?); all keys: `program settings many`"),
+        (Listed, "x=1", "config: unknown key 'x'; the keys there are steps"),
+        (Many, "x=1", "config: unknown key 'x'; all keys: `program settings many`"),
+        (Recipe, "stepz=1", "config: unknown key 'stepz' (did you mean 'steps'?)"),
+    ],
+)
+def test_keys_are_listed_only_where_they_are_few_and_none_is_near(model, override, message):
+    with pytest.raises(ConfigError) as caught:
+        load_config(model, None, [override])
+    assert str(caught.value) == message
+
+
+def test_what_lists_all_keys_is_said_once():
+    with pytest.raises(ConfigError) as caught:
+        load_config(Many, None, ["stepz=1", "x=1"])
+    assert str(caught.value).count("all keys: `program settings many`") == 1
 
 
 def test_a_missing_or_broken_file_is_named(tmp_path):

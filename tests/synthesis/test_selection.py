@@ -298,9 +298,8 @@ def test_a_judge_that_sees_soil_everywhere_is_refused_before_anything_is_written
         (["--judge", "x", "--keep", "0.8"], "x: no segmenter here; expected a finished run of `segmenter train`"),
     ],
 )
-def test_options_that_contradict_each_other_leave_no_folder(words, more, message, capsys):
-    Path("run").mkdir()
-    Path("run", "config.yaml").touch()  # settings are read before the judge
+def test_options_that_contradict_each_other_leave_no_folder(words, more, message, judge_run, capsys):
+    Path("run").symlink_to(judge_run)
     assert message in refused(capsys, *words, *more)
     assert not Path("synth").exists()
 

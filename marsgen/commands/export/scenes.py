@@ -24,12 +24,12 @@ from marsgen.core.errors import ConfigError, DataError, how_to_install
 from marsgen.core.progress import ProgressBar
 from marsgen.core.runs import Run
 from marsgen.core.storage.files import filling_bytes, write_stream
-from marsgen.provenance import read_set_head
+from marsgen.core.storage.seen import HEAD_FILE, read_set_head
 from marsgen.provenance.data_card import CARD_FILE, card_of, write_data_card
 from marsgen.scenes.files.label_maps import encode_label_map
 from marsgen.scenes.files.manifest import MANIFEST_FILE
 from marsgen.scenes.files.pictures import encode_image
-from marsgen.scenes.readers.folder import HEAD_FILE, image_path, write_classes, write_pair
+from marsgen.scenes.readers.folder import image_path, write_classes, write_pair
 from marsgen.scenes.scene import SceneSource
 from marsgen.scenes.sources import open_scenes
 

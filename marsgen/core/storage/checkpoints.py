@@ -47,19 +47,30 @@ def read_weights(path: Path) -> Checkpoint:
         RunError: missing, not a whole safetensors file, or not as it was written: its checksum differs or a weight is
             no finite number.
     """
+    step, record = read_record(path)
+    with naming(path, RunError, _REMEDY, "not a readable checkpoint"):
+        tensors = _read_tensors(path)
+        refuse_not_finite(tensors)
+        if record.get("checksum") != checksum(tensors):
+            raise ValueError("its weights do not have the checksum that was recorded with them")
+        return Checkpoint(step, tensors, record)
+
+
+def read_record(path: Path) -> tuple[int, dict[str, Any]]:
+    """Step and record of a safetensors file that a run wrote; its tensors are not read, and torch is not imported.
+
+    Raises:
+        RunError: missing, cut short, or its header is damaged.
+    """
     if not path.is_file():
-        raise RunError(f"{path}: no such checkpoint")
+        raise RunError(f"{path}: no such checkpoint; repeat the command that writes it into another --out")
     with naming(path, RunError, _REMEDY, "not a readable checkpoint"):
         metadata = _read_metadata(path)
         record = parse_json(metadata.get("record", ""), f"{path}: its record", dict, RunError, _REMEDY)
         step = record.get("step", 0)
         if type(step) is not int or step < 0:
             raise ValueError(f"its step is {shorten(repr(step))}")
-        tensors = _read_tensors(path)
-        refuse_not_finite(tensors)
-        if record.get("checksum") != checksum(tensors):
-            raise ValueError("its weights do not have the checksum that was recorded with them")
-        return Checkpoint(step, tensors, record)
+        return step, record
 
 
 def read_tensors(path: Path) -> "dict[str, torch.Tensor]":
@@ -93,7 +104,13 @@ def _read_metadata(path: Path) -> dict[str, str]:
         if not 0 < length <= min(MAX_HEADER_BYTES, size - 8):
             raise ValueError(f"{size:,} bytes with a header of {length:,}")
         header = parse_json(file.read(length), f"{path}: its header", dict, RunError, _REMEDY)
-    metadata = header.get("__metadata__", {})
+    metadata = header.pop("__metadata__", {})
+    try:
+        end = 8 + length + max((int(tensor["data_offsets"][1]) for tensor in header.values()), default=0)
+    except (LookupError, TypeError):
+        raise ValueError("its header does not say where its tensors lie") from None
+    if size < end:
+        raise ValueError(f"{size:,} bytes of {end:,}: it is cut short")
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         raise ValueError("its header holds something other than texts")
     if sum(map(len, metadata.values())) > MAX_RECORD_BYTES:

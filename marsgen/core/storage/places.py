@@ -64,8 +64,9 @@ def refuse_no_run(folder: Path, *commands: str) -> None:
 
 def refuse_no_network(file: Path) -> None:
     """Raise RunError where no exported network is."""
-    if not file.is_file():
-        raise RunError(f"{file}: no such file; `segmenter export` and `marsgen export --to onnx` write ONNX files")
+    if file.suffix != ".onnx" or not file.is_file():
+        what = "no such file" if not file.exists() else "no .onnx file"
+        raise RunError(f"{file}: {what}; `segmenter export` and `marsgen export --to onnx` write ONNX files")
 
 
 def refuse_no_classes(file: Path) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from marsgen.core.errors import ConfigError
-from marsgen.generators import DrawConfig, load_generator
+from marsgen.generators import DrawConfig, load_generator, refuse_other_teacher
 from marsgen.generators.config import TrainDistilledConfig
 from marsgen.generators.diffusion.denoiser import Denoiser
 from marsgen.generators.diffusion.diffusion import Diffusion, Distilled, noise_levels, step_weights
@@ -35,10 +35,8 @@ def open_teacher(where: str, config: TrainDistilledConfig, scenes: SceneSource) 
         ConfigError: no diffusion generator, one that takes no more steps, or one with its classes in another order.
     """
     generator = load_generator(where, draw=DrawConfig(guidance=config.guidance))
-    if not isinstance(generator, Diffusion):
-        raise ConfigError(
-            f"--teacher {where}: a {generator.name} generator; only a diffusion generator can be distilled"
-        )
+    refuse_other_teacher(where, generator.name)
+    assert isinstance(generator, Diffusion)
     if generator.steps <= config.sampling_steps:
         raise ConfigError(
             f"--teacher {where}: draws in {generator.steps} already, and sampling_steps is {config.sampling_steps}; "

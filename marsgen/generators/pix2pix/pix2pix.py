@@ -25,7 +25,7 @@ from marsgen.core.storage.checkpoints import DAMAGE, read_weights, refuse_other_
 from marsgen.core.storage.files import file_fingerprint
 from marsgen.core.storage.reading import first_line, read_json, value_at
 from marsgen.core.training import arithmetic
-from marsgen.generators import DEFAULT_SAMPLING, RECORD, DrawConfig, DrawRequest, read_maker
+from marsgen.generators import DEFAULT_SAMPLING, RECORD, DrawConfig, DrawRequest, read_maker, refuse_other_drawing
 from marsgen.generators.norm import ChannelNorm, spectral_norm
 from marsgen.generators.style import STYLE_NUMBERS, StyleTable, denormalise, fill_smoothly, normalise, visible_style
 from marsgen.scenes.classes import IGNORED_INDEX, ClassSet
@@ -320,9 +320,7 @@ class Pix2Pix:
         precision: str = "auto",
     ) -> None:
         """Raises: RunError: `draw` sets what only diffusion supports."""
-        for key in ("guidance", "sampling_steps"):
-            if getattr(draw, key) is not None:
-                raise RunError(f"pix2pix draws in one pass: draw.{key} is for a diffusion generator; leave it out")
+        refuse_other_drawing("pix2pix", draw)
         self.strength = 1.0 if draw.strength is None else draw.strength
         self.network = network.eval()
         self.device = next(network.parameters()).device

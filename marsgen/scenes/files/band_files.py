@@ -7,14 +7,13 @@ import numpy as np
 
 from marsgen.core.errors import DataError
 from marsgen.core.storage.arrays import read_npy
+from marsgen.scenes.files.finding import BANDS_SUFFIX
 from marsgen.scenes.limits import MOST_CHANNELS, is_channels
-
-SUFFIX = ".npy"
 
 
 def suffix_of(channels: int) -> str:
     """The ending of the file of a picture: .png for grey and RGB, .npy for more bands."""
-    return ".png" if channels in (1, 3) else SUFFIX
+    return ".png" if channels in (1, 3) else BANDS_SUFFIX
 
 
 def read_bands(path: Path) -> np.ndarray:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from marsgen.core.errors import DataError
 from marsgen.scenes.faults import Faults
+from marsgen.scenes.files.finding import IMAGE_SUFFIXES, LABEL_SUFFIXES, list_pictures
 from marsgen.scenes.files.layout import Folders, Layout, read_names
-from marsgen.scenes.files.pictures import IMAGE_SUFFIXES, LABEL_SUFFIXES, list_pictures
 
 _LOSSY = (".jpg", ".jpeg")
 

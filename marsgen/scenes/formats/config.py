@@ -29,6 +29,8 @@ Part = Literal["train", "val", "test"]
 class ReadingConfig(Config):
     """How a data set in somebody else's format is read; `marsgen settings import` lists it."""
 
+    listed_by = "`marsgen settings import`"
+
     format: str | None = None
     """needed only where a folder looks like more than one; null = the one that is recognised"""
     background: str = "background"

@@ -9,9 +9,9 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from marsgen.core.errors import DataError
-from marsgen.scenes.files.pictures import IMAGE_SUFFIXES, is_clutter, leaves
+from marsgen.scenes.files.finding import IMAGE_SUFFIXES, is_clutter, leaves
+from marsgen.scenes.places import MOST_DEPTH
 
-_DEPTH = 6
 PART_WORDS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 """folder or file names that say a part"""
 
@@ -35,7 +35,7 @@ class Listing:
         for folder, inner, names in os.walk(root, followlinks=True):
             here = PurePosixPath(Path(folder).relative_to(root).as_posix())
             real = os.path.realpath(folder)
-            if real in seen or len(here.parts) >= _DEPTH:
+            if real in seen or len(here.parts) >= MOST_DEPTH:
                 inner.clear()
                 continue
             seen.add(real)

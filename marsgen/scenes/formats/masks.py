@@ -22,10 +22,10 @@ from marsgen.core.errors import DataError
 from marsgen.core.storage.reading import read_text
 from marsgen.scenes.classes import ClassSet, default_colours
 from marsgen.scenes.faults import Faults
+from marsgen.scenes.files.finding import IMAGE_SUFFIXES
 from marsgen.scenes.files.label_maps import ids_of_colours, read_colours, read_label_map, read_values
 from marsgen.scenes.files.layout import read_names
 from marsgen.scenes.files.pairs import plain_name
-from marsgen.scenes.files.pictures import IMAGE_SUFFIXES
 from marsgen.scenes.formats.config import ReadingConfig
 from marsgen.scenes.formats.listing import Listing, composed, few, part_of
 from marsgen.scenes.formats.reading import Labelling, Reading, Sample, id_of, number_classes

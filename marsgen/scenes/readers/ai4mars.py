@@ -17,9 +17,10 @@ import numpy as np
 
 from marsgen.core.errors import DataError
 from marsgen.scenes.classes import ClassSet
+from marsgen.scenes.files.finding import list_pictures
 from marsgen.scenes.files.label_maps import read_label_map
 from marsgen.scenes.files.pairs import and_more
-from marsgen.scenes.files.pictures import check_all, list_pictures, probe_image, read_grey, read_mask
+from marsgen.scenes.files.pictures import check_all, probe_image, read_grey, read_mask
 from marsgen.scenes.readers.folder import check_same_size, check_side, fingerprint_files
 from marsgen.scenes.scene import SceneSource
 from marsgen.scenes.stated import find_navcam

@@ -22,9 +22,11 @@ from marsgen.core.errors import DataError
 from marsgen.core.storage.files import write_bytes, write_text
 from marsgen.core.storage.places import on_disk
 from marsgen.core.storage.reading import read_json
+from marsgen.core.storage.seen import HEAD_FILE
 from marsgen.scenes.classes import CLASSES_FILE, ClassSet, read_classes
 from marsgen.scenes.faults import Faults
 from marsgen.scenes.files.band_files import suffix_of
+from marsgen.scenes.files.finding import list_pictures
 from marsgen.scenes.files.label_maps import encode_label_map, read_label_map, read_label_map_and_way
 from marsgen.scenes.files.layout import Layout
 from marsgen.scenes.files.manifest import MANIFEST_FILE, Manifest
@@ -34,7 +36,6 @@ from marsgen.scenes.files.pictures import (
     check_all,
     encode_image,
     follows_rotation,
-    list_pictures,
     probe_image,
     read_image,
 )
@@ -42,7 +43,6 @@ from marsgen.scenes.files.rasters import is_georeferenced
 from marsgen.scenes.limits import MIN_SIDE_PX, name_channels
 from marsgen.scenes.scene import Origin, Scene, SceneSource
 
-HEAD_FILE = "synth.json"
 _PIECE_BYTES = 4 * 2**20
 _MEASURED_SCENES = 8
 

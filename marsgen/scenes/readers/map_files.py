@@ -5,9 +5,10 @@ from pathlib import Path
 import numpy as np
 
 from marsgen.scenes.classes import CLASSES_FILE, ClassSet
+from marsgen.scenes.files.finding import LABEL_SUFFIXES, list_pictures
 from marsgen.scenes.files.label_maps import read_label_map
 from marsgen.scenes.files.names import plain_names
-from marsgen.scenes.files.pictures import LABEL_SUFFIXES, check_all, list_pictures
+from marsgen.scenes.files.pictures import check_all
 from marsgen.scenes.readers.folder import check_side, fingerprint_files
 from marsgen.scenes.scene import Origin, SceneSource
 

@@ -28,6 +28,7 @@ from marsgen.core.storage.files import remove_leftovers_of, write_stream
 from marsgen.core.storage.places import cache_folder
 from marsgen.scenes.classes import IGNORED_INDEX, ClassSet
 from marsgen.scenes.limits import MIN_SIDE_PX
+from marsgen.scenes.places import no_whole_npz
 from marsgen.scenes.scene import SceneSource
 
 MEMORY_LIMIT_BYTES = 256 * 2**20
@@ -139,9 +140,7 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
     except (NotImplementedError, RuntimeError) as problem:
         raise DataError(f"{path}: packed in an unknown way ({problem}); write it with numpy.savez_compressed") from None
     except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, struct.error, ValueError) as problem:
-        raise DataError(
-            f"{path}: no whole .npz file ({problem}); it may be cut short, copy or download it again"
-        ) from None
+        raise no_whole_npz(path, problem) from None
     except OSError as problem:
         raise DataError(f"{path}: cannot be read ({problem.strerror or problem}); check the file") from None
 

@@ -10,17 +10,9 @@ import numpy as np
 from marsgen.core.errors import DataError
 from marsgen.scenes.classes import ClassSet
 from marsgen.scenes.faults import Faults
+from marsgen.scenes.files.finding import IMAGE_SUFFIXES, is_clutter, is_picture, list_pictures
 from marsgen.scenes.files.names import plain_names
-from marsgen.scenes.files.pictures import (
-    IMAGE_SUFFIXES,
-    check_all,
-    follows_rotation,
-    is_clutter,
-    is_picture,
-    list_pictures,
-    probe_image,
-    read_image,
-)
+from marsgen.scenes.files.pictures import check_all, follows_rotation, probe_image, read_image
 from marsgen.scenes.files.rasters import (
     RasterHeader,
     is_georeferenced,

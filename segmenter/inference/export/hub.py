@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
+from marsgen.core.storage.seen import SPLIT_FILE
 from marsgen.hub import ModelDescription, TrainedModel, in_one_line
-from marsgen.provenance.records import SPLIT_FILE
 from segmenter.inference.predict import load_segmenter
 
 

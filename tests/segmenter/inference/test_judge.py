@@ -116,7 +116,7 @@ def test_a_folder_of_something_else_is_no_judge(tmp_path):
     assert open_judge(tmp_path) is None
     other = Run.start(tmp_path / "synth", "marsgen synthesize", TrainConfig(), {})
     assert open_judge(other.folder) is None
-    with pytest.raises(RunError, match="no segmenter here; expected a finished run of `segmenter train`"):
+    with pytest.raises(RunError, match="was made by `marsgen synthesize`; expected a run of `segmenter train`"):
         open_any_judge(other.folder)
 
 

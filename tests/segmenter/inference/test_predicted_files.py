@@ -11,6 +11,8 @@ import segmenter as sg
 from marsgen.core.errors import DataError
 from marsgen.core.runs import Run
 from marsgen.scenes.classes import ClassSet
+from marsgen.scenes.sources import open_pictures
+from marsgen.scenes.stated import mars_classes
 from segmenter.config import TrainConfig, UNetConfig
 from segmenter.inference.predicted_files import draw_overlay, outlines
 from segmenter.training.train import train
@@ -132,13 +134,18 @@ def test_a_network_of_rgb_reads_grey_pictures_too(trained, tmp_path, simulated, 
         sg.predict(trained, tmp_path / "rgb.png")
 
 
+def test_from_python_too_a_file_among_pictures_has_to_be_one(photos):
+    with pytest.raises(DataError, match=r"notes\.txt: neither a picture nor a folder of pictures"):
+        open_pictures([photos / "big.png", photos / "notes.txt"], mars_classes())
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         ([], "what is to be labelled"),
         (["photos", "--data", "sim:4"], "what is to be labelled"),
         (["photos/notes.txt"], "a file but no .npz or Parquet"),
-        (["photos/big.png", "photos/notes.txt"], "photos/notes.txt: neither a picture nor a folder of pictures"),
+        (["photos/big.png", "photos/notes.txt"], "photos/notes.txt: a file but no .npz or Parquet"),
         (["photos/big.png", "copy/big.png"], "copy/big.png: photos/big.png has the same name"),
         (["photos", "--set", "format=csv", "--probs"], "holds label ids only; set format=png"),
         (["nowhere.png"], "nowhere.png: no such file or folder"),

@@ -75,14 +75,33 @@ def test_a_study_takes_about_what_was_said(said, finished):
 
 def test_a_distilled_generator_takes_what_its_teacher_takes_and_is_not_asked_itself(study, monkeypatch):
     asked = []
-    monkeypatch.setattr("segmenter.study.room._ask_generator", lambda _, job: asked.append(job.name) or Room(7, 5))
+    monkeypatch.setattr("segmenter.study.room.ask", lambda words: asked.append(words) or [{"kept": 7, "working": 5}])
     generators = {"slow": {"kind": "diffusion"}, "fast": {"kind": "distilled", "teacher": "slow"}}
     sets = {"drawn": {"generator": "fast", "settings": {"n": 4}}}
     changed = {"generators": generators, "sets": sets, "arms": {"real": {}, "all": {"extra": ["drawn"]}}}
     other = replace(study, config=build_config(StudyConfig, CONFIG | changed, "study"), folder=study.folder / "new")
     rooms = rooms_of(other, check_data(other), unfinished_jobs(other))
     assert rooms["generators/slow"] == rooms["generators/fast"] == Room(7, 5)
-    assert asked == ["generators/slow"]
+    assert [[*words[:2], words[-3:]] for (words,) in asked] == [
+        ["marsgen", "train-generator", ["--out", str(other.folder / "generators" / "slow"), "--disk-need"]]
+    ]
+
+
+def test_all_generators_are_asked_at_once(study, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        "segmenter.study.room.ask",
+        lambda commands: asked.append(commands) or [{"kept": n, "working": 1} for n, _ in enumerate(commands)],
+    )
+    generators = {"one": {"steps": 2}, "two": {"steps": 3}}
+    sets = {name: {"generator": name, "settings": {"n": 4}} for name in generators}
+    changed = {"generators": generators, "sets": sets, "arms": {"real": {}, "all": {"extra": ["one", "two"]}}}
+    other = replace(study, config=build_config(StudyConfig, CONFIG | changed, "study"), folder=study.folder / "new")
+    rooms = rooms_of(other, check_data(other), unfinished_jobs(other))
+    assert [rooms[f"generators/{name}"].kept for name in generators] == [0, 1]
+    assert [[command[command.index("--out") + 1] for command in commands] for commands in asked] == [
+        [str(other.folder / "generators" / name) for name in generators]
+    ]
 
 
 def test_a_disk_without_room_is_refused_in_a_line_and_nothing_is_written(study, tmp_path, monkeypatch, capsys):

@@ -17,7 +17,7 @@ from marsgen.core.errors import ConfigError, DataError, InputError, RunError
 from marsgen.core.stop import Stopped
 from segmenter.study.collect import read_evaluations
 from segmenter.study.config import StudyConfig
-from segmenter.study.folder import Study
+from segmenter.study.folder import Study, name_of_data
 from segmenter.study.plan import plan_jobs
 from segmenter.study.run import open_study, run_study
 
@@ -399,6 +399,8 @@ def test_a_study_runs_every_job_once_and_ends_with_a_report(finished, study_at):
     assert [command[1] for command in ran].count("evaluate") == 4
     power = json.loads((folder / "power.json").read_text())
     assert power["seeds"] == 2
+    published = json.loads((folder / "counts/study.json").read_text())
+    assert published["test"]["location"] == Path(study_at(folder).test).name  # not where it lies on this machine
     made = [p for kind in ("counts", "results") for p in (folder / kind).rglob("*") if p.is_file()]
     first = {p: p.read_bytes() for p in made}
     assert run(study_at(folder)) == []
@@ -502,6 +504,12 @@ def test_folds_score_every_scene_once(tmp_path, study_at):
     assert len(images["names"]) == len(set(images["names"]))
     assert sorted(set(images["folds"])) == [0, 1]
     assert os.path.isdir(study.folder / "runs" / "pasted-seed0-fold1")
+
+
+def test_data_are_named_without_the_folders_of_a_machine(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    named = [name_of_data(place) for place in ("/data/mars/test.npz", "../x/test.npz", ".", "sim:40,seed=1")]
+    assert named == ["test.npz", "test.npz", tmp_path.name, "sim:40,seed=1"]
 
 
 def test_a_missing_study_is_refused_with_the_names_of_the_shipped_ones():

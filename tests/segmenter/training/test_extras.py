@@ -69,7 +69,7 @@ def test_colour_scenes_do_not_join_grey_ones(dataset, array_scenes):
 def test_an_empty_folder_is_refused(dataset, tmp_path):
     for part in ("images", "labels"):
         (tmp_path / part).mkdir()
-    with pytest.raises(DataError, match="no picture in this folder"):
+    with pytest.raises(DataError, match="no picture and no table in this folder"):
         open_extras([str(tmp_path)], dataset)
 
 
