@@ -140,13 +140,14 @@ def import_(
     given += [f"longest_side={longest_side}"] if longest_side is not None else []
     settings = load_config(ReadingConfig, config, [*(overrides or ()), *given])
     refuse_unknown_format(settings)
-    from marsgen.commands.import_data import draft_of_ids, import_source, preview_import
+    from marsgen.commands.draft_classes import draft_classes
+    from marsgen.commands.import_data import import_source, preview_import
     from marsgen.core.storage.places import find_path
     from marsgen.scenes.sources import needs_classes, open_source
 
     known = read_class_set(classes)
     if dry_run and known is None and settings.format is None and needs_classes(find_path(source)):
-        for line in draft_of_ids(find_path(source)):
+        for line in draft_classes(find_path(source)):
             say(line)
         return
     scenes = open_source(source, settings, known)

@@ -1,6 +1,6 @@
 """`marsgen import`: somebody else's data set as a folder of PNG pairs with a classes.yaml to go on from."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -8,15 +8,12 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from marsgen.core.errors import DataError
 from marsgen.core.progress import ProgressBar
 from marsgen.core.runs import Run
 from marsgen.core.storage.files import write_json, write_text
 from marsgen.core.storage.places import refuse_no_room
 from marsgen.provenance.data_card import card_of, write_data_card
-from marsgen.scenes.classes import CLASSES_FILE, ClassSet, default_colours
-from marsgen.scenes.files.finding import list_pictures
-from marsgen.scenes.files.label_maps import read_values
+from marsgen.scenes.classes import CLASSES_FILE, ClassSet
 from marsgen.scenes.files.layout import PARTS, Layout
 from marsgen.scenes.formats.config import ReadingConfig
 from marsgen.scenes.limits import name_channels
@@ -143,36 +140,3 @@ def draft(classes: ClassSet, layout: Layout, notes: Sequence[str] = ()) -> str:
     comments = "".join(f"# {note}\n" for note in notes)
     content = {**classes.to_dict(), **replace(layout).to_dict()}
     return comments + yaml.safe_dump(content, sort_keys=False, allow_unicode=True, default_flow_style=None, width=110)
-
-
-def draft_of_ids(folder: Path) -> Iterator[str]:
-    """Lines for a folder with images/ and labels/ that nothing explains: the ids, and a classes.yaml to fill in.
-
-    Raises:
-        DataError: label maps that hold no ids.
-    """
-    pixels, scenes = np.zeros(256, np.int64), np.zeros(256, np.int64)
-    label_maps = list_pictures(folder / "labels", (".png", ".tif", ".tiff", ".bmp"))
-    for path in label_maps.values():
-        found = np.bincount(read_values(path).ravel(), minlength=256)
-        pixels += found
-        scenes += found > 0
-    ids = [int(number) for number in np.flatnonzero(pixels)]
-    if len(ids) > 64:
-        raise DataError(
-            f"{folder}/labels: {len(ids)} different pixel values; this looks like soft masks: write a {CLASSES_FILE} "
-            "with `threshold: 128` and `map: {0: background, 255: NAME}`"
-        )
-    yield f"{folder}: {len(label_maps)} label maps; nothing says what their ids mean"
-    for number in ids:
-        yield f"id {number:<3}  {pixels[number] / pixels.sum():>9.3%} of the pixels, in {scenes[number]} pictures"
-    ignored = [number for number in ids if number == 255]
-    names = [number for number in ids if number not in ignored]
-    yield f"save this as {folder / CLASSES_FILE}, with the right names:"
-    classes = ClassSet(
-        names=tuple(f"class_{number}" for number in names),
-        ids=tuple(names),
-        colours=tuple(default_colours(len(names))),
-        ignored=255,
-    )
-    yield draft(classes, Layout()).rstrip()

@@ -175,12 +175,11 @@ def _open_folder(
 
 
 def _holds_rasters(folder: Path, classes: ClassSet) -> bool:
-    """Whether the pictures of a folder are rasters."""
+    """Whether there are rasters among the pictures of a folder."""
     if not (folder / classes.layout.folders.images).is_dir():
         return False
     with os.scandir(folder / classes.layout.folders.images) as entries:
-        first = next((Path(entry.path) for entry in entries if is_picture(Path(entry.name))), None)
-    return first is not None and is_raster(first)
+        return any(is_raster(Path(entry.path)) for entry in entries)
 
 
 def is_laid_out(folder: Path, classes: ClassSet | None) -> bool:
@@ -253,10 +252,10 @@ def open_loaded(dataset: Any, config: ReadingConfig, classes: ClassSet) -> Scene
 
 
 def needs_classes(folder: Path) -> bool:
-    """Whether a folder has images/ and label maps in labels/, is in no other format, and nothing says what ids mean."""
+    """Whether a folder has images/ and label maps in labels/, in no format that says what their ids mean."""
     if (folder / CLASSES_FILE).is_file() or not all((folder / part).is_dir() for part in ("images", "labels")):
         return False
-    return not recognise(list_source(folder))
+    return not any(each.format.names_classes for each in recognise(list_source(folder)))
 
 
 def _refuse_without_classes(location: str) -> None:

@@ -37,6 +37,12 @@ def save(path: Path, pixels: np.ndarray, **options) -> Path:
     return path
 
 
+def save_indexed(path: Path, numbers: np.ndarray, palette: list[tuple[int, int, int]]) -> None:
+    image = Image.fromarray(numbers)
+    image.putpalette(np.array(palette, np.uint8).tobytes())
+    image.save(path)
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Pairs a, b, c."""
@@ -439,6 +445,72 @@ def test_a_folder_without_classes_is_looked_at_first(folder: Path, monkeypatch, 
     assert "nothing says what their ids mean" in printed
     drafted = printed[printed.index("ignored:") :]
     assert [entry["name"] for entry in yaml.safe_load(drafted)["classes"]] == [f"class_{n}" for n in range(4)]
+
+
+VOC = [(0, 0, 0), *default_colours(255)]
+"""the palette of Pascal VOC, labelme and many others"""
+
+
+def drafted(folder: Path, capsys) -> str:
+    """What `--dry-run` prints; its draft is saved as the folder's classes.yaml."""
+    (folder / "classes.yaml").unlink(missing_ok=True)
+    assert call("marsgen", "import", str(folder), "--dry-run") == 0
+    printed = capsys.readouterr().out
+    (folder / "classes.yaml").write_text(printed[printed.index("ignored:") :], encoding="utf-8")
+    return printed
+
+
+@pytest.mark.parametrize("palette", [VOC, [(n, n, n) for n in range(256)]], ids=["voc", "grey"])
+def test_a_draft_gives_no_class_the_colour_that_a_palette_has_for_another(folder: Path, capsys, palette):
+    for index, name in enumerate("abc"):
+        save_indexed(folder / "labels" / f"{name}.png", label_map(index), palette)
+    drafted(folder, capsys)
+    scenes = open_scenes(str(folder))
+    assert all((scenes.read(i)[1] == label_map(i)).all() for i in range(3))
+    assert not scenes.notes
+    assert (scenes.classes.colours[1] == VOC[1]) == (palette is VOC)
+
+
+def test_palettes_that_differ_give_no_colours(folder: Path, capsys):
+    for index, name in enumerate("abc"):
+        save_indexed(folder / "labels" / f"{name}.png", label_map(index), VOC[index:])
+    drafted(folder, capsys)
+    scenes = open_scenes(str(folder))
+    assert all((scenes.read(i)[1] == label_map(i)).all() for i in range(3))
+
+
+def test_a_draft_of_label_maps_in_colours(folder: Path, capsys):
+    for index, name in enumerate("abc"):
+        save(folder / "labels" / f"{name}.png", np.array(VOC, np.uint8)[label_map(index)])
+    assert "id 1   [0, 128, 0] " in drafted(folder, capsys)
+    scenes = open_scenes(str(folder))
+    painted = np.array(scenes.classes.colours, np.uint8)[scenes.read(2)[1]]
+    assert (painted == np.array(VOC, np.uint8)[label_map(2)]).all()
+
+
+def test_a_draft_proposes_rare_classes(folder: Path, capsys):
+    for name in "abc":
+        labels = np.zeros(SIZE, np.uint8)
+        labels[:3, :3] = name == "b"
+        save(folder / "labels" / f"{name}.png", labels)
+    assert "proposed as rare: class_1 (under 1% of" in drafted(folder, capsys)
+    assert open_scenes(str(folder)).classes.rare == ("class_1",)
+
+
+def test_label_maps_that_number_objects(folder: Path, monkeypatch, capsys):
+    (folder / "classes.yaml").unlink()
+    for index, name in enumerate("abc"):
+        save(folder / "labels" / f"{name}.png", picture(index))
+    line = refused(capsys, "marsgen", "import", str(folder), "--dry-run")
+    assert "256 different pixel values; this looks like soft masks or numbers of objects: write" in line
+    objects = np.repeat(picture().astype(np.uint16) * 4, 2, 0)[: SIZE[0]]
+    for name in "abc":
+        save(folder / "labels" / f"{name}.png", objects)
+    assert "ids lie in 0..255. Where each number is" in refused(capsys, "marsgen", "import", str(folder), "--dry-run")
+    (folder / "classes.yaml").write_text(
+        "threshold: 1\nmap: {0: back, 255: cell}\nclasses: [{name: back, id: 0}, {name: cell, id: 1}]\n"
+    )
+    assert (open_scenes(str(folder)).read(0)[1] == (objects > 0)).all()
 
 
 @pytest.mark.parametrize(

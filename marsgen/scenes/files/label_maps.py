@@ -1,7 +1,9 @@
 """Label map files: exact ids, read by numbers or by class colours, or refused in a sentence."""
 
+from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -10,6 +12,7 @@ from marsgen.core.errors import DataError
 from marsgen.scenes.classes import ClassSet
 from marsgen.scenes.files.pictures import encode_png, open_picture, orientation_of, rawmode, without_alpha
 
+Colour = tuple[int, int, int]
 IGNORED_COLOURS = ((32, 32, 32), (0, 0, 0))
 """colours of "no label" in label maps saved as RGB, unless a class has that colour; the first one is written"""
 
@@ -40,7 +43,7 @@ def read_label_map_and_way(path: Path, classes: ClassSet, content: bytes | None 
         mode = picture.mode
         if mode in ("RGB", "RGBA"):
             return ids_of_colours(np.array(without_alpha(picture, path).convert("RGB")), classes, path), ""
-        values = _grey_values(picture, path)
+        values = _grey_values(picture, path, classes.layout.threshold)
     layout = classes.layout
     cut = values if layout.threshold is None else np.where(values >= layout.threshold, 255, 0).astype(np.uint8)
     ids = classes.id_of_value[cut] if layout.map else cut
@@ -61,6 +64,37 @@ def read_values(path: Path) -> np.ndarray:
         if picture.mode in ("RGB", "RGBA"):
             raise DataError(f"{path}: {picture.mode} label map; expected grey or indexed pixels")
         return _grey_values(picture, path)
+
+
+class Numbered(NamedTuple):
+    """What a label map of ids holds."""
+
+    counts: np.ndarray
+    """(256,) pixels of each number"""
+    palette: Mapping[int, Colour]
+    """colours of the numbers that are there; empty without a palette"""
+
+
+def read_numbers(path: Path) -> Numbered | None:
+    """Counts and palette of a grey or indexed file; None for a file in colours.
+
+    Raises:
+        DataError: unreadable, or of more than 8 bits.
+    """
+    with open_picture(path) as picture:
+        _refuse_unfit(picture, path)
+        if picture.mode in ("RGB", "RGBA"):
+            return None
+        counts = np.bincount(_grey_values(picture, path).ravel(), minlength=256)
+        palette = _palette(picture)
+        return Numbered(counts, {n: palette[n] for n in np.flatnonzero(counts).tolist() if n in palette})
+
+
+def _palette(picture: Image.Image) -> dict[int, Colour]:
+    if picture.mode != "P":
+        return {}
+    colours = np.array(picture.getpalette("RGB"), np.uint8).reshape(-1, 3).tolist()
+    return {number: (red, green, blue) for number, (red, green, blue) in enumerate(colours)}
 
 
 def read_colours(path: Path) -> np.ndarray:
@@ -85,12 +119,14 @@ def _refuse_unfit(picture: Image.Image, path: Path) -> None:
         raise DataError(f"{path}: {picture.mode} label map of more than 8 bits; expected 8-bit ids or class colours")
 
 
-def _grey_values(picture: Image.Image, path: Path) -> np.ndarray:
+def _grey_values(picture: Image.Image, path: Path, threshold: int | None = None) -> np.ndarray:
+    """(H, W) uint8; of wider pixels, which number objects, 255 from `threshold` on and 0 below it."""
     mode, raw = picture.mode, rawmode(picture)
     if raw.startswith(("L;", "1;I")):
         raise DataError(f"{path}: ids stored as {raw} grey levels, which readers rescale; save it as 8-bit PNG")
     if mode[0] == "I":
-        return _narrow(np.array(picture), path)
+        wide = np.array(picture)
+        return _narrow(wide, path) if threshold is None else np.where(wide >= threshold, 255, 0).astype(np.uint8)
     if mode in ("1", "L", "P"):
         return np.array(picture).astype(np.uint8)
     if mode == "LA":
@@ -104,11 +140,11 @@ def _ids_by_palette(picture: Image.Image, path: Path, classes: ClassSet) -> np.n
     if picture.mode != "P" or not classes.own_colours or layout.map or layout.threshold is not None:
         return None
     numbers = np.array(picture)
-    palette = np.array(picture.getpalette("RGB"), np.uint8).reshape(-1, 3)
-    used = np.unique(numbers)
+    palette = _palette(picture)
+    used = np.unique(numbers).tolist()
     if used[-1] >= len(palette):
         return None
-    shown = [(int(number), tuple(palette[number].tolist())) for number in used]
+    shown = [(number, palette[number]) for number in used]
     id_of = dict(zip(classes.colours, classes.ids, strict=True))
     if len(id_of) < len(classes):
         return None
@@ -124,7 +160,7 @@ def _ids_by_palette(picture: Image.Image, path: Path, classes: ClassSet) -> np.n
             f"{id_of[colour]}, and {unknown[0]} is no class's colour; correct the colours in classes.yaml, or leave "
             "them out to go by the numbers"
         )
-    return ids_of_colours(palette[numbers], classes, path)
+    return ids_of_colours(np.array(list(palette.values()), np.uint8)[numbers], classes, path)
 
 
 _SOFT_LEVELS = 8
@@ -154,7 +190,10 @@ def _narrow(ids: np.ndarray, path: Path) -> np.ndarray:
     wrong = (ids < 0) | (ids > 255)
     if wrong.any():
         row, column = np.argwhere(wrong)[0]
-        raise DataError(f"{path}: label {ids[row, column]} at row {row}, column {column}; ids lie in 0..255")
+        raise DataError(
+            f"{path}: label {ids[row, column]} at row {row}, column {column}; ids lie in 0..255. Where each number is "
+            "an object, say in classes.yaml what objects are: `threshold: 1` and `map: {0: background, 255: NAME}`"
+        )
     return ids.astype(np.uint8)
 
 

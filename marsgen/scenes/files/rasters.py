@@ -6,6 +6,7 @@ rasterio (`pip install '.[geotiff]' in this project's folder`) is imported only 
 import os
 import warnings
 from collections.abc import Sequence
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,6 +21,7 @@ from marsgen.scenes.limits import MOST_CHANNELS, is_channels
 
 GEO_TAGS = (33550, 33922, 34264, 34735)
 """ModelPixelScale, ModelTiepoint, ModelTransformation, GeoKeyDirectory (OGC GeoTIFF 1.1, 7.1)"""
+TIFF_SUFFIXES = (".tif", ".tiff")
 NODATA_TAG = 42113
 """GDAL_NODATA"""
 _SET_RANGE = "--set range=[{low:g},{high:g}]"
@@ -36,7 +38,7 @@ class RasterHeader(NamedTuple):
 
 def is_raster(path: Path) -> bool:
     """Whether a file is a TIFF that a picture reader would lose something of: bands, bits, georeference, "no data"."""
-    if path.suffix.lower() not in (".tif", ".tiff") or (tags := tiff_tags(path)) is None:
+    if path.suffix.lower() not in TIFF_SUFFIXES or (tags := tiff_tags(path)) is None:
         return False
     special = any(tag in tags.numbers for tag in (*GEO_TAGS, NODATA_TAG))
     return special or tags.bands not in (1, 3) or tags.bits > 8
@@ -44,7 +46,7 @@ def is_raster(path: Path) -> bool:
 
 def is_georeferenced(path: Path) -> bool:
     """Whether a file is a TIFF that says where on the ground it lies."""
-    if path.suffix.lower() not in (".tif", ".tiff") or (tags := tiff_tags(path)) is None:
+    if path.suffix.lower() not in TIFF_SUFFIXES or (tags := tiff_tags(path)) is None:
         return False
     return any(tag in tags.numbers for tag in GEO_TAGS)
 
@@ -55,18 +57,24 @@ def refuse_no_rasterio(what: str) -> None:
         raise DataError(f"{what} needs rasterio, which is not installed: {how_to_install('geotiff')}")
 
 
+@cache
+def _rasterio() -> Any:
+    import rasterio
+
+    # for good: the filters that catch_warnings gives back at its end are those of all threads
+    warnings.filterwarnings("ignore", category=rasterio.errors.NotGeoreferencedWarning)
+    return rasterio
+
+
 def open_raster(path: Path, mode: str = "r", **profile: Any) -> Any:
     """A rasterio dataset.
 
     Raises:
         DataError: not a readable raster.
     """
-    import rasterio
-
+    rasterio = _rasterio()
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
-            return rasterio.open(path, mode, **profile)
+        return rasterio.open(path, mode, **profile)
     except rasterio.errors.RasterioIOError as problem:
         raise DataError(f"{path}: not a readable raster ({first_line(problem)})") from None
 
