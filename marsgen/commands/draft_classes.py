@@ -10,9 +10,9 @@ import numpy as np
 from marsgen.commands.import_data import draft
 from marsgen.core.errors import DataError
 from marsgen.scenes.classes import CLASSES_FILE, ClassSet, default_colours
+from marsgen.scenes.files.finding import LABEL_SUFFIXES, list_pictures
 from marsgen.scenes.files.label_maps import Colour, read_colours, read_numbers
 from marsgen.scenes.files.layout import Layout
-from marsgen.scenes.files.pictures import LABEL_SUFFIXES, list_pictures
 from marsgen.scenes.proposals import propose_rare, rare_rule
 
 _IGNORED = 255
