@@ -12,6 +12,7 @@ import numpy as np
 
 from marsgen.core.errors import DataError
 from marsgen.scenes.classes import ClassSet
+from marsgen.scenes.files.label_maps import read_label_map
 from marsgen.scenes.files.layout import Layout
 from marsgen.scenes.files.pairs import find_pairs
 from marsgen.scenes.files.pictures import tiff_tags
@@ -31,6 +32,7 @@ from marsgen.scenes.formats.listing import Listing
 from marsgen.scenes.formats.reading import Labelling, Reading, Sample
 
 NAME = "GeoTIFF"
+_NO_DATA = "pixels without data carry no label"
 _COMMAND = "marsgen import SOURCE --out my_data "
 
 
@@ -76,7 +78,8 @@ def read(listing: Listing, config: ReadingConfig, classes: ClassSet | None) -> R
         label = None if pair.labels is None else _label_reader(pair.image, pair.labels, classes)
         place = pair.image if is_georeferenced(pair.image) else None
         image = _image_reader(pair.image, config, usual)
-        samples.append(Sample(pair.name, image, label, pair.part, files=files, raster=place))
+        shape = _shape_reader(pair.image, config, usual)
+        samples.append(Sample(pair.name, image, label, pair.part, files=files, raster=place, shape=shape))
     if any(sample.raster for sample in samples):
         notes.append("a copy does not keep the georeference; predictions on the files themselves do")
     return Reading(NAME, classes, samples, notes)
@@ -90,12 +93,32 @@ def _image_reader(path: Path, config: ReadingConfig, usual: RasterSource | None)
     return lambda: read_raster(path, _header(path, config, usual))
 
 
+def _shape_reader(path: Path, config: ReadingConfig, usual: RasterSource | None) -> Callable[[], tuple[int, int, int]]:
+    def shape() -> tuple[int, int, int]:
+        header = _header(path, config, usual)
+        return header.height, header.width, len(header.source.bands)
+
+    return shape
+
+
 def _label_reader(image: Path, labels: Path, classes: ClassSet) -> Callable[[tuple[int, int]], Labelling]:
     def read(size: tuple[int, int]) -> Labelling:
+        def refuse_other_size(values: np.ndarray) -> None:
+            if values.shape != size:
+                there = f"{values.shape[0]} x {values.shape[1]} pixels"
+                raise DataError(f"{labels}: {there} beside {image.name} of {size[0]} x {size[1]}")
+
+        if not is_raster(labels):  # a picture of ids or colours
+            ids = read_label_map(labels, classes)
+            refuse_other_size(ids)
+            unlabelled = read_empty(image)
+            ids[unlabelled] = classes.ignored
+            return Labelling(ids, {_NO_DATA: int(unlabelled.sum())})
         with open_raster(labels) as raster:
+            if raster.count > 1:
+                raise DataError(f"{labels}: {raster.count} bands; expected one band of ids, or RGB colours in a PNG")
             values, nodata = raster.read(1), raster.nodata
-        if values.shape != size:
-            raise DataError(f"{labels}: {values.shape[0]} x {values.shape[1]} pixels beside {image.name} of {size}")
+        refuse_other_size(values)
         unlabelled = read_empty(image) | (values == nodata if nodata is not None else np.zeros(size, bool))
         values = np.where(unlabelled, classes.ignored, values)
         if values.min() < 0 or values.max() > 255 or (values != np.rint(values)).any():
@@ -103,6 +126,6 @@ def _label_reader(image: Path, labels: Path, classes: ClassSet) -> Callable[[tup
         ids = values.astype(np.uint8)
         ids = np.where(unlabelled, classes.ignored, classes.id_of_value[ids]).astype(np.uint8)
         classes.check_labels(ids, str(labels))
-        return Labelling(ids, {"pixels without data carry no label": int(unlabelled.sum())})
+        return Labelling(ids, {_NO_DATA: int(unlabelled.sum())})
 
     return read

@@ -563,7 +563,7 @@ def test_rasters_by_choice_of_bands_and_range(tmp_path: Path):
     bands[:, 39] = 9999
     raster(tmp_path / "images" / "a.tif", bands, nodata=9999, compress="lzw")
     raster(tmp_path / "labels" / "a.tif", expected()[None], compress="lzw")
-    with pytest.raises(DataError, match=r"5 bands of 16 bits; expected 8-bit grey or RGB; say which bands"):
+    with pytest.raises(DataError, match=r"uint16 pixels .*say what becomes 0 and 255: .*--set range="):
         open_source(str(tmp_path), ReadingConfig(), CLASSES)
     assert open_source(str(tmp_path), ReadingConfig(range=[0, 4000]), CLASSES)[0].image.shape == (*SIZE, 5)
     with pytest.raises(DataError, match=r"bands \[6, 1, 2\] of 5; they are counted from 1"):
