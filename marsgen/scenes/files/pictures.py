@@ -31,6 +31,13 @@ _FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
 # 1: fastest; a synthetic pair is written once, and stronger compression saves 10 % of a photo at thrice the time
 _PNG_LEVEL = 1
 
+_PART_NAMES = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+"""how folders of the parts of a split are usually called"""
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -78,7 +85,12 @@ def list_pictures(
         if path.is_symlink() and not path.exists():
             wrong.add(f"{path}: a link to {os.readlink(path)}, which does not exist; mend or remove it")
         elif path.suffix.lower() not in suffixes or entry.is_dir():
-            wrong.add(f"{path}: {_misplaced(path, suffixes)}; move it elsewhere")
+            remedy = "move it elsewhere"
+            if entry.is_dir() and (part := _PART_NAMES.get(name.lower())):
+                remedy += (
+                    f", or say in classes.yaml that it is a part of the split, as in `splits: {{{part}: {name}, ...}}`"
+                )
+            wrong.add(f"{path}: {_misplaced(path, suffixes)}; {remedy}")
         elif entry.is_symlink() and (reason := leaves(path, inside)):
             wrong.add(reason)
         elif not entry.is_file():

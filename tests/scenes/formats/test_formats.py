@@ -416,6 +416,27 @@ def test_cityscapes_ids_become_the_nineteen_classes(tmp_path: Path):
     assert (len(scenes.classes), scenes.parts) == (19, ("train", "val"))
 
 
+def test_train_ids_of_cityscapes_become_the_same_classes(tmp_path: Path):
+    labels = expected(13, 18, 0)  # car, bicycle, road
+    labels[0] = 255
+    save(tmp_path / "leftImg8bit" / "val" / "ulm" / "ulm_1_leftImg8bit.png", picture(1))
+    mapped = tmp_path / "gtFine" / "val" / "ulm" / "ulm_1_gtFine_labelTrainIds.png"
+    save(mapped, labels)
+    scenes = open_scenes(str(tmp_path))
+    ids = [scenes.classes.ids[scenes.classes.index(name)] for name in ("car", "bicycle", "road")]
+    wanted = expected(*ids)
+    wanted[0] = 255
+    np.testing.assert_array_equal(scenes[0].labels, wanted)
+    assert "train ids" in said(scenes)
+    # where both are there, the others are read
+    save(mapped.with_name("ulm_1_gtFine_labelIds.png"), expected(26, 33, 7))
+    np.testing.assert_array_equal(open_scenes(str(tmp_path))[0].labels, expected(*ids))
+    mapped.with_name("ulm_1_gtFine_labelIds.png").unlink()
+    save(mapped, np.full_like(labels, 26))
+    with pytest.raises(DataError, match=r"value 26 at row 0, column 0 is none of this format's ids"):
+        open_scenes(str(tmp_path))
+
+
 @pytest.fixture
 def camvid(tmp_path: Path) -> Path:
     for part, name in (("train", "0001TP_006690"), ("val", "0016E5_000480")):
