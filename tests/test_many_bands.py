@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ import segmenter as sg
 from marsgen.core.errors import DataError
 from marsgen.scenes.classes import read_classes
 from marsgen.scenes.files.raster_source import RasterSource
+from marsgen.scenes.files.rasters import probe_raster, read_raster
 from marsgen.scenes.formats.config import ReadingConfig
 from marsgen.scenes.sources import open_pictures, open_scenes
 
@@ -191,3 +193,56 @@ def test_a_band_file_that_is_none_is_refused(imported: Path, tmp_path: Path):
     path.write_bytes(b"no array")
     with pytest.raises(DataError, match=r"a\.npy: .*no numpy header"):
         open_scenes(str(tmp_path))
+
+
+@pytest.mark.parametrize("parts", [False, True])
+def test_rasters_beside_a_classes_file_are_read_as_rasters(tmp_path: Path, capsys, parts: bool):
+    """A folder of 16 bits with the classes.yaml that the page describes asks for the range, then opens; splits hold."""
+    rng = np.random.default_rng(0)
+    for index, part in enumerate(["train"] * 6 + ["val"] * 2 + ["test"] * 2):
+        place = tmp_path / "own" / (part if parts else "")
+        bands = rng.integers(0, 4000, (4, *SIZE)).astype(np.uint16)
+        bands[:, :2] = 0
+        write(place / "images" / f"s{index}.tif", bands, nodata=0)
+        Image.fromarray(rng.integers(0, 2, SIZE, dtype=np.uint8)).save(make(place / "labels") / f"s{index}.png")
+    text = CLASSES.replace("[4, 3, 2]", "[3, 2, 1]")
+    if parts:
+        lines = (f"  {part}: {{images: {part}/images, labels: {part}/labels}}\n" for part in ("train", "val", "test"))
+        text += "splits:\n" + "".join(lines)
+    (tmp_path / "own" / "classes.yaml").write_text(text)
+    asked = r"uint16 pixels \(\d+ to \d+ here\); say what becomes 0 and 255: marsgen import SOURCE"
+    with pytest.raises(DataError, match=asked):
+        open_scenes(str(tmp_path / "own"))
+    copy = tmp_path / "copy"
+    assert call("marsgen", "import", str(tmp_path / "own"), "--set", "range=[0,4000]", "--out", str(copy)) == 0
+    scenes = open_scenes(str(copy))
+    assert (len(scenes), scenes.channels, scenes.shape) == (10, 4, SIZE)
+    assert all((scene.labels[:2] == 255).all() and (scene.labels[2:] < 2).all() for scene in scenes)
+    assert scenes.parts == (("train",) * 6 + ("val",) * 2 + ("test",) * 2 if parts else None)
+    capsys.readouterr()
+
+
+def make(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["uint8", "int8", "int16", "uint16", "float32", "uint32"])
+def test_values_of_every_type_become_bytes_alike(tmp_path: Path, kind: str):
+    rng = np.random.default_rng(1)
+    values = (rng.normal(60, 60, (1, *SIZE)).clip(-100 if kind[0] != "u" else 0, 120)).astype(kind)
+    write(tmp_path / "a.tif", values)
+    header = probe_raster(tmp_path / "a.tif", value_range=(-50.5, 99.0))
+    wanted = np.rint(np.clip((values[0].astype(np.float64) + 50.5) / 149.5, 0, 1) * 255).astype(np.uint8)
+    np.testing.assert_array_equal(read_raster(tmp_path / "a.tif", header)[..., 0], wanted)
+
+
+def test_a_large_raster_is_not_held_in_floats(tmp_path: Path):
+    """Four bands of 1200 x 1000: 4.8 million values, 38 MB in float64 and once more for every step of scaling."""
+    write(tmp_path / "a.tif", np.full((4, 1200, 1000), 900, np.uint16))
+    header = probe_raster(tmp_path / "a.tif", value_range=(0, 4000))
+    tracemalloc.start()
+    image = read_raster(tmp_path / "a.tif", header)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 4 * image.nbytes

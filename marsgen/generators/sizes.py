@@ -1,23 +1,17 @@
-"""How large the windows of a GAN's training are and how many go into a step, and what the steps will take.
+"""How large the windows of a GAN's training are and how many go into a step.
 
 Both are settings; where they are left open they follow from the pictures and from the regions of the rare classes, so
 that a step takes about the same time whatever the data: convolutions are nearly all of it, and they cost by the pixel.
 """
 
-import logging
-import statistics
-import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
 from marsgen.cleaning.dataset import Dataset
-from marsgen.core.rehearsal import duration
 from marsgen.generators.config import TrainPix2PixConfig
 from marsgen.generators.training import rare_indices, rare_scenes
 from marsgen.scenes.geometry import connected_regions
-
-_log = logging.getLogger(__name__)
 
 STEP_PX = 16 * 64 * 128
 """pixels of a step, at most"""
@@ -90,34 +84,3 @@ def _measure(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
 
 def _spread(scenes: "list[int] | tuple[int, ...]") -> list[int]:
     return [scenes[int(place)] for place in np.linspace(0, len(scenes) - 1, min(len(scenes), MOST_SCENES))]
-
-
-@dataclass
-class Pace:
-    """Says once, after a few steps, what all of them will take: hours are better known beforehand."""
-
-    name: str
-    total: int
-    """steps of the whole training"""
-    timed: int = 4
-    """steps that are timed, after the first, which is slower"""
-    least_s: float = 60.0
-    """shorter trainings are not announced"""
-    marks: list[float] = field(default_factory=list)
-
-    def step(self, step: int) -> None:
-        """Note that a step is done."""
-        if len(self.marks) > self.timed:
-            return
-        self.marks.append(time.monotonic())
-        if len(self.marks) > self.timed:
-            seconds = statistics.median(np.diff(self.marks))
-            left = seconds * (self.total - step)
-            if left >= self.least_s:
-                _log.info(
-                    "%s: %s more steps of %.2g s, about %s",
-                    self.name,
-                    f"{self.total - step:,}",
-                    seconds,
-                    duration(left),
-                )

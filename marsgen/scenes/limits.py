@@ -1,7 +1,10 @@
-"""What a picture may be: its least side, and how many channels it has."""
+"""What a picture may be: its least side and its channels; and how many pixels go through a network at once."""
 
 MIN_SIDE_PX = 32
 MOST_CHANNELS = 16
+MOST_BATCH_PX = 2**22
+"""pixels that go through a network together without being learned from, at most: 32 scenes of 256 x 512, two of 1200 x
+1500; a U-Net of 32 channels takes about half a gigabyte for them"""
 
 
 def is_channels(count: int) -> bool:

@@ -11,7 +11,7 @@ import numpy as np
 
 from marsgen.core.errors import DataError
 from marsgen.scenes.classes import ClassSet
-from marsgen.scenes.limits import MIN_SIDE_PX, MOST_CHANNELS, is_channels
+from marsgen.scenes.limits import MIN_SIDE_PX, MOST_BATCH_PX, MOST_CHANNELS, is_channels
 
 if TYPE_CHECKING:
     from marsgen.scenes.adapters import TorchPairs
@@ -153,10 +153,15 @@ def scene_key(image: np.ndarray) -> str:
 
 
 def batches_of_one_shape(scenes: Iterable[Scene], batch_size: int) -> Iterator[list[Scene]]:
-    """Neighbouring scenes of one height, width and number of channels, at most `batch_size` together."""
+    """Neighbouring scenes of one height, width and number of channels.
+
+    At most `batch_size` together, and no more than `MOST_BATCH_PX` pixels, or one scene: a number that suits small
+    scenes would fill the memory with large ones.
+    """
     batch: list[Scene] = []
     for scene in scenes:
-        if batch and (len(batch) == batch_size or scene.image.shape != batch[0].image.shape):
+        most = min(batch_size, max(1, MOST_BATCH_PX // scene.labels.size))
+        if batch and (len(batch) >= most or scene.image.shape != batch[0].image.shape):
             yield batch
             batch = []
         batch.append(scene)

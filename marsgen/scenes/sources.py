@@ -18,10 +18,10 @@ from marsgen.core.storage.places import IN_MEMORY, SIMULATED, find_path, refuse_
 from marsgen.scenes.classes import CLASSES_FILE, ClassSet
 from marsgen.scenes.files.finding import is_picture
 from marsgen.scenes.files.layout import IGNORED, Folders
-from marsgen.scenes.files.rasters import is_raster
+from marsgen.scenes.files.rasters import is_raster, needs_raster_reader
 from marsgen.scenes.formats.config import ReadingConfig
 from marsgen.scenes.formats.reading import ReadScenes
-from marsgen.scenes.formats.recognise import list_source, open_recognised, recognise
+from marsgen.scenes.formats.recognise import list_source, open_rasters, open_recognised, recognise
 from marsgen.scenes.formats.tables import read_loaded
 from marsgen.scenes.places import no_data_file
 from marsgen.scenes.readers.ai4mars import Ai4MarsScenes
@@ -162,6 +162,8 @@ def _open_folder(
         raise DataError(f"{location}: a run that has not finished; repeat its command and it goes on")
     if (folder / SHARDS_FOLDER).is_dir():
         return ShardScenes(folder, None if own else known, labelled=labelled, location=location)
+    if labelled and known is not None and is_laid_out(folder, known) and _holds_rasters(folder, known, unreadable=True):
+        return open_rasters(location, folder, fit_config(reading, known), known)
     # an imported copy of rasters says too how they were read
     if known is None or not is_laid_out(folder, known) or (known.rasters and _holds_rasters(folder, known)):
         found = open_recognised(location, folder, fit_config(reading, known), known, labelled=labelled)
@@ -174,12 +176,21 @@ def _open_folder(
     return open_folder(folder, None if own else known, labelled=labelled, location=location)
 
 
-def _holds_rasters(folder: Path, classes: ClassSet) -> bool:
-    """Whether there are rasters among the pictures of a folder."""
-    if not (folder / classes.layout.folders.images).is_dir():
-        return False
-    with os.scandir(folder / classes.layout.folders.images) as entries:
-        return any(is_raster(Path(entry.path)) for entry in entries)
+def _holds_rasters(folder: Path, classes: ClassSet, *, unreadable: bool = False) -> bool:
+    """Whether there are rasters among the pictures of a folder.
+
+    Args:
+        unreadable: ask only for those of a number of bands or bits that no picture reader takes.
+    """
+    counts = needs_raster_reader if unreadable else is_raster
+    places = [place for place in classes.layout.splits.values() if isinstance(place, Folders)]
+    for place in [*places, classes.layout.folders]:
+        if not (folder / place.images).is_dir():
+            continue
+        with os.scandir(folder / place.images) as entries:
+            if any(is_picture(Path(entry.path)) and counts(Path(entry.path)) for entry in entries):
+                return True
+    return False
 
 
 def is_laid_out(folder: Path, classes: ClassSet | None) -> bool:
@@ -229,9 +240,15 @@ def _open_source(location: str, config: ReadingConfig, classes: ClassSet | None)
         config = config.model_copy(update={"format": "geotiff"})
     path = find_path(location)
     known = classes or classes_of(path if path.is_dir() else path.parent)
-    if config.format is None and (find_navcam(path) is not None or is_laid_out(path, known)):
+    laid_out = path.is_dir() and is_laid_out(path, known)
+    found: SceneSource | None = None
+    if known is not None and laid_out and config.format in (None, "geotiff"):
+        wanted = _holds_rasters(path, known, unreadable=config.format is None)
+        found = open_rasters(location, path, fit_config(config, known), known) if wanted else None
+    if found is None and config.format is None and (find_navcam(path) is not None or laid_out):
         return open_scenes(location, classes=classes)
-    found = open_recognised(location, path, fit_config(config, known), known)
+    if found is None:
+        found = open_recognised(location, path, fit_config(config, known), known)
     if found is None:
         return open_scenes(location, classes=classes)
     for note in found.notes:

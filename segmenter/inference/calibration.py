@@ -18,6 +18,7 @@ from marsgen.cleaning.dataset import Dataset
 from marsgen.scenes.classes import IGNORED_INDEX
 from marsgen.scenes.scene import batches_of_one_shape
 from marsgen.scenes.tensors import image_tensor
+from segmenter.inference.sliding_window import predict_whole
 
 SHIFTS = np.round(np.arange(-12, 12.001, 0.05), 2)
 """candidates, in units of a logit"""
@@ -85,7 +86,7 @@ def choose_shifts(network: nn.Module, dataset: Dataset, factor: float, batch_siz
     def batches() -> Iterator[tuple[np.ndarray, np.ndarray]]:
         for batch in batches_of_one_shape((dataset.scenes[index] for index in dataset.split.val), batch_size):
             images = image_tensor(np.stack([scene.image for scene in batch])).to(device)
-            logits = network(images.contiguous(memory_format=torch.channels_last))[:, : len(classes)]
+            logits = predict_whole(network, images.contiguous(memory_format=torch.channels_last))[:, : len(classes)]
             yield logits.float().cpu().numpy(), np.stack([scene.indices for scene in batch])
 
     pixels = dataset.survey.pixels[list(dataset.split.train), : len(classes)].sum(0)

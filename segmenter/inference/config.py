@@ -17,7 +17,8 @@ class InferenceConfig(Config):
     """average the probabilities of each image resized by these factors; 2 takes four times as long as 1"""
     window: tuple[Side, Side] | None = None
     """height and width in pixels of overlapping windows, whose predictions are blended; a resized image that fits into
-    one window is predicted whole. null = every image is"""
+    one window is predicted whole. null = every image is, and one of more than 4.2 million pixels in windows of 1024 x
+    1024 that overlap by a quarter"""
     overlap: float = Field(0.5, ge=0, lt=1)
     """fraction of a window that the next one covers too"""
 
@@ -53,7 +54,7 @@ class PredictConfig(InferenceConfig):
     range: list[float] | None = Field(None, min_length=2, max_length=2)
     """values of a raster that become 0 and 255, as in `marsgen import`; null = as the training pictures were read"""
     batch_size: BatchSize = 32
-    """images per forward pass"""
+    """images per forward pass, at most; fewer where they would have more than 4.2 million pixels"""
 
     @model_validator(mode="after")
     def _pictures(self) -> "PredictConfig":

@@ -22,7 +22,7 @@ from marsgen.core.storage.files import filling_text
 from marsgen.core.storage.reading import check_content, first_line, value_at
 from marsgen.scenes.classes import ClassSet
 from marsgen.scenes.files.rasters import refuse_no_rasterio
-from marsgen.scenes.limits import MIN_SIDE_PX
+from marsgen.scenes.limits import MIN_SIDE_PX, MOST_BATCH_PX
 from marsgen.scenes.readers.folder import write_classes
 from marsgen.scenes.scene import SceneSource
 from marsgen.scenes.sources import has_test_set
@@ -33,7 +33,7 @@ from segmenter.inference.margins import margin_bins
 from segmenter.inference.picture_kind import check_kind
 from segmenter.inference.predicted_files import write_labels, write_overlay, write_probs
 from segmenter.inference.prefetch import read_ahead
-from segmenter.inference.sliding_window import predict_in_windows, resize_images
+from segmenter.inference.sliding_window import predict_in_windows, predict_whole, resize_images
 from segmenter.inference.weights import ONNX
 from segmenter.networks.build import build_network
 from segmenter.networks.config import NetworkConfig
@@ -147,7 +147,7 @@ def _probs(network: nn.Module, images: np.ndarray, inference: InferenceConfig) -
     for scale in inference.scales:
         scaled = resize_images(inputs, scale)
         if inference.window is None:
-            probs = probs_of(scaled)
+            probs = predict_whole(probs_of, scaled)
         else:
             probs = predict_in_windows(probs_of, scaled, inference.window, inference.overlap)
         if scale != 1:
@@ -276,16 +276,17 @@ def _predicted_batches(
 def image_batches(scenes: SceneSource, batch_size: int) -> Iterator[tuple[int, np.ndarray]]:
     """The images in order, neighbours of one shape together: number of the first, (B, H, W, channels) uint8.
 
-    Where sizes differ, a batch holds at most `MIXED_BATCH_PX` pixels, or one image: nobody chose batch_size for the
-    largest of them.
+    A batch holds at most `MOST_BATCH_PX` pixels, or one image; where sizes differ, `MIXED_BATCH_PX`: nobody chose
+    batch_size for the largest of them.
     """
+    most = MIXED_BATCH_PX if scenes.shape is None else MOST_BATCH_PX
     first = 0
     batch: list[np.ndarray] = []
     for index in range(len(scenes)):
         image = scenes.read(index)[0]
         full = len(batch) >= batch_size
-        if batch and scenes.shape is None:
-            full |= image.shape != batch[0].shape or (len(batch) + 1) * image[..., 0].size > MIXED_BATCH_PX
+        if batch:
+            full |= image.shape != batch[0].shape or (len(batch) + 1) * image[..., 0].size > most
         if full:
             yield first, np.stack(batch)
             first, batch = index, []

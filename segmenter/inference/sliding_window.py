@@ -6,10 +6,16 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from marsgen.scenes.limits import MOST_BATCH_PX
+
 WINDOWS = 8
 """of an image that go through the network together, at most; more take hardly less time a window"""
 WINDOWS_PX = 2**18
 """their pixels, at most: of large windows, several take as long as one after the other, and more memory"""
+LARGE_WINDOW = (1024, 1024)
+"""height and width in pixels of the windows of an image that is too large to be predicted whole"""
+LARGE_OVERLAP = 0.25
+"""fraction of such a window that the next one covers too: its border is a small part of it"""
 
 
 def place_windows(length: int, window: int, overlap: float) -> tuple[list[int], np.ndarray]:
@@ -72,6 +78,20 @@ def predict_in_windows(
         for (inside, weights), of_window in zip(some, probs.split(len(images)), strict=True):
             found[inside] += of_window * torch.from_numpy(weights).to(probs)
     return found
+
+
+def predict_whole(probs_of: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor) -> torch.Tensor:
+    """What `probs_of` makes of whole images; of images beyond `MOST_BATCH_PX` in windows that the memory holds.
+
+    Args:
+        probs_of: (B, channels, h, w) -> (B, C, h, w).
+        images: (B, channels, H, W).
+    Returns:
+        (B, C, H, W).
+    """
+    if images.shape[2] * images.shape[3] <= MOST_BATCH_PX:
+        return probs_of(images)
+    return predict_in_windows(probs_of, images, LARGE_WINDOW, LARGE_OVERLAP)
 
 
 def resize_images(images: torch.Tensor, scale: float) -> torch.Tensor:

@@ -2,7 +2,9 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +17,8 @@ from marsgen.core.process_group import SINGLE_PROCESS, ProcessGroup
 from marsgen.core.training import share_batch
 from marsgen.provenance import labelled_by_people
 from marsgen.scenes.classes import IGNORED_INDEX
-from marsgen.scenes.scene import SceneSource
+from marsgen.scenes.geometry import Box
+from marsgen.scenes.scene import Scene, SceneSource
 from marsgen.scenes.tensors import image_tensor, label_tensor, one_thread
 from segmenter.inference.sliding_window import resize_images, resize_labels
 from segmenter.training.augment import augment
@@ -23,6 +26,22 @@ from segmenter.training.config import RARE_FRACTION, TrainConfig
 
 CROP_OF_MIXED_SIZES = (128, 128)
 """(height, width) in pixels of training windows where scenes differ in size and the config names no crop"""
+WHOLE_PX = 2**18
+"""pixels of the largest scenes of one size that are trained on whole where the config names no crop: 512 x 512. A batch
+of 16 such takes about 2 GB; of aerial pictures of 1200 x 1500 it would take 20"""
+CROP_OF_LARGE_SCENES = (256, 256)
+"""(height, width) in pixels of training windows of larger scenes"""
+
+
+def window_of(shape: tuple[int, int] | None) -> tuple[int, int] | None:
+    """(height, width) of training windows where the config names no crop; None = whole scenes.
+
+    Args:
+        shape: of every scene; None where they differ.
+    """
+    if shape is None:
+        return CROP_OF_MIXED_SIZES
+    return None if shape[0] * shape[1] <= WHOLE_PX else CROP_OF_LARGE_SCENES
 
 
 class ShuffledScenes:
@@ -111,9 +130,7 @@ class TrainingBatches(TorchDataset[tuple[torch.Tensor, torch.Tensor]]):
         self.config = config
         self.mine = share_batch(config.batch_size, process_group)
         self.sources: list[SceneSource] = [dataset.scenes, *extras]
-        self.window = config.crop
-        if self.window is None and dataset.scenes.shape is None:
-            self.window = CROP_OF_MIXED_SIZES
+        self.window = config.crop or window_of(dataset.scenes.shape)
         self.rare_classes, self.rare = self._rare_scenes(dataset)
         self.extra = self._extra_scenes(extras)
         self.real = ShuffledScenes("real", [_members(0, dataset.split.train)], 1.0, config.seed)
@@ -150,7 +167,15 @@ class TrainingBatches(TorchDataset[tuple[torch.Tensor, torch.Tensor]]):
 
     def describe(self) -> str:
         """Which part of a batch is drawn for rare classes, how often each of their scenes; which is extra, and when."""
-        return self._describe_rare() + self._describe_extra()
+        return self._describe_windows() + self._describe_rare() + self._describe_extra()
+
+    def _describe_windows(self) -> str:
+        if self.window is None or self.config.crop is not None:
+            return ""
+        height, width = self.window
+        shape = self.sources[0].shape
+        why = "scenes of several sizes" if shape is None else f"scenes of {shape[0]} x {shape[1]}"
+        return f"windows of {height} x {width} px of {why} (another size with crop); "
 
     def _describe_extra(self) -> str:
         if not self.extra.fraction:
@@ -219,7 +244,8 @@ class TrainingBatches(TorchDataset[tuple[torch.Tensor, torch.Tensor]]):
         Args:
             step_and_place: step, and place in its batch; each pair has its own random numbers, so that a window depends
                 neither on the number of processes nor on what stands in other places.
-            shown: class that the scene shows and the window is centred on, as far as the border allows; None = random.
+            shown: class that the scene shows and the window is centred on, as far as the border allows; None = see
+                `_pixels_to_show`.
         """
         scene = self.sources[source][index]
         image, indices = scene.image, scene.indices
@@ -232,8 +258,8 @@ class TrainingBatches(TorchDataset[tuple[torch.Tensor, torch.Tensor]]):
         corner = [
             int(rng.integers(max(have - want, 0) + 1)) for want, have in zip(self.window, indices.shape, strict=True)
         ]
-        if shown is not None:
-            pixels = np.argwhere(indices == scene.classes.index(shown))
+        pixels = self._pixels_to_show(source, index, scene, shown, rng)
+        if len(pixels):
             centre = pixels[int(rng.random(2)[1] * len(pixels))]
             corner = [
                 min(max(int(middle) - want // 2, 0), max(have - want, 0))
@@ -246,6 +272,41 @@ class TrainingBatches(TorchDataset[tuple[torch.Tensor, torch.Tensor]]):
         (top, left), (height, width) = corner, self.window
         inside = slice(top, top + height), slice(left, left + width)
         return image[inside], indices[inside]
+
+    def _pixels_to_show(
+        self, source: int, index: int, scene: Scene, shown: str | None, rng: np.random.Generator
+    ) -> np.ndarray:
+        """(N, 2) rows and columns, on one of which a window is centred; none = it may lie anywhere.
+
+        A window of a synthetic scene shows one of the regions that were pasted there, or where nothing was pasted, a
+        rare class: of a large scene, most windows would show neither.
+        """
+        labels, classes = scene.labels, scene.classes
+        if shown is not None:
+            return np.argwhere(scene.indices == classes.index(shown))
+        none = np.zeros((0, 2), np.intp)
+        if not source or not any(have > want for want, have in zip(self.window or (), labels.shape, strict=True)):
+            return none
+        record = self.sources[source].record(index)
+        if "donors" not in record:  # not made by `marsgen synthesize`
+            return none
+        pasted = [
+            (classes.ids[classes.index(name)], box) for name, box in _pasted_boxes(record) if name in classes.names
+        ]
+        if not pasted:
+            return np.argwhere(np.isin(labels, [classes.ids[classes.index(name)] for name in classes.rare]))
+        class_id, box = pasted[int(rng.integers(len(pasted)))]
+        return np.argwhere(labels[box.slices] == class_id) + (box.top, box.left)
+
+
+def _pasted_boxes(record: dict[str, Any]) -> list[tuple[str, Box]]:
+    """Class and changed window of each region that the manifest line of a scene says was pasted (`Place.record`)."""
+    found = []
+    for donor in record["donors"]:
+        with suppress(KeyError, TypeError, ValueError):  # lines of other makers know no more than name and key
+            top, left, bottom, right = (int(side) for side in donor["box"])
+            found.append((str(donor["class"]), Box(max(top, 0), max(left, 0), max(bottom, 0), max(right, 0))))
+    return found
 
 
 def iterate_batches(batches: TrainingBatches, first: int) -> Iterator[tuple[int, tuple[torch.Tensor, torch.Tensor]]]:

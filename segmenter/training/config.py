@@ -90,8 +90,8 @@ class TrainConfig(NetworkConfig):
     batch_size: BatchSize = 16
     """scenes per step; extra scenes replace real ones, they do not enlarge the batch"""
     crop: tuple[Side, Side] | None = None
-    """height and width in pixels of training windows; null = whole scenes, or 128 x 128 where sizes differ.
-    A smaller scene is padded, and the padding ignored"""
+    """height and width in pixels of training windows; null = whole scenes, 256 x 256 where they have more pixels than
+    512 x 512, and 128 x 128 where sizes differ. A smaller scene is padded, and the padding ignored"""
     scales: tuple[Annotated[float, Field(ge=0.25, le=4)], ...] = Field((1.0,), min_length=1)
     """the windows of a batch are resized by one of these factors, chosen at random in each step; 2 costs four
     times as much as 1"""

@@ -7,6 +7,7 @@ from torch import nn
 
 from marsgen.cleaning.dataset import Dataset
 from marsgen.scenes.tensors import image_tensor
+from segmenter.inference.sliding_window import predict_whole
 
 SHOWN = 4
 """scenes in a picture, one below the other"""
@@ -28,7 +29,7 @@ def draw_validation(network: nn.Module, dataset: Dataset, accelerator: Accelerat
         scene = dataset.scenes[index]
         image = image_tensor(scene.image[None]).to(accelerator.device)
         with accelerator.autocast():
-            logits = network(image.contiguous(memory_format=torch.channels_last))[:, : len(classes)]
+            logits = predict_whole(network, image.contiguous(memory_format=torch.channels_last))[:, : len(classes)]
         predicted = classes.paint(classes.to_ids(logits.argmax(1)[0].cpu().numpy().astype(np.uint8)))
         shown = np.broadcast_to(classes.show(scene.image), predicted.shape)
         parts = (shown, classes.paint(scene.labels), predicted)

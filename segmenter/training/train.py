@@ -16,6 +16,7 @@ from torch import nn
 
 from marsgen.cleaning.dataset import Dataset
 from marsgen.core.errors import RunError
+from marsgen.core.pace import Pace
 from marsgen.core.progress import ProgressBar
 from marsgen.core.runs import Run
 from marsgen.core.stop import stoppable
@@ -34,6 +35,7 @@ from marsgen.scenes.confusion import confusion_matrix, iou_per_class, mean_iou
 from marsgen.scenes.scene import Scene, SceneSource, batches_of_one_shape
 from marsgen.scenes.tensors import image_tensor, label_tensor
 from segmenter.inference.calibration import choose_shifts
+from segmenter.inference.sliding_window import predict_whole
 from segmenter.training.batches import TrainingBatches, iterate_batches
 from segmenter.training.config import TrainConfig
 from segmenter.training.device import can_be_captured, capture, open_accelerator, seeded_dropout
@@ -151,6 +153,7 @@ def train(config: TrainConfig, run: Run, dataset: Dataset, extras: Sequence[Scen
         disable=not accelerator.is_main_process,
     )
     numbered = iterate_batches(batches, first=done + 1)
+    pace = Pace("train", config.steps)
     for step, (images, labels) in stoppable(numbered, lambda batch: state.save(run, batch[0])):
         if config.patience and state.progress.since_best >= config.patience:
             break
@@ -172,6 +175,8 @@ def train(config: TrainConfig, run: Run, dataset: Dataset, extras: Sequence[Scen
         if config.ema_decay:
             update_ema(ema, network, warm_up_ema(config.ema_decay, step, offset=1))
         bar.update(config.batch_size)
+        if accelerator.is_main_process:
+            pace.step(step)
         done = step
 
         validates = step % config.validate_every == 0 or step == config.steps
@@ -230,7 +235,7 @@ def validate(
             indices = np.stack([scene.indices for scene in batch])
             images = image_tensor(np.stack([scene.image for scene in batch])).to(accelerator.device)
             with accelerator.autocast():
-                logits = network(images.contiguous(memory_format=torch.channels_last))[:, : len(classes)]
+                logits = predict_whole(network, images.contiguous(memory_format=torch.channels_last))[:, : len(classes)]
             losses[done : done + len(batch)] = loss_fn(logits, label_tensor(indices).to(accelerator.device)).item()
             confusion += confusion_matrix(indices, logits.argmax(1).cpu().numpy(), len(classes))
             done += len(batch)

@@ -1,6 +1,4 @@
-"""Windows and batches that follow from the data, and what a training says beforehand."""
-
-import logging
+"""Windows and batches that follow from the data."""
 
 import numpy as np
 import pytest
@@ -11,7 +9,7 @@ from marsgen.cleaning.dataset import Dataset
 from marsgen.cleaning.splits import Split
 from marsgen.cleaning.survey import survey_scenes
 from marsgen.generators.config import TrainPix2PixConfig
-from marsgen.generators.sizes import Pace, sizes_of
+from marsgen.generators.sizes import sizes_of
 
 OPEN = TrainPix2PixConfig()
 
@@ -80,14 +78,3 @@ def test_what_is_set_stays():
     )
     assert sizes_of(OPEN.model_copy(update={"crop_px": 64}), dataset).batch_size == 32
     assert sizes_of(OPEN.model_copy(update={"batch_size": 5}), dataset).crop_px == 96
-
-
-@pytest.mark.parametrize(("seconds", "said"), [(3.5, ["pix2pix: 1,195 more steps of 3.5 s, about 70 min"]), (0.01, [])])
-def test_the_hours_are_said_after_a_few_steps_where_there_are_any(seconds, said, monkeypatch, caplog):
-    clock = iter(np.cumsum([100, *[seconds] * 20]))
-    monkeypatch.setattr("marsgen.generators.sizes.time.monotonic", lambda: float(next(clock)))
-    pace = Pace("pix2pix", 1200)
-    with caplog.at_level(logging.INFO, "marsgen"):
-        for step in range(1, 20):
-            pace.step(step)
-    assert [record.getMessage() for record in caplog.records] == said

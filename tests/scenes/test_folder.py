@@ -430,7 +430,12 @@ def test_nothing_is_skipped_in_silence(folder: Path):
 
 def test_a_folder_among_pictures_is_named(folder: Path):
     (folder / "images" / "old").mkdir()
-    with pytest.raises(DataError, match=r"old: a folder among the pictures; move it elsewhere"):
+    with pytest.raises(DataError, match=r"old: a folder among the pictures; move it elsewhere$"):
+        SceneFolder(folder)
+    (folder / "images" / "old").rename(folder / "images" / "valid")
+    with pytest.raises(
+        DataError, match=r"valid: a folder .* part of the split, as in `splits: \{val: valid, \.\.\.\}`"
+    ):
         SceneFolder(folder)
 
 

@@ -10,6 +10,7 @@ import torch
 from accelerate import Accelerator
 
 from marsgen.cleaning.dataset import Dataset
+from marsgen.core.pace import Pace
 from marsgen.core.progress import ProgressBar
 from marsgen.core.runs import Run
 from marsgen.core.stop import stoppable
@@ -21,7 +22,6 @@ from marsgen.generators.config import TrainDiffusionConfig, TrainDistilledConfig
 from marsgen.generators.diffusion.denoiser import Denoiser
 from marsgen.generators.diffusion.diffusion import STYLES, Diffusion, draw_noise, pad_inputs, save_denoiser
 from marsgen.generators.diffusion.distil import Teacher, draw_student_levels
-from marsgen.generators.sizes import Pace
 from marsgen.generators.style import normalise, visible_style
 from marsgen.generators.training import (
     describe,

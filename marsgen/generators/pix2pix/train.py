@@ -10,6 +10,7 @@ import torch
 from accelerate import Accelerator
 
 from marsgen.cleaning.dataset import Dataset
+from marsgen.core.pace import Pace
 from marsgen.core.progress import ProgressBar
 from marsgen.core.runs import Run
 from marsgen.core.stop import stoppable
@@ -32,7 +33,7 @@ from marsgen.generators.pix2pix.pix2pix import (
     feature_matching_loss,
     l1_loss,
 )
-from marsgen.generators.sizes import Pace, sizes_of
+from marsgen.generators.sizes import sizes_of
 from marsgen.generators.style import normalise, visible_style
 from marsgen.generators.training import (
     describe,

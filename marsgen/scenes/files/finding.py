@@ -14,6 +14,12 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", BANDS_SUFFIX
 LABEL_SUFFIXES = (".png", ".tif", ".tiff", ".bmp")
 FOLLOW_LINKS = "MARSGEN_FOLLOW_LINKS"
 """environment variable; 1 = links in data folders may lead anywhere"""
+_PART_NAMES = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+"""how folders of the parts of a split are usually called"""
 
 
 def list_pictures(
@@ -56,7 +62,12 @@ def list_pictures(
         if path.is_symlink() and not path.exists():
             wrong.add(f"{path}: a link to {os.readlink(path)}, which does not exist; mend or remove it")
         elif path.suffix.lower() not in suffixes or entry.is_dir():
-            wrong.add(f"{path}: {_misplaced(path, suffixes)}; move it elsewhere")
+            remedy = "move it elsewhere"
+            if entry.is_dir() and (part := _PART_NAMES.get(name.lower())):
+                remedy += (
+                    f", or say in classes.yaml that it is a part of the split, as in `splits: {{{part}: {name}, ...}}`"
+                )
+            wrong.add(f"{path}: {_misplaced(path, suffixes)}; {remedy}")
         elif entry.is_symlink() and (reason := leaves(path, inside)):
             wrong.add(reason)
         elif not entry.is_file():

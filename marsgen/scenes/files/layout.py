@@ -59,6 +59,11 @@ class Layout:
     """part -> its folders, a file of names, or names"""
     orientation: str = ""
 
+    def places(self) -> str:
+        """The folders of the pictures, in words."""
+        own = [place for place in self.splits.values() if isinstance(place, Folders)]
+        return ", ".join(f"{place.images}/" for place in own or [self.folders])
+
     def find_groups(self, names: Sequence[str]) -> list[str | None]:
         """The group of each scene; None where the pattern is not found in its name.
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from marsgen.core.errors import DataError, how_to_install
 from marsgen.core.storage.reading import first_line
-from marsgen.scenes.files.pictures import tiff_tags
+from marsgen.scenes.files.pictures import probe_image, tiff_tags
 from marsgen.scenes.files.raster_source import RasterSource
 from marsgen.scenes.limits import MOST_CHANNELS, is_channels
 
@@ -42,6 +42,17 @@ def is_raster(path: Path) -> bool:
         return False
     special = any(tag in tags.numbers for tag in (*GEO_TAGS, NODATA_TAG))
     return special or tags.bands not in (1, 3) or tags.bits > 8
+
+
+def needs_raster_reader(path: Path) -> bool:
+    """Whether a file is a raster of bands or bits that a picture reader refuses."""
+    if not is_raster(path):
+        return False
+    try:
+        probe_image(path)
+    except DataError:
+        return True
+    return False
 
 
 def is_georeferenced(path: Path) -> bool:
@@ -138,12 +149,26 @@ def probe_raster(
 def read_raster(path: Path, header: RasterHeader) -> np.ndarray:
     """(H, W, bands) uint8: the header's range becomes 0..255, other values are clipped; 0 where there is no data."""
     source = header.source
+    pixels = np.empty((header.height, header.width, len(source.bands)), np.uint8)
     with open_raster(path) as raster:
-        values = raster.read(list(source.bands)).astype(np.float64)
-        empty = _empty(raster)
-    scaled = np.clip((values - source.low) / (source.high - source.low), 0, 1) * 255
-    scaled[:, empty] = 0
-    return np.ascontiguousarray(np.rint(scaled).astype(np.uint8).transpose(1, 2, 0))
+        for place, band in enumerate(source.bands):  # one by one: all of a large raster in float64 take gigabytes
+            pixels[..., place] = _to_bytes(raster.read(band), source)
+        pixels[_empty(raster)] = 0
+    return pixels
+
+
+def _to_bytes(values: np.ndarray, source: RasterSource) -> np.ndarray:
+    """(H, W) of any type -> uint8: low..high becomes 0..255."""
+
+    def scale(values: np.ndarray) -> np.ndarray:
+        share = (values.astype(np.float64) - source.low) / (source.high - source.low)
+        return np.rint(np.clip(share, 0, 1) * 255).astype(np.uint8)
+
+    if values.dtype.kind not in "ui" or values.dtype.itemsize > 2:
+        return np.vstack([scale(rows) for rows in np.array_split(values, values.size // 2**20 + 1)])
+    # of so few values each is scaled once; a negative one stands for itself, counted from the end
+    every = np.arange(2 ** (8 * values.dtype.itemsize), dtype=np.int64).astype(values.dtype)
+    return scale(every)[values.view(f"u{values.dtype.itemsize}")]
 
 
 def read_empty(path: Path) -> np.ndarray:

@@ -33,6 +33,7 @@ from marsgen.scenes.formats.listing import Listing
 from marsgen.scenes.formats.reading import Labelling, Reading, Sample
 
 NAME = "GeoTIFF"
+_NO_DATA = "pixels without data carry no label"
 _COMMAND = "marsgen import SOURCE --out my_data "
 
 
@@ -87,7 +88,8 @@ def read(listing: Listing, config: ReadingConfig, classes: ClassSet | None) -> R
         place = pair.image if is_georeferenced(pair.image) else None
         plain = pair.name in as_they_are
         image = pair.image if plain else _image_reader(pair.image, config, usual, first)
-        samples.append(Sample(pair.name, image, label, pair.part, files=files, raster=place))
+        shape = None if plain else _shape_reader(pair.image, config, usual)
+        samples.append(Sample(pair.name, image, label, pair.part, files=files, raster=place, shape=shape))
     if any(sample.raster for sample in samples):
         notes.append("a copy does not keep the georeference; predictions on the files themselves do")
     return Reading(NAME, classes, samples, notes)
@@ -118,6 +120,14 @@ def _image_reader(
     return read
 
 
+def _shape_reader(path: Path, config: ReadingConfig, usual: RasterSource | None) -> Callable[[], tuple[int, int, int]]:
+    def shape() -> tuple[int, int, int]:
+        header = _header(path, config, usual)
+        return header.height, header.width, len(header.source.bands)
+
+    return shape
+
+
 def _label_reader(image: Path, labels: Path, classes: ClassSet) -> Callable[[tuple[int, int]], Labelling]:
     def read(size: tuple[int, int]) -> Labelling:
         ids, unlabelled = _read_ids(labels, classes)
@@ -130,7 +140,7 @@ def _label_reader(image: Path, labels: Path, classes: ClassSet) -> Callable[[tup
             unlabelled = unlabelled | read_empty(image)
         ids = np.where(unlabelled, classes.ignored, ids).astype(np.uint8)
         classes.check_labels(ids, str(labels))
-        return Labelling(ids, {"pixels without data carry no label": int(unlabelled.sum())})
+        return Labelling(ids, {_NO_DATA: int(unlabelled.sum())})
 
     return read
 

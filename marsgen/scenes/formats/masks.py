@@ -223,17 +223,27 @@ _CITYSCAPES: dict[str, tuple[int, Colour]] = {
 }
 """the 19 classes that are scored, with the ids of *_labelIds.png"""
 _CITYSCAPES_VALUES = (*range(34), 255)
-_IMAGE_END, _LABEL_END = "_leftImg8bit", "_gtFine_labelIds"
+_TRAIN_VALUES = (*range(len(_CITYSCAPES)), 255)
+"""of *_labelTrainIds.png: the scored classes in their order, 255 = no label"""
+_IMAGE_END, _LABEL_END, _TRAIN_END = "_leftImg8bit", "_gtFine_labelIds", "_gtFine_labelTrainIds"
 
 
 def recognise_cityscapes(listing: Listing) -> str | None:
     """Evidence in words, or None."""
-    labels = [file for file in listing.pictures if file.stem.endswith(_LABEL_END)]
-    return f"{len(labels)} Cityscapes label maps ({few(labels, 1)})" if labels else None
+    labels, _ = _cityscapes_maps(listing)
+    return f"{len(labels)} Cityscapes label maps ({few(list(labels.values()), 1)})" if labels else None
+
+
+def _cityscapes_maps(listing: Listing) -> tuple[dict[str, PurePosixPath], bool]:
+    """Name of a frame -> its label map, and whether those hold train ids; *_labelIds.png where both are there."""
+    for end in (_LABEL_END, _TRAIN_END):
+        if found := {f.stem.removesuffix(end): f for f in listing.pictures if f.stem.endswith(end)}:
+            return found, end == _TRAIN_END
+    return {}, False
 
 
 def read_cityscapes(listing: Listing, config: ReadingConfig, classes: ClassSet | None) -> Reading:
-    """Read *_labelIds.png as the 19 scored classes; the other ids carry no label.
+    """Read *_labelIds.png, else *_labelTrainIds.png, as the 19 scored classes; the other ids carry no label.
 
     Raises:
         DataError: a label map without a picture, or values that are no Cityscapes ids.
@@ -241,18 +251,24 @@ def read_cityscapes(listing: Listing, config: ReadingConfig, classes: ClassSet |
     known, ids, notes = number_classes(
         list(_CITYSCAPES), classes, config, background=False, colours={n: c for n, (_, c) in _CITYSCAPES.items()}
     )
-    table = _byte_table({number: ids[name] for name, (number, _) in _CITYSCAPES.items()}, known.ignored)
-    labels = {f.stem.removesuffix(_LABEL_END): f for f in listing.pictures if f.stem.endswith(_LABEL_END)}
+    labels, by_train_ids = _cityscapes_maps(listing)
+    numbers = {name: place if by_train_ids else number for place, (name, (number, _)) in enumerate(_CITYSCAPES.items())}
+    table = _byte_table({number: ids[name] for name, number in numbers.items()}, known.ignored)
+    values = _TRAIN_VALUES if by_train_ids else _CITYSCAPES_VALUES
     pictures = {f.stem.removesuffix(_IMAGE_END): f for f in listing.pictures if f.stem.endswith(_IMAGE_END)}
     faults = Faults()
     for name in sorted(labels.keys() - pictures.keys()):
         faults.add(f"{listing.root / labels[name]}: no picture {name}{_IMAGE_END}.png")
     faults.raise_any(listing.root)
-    notes.append("the ids of Cityscapes that are not scored carry no label")
+    notes.append(
+        "ids are read as Cityscapes' train ids (0 road, 1 sidewalk ...), 255 carries no label"
+        if by_train_ids
+        else "the ids of Cityscapes that are not scored carry no label"
+    )
     samples = []
     for name, picture in pictures.items():
         used = [picture, *([labels[name]] if name in labels else [])]
-        label = _value_reader(listing.root / labels[name], table, _CITYSCAPES_VALUES) if name in labels else None
+        label = _value_reader(listing.root / labels[name], table, values) if name in labels else None
         samples.append(_sample(listing, name, used, label, part_of(picture)))
     return Reading(CITYSCAPES_NAME, known, samples, notes)
 

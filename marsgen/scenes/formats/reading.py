@@ -47,6 +47,8 @@ class Sample:
     """(relative name, path) of the files that it is made of, for the fingerprint"""
     raster: Path | None = None
     """the picture's file where it has a georeference"""
+    shape: Callable[[], tuple[int, int, int]] | None = None
+    """(height, width, channels) of a picture that is no file, where that can be had without reading it"""
 
 
 @dataclass
@@ -155,7 +157,7 @@ class ReadScenes(SceneSource):
         if isinstance(sample.image, Path):
             header = probe_image(sample.image)
         else:
-            height, width, channels = sample.image().shape
+            height, width, channels = sample.image().shape if sample.shape is None else sample.shape()
             header = Header(height, width, channels, 1)
         turned = follows_rotation(where, header, sample.size, self._orientation)
         size = header.upright if turned else (header.height, header.width)

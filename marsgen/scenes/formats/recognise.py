@@ -97,6 +97,18 @@ def open_recognised(
     return ReadScenes(location, reading, config, labelled=labelled)
 
 
+def open_rasters(location: str, folder: Path, config: ReadingConfig, classes: ClassSet) -> ReadScenes:
+    """Scenes of rasters that lie where a classes file says, which a picture reader cannot read.
+
+    Raises:
+        DataError: rasterio is not installed, bands or range that have to be chosen, or rasters that cannot be used.
+    """
+    reading = geotiff.read(list_source(folder), config, classes)
+    reading.classes_are_given = True
+    reading.notes.insert(0, f"read as geotiff: rasters in {classes.layout.places()}")
+    return ReadScenes(location, reading, config)
+
+
 _NO_CLASSES = ClassSet(("a", "b"), (0, 1), ((0, 0, 0), (1, 1, 1)), 255)
 """for pictures whose labels are not read"""
 

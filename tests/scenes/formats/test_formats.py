@@ -416,6 +416,27 @@ def test_cityscapes_ids_become_the_nineteen_classes(tmp_path: Path):
     assert (len(scenes.classes), scenes.parts) == (19, ("train", "val"))
 
 
+def test_train_ids_of_cityscapes_become_the_same_classes(tmp_path: Path):
+    labels = expected(13, 18, 0)  # car, bicycle, road
+    labels[0] = 255
+    save(tmp_path / "leftImg8bit" / "val" / "ulm" / "ulm_1_leftImg8bit.png", picture(1))
+    mapped = tmp_path / "gtFine" / "val" / "ulm" / "ulm_1_gtFine_labelTrainIds.png"
+    save(mapped, labels)
+    scenes = open_scenes(str(tmp_path))
+    ids = [scenes.classes.ids[scenes.classes.index(name)] for name in ("car", "bicycle", "road")]
+    wanted = expected(*ids)
+    wanted[0] = 255
+    np.testing.assert_array_equal(scenes[0].labels, wanted)
+    assert "train ids" in said(scenes)
+    # where both are there, the others are read
+    save(mapped.with_name("ulm_1_gtFine_labelIds.png"), expected(26, 33, 7))
+    np.testing.assert_array_equal(open_scenes(str(tmp_path))[0].labels, expected(*ids))
+    mapped.with_name("ulm_1_gtFine_labelIds.png").unlink()
+    save(mapped, np.full_like(labels, 26))
+    with pytest.raises(DataError, match=r"value 26 at row 0, column 0 is none of this format's ids"):
+        open_scenes(str(tmp_path))
+
+
 @pytest.fixture
 def camvid(tmp_path: Path) -> Path:
     for part, name in (("train", "0001TP_006690"), ("val", "0016E5_000480")):
@@ -563,7 +584,7 @@ def test_rasters_by_choice_of_bands_and_range(tmp_path: Path):
     bands[:, 39] = 9999
     raster(tmp_path / "images" / "a.tif", bands, nodata=9999, compress="lzw")
     raster(tmp_path / "labels" / "a.tif", expected()[None], compress="lzw")
-    with pytest.raises(DataError, match=r"5 bands of 16 bits; expected 8-bit grey or RGB; say which bands"):
+    with pytest.raises(DataError, match=r"uint16 pixels .*say what becomes 0 and 255: .*--set range="):
         open_source(str(tmp_path), ReadingConfig(), CLASSES)
     assert open_source(str(tmp_path), ReadingConfig(range=[0, 4000]), CLASSES)[0].image.shape == (*SIZE, 5)
     with pytest.raises(DataError, match=r"bands \[6, 1, 2\] of 5; they are counted from 1"):

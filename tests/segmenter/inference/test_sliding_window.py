@@ -8,10 +8,11 @@ from torch import nn
 from marsgen.core.config import load_config
 from marsgen.core.errors import ConfigError
 from marsgen.scenes.readers.arrays import ArrayScenes, class_set
+from marsgen.scenes.scene import batches_of_one_shape
 from segmenter.config import InferenceConfig, PredictConfig, TrainConfig
 from segmenter.inference import sliding_window
 from segmenter.inference.predict import image_batches, predict_indices, predict_probs
-from segmenter.inference.sliding_window import place_windows, predict_in_windows, resize_labels
+from segmenter.inference.sliding_window import place_windows, predict_in_windows, predict_whole, resize_labels
 from segmenter.networks.baseline import Baseline
 from segmenter.networks.unet import UNet
 from segmenter.training.batches import TrainingBatches
@@ -198,3 +199,31 @@ def test_how_a_network_was_asked_is_read_from_older_settings_too():
 def test_settings_that_make_no_sense_are_refused(override, message):
     with pytest.raises(ConfigError, match=message):
         load_config(PredictConfig, None, [override])
+
+
+def test_an_image_beyond_the_bound_goes_through_the_network_in_windows(monkeypatch):
+    monkeypatch.setattr("segmenter.inference.sliding_window.MOST_BATCH_PX", 64 * 64)
+    monkeypatch.setattr("segmenter.inference.sliding_window.LARGE_WINDOW", (48, 48))
+    seen: list[tuple[int, ...]] = []
+
+    def identity(inputs: torch.Tensor) -> torch.Tensor:
+        seen.append(tuple(inputs.shape))
+        return inputs
+
+    for shape, most in (((64, 64), 64 * 64), ((100, 70), 48 * 48)):
+        images = torch.rand(1, 2, *shape)
+        torch.testing.assert_close(predict_whole(identity, images), images)
+        assert max(height * width for _, _, height, width in seen) == most
+        seen.clear()
+
+
+def test_batches_hold_no_more_pixels_than_the_memory(monkeypatch):
+    pictures = [np.zeros((64, 64, 1), np.uint8)] * 10
+    scenes = ArrayScenes(pictures, [np.zeros((64, 64), np.uint8)] * 10, class_set(["a", "b"]))
+    assert [len(batch) for _, batch in image_batches(scenes, 4)] == [4, 4, 2]
+    monkeypatch.setattr("segmenter.inference.predict.MOST_BATCH_PX", 3 * 64 * 64)
+    monkeypatch.setattr("marsgen.scenes.scene.MOST_BATCH_PX", 3 * 64 * 64)
+    assert [len(batch) for _, batch in image_batches(scenes, 4)] == [3, 3, 3, 1]
+    assert [len(batch) for batch in batches_of_one_shape(scenes, 4)] == [3, 3, 3, 1]
+    monkeypatch.setattr("marsgen.scenes.scene.MOST_BATCH_PX", 5)
+    assert [len(batch) for batch in batches_of_one_shape(scenes, 4)] == [1] * 10

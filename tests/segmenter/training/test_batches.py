@@ -10,7 +10,7 @@ import torch
 from marsgen.core.errors import DataError
 from marsgen.scenes.sources import mars_classes
 from segmenter.config import AugmentConfig, TrainConfig
-from segmenter.training.batches import TrainingBatches, iterate_batches
+from segmenter.training.batches import TrainingBatches, iterate_batches, window_of
 
 STILL = AugmentConfig(flip=0, brightness=0, contrast=0, scale=0, translate=0)
 
@@ -280,3 +280,52 @@ def test_windows_of_rare_draws_show_the_rare_class(array_scenes, make_dataset):
     for step in range(1, 9):
         found = batches[step][1]
         assert (found[len(found) // 2 :] == 3).flatten(1).any(1).all()
+
+
+@pytest.mark.parametrize(
+    ("shape", "crop", "window"),
+    [
+        ((512, 512), None, None),
+        ((256, 1024), None, None),
+        ((1200, 1500), None, (256, 256)),
+        ((513, 512), None, (256, 256)),
+        (None, None, (128, 128)),
+    ],
+)
+def test_large_scenes_are_trained_in_windows(shape, crop, window):
+    assert window_of(shape) == window
+
+
+def test_a_batch_of_large_scenes_is_windows_and_is_said(array_scenes, make_dataset):
+    images, labels = painted(np.random.default_rng(3), 3, (560, 600))
+    batches = TrainingBatches(config_of(), make_dataset(array_scenes(images, labels), range(3), ()))
+    assert batches[1][0].shape == (8, 1, 256, 256)
+    assert batches.describe().startswith("windows of 256 x 256 px of scenes of 560 x 600")
+    assert (
+        "windows" not in TrainingBatches(config_of(crop=(64, 64)), make_dataset(batches.sources[0], [0], ())).describe()
+    )
+
+
+@pytest.mark.parametrize(
+    ("record", "least", "most"),
+    [
+        ({"donors": [{"class": "big_rock", "box": [90, 300, 96, 306]}]}, 8, 8),  # that one of the two
+        ({"donors": []}, 8, 8),  # a zoom crop: either of them
+        ({}, 0, 3),  # no scene of `marsgen synthesize`: anywhere
+        ({"donors": [{"class": "elsewhere", "box": [1]}, 5]}, 8, 8),  # nothing that can be read: as without a region
+    ],
+)
+def test_windows_of_synthetic_scenes_show_what_was_pasted(array_scenes, make_dataset, record, least, most):
+    """A window of 32 x 32 of a scene of 200 x 400 shows one of two small regions by chance one time in 30."""
+    rng = np.random.default_rng(2)
+    images, labels = rng.integers(0, 256, (1, 200, 400, 1), dtype=np.uint8), np.full((1, 200, 400), 1, np.uint8)
+    labels[0, 90:96, 300:306] = labels[0, 10:16, 10:16] = 4
+    extra = array_scenes(images, labels)
+    extra.record = lambda index: record
+    real = make_dataset(array_scenes(images, np.ones_like(labels)), [0], ())
+    batches = TrainingBatches(config_of(crop=(32, 32), extra_fraction=1), real, [extra])
+    shown = [int((found == 3).any()) for found in batches[1][1]]
+    assert least <= sum(shown) <= most
+    if record.get("donors") and "box" in record["donors"][0] and len(record["donors"][0]["box"]) == 4:
+        where = [np.argwhere(found.numpy() == 3) for found in batches[1][1]]
+        assert all(len(pixels) == 36 for pixels in where)
