@@ -316,7 +316,7 @@ def run_app(app: typer.Typer, program: str) -> None:
         _stop(str(problem))
     except UsageError as problem:
         context = getattr(problem, "ctx", None)
-        sentence = getattr(problem, "format_message", problem.__str__)()
+        sentence = getattr(problem, "format_message", problem.__str__)().replace(": Value error, ", ": ")
         _stop(f"{sentence.rstrip('.')}; see `{context.command_path if context else program} --help`")
     except (typer.Abort, KeyboardInterrupt, Stopped) as problem:
         if is_first_process():
