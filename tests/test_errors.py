@@ -115,6 +115,7 @@ def test_a_class_without_a_region_says_so(here, tiny_npz, capsys):
         (["segmenter", "train", "--extra=nowhere"], "--extra nowhere: no such folder"),
         (["segmenter", "train", "--extra=sim:8,rocks=0.5", "--extra", "nowhere"], "--extra nowhere: no such folder"),
         (["segmenter", "train", "--extra", "sim:8", "two"], "(two); see `segmenter train --help`"),
+        (["marsgen", "train-generator", "--kind", "gan"], "for '--kind': 'gan' is not one of 'pix2pix', "),
         (["marsgen", "synthesize", "--generator", "copy-past"], "did you mean 'copy-paste'"),
         (["marsgen", "synthesize", "--generator", "copy-paste", "--set", "paste.ground_classes=[soill]"], "'soil'"),
         (["marsgen", "inspect", "--classes", "."], "no such classes file"),

@@ -85,15 +85,20 @@ def fit_width(picture: np.ndarray, width_px: int) -> np.ndarray:
     return picture[::down, ::down].repeat(up, 0).repeat(up, 1)
 
 
-def stretch_contrast(image: np.ndarray) -> np.ndarray:
-    """Make the darkest and the brightest hundredth of an image black and white.
+def brighten(image: np.ndarray) -> np.ndarray:
+    """A picture to look at: of a grey one, the darkest and the brightest hundredth become black and white.
+
+    A colour picture keeps its colours, which black taken away would change, and differently in every picture: all
+    channels are multiplied by one factor, so that the brightest hundredth becomes as bright as can be.
 
     Args:
         image: (H, W, 1 or 3) uint8.
     Returns:
         (H, W, 3) uint8.
     """
+    grey = image.shape[2] == 1 or (image == image[..., :1]).all()
     low, high = np.percentile(image, [1, 99])
+    low = low if grey else 0
     stretched = np.clip((image - low) * (255 / max(high - low, 1)), 0, 255).astype(np.uint8)
     return np.broadcast_to(stretched, (*image.shape[:2], 3))
 

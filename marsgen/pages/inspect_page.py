@@ -10,16 +10,16 @@ import numpy as np
 
 from marsgen.cleaning.findings import Findings
 from marsgen.cleaning.near_duplicates import DuplicatePair
-from marsgen.masks.infer_settings import infer_paste_settings
+from marsgen.masks.infer_settings import infer_paste_settings, value_text
 from marsgen.masks.profiles.profile import SEAM_EDGES_PX, ClassProfile
 from marsgen.pages.html import (
     SampleFigure,
+    brighten,
     fit_width,
     hex_colour,
     open_template,
     outline,
     png_address,
-    stretch_contrast,
 )
 from marsgen.scenes.geometry import label_regions
 from marsgen.scenes.scene import Scene
@@ -187,7 +187,7 @@ def _profile_section(findings: Findings, profile: ClassProfile) -> dict[str, Any
         "text": profile.describe(),
         "map": png_address(_density_picture(np.array(profile.place.grid))),
         "charts": charts,
-        "settings": [(key, value, why) for key, (value, why) in infer_paste_settings(profile).items()],
+        "settings": [(key, value_text(value), why) for key, (value, why) in infer_paste_settings(profile).items()],
     }
 
 
@@ -218,7 +218,7 @@ def _size_bars(findings: Findings, class_index: int) -> list[Bar]:
 
 
 def _picture(scene: Scene) -> np.ndarray:
-    return fit_width(stretch_contrast(scene.classes.show(scene.image)), _SHOWN_WIDTH_PX)
+    return fit_width(brighten(scene.classes.show(scene.image)), _SHOWN_WIDTH_PX)
 
 
 def _label_map(scene: Scene) -> str:

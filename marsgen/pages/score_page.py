@@ -8,12 +8,12 @@ import numpy as np
 from marsgen.core.storage.files import plain
 from marsgen.pages.html import (
     SampleFigure,
+    brighten,
     fit_width,
     hex_colour,
     open_template,
     outline,
     png_address,
-    stretch_contrast,
 )
 from marsgen.quality.crops import RareRegion, crop_window
 from marsgen.quality.score import Scores
@@ -117,7 +117,7 @@ def _match_figure(scores: Scores, sample: Sample) -> SampleFigure:
 
 def _scene_pictures(scores: Scores, scene: Scene) -> list[str]:
     """A scene, and the same with its rare classes outlined."""
-    picture = fit_width(stretch_contrast(scene.classes.show(scene.image)), _SHOWN_WIDTH_PX)
+    picture = fit_width(brighten(scene.classes.show(scene.image)), _SHOWN_WIDTH_PX)
     return [png_address(picture), png_address(_outlined(scores, scene, picture))]
 
 
@@ -134,7 +134,7 @@ def _close_up(scores: Scores, source: SceneSource, region: RareRegion) -> str:
     scene = source[region.scene]
     side = max(16, round(1.3 * max(region.mask.shape)))
     window = crop_window(region.box, scene.labels.shape, side).slices
-    picture = fit_width(stretch_contrast(scene.classes.show(scene.image[window])), _SHOWN_WIDTH_PX)
+    picture = fit_width(brighten(scene.classes.show(scene.image[window])), _SHOWN_WIDTH_PX)
     index = scene.classes.index(region.class_name)
     mask = fit_width(scene.indices[window] == index, _SHOWN_WIDTH_PX)
     return png_address(outline(picture, mask, scene.classes.colours[index]))

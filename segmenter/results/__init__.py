@@ -5,7 +5,7 @@ metadata.py     what study.json holds;  counts.py  the raw counts of a study: ch
 statistics/     bootstrap.py  intervals;  simultaneous.py  intervals of several arms;  power.py  detectable gains;
                 ratio.py  intervals of ratios of gains
 verdict.py      THE rule: helps, hurts, no practical difference, cannot tell, no verdict
-gains/          gains.py  scores, gains and dose curves;  subgroups.py  regions found by size and distance;
+gains/          gains.py  scores, gains and dose curves;  subgroups.py  regions found by size and row;
                 oracle.py  shares of the gain of all real rare scenes;  worth.py  a gain in labelled images
 notes.py        limitations in sentences;  labels.py  names of scores, formats of numbers
 summary.py      all of these together, from counts alone

@@ -31,8 +31,8 @@ def limitations(study: StudyCounts, sums: np.ndarray) -> tuple[str, ...]:
         *_power(metadata, study.primary_class),
         _found(metadata),
         *_secondary(study),
-        "Distance is read off the lowest row of a region in the image, in thirds of all regions: right for flat ground "
-        "and one camera, rough otherwise.",
+        "Upper, middle and lower are thirds of all regions by their lowest row in the image: how far away they are "
+        "where one camera sees flat ground, and otherwise no more than their place in the picture.",
     )
 
 
@@ -89,7 +89,7 @@ def _correction(metadata: StudyMetadata) -> str:
     return (
         "Verdicts are about the corrected (thin) intervals, which hold together for all arms with one baseline, "
         f"{arms} {'arm' if arms == '1' else 'arms'} here, in one score. Looking at several scores, at regions by size "
-        "and distance, and the choice of a dose are not corrected for."
+        "and row, and the choice of a dose are not corrected for."
     )
 
 

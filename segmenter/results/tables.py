@@ -7,7 +7,7 @@
 <out>/over_bar.csv      gains of arms with a generator over the best one without, where several have none
 <out>/worth.csv         gains in labelled rare scenes; only where the study has a learning curve
 <out>/curves.csv        gains by dose; only where the study has a curve
-<out>/subgroups.csv     regions found by size and by distance
+<out>/subgroups.csv     regions found by size and by row
 <out>/secondary_scores.csv, secondary_gains.csv
                         the same two for scores that do not depend on how readily a class is called; only where
                         all evaluations kept margins
@@ -151,7 +151,7 @@ def curve_table(results: StudyResults, name: str) -> Table:
 
 
 def subgroup_tables(results: StudyResults) -> list[Table]:
-    """Share of regions found by size and by distance, a table per class and kind."""
+    """Share of regions found by size and by row, a table per class and kind."""
     tables = []
     for name, by in dict.fromkeys((row.class_name, row.by) for row in results.subgroups):
         rows = [row for row in results.subgroups if (row.class_name, row.by) == (name, by)]

@@ -86,6 +86,10 @@ def test_the_page_needs_nothing_from_outside(inspected):
         "Also in",
     ):
         assert heading in page
+    settings = re.findall(r"<code>paste\.(.*?)</code>", page)
+    line = next(line for line in inspected[0].lines if line.startswith("paste settings that suit"))
+    assert settings == re.split(r", (?=\w+=)", line.split(": ", 1)[1])  # both as `--set` reads them
+    assert not re.search(r"\bground\b", re.sub(r'<pre>.*?</pre>|<style>.*?</style>|src="[^"]*"', "", page, flags=re.S))
 
 
 def test_the_same_inspection_writes_the_same_bytes(tmp_path):

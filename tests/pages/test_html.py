@@ -8,7 +8,7 @@ import pytest
 from jinja2 import UndefinedError
 from PIL import Image
 
-from marsgen.pages.html import PNG_PREFIX, fit_width, hex_colour, open_template, outline, png_address, stretch_contrast
+from marsgen.pages.html import PNG_PREFIX, brighten, fit_width, hex_colour, open_template, outline, png_address
 
 
 def decoded(address: str) -> np.ndarray:
@@ -58,13 +58,29 @@ def test_an_outline_lies_around_the_mask():
     np.testing.assert_array_equal(outline(picture, np.zeros((9, 9), bool), (255, 0, 0)), picture)
 
 
-def test_contrast_is_stretched_to_black_and_white():
+def test_grey_pictures_are_stretched_to_black_and_white():
     image = np.linspace(100, 140, 1000).astype(np.uint8).reshape(20, 50, 1)
-    stretched = stretch_contrast(image)
+    stretched = brighten(image)
     assert stretched.shape == (20, 50, 3)
     assert (stretched.min(), stretched.max()) == (0, 255)
     assert (np.diff(stretched[..., 0].ravel().astype(int)) >= 0).all()
-    assert (stretch_contrast(np.full((4, 4, 1), 7, np.uint8)) == 0).all()  # no contrast, no division by zero
+    assert (brighten(np.full((4, 4, 1), 7, np.uint8)) == 0).all()  # no contrast, no division by zero
+    in_three = image.repeat(3, 2)
+    assert (brighten(in_three) == stretched).all()
+
+
+def test_colour_pictures_keep_their_colours():
+    stained = np.zeros((20, 50, 3), np.uint8)
+    stained[:, :40] = (120, 60, 60)  # all of it far from black
+    stained[:, 40:] = (100, 50, 120)
+    shown = brighten(stained).astype(float)
+    assert shown.max() == 255
+    assert np.allclose(shown / shown.sum(2, keepdims=True), stained / stained.sum(2, keepdims=True), atol=0.01)
+    bright = np.where(stained > 0, 250, 20).astype(np.uint8)
+    bright[:10] = (200, 100, 100)
+    other = bright.copy()
+    other[15:] = (60, 20, 80)  # a dark thing elsewhere
+    assert (brighten(bright)[:10] == brighten(other)[:10]).all()
 
 
 def test_a_colour_in_hex():

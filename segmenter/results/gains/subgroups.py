@@ -1,4 +1,4 @@
-"""Shares that are no class score: precision, recall, and regions found by size and by distance."""
+"""Shares that are no class score: precision, recall, and regions found by size and by row."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from segmenter.results.counts import ArmCounts, StudyCounts
 from segmenter.results.statistics.bootstrap import ArmScores, Intervals, gain_intervals
 
 _SIZE_BORDERS_PX = (64, 256, 1024)
-_DISTANCES = ("far", "middle", "near")
+_THIRDS = ("upper", "middle", "lower")
 
 
 @dataclass(frozen=True)
@@ -20,25 +20,25 @@ class Share:
 
     class_index: int
     by: str
-    """"precision", "recall", "size" or "distance" """
+    """"precision", "recall", "size" or "row" """
     bin: str = ""
     """in words"""
     start: int = 0
-    """regions counted: area (size) or foot row (distance) from here"""
+    """regions counted: area (size) or foot row (row) from here"""
     stop: int = 0
     """to below here"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Subgroup:
-    """Regions of one size or distance: how many of them one arm found. Shares and gains are in [0, 1], NaN = none."""
+    """Regions of one size or place: how many of them one arm found. Shares and gains are in [0, 1], NaN = none."""
 
     arm: str
     title: str
     baseline: str | None
     class_name: str
     by: str
-    """"size" or "distance" """
+    """"size" or "row" """
     bin: str
     """in words"""
     regions: int
@@ -56,9 +56,9 @@ class Subgroup:
 
 
 def list_shares(study: StudyCounts) -> list[Share]:
-    """Precision and recall of the rare classes; then their regions by size and by distance.
+    """Precision and recall of the rare classes; then their regions by size and by row.
 
-    Sizes are fixed. Distances are thirds of the true regions by foot row: on flat ground, lower in the image is nearer.
+    Sizes are fixed. Rows are thirds of the true regions by foot row: on flat ground, lower in the image is nearer.
     """
     shares = [Share(c, by) for c in region_classes(study.classes) for by in ("precision", "recall")]
     first = study.arms[0]
@@ -73,10 +73,10 @@ def list_shares(study: StudyCounts) -> list[Share]:
         rows = regions["foot_row"]
         thirds = np.quantile(rows, [0, 1 / 3, 2 / 3, 1]).round().astype(int) if len(rows) else [0] * 4
         thirds[-1] += 1
-        for word, start, stop in zip(_DISTANCES, thirds, thirds[1:], strict=False):
+        for word, start, stop in zip(_THIRDS, thirds, thirds[1:], strict=False):
             if np.any((rows >= start) & (rows < stop)):
                 words = f"{word} (foot in rows {start} to {stop - 1})"
-                shares.append(Share(c, "distance", words, int(start), int(stop)))
+                shares.append(Share(c, "row", words, int(start), int(stop)))
     return shares
 
 
@@ -115,7 +115,7 @@ def compute_subgroups(
     scores: Mapping[str, ArmScores],
     intervals: Mapping[str, Intervals],
 ) -> list[Subgroup]:
-    """A row for each arm and each share by size or distance.
+    """A row for each arm and each share by size or row.
 
     Args:
         sums: `sum_shares` by arm name.
@@ -136,7 +136,7 @@ def compute_subgroups(
                 seed=statistics.seed,
             )
         for b, share in enumerate(shares):
-            if share.by in ("size", "distance"):
+            if share.by in ("size", "row"):
                 regions, found = sums[arm.name][..., b].sum(1).mean(0)
                 rows.append(
                     Subgroup(

@@ -129,7 +129,7 @@ def _found_figures(results: StudyResults) -> Iterator[str]:
     name, baseline = results.primary_class, results.metadata.baseline
     gains = sorted(results.gains_in("IoU", name), key=lambda row: -row.gain)
     arms = [baseline, *(row.arm for row in gains if row.arm != baseline)][: len(ARM_COLOURS)]
-    for by in ("size", "distance"):
+    for by in ("size", "row"):
         of_kind = [row for row in results.subgroups if (row.class_name, row.by) == (name, by)]
         if rows := [row for arm in arms for row in of_kind if row.arm == arm]:
             yield draw_found(rows, f"{name} found by {by}")

@@ -104,12 +104,15 @@ def describe_power(
 ) -> Power:
     """A Power from (K,) results of `smallest_detectable_gain`; NaN = cannot be said.
 
+    Nor can it be said where no score could gain so much (above 1), or where all runs score the same, as those do that
+    have never met the class (0).
+
     Args:
         smallest_gain: by number of seeds, that of the baseline first.
     """
     named = {
         seeds: {
-            score_text(score, name): None if np.isnan(gain) else float(gain)
+            score_text(score, name): float(gain) if 0 < gain <= 1 else None
             for (score, name), gain in zip(score_names(classes), gains, strict=True)
             if score
         }

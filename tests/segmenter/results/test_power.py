@@ -56,3 +56,14 @@ def test_power_is_kept_by_the_name_of_each_score():
         "mean IoU": 0.04,
         "regions found big_rock": None,
     }
+
+
+def test_no_gain_of_more_than_there_is_nor_of_nothing_is_called_detectable():
+    gains = np.array([2.48, 0.0, 0.03, 1.0, 9, 9, 0.5])
+    assert describe_power(CLASSES, {2: gains}, confidence=0.95, power=0.8).smallest_gain == {
+        "IoU soil": None,
+        "IoU bedrock": None,
+        "IoU big_rock": 0.03,
+        "mean IoU": 1.0,
+        "regions found big_rock": 0.5,
+    }

@@ -111,13 +111,13 @@ def test_rare_shares_and_false_alarms_counted_by_hand(tiny: StudyResults):
     assert pick(tiny.scores, arm="a", score="regions found").value == 0.5  # 4 of 20 px is not
 
 
-def test_rocks_found_by_size_and_distance_counted_by_hand(tiny: StudyResults):
+def test_rocks_found_by_size_and_row_counted_by_hand(tiny: StudyResults):
     rows = [row for row in tiny.subgroups if row.arm == "a"]
     assert [(r.by, r.bin, r.regions, r.found, r.share) for r in rows] == [
         ("size", "16 to 63 px", 1, 0, 0),
         ("size", "256 to 1023 px", 1, 1, 1),
-        ("distance", "far (foot in rows 5 to 22)", 1, 0, 0),
-        ("distance", "near (foot in rows 42 to 60)", 1, 1, 1),
+        ("row", "upper (foot in rows 5 to 22)", 1, 0, 0),
+        ("row", "lower (foot in rows 42 to 60)", 1, 1, 1),
     ]
     assert pick(tiny.subgroups, arm="b", bin="16 to 63 px").gain == 1
     assert np.isnan(rows[0].gain)  # the baseline gains nothing over itself
@@ -168,7 +168,7 @@ def test_groups_are_resampled_whole_and_change_no_score(study: StudyCounts, resu
 
 
 def test_share_of_bins_adds_up_to_all_regions(study: StudyCounts, results: StudyResults):
-    for by in ("size", "distance"):
+    for by in ("size", "row"):
         rows = [row for row in results.subgroups if (row.arm, row.by) == ("copy-2", by)]
         found, there = sum(row.found for row in rows), sum(row.regions for row in rows)
         assert there == np.count_nonzero(study.arm("copy-2").regions["seed_index"] == 0)
