@@ -16,12 +16,13 @@ from marsgen.core.storage.places import refuse_no_room
 from marsgen.provenance.data_card import card_of, write_data_card
 from marsgen.scenes.classes import CLASSES_FILE, ClassSet, default_colours
 from marsgen.scenes.files.label_maps import read_values
-from marsgen.scenes.files.layout import PARTS, Layout
+from marsgen.scenes.files.layout import PARTS, Folders, Layout
 from marsgen.scenes.files.pictures import list_pictures
 from marsgen.scenes.formats.config import ReadingConfig
 from marsgen.scenes.limits import name_channels
 from marsgen.scenes.readers.folder import image_path, pair_bytes, write_pair
 from marsgen.scenes.scene import SceneSource
+from marsgen.scenes.sources import label_folder
 
 _BLOCK = 256  # scenes read ahead of what is written
 Counts = np.ndarray
@@ -152,7 +153,8 @@ def draft_of_ids(folder: Path) -> Iterator[str]:
         DataError: label maps that hold no ids.
     """
     pixels, scenes = np.zeros(256, np.int64), np.zeros(256, np.int64)
-    label_maps = list_pictures(folder / "labels", (".png", ".tif", ".tiff", ".bmp"))
+    place = label_folder(folder) or "labels"
+    label_maps = list_pictures(folder / place, (".png", ".tif", ".tiff", ".bmp"))
     for path in label_maps.values():
         found = np.bincount(read_values(path).ravel(), minlength=256)
         pixels += found
@@ -160,12 +162,18 @@ def draft_of_ids(folder: Path) -> Iterator[str]:
     ids = [int(number) for number in np.flatnonzero(pixels)]
     if len(ids) > 64:
         raise DataError(
-            f"{folder}/labels: {len(ids)} different pixel values; this looks like soft masks: write a {CLASSES_FILE} "
+            f"{folder}/{place}: {len(ids)} different pixel values; this looks like soft masks: write a {CLASSES_FILE} "
             "with `threshold: 128` and `map: {0: background, 255: NAME}`"
         )
     yield f"{folder}: {len(label_maps)} label maps; nothing says what their ids mean"
     for number in ids:
         yield f"id {number:<3}  {pixels[number] / pixels.sum():>9.3%} of the pixels, in {scenes[number]} pictures"
+    layout = Layout(folders=Folders(labels=place))
+    if ids[-1:] == [255] and set(ids) <= {0, 255}:  # a mask of one class: its pixels are labelled, all of them
+        yield f"save this as {folder / CLASSES_FILE}, with the right names; 0 and 255 look like a mask of one class:"
+        one = ClassSet(("background", "object"), (0, 1), tuple(default_colours(2)), 255, rare=("object",))
+        yield draft(one, replace(layout, map={255: "object"})).rstrip()
+        return
     ignored = [number for number in ids if number == 255]
     names = [number for number in ids if number not in ignored]
     yield f"save this as {folder / CLASSES_FILE}, with the right names:"
@@ -175,4 +183,4 @@ def draft_of_ids(folder: Path) -> Iterator[str]:
         colours=tuple(default_colours(len(names))),
         ignored=255,
     )
-    yield draft(classes, Layout()).rstrip()
+    yield draft(classes, layout).rstrip()
