@@ -222,6 +222,14 @@ def test_rasters_beside_a_classes_file_are_read_as_rasters(tmp_path: Path, capsy
     capsys.readouterr()
 
 
+def test_which_bands_are_shown_is_said(tmp_path: Path):
+    write(tmp_path / "images" / "a.tif", np.full((4, *SIZE), 9, np.uint8), photometric="MINISBLACK", alpha="NO")
+    write(tmp_path / "labels" / "a.tif", np.zeros((1, *SIZE), np.uint8))
+    for text, said in ((CLASSES, False), (CLASSES.replace("bands: [4, 3, 2]", ""), True)):
+        (tmp_path / "classes.yaml").write_text(text)
+        assert any("are shown as red" in note for note in open_scenes(str(tmp_path)).notes) == said
+
+
 def make(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     return folder

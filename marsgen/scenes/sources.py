@@ -42,6 +42,10 @@ DEFAULT_READING = ReadingConfig()
 _log = logging.getLogger(__name__)
 
 
+LABEL_FOLDERS = ("labels", "masks", "mask", "annotations")
+"""where label maps lie beside images/, if classes.yaml does not say it"""
+
+
 def open_scenes(
     location: str,
     *,
@@ -269,16 +273,22 @@ def open_loaded(dataset: Any, config: ReadingConfig, classes: ClassSet) -> Scene
 
 
 def needs_classes(folder: Path) -> bool:
-    """Whether a folder has images/ and label maps in labels/, in no format that says what their ids mean."""
-    if (folder / CLASSES_FILE).is_file() or not all((folder / part).is_dir() for part in ("images", "labels")):
+    """Whether a folder has images/ and label maps beside it, in no format that says what their ids mean."""
+    if (folder / CLASSES_FILE).is_file() or not (folder / "images").is_dir() or label_folder(folder) is None:
         return False
     return not any(each.format.names_classes for each in recognise(list_source(folder)))
 
 
+def label_folder(folder: Path) -> str | None:
+    """Name of the folder beside images/ that holds the label maps, by what such folders are usually called."""
+    return next((name for name in LABEL_FOLDERS if (folder / name).is_dir()), None)
+
+
 def _refuse_without_classes(location: str) -> None:
     """Say what is in images/ and labels/ when nothing says what the ids mean."""
+    place = label_folder(find_path(location))
     raise DataError(
-        f"{location}: images/ and labels/, but no {CLASSES_FILE} that says what the ids mean; give --classes FILE, or "
+        f"{location}: images/ and {place}/, but no {CLASSES_FILE} that says what the ids mean; give --classes FILE, or "
         f"let `marsgen import {shlex.quote(location)} --dry-run` list the ids and draft one"
     )
 

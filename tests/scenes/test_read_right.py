@@ -513,6 +513,26 @@ def test_label_maps_that_number_objects(folder: Path, monkeypatch, capsys):
     assert (open_scenes(str(folder)).read(0)[1] == (objects > 0)).all()
 
 
+@pytest.mark.parametrize("place", ["labels", "masks"])
+def test_the_draft_for_masks_of_one_class_makes_its_background_a_class(tmp_path: Path, monkeypatch, capsys, place: str):
+    rng = np.random.default_rng(0)
+    masks = [np.where(rng.random((40, 48)) < 0.1, 255, 0).astype(np.uint8) for _ in range(3)]
+    for number, mask in enumerate(masks):
+        for name, pixels in (("images", rng.integers(0, 256, (40, 48), dtype=np.uint8)), (place, mask)):
+            (tmp_path / "own" / name).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(tmp_path / "own" / name / f"a{number}.png")
+    monkeypatch.chdir(tmp_path)
+    line = refused(capsys, "marsgen", "inspect", "--data", "own")
+    assert f"images/ and {place}/, but no classes.yaml" in line
+    assert call("marsgen", "import", "own", "--dry-run") == 0
+    printed = capsys.readouterr().out
+    (tmp_path / "own" / "classes.yaml").write_text(printed[printed.index("ignored:") :])
+    scenes = open_scenes("own")
+    assert (scenes.classes.names, scenes.classes.rare) == (("background", "object"), ("object",))
+    for scene, mask in zip(scenes, masks, strict=True):
+        np.testing.assert_array_equal(scene.indices, mask // 255)
+
+
 @pytest.mark.parametrize(
     ("setting", "words"),
     [

@@ -73,6 +73,10 @@ def read(listing: Listing, config: ReadingConfig, classes: ClassSet | None) -> R
     shown = ", ".join(str(band) for band in first.bands)
     kinds = {1: " as grey", 3: " as red, green, blue"}
     notes.append(f"bands {shown} of {first.stored} are read{kinds.get(len(first.bands), '')}")
+    if len(first.bands) > 3 and not classes.bands:
+        notes.append(
+            "the first three are shown as red, green, blue; others with e.g. `bands: [3, 2, 1]` in classes.yaml"
+        )
     if (first.low, first.high) != (0, 255):
         notes.append(f"values {first.low:g} to {first.high:g} become 0 to 255, others are clipped")
     if as_they_are:

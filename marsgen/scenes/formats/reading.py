@@ -103,6 +103,7 @@ class ReadScenes(SceneSource):
             *reading.notes,
             *([renamed] if renamed else []),
             *_notes(found, channels, alone, self.parts, labelled),
+            *self._absent(),
             *self._propose(config),
         )
         self._fingerprint = ""
@@ -129,6 +130,18 @@ class ReadScenes(SceneSource):
     def raster(self, index: int) -> Path | None:
         """See `SceneSource.raster`."""
         return self._samples[index].raster
+
+    def _absent(self) -> list[str]:
+        """Classes of a known list that these data never show: they stay, so that other parts of them fit."""
+        if self._classes_are_given or not self._labelled:
+            return []
+        absent = [name for name, count in zip(self.classes.names, self.pixels.sum(0), strict=True) if not count]
+        if not absent:
+            return []
+        return [
+            f"no pixel of {len(absent)} of {len(self.classes)} classes ({', '.join(absent)}): they are kept, without a "
+            "score; to leave them out, import the data and take them out of the classes.yaml of the copy"
+        ]
 
     def _propose(self, config: ReadingConfig) -> list[str]:
         """Rare classes where nobody has named any, and a hint at groups."""

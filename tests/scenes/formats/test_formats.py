@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -428,6 +429,7 @@ def test_train_ids_of_cityscapes_become_the_same_classes(tmp_path: Path):
     wanted[0] = 255
     np.testing.assert_array_equal(scenes[0].labels, wanted)
     assert "train ids" in said(scenes)
+    assert re.search(r"no pixel of 16 of 19 classes \(sidewalk, .*motorcycle\): they are kept", said(scenes))
     # where both are there, the others are read
     save(mapped.with_name("ulm_1_gtFine_labelIds.png"), expected(26, 33, 7))
     np.testing.assert_array_equal(open_scenes(str(tmp_path))[0].labels, expected(*ids))
