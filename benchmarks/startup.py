@@ -18,12 +18,23 @@ from pathlib import Path
 import numpy as np
 
 OUT = "a folder of its own"
+HEADER = b'{"__metadata__": {"record": "{}"}}'
+"""of a safetensors file without a tensor"""
+RUNS = {
+    "run": "segmenter train",
+    "cut": "segmenter train",
+    "lost": "segmenter train",
+    "gen": "marsgen train-generator",
+    "bare": "marsgen train-generator",
+    "set": "marsgen synthesize",
+}
 TRAINING = ["--data", "data.npz", "--set", "steps=1", "--set", "batch_size=2"]
 PASTE = ["marsgen", "synthesize", "--generator", "copy-paste"]
 MAPS = ["marsgen", "synthesize", "--generator", "gen", "--data", "data.npz", "--maps"]
 COMMANDS = {
     "marsgen --help": ["marsgen", "--help"],
     "segmenter --help": ["segmenter", "--help"],
+    "segmenter train --help": ["segmenter", "train", "--help"],
     "train, wrong path": ["segmenter", "train", "--data", "absent"],
     "train, wrong key": ["segmenter", "train", "--data", "absent", "--set", "stepz=3"],
     "evaluate, wrong run": ["segmenter", "evaluate", "absent", "--data", "data.npz"],
@@ -53,6 +64,23 @@ COMMANDS = {
     "preview, lost data": ["marsgen", "preview", "gen"],
     "export --to onnx, lost data": ["marsgen", "export", "gen", "--to", "onnx"],
     "playground, wrong --ort": ["marsgen", "playground", "gen", "--ort", "absent"],
+    "train, a folder without data": ["segmenter", "train", "--data", "empty"],
+    "synthesize, --maps without maps": [*MAPS, "empty"],
+    "train, data of no kind": ["segmenter", "train", "--data", "notes.txt"],
+    "train, sim: misspelt": ["segmenter", "train", "--data", "sim:40,sed=1"],
+    "synthesize, --judge of another": [*PASTE, "--data", "data.npz", "--judge", "gen", "--keep", "0.5"],
+    "distilled, --teacher of another": ["marsgen", "train-generator", "--data", "data.npz", "--kind", "distilled"]
+    + ["--teacher", "gen"],
+    "train, --fork without a state": ["segmenter", "train", "--data", "data.npz", "--fork", "run"],
+    "score, damaged synth.json": ["marsgen", "score", "set"],
+    "evaluate, damaged split.json": ["segmenter", "evaluate", "cut", "--data", "data.npz"],
+    "predict, no weights": ["segmenter", "predict", "lost", "--data", "data.npz"],
+    "preview, damaged generator.json": ["marsgen", "preview", "bare"],
+    "study-report, damaged study.json": ["segmenter", "study-report", "counts"],
+    "train, --out of another": ["segmenter", "train", "--data", "data.npz", "--out", "gen"],
+    "inspect, --out is a file": ["marsgen", "inspect", "--data", "data.npz", "--out", "notes.txt"],
+    "copy-paste with --strength": [*PASTE, "--data", "data.npz", "--strength", "0.5"],
+    "compare, one run": ["segmenter", "compare", "run"],
     "import numpy alone": ["-c", "import numpy"],
     "import typer, pydantic, yaml": ["-c", "import typer, pydantic, yaml"],
     "import torch alone": ["-c", "import torch"],
@@ -92,11 +120,21 @@ def main() -> None:
         labels = np.kron(rng.integers(1, 5, (24, 8, 8)), np.ones((1, 8, 8))).astype(np.uint8)
         images = (labels * 40 + rng.integers(0, 30, labels.shape)).astype(np.uint8)
         np.savez(folder / "data.npz", images=images, labels=labels)
-        for run, command in (("run", "segmenter train"), ("gen", "marsgen train-generator")):
+        for empty in ("empty", "counts"):
+            (folder / empty).mkdir()
+        (folder / "notes.txt").touch()
+        (folder / "counts" / "study.json").write_text("{")
+        for run, command in RUNS.items():
             (folder / run).mkdir()
             inputs = '{"data": {"location": "absent.npz", "classes": null}}'
             (folder / run / "config.yaml").write_text(f"command: {command}\ninputs: {inputs}\nconfig: {{}}\n")
             (folder / run / "DONE").write_text("{}")
+            (folder / run / "split.json").write_text('{"train": [], "val": [], "test": [], "extra": []}')
+            (folder / run / "generator.json").write_text('{"generator": "pix2pix"}')
+            if run != "lost":
+                (folder / run / "best.safetensors").write_bytes(len(HEADER).to_bytes(8, "little") + HEADER)
+        for damaged in ("cut/split.json", "set/synth.json", "bare/generator.json"):
+            (folder / damaged).write_text("{")
         (folder / "other" / "labels").mkdir(parents=True)
         (folder / "other" / "classes.yaml").write_text("ignored: 0\nclasses:\n- {name: moss, id: 1}\n")
         for what, words in COMMANDS.items():

@@ -304,7 +304,7 @@ ScoreReference = Annotated[
     str | None,
     typer.Option(
         "--reference",
-        help="Other real scenes to compare with. Default: the train part of the real scenes.",
+        help="Other real scenes to compare with, or the same data: then its test part. Default: the train part.",
         metavar="WHERE",
         callback=check_data,
     ),
