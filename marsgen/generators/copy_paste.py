@@ -9,7 +9,7 @@ from marsgen.core.errors import RunError
 from marsgen.generators import DEFAULT_SAMPLING, DrawConfig, DrawRequest
 from marsgen.scenes.classes import ClassSet
 
-VERSION = 1
+VERSION = 2
 """raised when the look of composites changes, so that manifests tell the old from the new"""
 
 
