@@ -14,6 +14,7 @@ from marsgen.scenes.geometry import Box
 DIRECTIONS = 8
 """of the way from a region's outline to a pixel beside it, the first to the right, then clockwise"""
 REACH_PX = SEAM_EDGES_PX[-1]
+_NEARBY_PX = 5
 
 
 def measure_seam(labels: np.ndarray, mask: np.ndarray, box: Box, ignored: int, pasted: np.ndarray) -> tuple[int, ...]:
@@ -48,7 +49,10 @@ def clear_seam(
     """
     window, distance, direction = _around(mask, box, labels.shape)
     outside = (distance > 0) & (distance <= REACH_PX)
-    bare = outside & (distance <= np.asarray(widths)[direction])
+    wanted = outside & (distance <= np.asarray(widths)[direction])
+    # steps of the outline turn the direction pixel by pixel: the majority nearby decides, so that no stripes stay
+    share, every = (ndimage.uniform_filter(part.astype(float), _NEARBY_PX) for part in (wanted, outside))
+    bare = outside & (2 * share >= every)
     ids = labels[window.slices]
     ids[bare & ~keep[ids]] = ignored
     (width,) = _widths(distance[outside], np.zeros(np.count_nonzero(outside), int), bare[outside], 1)
