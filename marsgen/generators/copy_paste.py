@@ -8,7 +8,7 @@ import numpy as np
 from marsgen.generators import DEFAULT_SAMPLING, DrawConfig, DrawRequest, refuse_other_drawing
 from marsgen.scenes.classes import ClassSet
 
-VERSION = 1
+VERSION = 2
 """raised when the look of composites changes, so that manifests tell the old from the new"""
 
 

@@ -7,6 +7,7 @@
 - `regions.py`: Region and RegionLibrary; `cut_regions` finds them in the train scenes
 - `library.py`: `open_library`, all of the above from a data set
 - `blend.py`: Stamp and EditedMask; `shape_stamp` turns and scales one region, `paste` blends it into a scene
+- `seams.py`: how far a real region's surroundings have no label, side by side, and the same around a pasted one
 - `donors.py`: how large a pasted region is to be, and which real region it is made of
 - `placement.py`: PlacementPrior, the weights of scenes and places; `learn_placement` learns it from real scenes
 - `canvas.py`: Canvas, the scene that is pasted into; where a region may stand in it, and whether it fits

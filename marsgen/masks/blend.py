@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property, reduce
+from functools import cached_property, partial, reduce
 
 import numpy as np
 from scipy import ndimage
@@ -17,11 +17,12 @@ from marsgen.scenes.geometry import Box
 GAIN_LIMITS = (0.4, 3.0)
 GLARE = 2.5
 """a region is not brightened beyond this many times the ground: a donor cut from deep shadow would turn white"""
-SEAM_LIMITS = (0.6, 1.6)
+SEAM_LIMITS = (0.25, 4.0)
+"""of the brightness along the outline: a head before the sky that is put before a wall has a rim of sky to lose"""
 SEAM_WIDTH = 1.6
 """reach of the brightness along the outline, in widths of the soft edge"""
 SEAM_FADE = 0.1
-"""share of ground among the pixels nearby at which the outline's brightness counts half"""
+"""share of surroundings among the pixels nearby at which the outline's brightness counts half"""
 
 Slices = tuple[slice, slice]
 
@@ -60,6 +61,8 @@ class Stamp:
     """gives `pixels`; called when the stamp fits somewhere, since most places that are tried do not"""
     sample_labels: Callable[[], np.ndarray]
     """gives `labels`"""
+    sample_hollow: Callable[[], np.ndarray]
+    """gives `hollow`"""
     depth: np.ndarray
     """(h, w) float32: distance in px to the region's outline, positive inside"""
     cut: tuple[str, ...]
@@ -76,6 +79,11 @@ class Stamp:
     def labels(self) -> np.ndarray:
         """(h, w) uint8 class ids of the donor scene."""
         return self.sample_labels()
+
+    @cached_property
+    def hollow(self) -> np.ndarray:
+        """(h, w) bool: pixels of the region that carry no label, see `Region.hollow`."""
+        return self.sample_hollow()
 
     @cached_property
     def box(self) -> Box:
@@ -134,19 +142,26 @@ def shape_stamp(
     def sample_pixels() -> np.ndarray:
         return _sample_bilinear(layers + np.float32(sharpen) * region.detail if sharpen else layers, rows, columns)
 
-    def sample_labels() -> np.ndarray:
+    def sample_nearest(layer: np.ndarray) -> np.ndarray:
         at_row, at_column = (
             at.round().astype(np.intp).clip(0, side - 1)
-            for at, side in zip(np.broadcast_arrays(rows, columns), region.labels.shape, strict=True)
+            for at, side in zip(np.broadcast_arrays(rows, columns), layer.shape, strict=True)
         )
-        return region.labels[at_row, at_column]
+        return layer[at_row, at_column]
 
     depth = _sample_bilinear(region.layers[..., -1:], rows, columns)[..., 0]
     cut = tuple({"left": "right", "right": "left"}.get(side, side) for side in region.cut) if flip else region.cut
     grown = tall / height
     # the centre of the last pixel lies half a pixel inside the stamp's edge
     reach = max(region.margin_px * grown - 0.5, 0.5)
-    return Stamp(sample_pixels, sample_labels, depth * np.float32(grown), cut, reach)
+    return Stamp(
+        sample_pixels,
+        partial(sample_nearest, region.labels),
+        partial(sample_nearest, region.hollow),
+        depth * np.float32(grown),
+        cut,
+        reach,
+    )
 
 
 def _sample_bilinear(layers: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
@@ -170,8 +185,9 @@ def match_brightness(
     """Factors that make a stamp as bright as the place it is put.
 
     The factor of the whole stamp is the ratio of the ground's brightness here to that around the donor: a factor, not
-    an offset, so that shadows stay dark. Along the outline the factors approach the ratio of the ground right beside
-    it, because a generous outline contains some of the donor's ground, which would stay visible otherwise. This is the
+    an offset, so that shadows stay dark. Along the outline the factors approach the ratio of whatever lies right beside
+    it, ground or not, because the soft edge and a generous outline hold some of what lay beside the donor, which would
+    stay visible otherwise: the sky around a head as well as the ground around a foot. This is the
     membrane of seamless cloning (Perez, Gangnet, Blake 2003, doi:10.1145/882262.882269), but of ratios, damped, and
     fading towards the middle, so that the region keeps its contrast; it is computed by Gaussian smoothing.
 
@@ -189,7 +205,8 @@ def match_brightness(
     gain = min(max((level / region.ground_level) ** config.match_brightness, GAIN_LIMITS[0]), GAIN_LIMITS[1])
     gain = min(gain, max(1.0, GLARE * level / region.highlight))
 
-    weight = (on_ground & (stamp.depth[inside] < 0)).astype(np.float32)
+    own = (edited.labels[window] == region.class_id) | (stamp.labels[inside] == region.class_id)
+    weight = (~own & (stamp.depth[inside] < 0)).astype(np.float32)
     down, across = (_gaussian(side, SEAM_WIDTH * config.feather_px) for side in weight.shape)
     # channels first, so that a matrix product smooths each: (channels, h, w)
     level_here = down @ (here.transpose(2, 0, 1) * weight) @ across.T
@@ -243,19 +260,6 @@ def paste(
     edited.changed[window] |= mask
     edited.alpha[window] += (1 - edited.alpha[window]) * alpha
     return Box.around(alpha > 0).shifted(window[0].start, window[1].start)
-
-
-def clear_seam(edited: EditedMask, box: Box, width_px: int, keep: np.ndarray, ignored: int) -> None:
-    """Take the label from pixels up to `width_px` from the region just pasted, in place; pictures stay as they are.
-
-    Args:
-        box: from `paste`.
-        keep: (256,) bool: ids that keep their label.
-    """
-    window = box.grown(width_px, edited.labels.shape).slices
-    near = ndimage.distance_transform_edt(~edited.changed[window]) <= width_px
-    labels = edited.labels[window]
-    labels[near & ~keep[labels]] = ignored
 
 
 def clip_window(stamp: Stamp, top: int, left: int, shape: tuple[int, ...]) -> tuple[Slices, Slices]:

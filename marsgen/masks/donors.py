@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from marsgen.masks.config import PasteSettings
-from marsgen.masks.profiles.profile import Quantiles, SeamProfile
 from marsgen.masks.regions import Region, RegionLibrary
 
 MAX_PUSH_OUT = 0.3
@@ -18,7 +17,6 @@ MAX_PUSH_OUT = 0.3
 TOLERANCE = 1.5
 """factor by which the visible area may miss the one that was drawn"""
 _LEAST_OVERHANG = 0.1  # of the side of a whole region that is to be cut off by the border
-_PROBABILITIES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
 
 
 @dataclass(frozen=True)
@@ -28,6 +26,8 @@ class Target:
     area_px: float
     cut: tuple[str, ...]
     """sides on which the border cut it off"""
+    seam: tuple[int, ...] = ()
+    """px without a label around it, see `measure_seam`; () = none is drawn"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,10 +48,10 @@ class Donor:
 
 
 def draw_target(library: RegionLibrary, name: str, rng: np.random.Generator) -> Target:
-    """The size and the cut sides of one of the real regions of a class, all alike."""
+    """The size, the cut sides and the seam of one of the real regions of a class, all alike."""
     real = library.real[name]
     number = int(rng.integers(len(real)))
-    return Target(float(real.areas[number]), real.cut[number])
+    return Target(float(real.areas[number]), real.cut[number], real.seams[number])
 
 
 def draw_donor(
@@ -115,22 +115,6 @@ def span_scene(donor: Donor, shape: tuple[int, ...], settings: PasteSettings) ->
     if donor.scale >= needed:
         return donor
     return replace(donor, scale=needed) if needed <= settings.scale[1] else None
-
-
-def draw_seam_px(seam: SeamProfile, edges_px: tuple[float, ...], area_px: float, rng: np.random.Generator) -> int:
-    """Width of the unlabelled seam around a region of a size, drawn from those around real ones of that size."""
-    widths = seam.width_by_size[int(np.searchsorted(edges_px, area_px, side="right"))]
-    if math.isnan(widths.median):
-        widths = seam.width_px
-    drawn = rng.random()
-    return 0 if math.isnan(widths.median) else round(_at(widths, drawn))
-
-
-def _at(quantiles: Quantiles, share: float) -> float:
-    values = (
-        quantiles.least, quantiles.q10, quantiles.q25, quantiles.median, quantiles.q75, quantiles.q90, quantiles.most
-    )  # fmt: skip
-    return float(np.interp(share, _PROBABILITIES, values))
 
 
 def _spans(cut: tuple[str, ...]) -> bool:

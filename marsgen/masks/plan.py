@@ -8,12 +8,13 @@ from functools import partial
 import numpy as np
 
 from marsgen.core.errors import DataError
-from marsgen.masks.blend import EditedMask, Stamp, clear_seam, clip_window, match_brightness, paste, shape_stamp
+from marsgen.masks.blend import EditedMask, Stamp, clip_window, match_brightness, paste, shape_stamp
 from marsgen.masks.canvas import AVOID_PX, Canvas, draw_foot, fits, move_to_border, rows_of_size
-from marsgen.masks.donors import TOLERANCE, Donor, Target, draw_donor, draw_seam_px, draw_target, span_scene
+from marsgen.masks.donors import TOLERANCE, Donor, Target, draw_donor, draw_target, span_scene
 from marsgen.masks.perspective import horizon_row
 from marsgen.masks.placement import PlacementPrior
 from marsgen.masks.regions import RegionLibrary, cut_sides, inscribed_radius
+from marsgen.masks.seams import clear_seam
 from marsgen.scenes.geometry import Box
 from marsgen.scenes.scene import SceneSource, scene_key
 
@@ -50,7 +51,7 @@ class Place:
     cut: tuple[str, ...]
     """sides on which the border of the parent cuts it off"""
     seam_px: int
-    """width of the unlabelled seam that was put around it"""
+    """width of the unlabelled seam that was put around it: the distance up to which half of each ring lost its label"""
     beside: tuple[str, ...]
     """classes that it covers or comes within 3 px of"""
 
@@ -289,14 +290,16 @@ def _try_place(canvas: Canvas, donor: Donor, stamp: Stamp, target: Target, rng: 
     classes = library.classes
     beside = tuple(n for n, i in zip(classes.names, classes.ids, strict=True) if near[i] and i != region.class_id)
     box = paste(stamp, top, left, region.class_id, gains, edited, settings)
-    area = int(np.count_nonzero(mask))
-    seam_px = 0
-    if settings.seam and (profile := library.profiles.get(name)):
-        seam_px = draw_seam_px(profile.seam, profile.size.edges_px, target.area_px, rng)
-        if seam_px:
-            clear_seam(edited, box, seam_px, library.pasted, ignored)
+    edited.labels[window][mask & stamp.hollow[part]] = ignored
     shown = Box.around(mask)
     inside = shown.shifted(max(top, 0), max(left, 0))
+    seam_px = (
+        clear_seam(edited.labels, mask[shown.slices], inside, target.seam, library.pasted, ignored)
+        if any(target.seam)
+        else 0
+    )
+    mask &= ~stamp.hollow[part]
+    area = int(np.count_nonzero(mask))
     cut = cut_sides(inside, canvas.shape)
     radius = inscribed_radius(mask[shown.slices], cut)  # as in real regions
     return Place(

@@ -12,6 +12,7 @@ from marsgen.masks.config import PasteSettings
 from marsgen.masks.infer_settings import stands_on
 from marsgen.masks.perspective import distance_below, horizon_row
 from marsgen.masks.profiles.profile import SIGNIFICANT, ClassProfile
+from marsgen.masks.seams import measure_seam
 from marsgen.scenes.classes import ClassSet
 from marsgen.scenes.geometry import Box, label_regions
 from marsgen.scenes.scene import Scene, SceneSource, scene_key
@@ -57,6 +58,9 @@ class Region:
     """(h, w) uint8 class ids, its own and those of its surroundings"""
     surroundings: np.ndarray
     """(256,) float64 share of each id among the labelled pixels around it; all 0 where none has a label"""
+    hollow: np.ndarray
+    """(h, w) bool: pixels that it encloses and that carry no label. They are pasted with it, since what the other scene
+    shows there lies behind it, and stay without a label"""
     detail: np.ndarray
     """(h, w, channels) float32: pixels minus their blurred selves; added where sampling would blur them"""
 
@@ -87,6 +91,8 @@ class RealRegions:
     """(R,) float64, see `PasteConfig.min_thickness`"""
     cut: tuple[tuple[str, ...], ...]
     """sides on which the border of its scene cuts off each"""
+    seams: tuple[tuple[int, ...], ...]
+    """px without a label around each, see `measure_seam`; () where no seam is drawn"""
 
     def __len__(self) -> int:
         return len(self.areas)
@@ -216,7 +222,8 @@ def cut_regions(
     ground = {name: _usual_ground(scenes.classes, (profiles or {}).get(name)) for name in settings}
     kept: dict[str, list[Region]] = {name: [] for name in ids}
     areas: dict[str, list[int]] = {name: [] for name in ids}
-    real: dict[str, list[tuple[float, float, tuple[str, ...]]]] = {name: [] for name in ids}
+    real: dict[str, list[tuple[float, float, tuple[str, ...], tuple[int, ...]]]] = {name: [] for name in ids}
+    pasted = id_table(scenes.classes, tuple(ids))
     for index in indices:
         scene = scenes[index]
         for name, class_id in ids.items():
@@ -227,7 +234,10 @@ def cut_regions(
                     continue
                 cut = cut_sides(Box(*found.bbox), mask.shape)
                 thickness = float(inscribed_radius(found.image, cut) / np.sqrt(found.area))
-                real[name].append((float(found.area), thickness, cut))
+                seam: tuple[int, ...] = ()
+                if settings[name].seam:
+                    seam = measure_seam(scene.labels, found.image, Box(*found.bbox), scenes.classes.ignored, pasted)
+                real[name].append((float(found.area), thickness, cut, seam))
                 if (
                     thickness >= settings[name].min_thickness
                     and found.solidity >= settings[name].min_solidity
@@ -257,9 +267,9 @@ def _usual_ground(classes: ClassSet, profile: ClassProfile | None) -> np.ndarray
     return id_table(classes, stands_on(profile) if profile else ())
 
 
-def _real_regions(rows: Sequence[tuple[float, float, tuple[str, ...]]]) -> RealRegions:
-    areas, thickness, cut = zip(*rows, strict=True)
-    return RealRegions(np.array(areas), np.array(thickness), cut)
+def _real_regions(rows: Sequence[tuple[float, float, tuple[str, ...], tuple[int, ...]]]) -> RealRegions:
+    areas, thickness, cut, seams = zip(*rows, strict=True)
+    return RealRegions(np.array(areas), np.array(thickness), cut, seams)
 
 
 def _no_region(name: str, areas: Sequence[int], scenes: int, config: PasteSettings) -> str:
@@ -344,7 +354,9 @@ def _cut_one(
     height = scene.labels.shape[0]
     box = Box(*(int(side) for side in found.bbox))
     margin = config.margin_px
-    depth = signed_depth(found.image, cut, margin)
+    enclosed = ndimage.binary_fill_holes(found.image) & ~found.image
+    bare = enclosed & (scene.labels[box.slices] == scene.classes.ignored)
+    depth = signed_depth(found.image | bare, cut, margin)
     pixels = _with_margin(scene.image, box, cut, margin)
     labels = _with_margin(scene.labels, box, cut, margin)
     around = (depth < 0) & ~np.isin(labels, pasted_ids)
@@ -372,6 +384,7 @@ def _cut_one(
         layers=np.concatenate([values, depth[..., None]], axis=-1),
         labels=labels,
         surroundings=np.bincount(labels[labelled], minlength=256) / max(labelled.sum(), 1),
+        hollow=np.pad(bare, _margins(cut, margin)),
         detail=values - ndimage.gaussian_filter(values, DETAIL_PX, axes=(0, 1)),
     )
 

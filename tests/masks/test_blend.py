@@ -185,6 +185,23 @@ def test_the_rim_of_donor_ground_takes_the_brightness_of_the_ground_here(region)
     assert rim_error(1.0) < 0.5 * rim_error(0.0)
 
 
+def test_a_rim_of_sky_is_lost_before_a_wall(region):
+    """Whatever lay beside the donor goes, beside what is no ground as well: the sky around a head."""
+    bright = replace(region, layers=region.layers.copy())
+    bright.layers[region.depth < 0, :-1] = 240
+    edited = grassland(level=90)
+    edited.labels[:40] = TREE  # no ground for it
+    edited.image[:40] = 60
+    before = edited.image.copy()
+    stamp = shape_stamp(bright, scale=1)
+    _, factors = match_brightness(stamp, 20, 30, ON_MEADOW, bright, edited, CONFIG)
+    paste(stamp, 20, 30, BOULDER, factors, edited, CONFIG)
+    rim = (edited.alpha > 0.5) & ~edited.changed
+    rim[38:] = False
+    assert rim.sum() > 10
+    assert edited.image[rim].mean() < before[rim].mean() + 40
+
+
 def test_a_region_is_not_brightened_until_it_glares(region):
     bright = replace(region, ground_level=region.ground_level / 3, highlight=180.0)  # it stood in deep shadow
     gain, _ = match_brightness(shape_stamp(bright, scale=1), 20, 30, ON_MEADOW, bright, grassland(level=90), CONFIG)
@@ -232,7 +249,14 @@ def test_the_originals_are_not_touched():
     edited = EditedMask.of(image, labels)
     depth = np.pad(np.ones((6, 6), np.float32), 4, constant_values=-5)
     paste(
-        Stamp(lambda: np.full((14, 14, 1), 200, np.float32), lambda: labels, depth, (), 6),
+        Stamp(
+            lambda: np.full((14, 14, 1), 200, np.float32),
+            lambda: labels,
+            lambda: np.zeros((14, 14), bool),
+            depth,
+            (),
+            6,
+        ),
         10,
         10,
         BOULDER,

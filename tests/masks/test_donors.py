@@ -9,13 +9,14 @@ from skimage.draw import disk
 
 from marsgen.core.errors import DataError
 from marsgen.masks.config import PasteConfig
-from marsgen.masks.donors import draw_seam_px, draw_target
+from marsgen.masks.donors import draw_target
 from marsgen.masks.infer_settings import resolve_settings
 from marsgen.masks.plan import PlannedSample, edit_sample
 from marsgen.masks.profiles.measure_classes import profile_classes
 from marsgen.masks.profiles.summaries import share_by_size
 from marsgen.masks.regions import RegionLibrary, cut_regions
-from marsgen.scenes.geometry import connected_regions
+from marsgen.masks.seams import clear_seam, measure_seam
+from marsgen.scenes.geometry import Box, connected_regions
 from marsgen.synthesis.compare_regions import collect_pasted, compare_regions
 
 SOIL, BEDROCK, SAND, ROCK, BARE = 1, 2, 3, 4, 0
@@ -182,13 +183,60 @@ def test_without_seams_in_the_data_none_is_drawn(sizes):
         np.testing.assert_array_equal(sample.edited.changed, sample.edited.labels != scenes.labels[sample.parent_index])
 
 
-def test_seam_widths_are_drawn_from_the_bin_of_their_size(seamed):
-    profile = profile_classes(seamed, range(24), ["big_rock"])["big_rock"]
-    rng = np.random.default_rng(0)
-    small, large = (
-        [draw_seam_px(profile.seam, profile.size.edges_px, area, rng) for _ in range(50)] for area in (80, 620)
-    )
-    assert np.mean(small) < np.mean(large)
+def test_a_seam_on_one_side_stays_on_one_side():
+    # something without a label lies to the right of each rock, as an unlabelled object beside a cyclist
+    maps = []
+    for i in range(24):
+        labels = ground()
+        labels[40:57, 30 + i : 50 + i] = BARE
+        labels[disk((48, 30 + i), 8, shape=SHAPE)] = ROCK
+        maps.append(labels)
+    scenes = scenes_of(maps)
+    library = open_library(scenes)
+    assert library.settings["big_rock"].seam
+    sides = []
+    for sample in make(library, scenes, 30):
+        (place,) = sample.places
+        before, labels = scenes.labels[sample.parent_index], sample.edited.labels
+        lost = (labels == BARE) & (before != BARE) & ~sample.edited.changed
+        columns = np.nonzero(lost)[1]
+        middle = np.nonzero(sample.edited.changed)[1].mean()
+        if not place.cut:
+            sides += [(columns >= middle).sum(), (columns < middle).sum()]
+    right, left = np.sum(sides[::2]), np.sum(sides[1::2])
+    assert right > 500
+    assert left < 0.05 * right
+
+
+def test_a_seam_is_known_beside_the_border_too():
+    # a rock in the corner shows one direction well; the others take its width, and do not end the seam
+    labels = np.full((64, 64), SOIL, np.uint8)
+    labels[:30, :30] = BARE
+    labels[:20, :20] = ROCK
+    widths = measure_seam(labels, np.ones((20, 20), bool), Box(0, 0, 20, 20), BARE, np.arange(256) == ROCK)
+    assert min(widths) == 10
+    edited = np.full((64, 64), SOIL, np.uint8)
+    assert clear_seam(edited, np.ones((20, 20), bool), Box(0, 0, 20, 20), widths, np.arange(256) == ROCK, BARE) == 10
+
+
+def test_what_a_region_encloses_without_a_label_is_pasted_with_it():
+    # a hole in the label is no hole in the rock: its own pixels belong there, and no label
+    maps = []
+    for i in range(12):
+        labels = ground()
+        labels[disk((48, 30 + i), 12, shape=SHAPE)] = ROCK
+        labels[disk((48, 30 + i), 5, shape=SHAPE)] = BARE
+        maps.append(labels)
+    scenes = scenes_of(maps)
+    library = open_library(scenes, scale=(1, 1), scale_jitter=0, max_angle=0, warp=0, seam=False, match_brightness=0)
+    for sample in make(library, scenes, 10):
+        (place,) = sample.places
+        inside = sample.edited.labels[sample.edited.changed]
+        assert np.count_nonzero(inside == BARE) == np.count_nonzero(maps[0] == BARE)
+        assert np.count_nonzero(inside == ROCK) == place.area_px == np.count_nonzero(maps[0] == ROCK)
+        hole = sample.edited.changed & (sample.edited.labels == BARE)
+        # 60 = the level of what carries no label in these scenes; the ground is at 90
+        assert sample.edited.image[hole].mean() == pytest.approx(60, abs=10)
 
 
 def test_an_unfit_class_is_left_out_while_another_is_fit_and_refused_alone():

@@ -49,7 +49,7 @@ def test_plans_stay_what_they_were(edit):
     assert digest.hexdigest() == "f47dc440609f2813"
     # pixels are rounded products of floats: another machine may differ in the last bit of some
     sums = [int(sample.edited.image.sum()) for sample in samples[:4]]
-    np.testing.assert_allclose(sums, [2569869, 2575279, 2545703, 2581469], rtol=0, atol=20)
+    np.testing.assert_allclose(sums, [2570235, 2575279, 2545703, 2582455], rtol=0, atol=20)
 
 
 def test_the_global_random_state_is_left_alone(edit):
