@@ -86,7 +86,8 @@ def check_out(context: typer.Context, given: Path | None) -> Path | None:
     if given is not None and context.info_name not in ("demo", "doctor"):
         from marsgen.core.runs import refuse_taken  # here: imports pydantic
 
-        refuse_taken(given, context.command_path)
+        # not command_path: that is what the process was started as, which for a job of a study is another program
+        refuse_taken(given, f"{context.find_root().command.name} {context.info_name}")
     return given
 
 
