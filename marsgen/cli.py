@@ -226,6 +226,7 @@ def synthesize(
     check_settings: CheckSettings = False,
 ) -> None:
     """Paste regions of a rare class into real scenes and draw the pictures that belong to the new label maps."""
+    from marsgen.commands.places import latest_generator
     from marsgen.core.config import load_config
     from marsgen.synthesis.config import SynthesizeConfig
 
@@ -240,7 +241,7 @@ def synthesize(
     from marsgen.engines.choose import open_engine_if_named, refuse_idle_needs
 
     refuse_idle_needs(workers, on, per_job)
-    refuse_unfit(settings, generator or _latest_generator(), data, classes, focus, maps)
+    refuse_unfit(settings, generator or latest_generator(OUTPUTS), data, classes, focus, maps)
     from marsgen import api
     from marsgen.core.runs import Run
     from marsgen.scenes.sources import open_scenes
@@ -281,10 +282,11 @@ def preview(
 ) -> None:
     """Show what a trained generator draws on validation scenes: sheets of strengths, guidance and noise."""
     from marsgen.commands.config import PreviewConfig
+    from marsgen.commands.places import find_generator
     from marsgen.core.config import load_config
 
     settings = load_config(PreviewConfig, config, overrides or ())
-    where = _find_generator(generator)
+    where = find_generator(generator, OUTPUTS)
     from marsgen.commands.preview import preview_generator
 
     folder = out or OUTPUTS / f"preview-{Path(where).name}"
@@ -326,6 +328,7 @@ def export(
 def _export_generator(
     where: str, classes: Path | None, gain: str | None, config: ConfigFile, overrides: Overrides, out: Path | None
 ) -> None:
+    from marsgen.commands.places import find_generator
     from marsgen.core.config import load_config
     from marsgen.core.errors import ConfigError
     from marsgen.generators.config import ExportGeneratorConfig
@@ -334,7 +337,7 @@ def _export_generator(
         if value is not None:
             raise ConfigError(f"{name} is for data sets, and --to onnx writes a generator; leave it out")
     settings = load_config(ExportGeneratorConfig, config, overrides or ())
-    _find_generator(where)
+    find_generator(where, OUTPUTS)
     from marsgen.commands.export.generator import export_trained, summary_line
 
     run = export_trained(where, settings, out or OUTPUTS / f"{Path(where).name}-onnx")
@@ -409,11 +412,11 @@ def playground(
     from marsgen.core.config import load_config
 
     settings = load_config(PlaygroundConfig, config, overrides or ())
-    from marsgen.commands.places import find_ort, refuse_lone_comparison
+    from marsgen.commands.places import find_generator, find_ort, refuse_lone_comparison
 
     refuse_lone_comparison(compare or (), test)
     find_ort(ort)
-    where = _find_generator(generator, data)
+    where = find_generator(generator, OUTPUTS, data)
     from marsgen.commands.playground import make_playground
 
     run = make_playground(
@@ -478,25 +481,6 @@ def settings(
     from marsgen.core.settings import find_settings, list_settings
 
     say(list_settings(find_settings(command, SETTINGS)))
-
-
-def _latest_generator() -> str:
-    from marsgen.core.runs import latest_run
-
-    return str(latest_run(OUTPUTS, "marsgen train-generator"))
-
-
-def _find_generator(given: str | None, data: str | None = None) -> str:
-    """The folder of the generator that is given, else of the last one; where no data are, its own are still there."""
-    from marsgen.commands.places import refuse_no_generator
-    from marsgen.core.runs import Run
-
-    where = given or _latest_generator()
-    refuse_no_generator(Path(where))
-    run = Run.load(Path(where), "marsgen train-generator")
-    if data is None:
-        run.refuse_lost_data()
-    return where
 
 
 def main() -> None:

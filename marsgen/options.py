@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
+from marsgen.checks import check_data, check_each, check_place, check_runs
 from marsgen.commands.places import find_ort, refuse_no_generator, refuse_no_teacher
 from marsgen.completion import offer_classes, offer_runs
-from marsgen.console import check_data, check_each, check_place, check_runs
 from marsgen.core.storage.places import refuse_no_network
 from marsgen.quality.places import read_scored_head, refuse_no_features, refuse_no_judge
 

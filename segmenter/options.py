@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
+from marsgen.checks import check_data, check_each, check_out, check_runs
 from marsgen.completion import offer_classes, offer_configs
-from marsgen.console import check_data, check_each, check_out, check_runs
 from segmenter.results.places import refuse_no_study
 from segmenter.training.places import refuse_no_extra, refuse_no_state
 

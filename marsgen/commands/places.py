@@ -63,3 +63,25 @@ def refuse_run(folder: Path) -> None:
     if (folder / "config.yaml").exists() or folder.is_file():
         what = "is a file" if folder.is_file() else "is the folder of a run"
         raise RunError(f"{folder} {what}; the demo writes many runs: choose another --out")
+
+
+def latest_generator(outputs: Path) -> str:
+    """The folder of the generator that was trained last."""
+    from marsgen.core.runs import latest_run
+
+    return str(latest_run(outputs, "marsgen train-generator"))
+
+
+def find_generator(given: str | None, outputs: Path, data: str | None = None) -> str:
+    """The folder of the generator that is given, else of the last one; where no data are, its own are still there.
+
+    Raises:
+        RunError: no finished run of `marsgen train-generator`, or it or its data are damaged or gone.
+    """
+    from marsgen.core.runs import Run
+
+    where = given or latest_generator(outputs)
+    refuse_no_generator(Path(where))
+    if data is None:
+        Run.load(Path(where), "marsgen train-generator").refuse_lost_data()
+    return where
