@@ -108,6 +108,7 @@ def test_a_data_set_in_folds_is_tested_once_as_a_whole(tiny, tiny_npz):
 
 
 @pytest.mark.real_data
+@pytest.mark.slow
 def test_the_course_file(real_data):
     dataset = open_dataset(str(real_data / "mars_for_students.npz"), DataConfig(test_fraction=0.1))
     assert dataset.describe().startswith("2615 scenes: 110 left out (one label map repeated 110 times), ")
@@ -119,6 +120,7 @@ def test_the_course_file(real_data):
 
 
 @pytest.mark.real_data
+@pytest.mark.slow
 def test_the_gold_labels_of_ai4mars_are_the_test_part(real_data):
     dataset = open_dataset(str(real_data / "ai4mars-dataset-merged-0.6"), DataConfig())
     assert len(dataset.split.test) == 20

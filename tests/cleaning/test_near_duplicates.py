@@ -113,6 +113,7 @@ def test_pairs_that_share_a_scene_make_one_cluster():
 
 
 @pytest.mark.real_data
+@pytest.mark.slow
 def test_no_picture_of_the_training_set_is_in_the_test_set(real_data):
     train = np.load(real_data / "mars_for_students.npz")["training_set"][:, 0]
     test = np.load(real_data / "mars_dev_test.npz")["images"]

@@ -143,6 +143,7 @@ def test_the_expected_number_agrees_with_exact_arithmetic(count, pictures, corne
 
 
 @pytest.mark.real_data
+@pytest.mark.slow
 def test_exactly_the_110_outliers_of_the_course_file(real_data):
     pairs = np.load(real_data / "mars_for_students.npz")["training_set"]
     found = repeated_in(list(pairs[:, 1]), list(pairs[:, 0]))

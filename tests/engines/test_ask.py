@@ -10,6 +10,7 @@ from marsgen.core.errors import ConfigError
 from marsgen.engines.ask import ask
 
 
+@pytest.mark.slow
 def test_one_process_answers_for_all_as_each_would_alone(tiny_npz, tmp_path, monkeypatch):
     commands = [["marsgen", "import", str(tiny_npz), "--out", str(tmp_path / name)] for name in ("a", "b")]
     alone = [sys.executable, "-m", "marsgen.cli", *commands[0][1:-1], str(tmp_path / "c"), "--quiet", "--json"]

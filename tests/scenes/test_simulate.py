@@ -38,6 +38,7 @@ def test_same_bytes_in_any_order():
     assert len(set(forward)) == 12
 
 
+@pytest.mark.slow
 def test_same_bytes_in_another_process():
     code = (
         "import hashlib; from marsgen.scenes.simulate import *; image, labels = simulate_scene(9, SimulationConfig());"

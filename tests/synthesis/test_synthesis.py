@@ -195,6 +195,7 @@ def test_a_journal_that_was_edited_makes_no_set(dataset, twenty, tmp_path, chang
 
 
 @pytest.mark.timeout(120)
+@pytest.mark.slow
 def test_kill_9_and_the_same_command_again_end_with_the_same_bytes(tiny_npz, tmp_path):
     def command(out: str) -> list[str]:
         arguments = ["synthesize", "--class", "big_rock", "--n", "120", "--generator", "copy-paste"]

@@ -9,6 +9,7 @@ from marsgen.scenes.sources import open_scenes
 
 
 @pytest.mark.real_data
+@pytest.mark.slow
 def test_magnetic_tiles_open_as_they_are(real_data: Path):
     scenes = open_scenes(str(real_data / "magnetic_tiles"))
     assert scenes.classes.names == ("background", "Blowhole", "Break", "Crack", "Fray", "Uneven")
